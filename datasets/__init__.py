@@ -1,0 +1,11 @@
+"""Datasets of genie_tf. Importing this package registers them with TFDS:
+
+```python
+import genie_tf.datasets
+import tensorflow_datasets as tfds
+
+episodes = tfds.load("coinrun/random_hard_small", split="train")
+```
+"""
+
+from genie_tf.datasets.coinrun import coinrun_dataset_builder as _coinrun  # noqa: F401

@@ -1,0 +1,1 @@
+"""CoinRun episodes: see README.md in this folder."""

@@ -1,0 +1,1 @@
+"""Experiment settings, one file per experiment."""

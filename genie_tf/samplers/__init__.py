@@ -1,0 +1,1 @@
+"""Ways to sample the tokens of the next frame."""

@@ -1,0 +1,1 @@
+"""Training loop, engines, optimizers and checkpoints."""
