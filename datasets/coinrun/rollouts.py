@@ -1,0 +1,135 @@
+"""Plays CoinRun levels and cuts what happens into episodes.
+
+Workers are threads, not processes: procgen steps and zlib compresses outside the
+interpreter lock, so two threads keep two cores busy, and building a dataset never
+re-imports the user's script, as spawned processes would.
+"""
+
+import collections
+from collections.abc import Iterable, Iterator
+from concurrent import futures
+import os
+from typing import NamedTuple
+import zlib
+
+import numpy as np
+
+FRAME_SHAPE = (64, 64, 3)
+NUM_ACTIONS = 15
+# procgen ends an episode that has come to neither coin nor death after this many steps.
+TIMEOUT = 1_000
+
+# Second half of the seed (level seed, purpose), one number for each thing drawn at random.
+_ACTIONS = 0
+
+
+class Episode(NamedTuple):
+    """One life in one level; entry t of each column belongs to step t.
+
+    Attributes:
+        level_seed: the level played.
+        index: 0 for the first episode played in this level, 1 for the next, ...
+        frames: what the agent saw, one zlib string for each uint8 (64, 64, 3) image.
+        actions: int32 (steps,), what it then did, 0..14.
+        rewards: float32 (steps,), what it got for that.
+        is_terminal: True if the last action won the coin or killed the agent, False if
+            the episode was cut short.
+    """
+
+    level_seed: int
+    index: int
+    frames: list[bytes]
+    actions: np.ndarray
+    rewards: np.ndarray
+    is_terminal: bool
+
+
+def make_environment(level_seed: int):
+    """Returns a gym3 environment that plays this one level of hard CoinRun for ever."""
+    # procgen imports gym, which prints from this table that it is no longer maintained.
+    import gym_notices.notices
+
+    gym_notices.notices.notices.clear()
+    import procgen
+
+    return procgen.ProcgenGym3Env(
+        num=1,
+        env_name="coinrun",
+        distribution_mode="hard",
+        num_levels=1,
+        start_level=level_seed,
+        # Chooses among the levels allowed, of which there is one, but would be taken
+        # from the operating system if left out.
+        rand_seed=0,
+        num_threads=0,
+    )
+
+
+def play_level(level_seed: int, num_steps: int) -> list[Episode]:
+    """Plays uniformly random actions in one level, restarting it whenever it ends.
+
+    Args:
+        level_seed: the level, 0..2**31-2.
+        num_steps: how many actions to take in all.
+
+    Returns:
+        The episodes, `num_steps` steps long together.
+    """
+    actions = np.random.default_rng((level_seed, _ACTIONS)).integers(
+        NUM_ACTIONS, size=num_steps, dtype=np.int32
+    )
+    frames = []
+    # procgen hands out an observation together with the reward for reaching it; `is_first`
+    # tells that it opens a new episode, and that the one before is over.
+    rewards = np.zeros(num_steps + 1, np.float32)
+    is_first = np.zeros(num_steps + 1, bool)
+    environment = make_environment(level_seed)
+    for step in range(num_steps):
+        rewards[step], observation, is_first[step] = environment.observe()
+        frames.append(zlib.compress(observation["rgb"], level=1))
+        environment.act(actions[step : step + 1])
+    rewards[num_steps], _, is_first[num_steps] = environment.observe()
+    environment.close()
+
+    begins = np.flatnonzero(is_first[:num_steps])
+    ends = [*begins[1:], num_steps]
+    episodes = []
+    for index, (begin, end) in enumerate(zip(begins, ends)):
+        timed_out = end - begin == TIMEOUT and rewards[end] == 0
+        episodes.append(
+            Episode(
+                level_seed=level_seed,
+                index=index,
+                frames=frames[begin:end],
+                actions=actions[begin:end],
+                rewards=rewards[begin + 1 : end + 1],
+                is_terminal=bool(is_first[end] and not timed_out),
+            )
+        )
+    return episodes
+
+
+def play_levels(
+    level_seeds: Iterable[int], num_steps: int, num_workers: int | None = None
+) -> Iterator[list[Episode]]:
+    """Plays many levels side by side.
+
+    Args:
+        level_seeds: the levels.
+        num_steps: how many actions to take in each.
+        num_workers: how many levels to play at a time, by default one for each core.
+
+    Yields:
+        The episodes of each level, in the order of `level_seeds`.
+    """
+    num_workers = num_workers or os.cpu_count()
+    with futures.ThreadPoolExecutor(num_workers) as pool:
+        waiting = collections.deque()
+        for level_seed in level_seeds:
+            waiting.append(pool.submit(play_level, level_seed, num_steps))
+            # Far enough ahead to keep the workers busy, and no further: a level of
+            # 1,000 steps holds 2 MB, and there are 10,000 levels.
+            if len(waiting) > 2 * num_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
