@@ -1,11 +1,12 @@
 """CoinRun as a TFDS dataset of RLDS episodes."""
 
-from collections.abc import Iterator, Mapping
 import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
-from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 
 # Relative, because `tfds build datasets/coinrun` imports this folder as `coinrun`.
 from . import rollouts
@@ -43,8 +44,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Builds CoinRun by playing it: nothing is downloaded."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}
-    BUILDER_CONFIGS = [
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
+    BUILDER_CONFIGS: ClassVar[list[CoinRunConfig]] = [
         CoinRunConfig(
             name="random_hard",
             description="Random policy, hard levels, 11.1M frames: Genie's CoinRun.",

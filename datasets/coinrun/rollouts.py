@@ -6,11 +6,11 @@ re-imports the user's script, as spawned processes would.
 """
 
 import collections
+import os
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent import futures
-import os
 from typing import NamedTuple
-import zlib
 
 import numpy as np
 
