@@ -1,1 +1,5 @@
-"""Ways to sample the tokens of the next frame."""
+"""From logits to frames: mask schedule, MaskGIT decoding, rollouts."""
+
+from genie_tf.samplers.mask_schedule import cosine_schedule, num_left_masked
+from genie_tf.samplers.maskgit_sampler import maskgit_step, sample_frame
+from genie_tf.samplers.rollout import Rollout

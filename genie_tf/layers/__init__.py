@@ -1,0 +1,10 @@
+"""Keras layers: patches, axial attention, ST blocks, vector quantisation."""
+
+from genie_tf.layers.axial_attention import CausalTemporalAttention, SpatialAttention
+from genie_tf.layers.patches import patch_grid, patchify, unpatchify
+from genie_tf.layers.position_embedding import (
+    SpatialPositionEmbedding,
+    rotary_embedding,
+)
+from genie_tf.layers.st_transformer import STBlock, STTransformer
+from genie_tf.layers.vector_quantizer import VectorQuantizer

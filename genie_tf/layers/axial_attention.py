@@ -1,0 +1,169 @@
+"""Self-attention along one axis of a video: over a frame, or back through time.
+
+Axes: b batch, t time, n patches, d model dim, h heads, k head dim.
+"""
+
+import keras
+from keras import ops
+
+from genie_tf.layers.position_embedding import rotary_embedding
+
+
+class AxialAttention(keras.layers.Layer):
+    """What attention over space and over time share: projections and settings.
+
+    Args:
+        num_heads: number of attention heads.
+        head_dim: width of a query, key or value; num_heads * head_dim need not equal
+            the model's width.
+        qk_norm: normalise queries and keys before their product (Genie, section 3).
+    """
+
+    def __init__(self, num_heads: int, head_dim: int, qk_norm: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.qk_norm = qk_norm
+        self.to_qkv = keras.layers.Dense(
+            3 * num_heads * head_dim, use_bias=False, dtype=self.dtype_policy
+        )
+        if qk_norm:
+            self.query_norm = keras.layers.RMSNormalization(dtype=self.dtype_policy)
+            self.key_norm = keras.layers.RMSNormalization(dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        width = self.num_heads * self.head_dim
+        self.to_qkv.build(input_shape)
+        self.to_output = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy)
+        self.to_output.build((*input_shape[:-1], width))
+        if self.qk_norm:
+            self.query_norm.build((None, None, self.num_heads, self.head_dim))
+            self.key_norm.build((None, None, self.num_heads, self.head_dim))
+
+    def project(self, tokens):
+        """(rows, length, d) -> queries, keys and values, each (rows, length, h, k)."""
+        length = tokens.shape[1]
+        query, key, value = (
+            ops.reshape(part, (-1, length, self.num_heads, self.head_dim))
+            for part in ops.split(self.to_qkv(tokens), 3, axis=-1)
+        )
+        if self.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        return query, key, value
+
+    def merge(self, heads):
+        """(rows, length, h, k) -> (rows, length, d)."""
+        length = heads.shape[1]
+        width = self.num_heads * self.head_dim
+        return self.to_output(ops.reshape(heads, (-1, length, width)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "head_dim": self.head_dim,
+            "qk_norm": self.qk_norm,
+        }
+
+
+class SpatialAttention(AxialAttention):
+    """Every patch attends to all patches of its own frame.
+
+    Call arguments:
+        tokens: (batch, time, patches, dim).
+
+    Returns:
+        The same shape.
+    """
+
+    def call(self, tokens):
+        b, t, n, d = tokens.shape
+        attended = ops.dot_product_attention(
+            *self.project(ops.reshape(tokens, (-1, n, d)))
+        )
+        return ops.reshape(self.merge(attended), (-1, t, n, d))
+
+
+class CausalTemporalAttention(AxialAttention):
+    """Every patch attends to the same patch position now and in the past.
+
+    Positions are rotary, so attention depends on how long ago a frame was. A frame
+    sees itself and the `window - 1` frames before it; because finished frames never
+    change, `step` computes the same from cached keys and values, frame by frame and
+    without end.
+
+    Args:
+        window: how many frames a frame sees, itself included.
+
+    Call arguments:
+        tokens: (batch, time, patches, dim).
+
+    Returns:
+        The same shape.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int,
+        qk_norm: bool = False,
+        window: int = 16,
+        **kwargs,
+    ):
+        super().__init__(num_heads, head_dim, qk_norm, **kwargs)
+        self.window = window
+
+    def call(self, tokens):
+        b, t, n, d = tokens.shape
+        rows = ops.reshape(ops.transpose(tokens, (0, 2, 1, 3)), (-1, t, d))
+        query, key, value = self.project(rows)
+        now = ops.arange(t)
+        age = now[:, None] - now[None, :]  # of a key (column), seen by a query (row)
+        attended = ops.dot_product_attention(
+            rotary_embedding(query, now),
+            rotary_embedding(key, now),
+            value,
+            mask=((age >= 0) & (age < self.window))[None, None],
+        )
+        attended = ops.reshape(self.merge(attended), (-1, n, t, d))
+        return ops.transpose(attended, (0, 2, 1, 3))
+
+    def empty_cache(self, batch: int, num_patches: int):
+        """Keys and values of no frame: a ring of `window` slots per patch."""
+        shape = (batch * num_patches, self.window, self.num_heads, self.head_dim)
+        return tuple(ops.zeros(shape, dtype=self.compute_dtype) for _ in "kv")
+
+    def step(self, tokens, cache, position):
+        """Attention of one frame over the cached past and itself.
+
+        Args:
+            tokens: (batch, 1, patches, dim), the frame at `position`.
+            cache: keys and values of the frames before it.
+            position: scalar integer, 0 for the first frame.
+
+        Returns:
+            The frame's outputs, and the cache with this frame written into it.
+        """
+        b, _, n, d = tokens.shape
+        query, key, value = self.project(ops.reshape(tokens, (-1, 1, d)))
+        here = ops.reshape(position, (1,))
+        slot = position % self.window
+        keys, values = (
+            ops.slice_update(past, (0, slot, 0, 0), ops.cast(new, past.dtype))
+            for past, new in zip(
+                cache, (rotary_embedding(key, here), value), strict=True
+            )
+        )
+        attended = ops.dot_product_attention(
+            rotary_embedding(query, here),
+            keys,
+            values,
+            mask=(ops.arange(self.window) <= position)[None, None, None],
+        )
+        return ops.reshape(self.merge(attended), (-1, 1, n, d)), (keys, values)
+
+    def get_config(self):
+        return {**super().get_config(), "window": self.window}

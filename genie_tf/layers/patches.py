@@ -1,0 +1,75 @@
+"""Cutting frames into square patches and putting them back together.
+
+Axes: b batch, t time, n patches (row-major over the patch grid), p patch side,
+y rows and x columns of the patch grid, c channels.
+"""
+
+from keras import ops
+
+
+def patchify(video, patch_size: int):
+    """Cuts every frame into non-overlapping square patches.
+
+    Args:
+        video: (batch, time, height, width, channels), any dtype.
+        patch_size: side of a patch in pixels; divides height and width.
+
+    Returns:
+        (batch, time, patches, patch_size * patch_size * channels), patches row-major
+        over the grid, pixels row-major inside a patch.
+
+    Raises:
+        ValueError: if the patch size does not divide the frame.
+    """
+    b, t, height, width, c = video.shape
+    rows, columns = patch_grid(height, width, patch_size)
+    video = ops.reshape(
+        video, (-1, t or ops.shape(video)[1], rows, patch_size, columns, patch_size, c)
+    )
+    video = ops.transpose(video, (0, 1, 2, 4, 3, 5, 6))  # b t y x p p c
+    return ops.reshape(
+        video, (-1, t or ops.shape(video)[1], rows * columns, patch_size**2 * c)
+    )
+
+
+def unpatchify(patches, patch_size: int, height: int, width: int):
+    """Puts patches back into frames: the inverse of `patchify`.
+
+    Args:
+        patches: (batch, time, patches, patch_size * patch_size * channels).
+        patch_size: side of a patch in pixels.
+        height, width: size of the frame in pixels.
+
+    Returns:
+        (batch, time, height, width, channels).
+
+    Raises:
+        ValueError: if the patch size does not divide the frame, or the number of
+            patches is not that of such a frame.
+    """
+    b, t, n, pixels = patches.shape
+    rows, columns = patch_grid(height, width, patch_size)
+    if n != rows * columns:
+        raise ValueError(
+            f"A frame of {height}x{width} has {rows * columns} patches of side "
+            f"{patch_size}; received {n}: patches.shape={tuple(patches.shape)}."
+        )
+    t = t or ops.shape(patches)[1]
+    c = pixels // patch_size**2
+    patches = ops.reshape(patches, (-1, t, rows, columns, patch_size, patch_size, c))
+    patches = ops.transpose(patches, (0, 1, 2, 4, 3, 5, 6))  # b t y p x p c
+    return ops.reshape(patches, (-1, t, height, width, c))
+
+
+def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
+    """Rows and columns of the patch grid of a frame of `height` x `width` pixels.
+
+    Raises:
+        ValueError: if the patch size does not divide the frame.
+    """
+    if height % patch_size or width % patch_size:
+        raise ValueError(
+            f"`patch_size` must divide the frame's height and width; received "
+            f"patch_size={patch_size} for frames of {height}x{width}."
+        )
+    return height // patch_size, width // patch_size

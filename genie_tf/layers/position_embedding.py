@@ -1,0 +1,48 @@
+"""Where a token is: learned in space, rotary in time."""
+
+import keras
+from keras import ops
+
+
+class SpatialPositionEmbedding(keras.layers.Layer):
+    """Adds one learned vector per patch position, the same in every frame.
+
+    Call arguments:
+        tokens: (batch, time, patches, dim).
+
+    Returns:
+        The same shape.
+    """
+
+    def build(self, input_shape):
+        self.embedding = self.add_weight(
+            shape=input_shape[-2:], initializer="truncated_normal", name="embedding"
+        )
+
+    def call(self, tokens):
+        return tokens + ops.cast(self.embedding, tokens.dtype)
+
+
+def rotary_embedding(vectors, positions, max_wavelength: float = 10_000.0):
+    """Rotates pairs of features by angles proportional to a position (RoFormer).
+
+    The product of a rotated query and a rotated key depends on the difference of
+    their positions alone, so finished frames can be cached and a window can slide.
+
+    Args:
+        vectors: (..., length, heads, head_dim), head_dim even.
+        positions: (length,) integers.
+        max_wavelength: wavelength of the slowest rotation, in positions.
+
+    Returns:
+        The same shape and dtype; rotated in float32.
+    """
+    half = vectors.shape[-1] // 2
+    exponents = ops.arange(half, dtype="float32") / half
+    angles = ops.cast(positions, "float32")[:, None] / max_wavelength**exponents
+    cos, sin = ops.cos(angles)[:, None, :], ops.sin(angles)[:, None, :]
+    first, second = ops.split(ops.cast(vectors, "float32"), 2, axis=-1)
+    rotated = ops.concatenate(
+        [first * cos - second * sin, second * cos + first * sin], axis=-1
+    )
+    return ops.cast(rotated, vectors.dtype)

@@ -1,0 +1,200 @@
+"""The spatiotemporal transformer every part of Genie is built from (section 2)."""
+
+import keras
+
+from genie_tf.layers.axial_attention import CausalTemporalAttention, SpatialAttention
+from genie_tf.layers.position_embedding import SpatialPositionEmbedding
+
+
+class STBlock(keras.layers.Layer):
+    """Attention over space, causal attention over time, then one feed-forward.
+
+    The feed-forward after the spatial layer is left out on purpose (Genie, Figure 3).
+    Residual connections with layer norm before each part.
+
+    Args:
+        num_heads: heads of both attentions.
+        head_dim: width of a head.
+        mlp_dim: hidden width of the feed-forward.
+        qk_norm: normalise queries and keys.
+        window: how many frames a frame sees, itself included.
+
+    Call arguments:
+        tokens: (batch, time, patches, dim).
+
+    Returns:
+        The same shape.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int,
+        mlp_dim: int,
+        qk_norm: bool = False,
+        window: int = 16,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.mlp_dim = mlp_dim
+        self.qk_norm = qk_norm
+        self.window = window
+        policy = {"dtype": self.dtype_policy}
+        self.space_norm = keras.layers.LayerNormalization(**policy)
+        self.space = SpatialAttention(num_heads, head_dim, qk_norm, **policy)
+        self.time_norm = keras.layers.LayerNormalization(**policy)
+        self.time = CausalTemporalAttention(
+            num_heads, head_dim, qk_norm, window, **policy
+        )
+        self.mlp_norm = keras.layers.LayerNormalization(**policy)
+        self.mlp_in = keras.layers.Dense(mlp_dim, **policy)
+
+    def build(self, input_shape):
+        for layer in (self.space_norm, self.space, self.time_norm, self.time):
+            layer.build(input_shape)
+        self.mlp_norm.build(input_shape)
+        self.mlp_in.build(input_shape)
+        self.mlp_out = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy)
+        self.mlp_out.build((*input_shape[:-1], self.mlp_dim))
+
+    def call(self, tokens):
+        tokens = tokens + self.space(self.space_norm(tokens))
+        tokens = tokens + self.time(self.time_norm(tokens))
+        return tokens + self.feed_forward(tokens)
+
+    def step(self, tokens, cache, position):
+        """One frame (batch, 1, patches, dim) over a cached past: outputs, new cache."""
+        tokens = tokens + self.space(self.space_norm(tokens))
+        attended, cache = self.time.step(self.time_norm(tokens), cache, position)
+        tokens = tokens + attended
+        return tokens + self.feed_forward(tokens), cache
+
+    def feed_forward(self, tokens):
+        hidden = self.mlp_in(self.mlp_norm(tokens))
+        return self.mlp_out(keras.ops.gelu(hidden, approximate=True))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "head_dim": self.head_dim,
+            "mlp_dim": self.mlp_dim,
+            "qk_norm": self.qk_norm,
+            "window": self.window,
+        }
+
+
+class STTransformer(keras.layers.Layer):
+    """A stack of ST blocks over tokens that know their place in the frame.
+
+    Adds a learned embedding of the patch position once, at the start; positions in
+    time are rotary, inside attention. Ends in a layer norm. Cost grows linearly with
+    the number of frames.
+
+    Args:
+        dim: width of the tokens.
+        num_blocks: number of ST blocks.
+        num_heads: attention heads.
+        head_dim: width of a head; dim / num_heads if not given.
+        mlp_dim: hidden width of the feed-forward; 4 * dim if not given.
+        qk_norm: normalise queries and keys.
+        window: how many frames a frame sees, itself included.
+
+    Call arguments:
+        tokens: (batch, time, patches, dim).
+
+    Returns:
+        The same shape. Outputs of frame t depend on frames 1..t only.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_blocks: int,
+        num_heads: int,
+        head_dim: int | None = None,
+        mlp_dim: int | None = None,
+        qk_norm: bool = False,
+        window: int = 16,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if head_dim is None and dim % num_heads:
+            raise ValueError(
+                "`num_heads` must divide `dim` where `head_dim` is not given; received "
+                f"dim={dim}, num_heads={num_heads}."
+            )
+        self.dim = dim
+        self.num_blocks = num_blocks
+        self.num_heads = num_heads
+        self.head_dim = head_dim or dim // num_heads
+        self.mlp_dim = mlp_dim or 4 * dim
+        self.qk_norm = qk_norm
+        self.window = window
+        policy = {"dtype": self.dtype_policy}
+        self.position = SpatialPositionEmbedding(**policy)
+        self.blocks = [
+            STBlock(num_heads, self.head_dim, self.mlp_dim, qk_norm, window, **policy)
+            for _ in range(num_blocks)
+        ]
+        self.norm = keras.layers.LayerNormalization(**policy)
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.dim:
+            raise ValueError(
+                f"Expected tokens of width dim={self.dim}; received shape "
+                f"{tuple(input_shape)}."
+            )
+        for layer in (self.position, *self.blocks, self.norm):
+            layer.build(input_shape)
+
+    def call(self, tokens):
+        tokens = self.position(tokens)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+    def empty_cache(self, batch: int, num_patches: int):
+        """The cache of no frame, for `step`: keys and values of each block."""
+        return [block.time.empty_cache(batch, num_patches) for block in self.blocks]
+
+    def step(self, tokens, cache, position):
+        """One frame over a cached past: the same outputs as `call` at that frame.
+
+        Args:
+            tokens: (batch, 1, patches, dim), the frame at `position`.
+            cache: what `empty_cache` or the step of the frame before returned.
+            position: scalar integer, 0 for the first frame; unbounded.
+
+        Returns:
+            Outputs (batch, 1, patches, dim), and the cache with this frame in it.
+        """
+        tokens = self.position(tokens)
+        updated = []
+        for block, block_cache in zip(self.blocks, cache, strict=True):
+            tokens, block_cache = block.step(tokens, block_cache, position)
+            updated.append(block_cache)
+        return self.norm(tokens), updated
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def arguments(self):
+        """The arguments this transformer was made from, for a model's own config."""
+        return {
+            "dim": self.dim,
+            "num_blocks": self.num_blocks,
+            "num_heads": self.num_heads,
+            "head_dim": self.head_dim,
+            "mlp_dim": self.mlp_dim,
+            "qk_norm": self.qk_norm,
+            "window": self.window,
+        }
+
+    def get_config(self):
+        return {**super().get_config(), **self.arguments()}

@@ -1,0 +1,154 @@
+"""The discrete bottleneck of VQ-VAE, with cosine similarity and code re-seeding.
+
+Axes: k codes, l latent dim, m all latents of a batch.
+"""
+
+from math import gcd
+
+import keras
+from keras import ops
+
+from genie_tf.metrics.codebook_usage import perplexity_from_counts
+
+
+class VectorQuantizer(keras.layers.Layer):
+    """Replaces each latent by the code of the codebook that points its way.
+
+    Latents and codes are compared, and trained, on the unit sphere (cosine
+    similarity, ViT-VQGAN). Gradients pass to the latents straight through; the
+    codebook learns from its own loss. Codes that stay idle are moved to where latents
+    are by `update`, so that none is lost. Everything runs in float32.
+
+    Args:
+        num_codes: size of the codebook.
+        code_dim: width of latents and codes.
+        commitment_weight: weight of the commitment loss (VQ-VAE's beta).
+        idle_limit: after how many updates without a use a code is moved.
+
+    Call arguments:
+        latents: (..., code_dim).
+
+    Returns:
+        A dict: `quantized`, the codes chosen, of the latents' shape, with
+        straight-through gradient; `indices`, int32 (...), which they are; `latents`,
+        the latents on the unit sphere; `loss`, scalar: codebook loss plus weighted
+        commitment loss (VQ-VAE, equation 3).
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        code_dim: int,
+        commitment_weight: float = 0.25,
+        idle_limit: int = 50,
+        **kwargs,
+    ):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.num_codes = num_codes
+        self.code_dim = code_dim
+        self.commitment_weight = commitment_weight
+        self.idle_limit = idle_limit
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.code_dim:
+            raise ValueError(
+                f"Expected latents of width code_dim={self.code_dim}; received shape "
+                f"{tuple(input_shape)}."
+            )
+        self.codebook = self.add_weight(
+            shape=(self.num_codes, self.code_dim),
+            initializer="random_normal",
+            name="codebook",
+            aggregation="only_first_replica",
+        )
+        # Updates since each code's last use; all start overdue, so that the first
+        # batch seeds the codebook with data.
+        self.idle = self.add_weight(
+            shape=(self.num_codes,),
+            initializer=keras.initializers.Constant(self.idle_limit),
+            dtype="int32",
+            trainable=False,
+            name="idle",
+            aggregation="only_first_replica",
+        )
+
+    def call(self, latents):
+        latents = ops.normalize(latents, axis=-1)
+        codebook = ops.normalize(self.codebook, axis=-1)
+        similarity = ops.matmul(latents, ops.transpose(codebook))
+        indices = ops.argmax(similarity, axis=-1)
+        codes = ops.take(codebook, indices, axis=0)
+        codebook_loss = ops.mean((codes - ops.stop_gradient(latents)) ** 2)
+        commitment_loss = ops.mean((latents - ops.stop_gradient(codes)) ** 2)
+        return {
+            "quantized": latents + ops.stop_gradient(codes - latents),
+            "indices": indices,
+            "latents": latents,
+            "loss": codebook_loss + self.commitment_weight * commitment_loss,
+        }
+
+    def lookup(self, indices):
+        """Codes of the given indices: int (...) -> float32 (..., code_dim)."""
+        return ops.take(ops.normalize(self.codebook, axis=-1), indices, axis=0)
+
+    def update(self, latents, indices):
+        """Moves idle codes onto latents of the current batch.
+
+        The r-th idle code takes a latent of its own, so no two codes tie; codes for
+        which the batch has none left wait for the next. Deterministic in its inputs.
+
+        Args:
+            latents: (..., code_dim), `latents` of a call, of all replicas.
+            indices: int (...), `indices` of the same call.
+        """
+        latents = ops.reshape(latents, (-1, self.code_dim))
+        used = code_counts(indices, self.num_codes) > 0
+        idle = ops.where(used, 0, self.idle + 1)
+        moved = idle > self.idle_limit
+        rank = ops.cumsum(ops.cast(moved, "int32")) - 1
+        m = latents.shape[0]
+        moved = moved & (rank < m)
+        # A stride coprime to m visits every latent once, spread over the batch.
+        stride = next(s for s in range(int(m * 0.618) | 1, 2 * m + 2) if gcd(s, m) == 1)
+        chosen = ops.take(latents, rank * stride % m, axis=0)
+        self.codebook.assign(ops.where(moved[:, None], chosen, self.codebook))
+        self.idle.assign(ops.where(moved, 0, idle))
+
+    def usage(self, indices):
+        """How much of the codebook a batch uses.
+
+        Args:
+            indices: int (...).
+
+        Returns:
+            A dict of scalars: `codes_used`, and `perplexity`, both in [1, num_codes].
+        """
+        counts = code_counts(indices, self.num_codes)
+        return {
+            "codes_used": ops.sum(ops.cast(counts > 0, "float32")),
+            "perplexity": perplexity_from_counts(counts),
+        }
+
+    def compute_output_spec(self, latents):
+        return {
+            "quantized": keras.KerasTensor(latents.shape, "float32"),
+            "indices": keras.KerasTensor(latents.shape[:-1], "int32"),
+            "latents": keras.KerasTensor(latents.shape, "float32"),
+            "loss": keras.KerasTensor((), "float32"),
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_codes": self.num_codes,
+            "code_dim": self.code_dim,
+            "commitment_weight": self.commitment_weight,
+            "idle_limit": self.idle_limit,
+        }
+
+
+def code_counts(indices, num_codes: int):
+    """How often each code occurs: int (...) -> int32 (num_codes,)."""
+    flat = ops.reshape(indices, (-1,))
+    return ops.segment_sum(ops.ones_like(flat), flat, num_segments=num_codes)

@@ -1,0 +1,103 @@
+"""Genie: a tokenizer, a latent action model and a dynamics model, made one."""
+
+import keras
+from keras import ops
+
+from genie_tf.models.dynamics import Dynamics, masked_cross_entropy
+from genie_tf.models.latent_action_model import LatentActionModel
+from genie_tf.models.video_tokenizer import VideoTokenizer
+
+
+class Genie(keras.Model):
+    """A world to play, from finished parts (Genie, section 2).
+
+    The tokenizer is frozen. Latent action model and dynamics train together, each by
+    its own full loss: the dynamics takes the actions through a stop-gradient.
+
+    Args:
+        tokenizer: a trained `VideoTokenizer`.
+        latent_action_model: a `LatentActionModel` for frames of the same shape.
+        dynamics: a `Dynamics` over the tokenizer's tokens.
+
+    Call arguments:
+        video: (batch, time, height, width, channels), uint8, or float in [0, 1].
+        mask: bool (batch, time, patches), tokens hidden from the dynamics.
+
+    Returns:
+        A dict: `logits` of the dynamics; `tokens`; `latent_action_model`, its outputs.
+
+    Raises:
+        ValueError: if the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        tokenizer: VideoTokenizer,
+        latent_action_model: LatentActionModel,
+        dynamics: Dynamics,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        for name, ours, theirs in (
+            ("frame_shape", tokenizer.frame_shape, latent_action_model.frame_shape),
+            ("num_codes", tokenizer.num_codes, dynamics.num_codes),
+            ("num_patches", tokenizer.num_patches, dynamics.num_patches),
+            ("action_dim", latent_action_model.action_dim, dynamics.action_dim),
+        ):
+            if ours != theirs:
+                raise ValueError(
+                    f"The parts of a Genie must agree on `{name}`; received {ours} "
+                    f"and {theirs}."
+                )
+        self.tokenizer = tokenizer
+        self.latent_action_model = latent_action_model
+        self.dynamics = dynamics
+        tokenizer.trainable = False
+        self.built = True
+
+    def call(self, video, mask):
+        tokens = self.tokenizer.tokenize(video)
+        actions = self.latent_action_model(video)
+        logits = self.dynamics(tokens, ops.stop_gradient(actions["quantized"]), mask)
+        return {"logits": logits, "tokens": tokens, "latent_action_model": actions}
+
+    def losses_and_metrics(self, batch):
+        """Loss and metrics of a batch of clips.
+
+        Args:
+            batch: a dict with `video`, (batch, time, height, width, channels), and
+                `mask`, bool (batch, time, patches).
+
+        Returns:
+            A dict of scalars with `loss` = dynamics cross-entropy at the masked
+            tokens + the latent action model's own loss; and the outputs.
+        """
+        video, mask = batch["video"], batch["mask"]
+        outputs = self(video, mask)
+        actions = self.latent_action_model.metrics_of(
+            video, outputs["latent_action_model"]
+        )
+        cross_entropy, top1 = masked_cross_entropy(
+            outputs["tokens"], outputs["logits"], mask
+        )
+        metrics = {
+            "loss": cross_entropy + actions["loss"],
+            "dynamics/cross_entropy": cross_entropy,
+            "dynamics/top1": top1,
+            **{f"latent_action/{name}": value for name, value in actions.items()},
+        }
+        return metrics, outputs
+
+    def update_codebooks(self, outputs):
+        """Re-seeds idle latent actions from the outputs of a training step."""
+        self.latent_action_model.update_codebooks(outputs["latent_action_model"])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
+            "latent_action_model": keras.saving.serialize_keras_object(
+                self.latent_action_model
+            ),
+            "dynamics": keras.saving.serialize_keras_object(self.dynamics),
+        }

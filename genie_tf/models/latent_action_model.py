@@ -1,0 +1,148 @@
+"""Which of a few actions happened between two frames: Genie's latent action model."""
+
+import math
+
+import keras
+from keras import ops
+
+from genie_tf.layers import (
+    STTransformer,
+    VectorQuantizer,
+    patch_grid,
+    patchify,
+    unpatchify,
+)
+from genie_tf.metrics.image_quality import psnr
+from genie_tf.models.preprocessing import to_unit_range
+
+
+class LatentActionModel(keras.Model):
+    """Learns discrete actions between frames, from pixels alone (section 2.1).
+
+    The encoder sees all frames, with one extra action token each; its output at frame
+    t+1 is the action that led there from frame t, one of `num_actions`. The decoder
+    sees the frames up to t and the actions up to that one, and predicts frame t+1,
+    as a change of frame t: what the past does not tell has to pass through the
+    action.
+
+    Args:
+        frame_shape: (height, width, channels) of a frame.
+        patch_size: side of a patch in pixels.
+        num_actions: size of the codebook, |A|.
+        action_dim: width of a latent action.
+        encoder: arguments of the encoder's `STTransformer`.
+        decoder: arguments of the decoder's `STTransformer`.
+
+    Call arguments:
+        video: (batch, time, height, width, channels), uint8, or float in [0, 1].
+
+    Returns:
+        A dict: `prediction`, frames 2..T as predicted, float32, (batch, time-1,
+        height, width, channels); `indices`, the latent actions, int32 (batch,
+        time-1); and the other outputs of `VectorQuantizer`.
+    """
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, int, int],
+        patch_size: int,
+        num_actions: int,
+        action_dim: int,
+        encoder: dict,
+        decoder: dict,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.frame_shape = tuple(frame_shape)
+        self.patch_size = patch_size
+        self.num_actions = num_actions
+        self.action_dim = action_dim
+        self.num_patches = math.prod(patch_grid(*self.frame_shape[:2], patch_size))
+        policy = {"dtype": self.dtype_policy}
+        self.encoder = STTransformer(**encoder, **policy)
+        self.decoder = STTransformer(**decoder, **policy)
+        self.encoder_embedding = keras.layers.Dense(self.encoder.dim, **policy)
+        self.to_latents = keras.layers.Dense(action_dim, **policy)
+        self.quantizer = VectorQuantizer(num_actions, action_dim)
+        self.decoder_embedding = keras.layers.Dense(self.decoder.dim, **policy)
+        self.action_embedding = keras.layers.Dense(self.decoder.dim, **policy)
+        # Starts at zero: the first prediction is that nothing changes.
+        self.to_change = keras.layers.Dense(
+            patch_size**2 * self.frame_shape[-1], kernel_initializer="zeros", **policy
+        )
+        self(keras.KerasTensor((None, 2, *self.frame_shape), "uint8"))  # builds
+
+    def call(self, video):
+        patches = patchify(to_unit_range(video), self.patch_size)
+        quantized = self.encode(patches)
+        return {
+            "prediction": self.predict_next(patches[:, :-1], quantized["quantized"]),
+            **quantized,
+        }
+
+    def encode(self, patches):
+        """Patches of frames 1..T to T-1 actions: the outputs of `VectorQuantizer`."""
+        tokens = self.encoder_embedding(patches)
+        # The action token carries nothing but its learned position, the last one.
+        tokens = ops.pad(tokens, [(0, 0), (0, 0), (0, 1), (0, 0)])
+        return self.quantizer(self.to_latents(self.encoder(tokens)[:, 1:, -1]))
+
+    def predict_next(self, patches, actions):
+        """Frames 2..T from the patches of frames 1..T-1 and the actions between.
+
+        Args:
+            patches: (batch, time-1, patches, pixels), float in [0, 1].
+            actions: (batch, time-1, action_dim).
+
+        Returns:
+            float32 (batch, time-1, height, width, channels).
+        """
+        tokens = self.decoder_embedding(patches)
+        tokens += self.action_embedding(actions)[:, :, None]
+        change = ops.cast(self.to_change(self.decoder(tokens)), "float32")
+        return unpatchify(patches + change, self.patch_size, *self.frame_shape[:2])
+
+    def infer_actions(self, video):
+        """The latent actions between the frames of a video, int32 (batch, time-1)."""
+        patches = patchify(to_unit_range(video), self.patch_size)
+        return self.encode(patches)["indices"]
+
+    def losses_and_metrics(self, batch):
+        """Loss and metrics of a batch of clips.
+
+        Args:
+            batch: a dict with `video`, (batch, time, height, width, channels).
+
+        Returns:
+            A dict of scalars with `loss` = prediction MSE + codebook loss + weighted
+            commitment loss; and the outputs of the call.
+        """
+        outputs = self(batch["video"])
+        return self.metrics_of(batch["video"], outputs), outputs
+
+    def metrics_of(self, video, outputs):
+        """Loss and metrics from a video and the outputs of a call on it."""
+        target = to_unit_range(video)[:, 1:]
+        prediction_loss = ops.mean((target - outputs["prediction"]) ** 2)
+        return {
+            "loss": prediction_loss + outputs["loss"],
+            "prediction_loss": prediction_loss,
+            "quantizer_loss": outputs["loss"],
+            "psnr": ops.mean(psnr(target, outputs["prediction"])),
+            **self.quantizer.usage(outputs["indices"]),
+        }
+
+    def update_codebooks(self, outputs):
+        """Re-seeds idle codes from the outputs of a training step."""
+        self.quantizer.update(outputs["latents"], outputs["indices"])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "frame_shape": self.frame_shape,
+            "patch_size": self.patch_size,
+            "num_actions": self.num_actions,
+            "action_dim": self.action_dim,
+            "encoder": self.encoder.arguments(),
+            "decoder": self.decoder.arguments(),
+        }

@@ -1,0 +1,130 @@
+"""Frames into discrete tokens and back: the ST-ViViT VQ-VAE of Genie, section 2.1."""
+
+import math
+
+import keras
+from keras import ops
+
+from genie_tf.layers import (
+    STTransformer,
+    VectorQuantizer,
+    patch_grid,
+    patchify,
+    unpatchify,
+)
+from genie_tf.metrics.image_quality import psnr
+from genie_tf.models.preprocessing import to_unit_range
+
+
+class VideoTokenizer(keras.Model):
+    """Turns each patch of each frame into one token, causally in time.
+
+    Args:
+        frame_shape: (height, width, channels) of a frame.
+        patch_size: side of a patch in pixels.
+        num_codes: size of the codebook.
+        code_dim: width of a code.
+        encoder: arguments of the encoder's `STTransformer`.
+        decoder: arguments of the decoder's `STTransformer`.
+
+    Call arguments:
+        video: (batch, time, height, width, channels), uint8, or float in [0, 1].
+
+    Returns:
+        A dict: `reconstruction`, float32 in [0, 1], of the video's shape; `indices`,
+        the tokens, int32 (batch, time, patches), row-major over the patch grid;
+        and the other outputs of `VectorQuantizer`. Outputs of frame t depend on
+        frames 1..t only.
+    """
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, int, int],
+        patch_size: int,
+        num_codes: int,
+        code_dim: int,
+        encoder: dict,
+        decoder: dict,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.frame_shape = tuple(frame_shape)
+        self.patch_size = patch_size
+        self.num_codes = num_codes
+        self.code_dim = code_dim
+        self.num_patches = math.prod(patch_grid(*self.frame_shape[:2], patch_size))
+        policy = {"dtype": self.dtype_policy}
+        self.encoder = STTransformer(**encoder, **policy)
+        self.decoder = STTransformer(**decoder, **policy)
+        self.patch_embedding = keras.layers.Dense(self.encoder.dim, **policy)
+        self.to_latents = keras.layers.Dense(code_dim, **policy)
+        self.quantizer = VectorQuantizer(num_codes, code_dim)
+        self.code_embedding = keras.layers.Dense(self.decoder.dim, **policy)
+        self.to_pixels = keras.layers.Dense(
+            patch_size**2 * self.frame_shape[-1], **policy
+        )
+        self(keras.KerasTensor((None, 2, *self.frame_shape), "uint8"))  # builds
+
+    def call(self, video):
+        quantized = self.encode(video)
+        return {"reconstruction": self.decode(quantized["quantized"]), **quantized}
+
+    def encode(self, video):
+        """Encodes a video: the outputs of `VectorQuantizer`, one latent per patch."""
+        patches = patchify(to_unit_range(video, self.compute_dtype), self.patch_size)
+        return self.quantizer(
+            self.to_latents(self.encoder(self.patch_embedding(patches)))
+        )
+
+    def decode(self, codes):
+        """Codes (batch, time, patches, code_dim) to a video, float32 in [0, 1]."""
+        return self.to_video(self.decoder(self.code_embedding(codes)))
+
+    def to_video(self, features):
+        pixels = ops.sigmoid(ops.cast(self.to_pixels(features), "float32"))
+        return unpatchify(pixels, self.patch_size, *self.frame_shape[:2])
+
+    def tokenize(self, video):
+        """A video as tokens, int32 (batch, time, patches)."""
+        return self.encode(video)["indices"]
+
+    def detokenize(self, tokens):
+        """Tokens (batch, time, patches) as a video, float32 in [0, 1]."""
+        return self.decode(self.quantizer.lookup(tokens))
+
+    def losses_and_metrics(self, batch):
+        """Loss and metrics of a batch of clips.
+
+        Args:
+            batch: a dict with `video`, (batch, time, height, width, channels).
+
+        Returns:
+            A dict of scalars with `loss` = reconstruction MSE + codebook loss +
+            weighted commitment loss; and the outputs of the call.
+        """
+        video = to_unit_range(batch["video"])
+        outputs = self(video)
+        reconstruction_loss = ops.mean((video - outputs["reconstruction"]) ** 2)
+        metrics = {
+            "loss": reconstruction_loss + outputs["loss"],
+            "reconstruction_loss": reconstruction_loss,
+            "quantizer_loss": outputs["loss"],
+            "psnr": ops.mean(psnr(video, outputs["reconstruction"])),
+            **self.quantizer.usage(outputs["indices"]),
+        }
+        return metrics, outputs
+
+    def update_codebooks(self, outputs):
+        """Re-seeds idle codes from the outputs of a training step."""
+        self.quantizer.update(outputs["latents"], outputs["indices"])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "frame_shape": self.frame_shape,
+            "patch_size": self.patch_size,
+            "num_codes": self.num_codes,
+            "code_dim": self.code_dim,
+            "encoder": self.encoder.arguments(),
+            "decoder": self.decoder.arguments(),
+        }

@@ -1,0 +1,109 @@
+"""Playing a world: prompt frames and actions in, frames out, in token space.
+
+Axes: b batch, t time, n patches.
+"""
+
+from keras import ops
+
+from genie_tf.compilation import compiled
+from genie_tf.samplers.maskgit_sampler import sample_frame
+
+
+class Rollout:
+    """Continues videos token by token, frame by frame, from actions.
+
+    Keys and values of finished frames are cached, so that each decoding step runs
+    the tokens of the frame being made and no others. One compiled program makes a
+    frame, whatever its place in the video; the window slides without end.
+
+    Args:
+        genie: a `Genie`.
+        num_steps: MaskGIT steps a frame.
+        temperature: of the tokens' distribution; 0 takes the likeliest.
+        choice_temperature: scale of the noise on confidences.
+    """
+
+    def __init__(
+        self,
+        genie,
+        num_steps: int = 8,
+        temperature: float = 1.0,
+        choice_temperature: float = 4.5,
+    ):
+        self.genie = genie
+        self.num_steps = num_steps
+        self.temperature = temperature
+        self.choice_temperature = choice_temperature
+        self._tokenize = compiled(genie.tokenizer.tokenize)
+        self._detokenize = compiled(genie.tokenizer.detokenize)
+        self._infer_actions = compiled(genie.latent_action_model.infer_actions)
+        self._remember = compiled(self._remember_frame)
+        self._sample = compiled(self._sample_frame)
+
+    def generate(self, prompt, actions, seed: int = 0):
+        """The frames that follow a prompt.
+
+        Args:
+            prompt: (batch, time, height, width, channels), one frame or more, uint8
+                or float in [0, 1]; actions between several are inferred.
+            actions: int (batch, frames), latent actions in [0, num_actions).
+            seed: equal seeds give equal videos.
+
+        Returns:
+            Video of prompt, as the tokenizer has it, and the frames that follow,
+            float32 in [0, 1], (batch, time + frames, height, width, channels).
+        """
+        tokens = self._tokenize(prompt)
+        between = (
+            self._infer_actions(prompt)
+            if prompt.shape[1] > 1
+            else ops.zeros((prompt.shape[0], 0), "int32")
+        )
+        return self._detokenize(self.generate_tokens(tokens, between, actions, seed))
+
+    def generate_tokens(self, tokens, between, actions, seed: int = 0):
+        """As `generate`, with tokens for frames.
+
+        Args:
+            tokens: int32 (b, t, n), of the prompt.
+            between: int32 (b, t-1), latent actions between the prompt's frames.
+            actions: int (b, frames).
+            seed: equal seeds give equal tokens.
+
+        Returns:
+            int32 (b, t + frames, n).
+        """
+        actions = ops.convert_to_tensor(actions, "int32")
+        b, t, n = tokens.shape
+        cache = self.genie.dynamics.transformer.empty_cache(b, n)
+        # The first frame has no action: any will do, and `step` leaves it out.
+        led = ops.concatenate([ops.zeros((b, 1), "int32"), between, actions], axis=1)
+        frames = [tokens[:, i] for i in range(t)]
+        for i in range(led.shape[1]):
+            position = ops.convert_to_tensor(i, "int32")
+            if i >= t:
+                frames.append(
+                    self._sample(led[:, i], cache, position, ops.cast(seed, "int32"))
+                )
+            cache = self._remember(frames[i], led[:, i], cache, position)
+        return ops.stack(frames, axis=1)
+
+    def _sample_frame(self, action, cache, position, seed):
+        action = self.genie.latent_action_model.quantizer.lookup(action)
+        dynamics = self.genie.dynamics
+        return sample_frame(
+            lambda tokens, masked: dynamics.step(
+                tokens, action, masked, cache, position
+            )[0],
+            action.shape[0],
+            dynamics.num_patches,
+            seed * 1_000_003 + position,
+            self.num_steps,
+            self.temperature,
+            self.choice_temperature,
+        )
+
+    def _remember_frame(self, tokens, action, cache, position):
+        action = self.genie.latent_action_model.quantizer.lookup(action)
+        known = ops.zeros_like(tokens, dtype="bool")
+        return self.genie.dynamics.step(tokens, action, known, cache, position)[1]
