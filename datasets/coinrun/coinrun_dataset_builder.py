@@ -122,6 +122,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             unit=" levels",
             total=len(levels),
             leave=False,
+            mininterval=1.0,
         ):
             for episode in episodes:
                 yield f"{episode.level_seed}_{episode.index}", _to_example(episode)

@@ -81,8 +81,8 @@ def play_level(level_seed: int, num_steps: int) -> list[Episode]:
     frames = []
     # procgen hands out an observation together with the reward for reaching it; `is_first`
     # tells that it opens a new episode, and that the one before is over.
-    rewards = np.zeros(num_steps + 1, np.float32)
-    is_first = np.zeros(num_steps + 1, bool)
+    rewards = np.zeros((num_steps + 1, 1), np.float32)
+    is_first = np.zeros((num_steps + 1, 1), bool)
     environment = make_environment(level_seed)
     for step in range(num_steps):
         rewards[step], observation, is_first[step] = environment.observe()
@@ -90,6 +90,7 @@ def play_level(level_seed: int, num_steps: int) -> list[Episode]:
         environment.act(actions[step : step + 1])
     rewards[num_steps], _, is_first[num_steps] = environment.observe()
     environment.close()
+    rewards, is_first = rewards[:, 0], is_first[:, 0]
 
     begins = np.flatnonzero(is_first[:num_steps])
     ends = [*begins[1:], num_steps]

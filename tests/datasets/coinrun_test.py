@@ -1,0 +1,188 @@
+"""Tests of the CoinRun dataset: its episodes are what the game really shows."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from genie_tf.datasets.coinrun import coinrun_dataset_builder, rollouts
+
+DATASET_FOLDER = pathlib.Path(rollouts.__file__).parent
+NUM_STEPS = 120
+# Within 120 random steps the agent dies in levels 6 and 22, and wins in level 132.
+TINY = coinrun_dataset_builder.CoinRunConfig(
+    name="tiny",
+    description="A few levels, for tests.",
+    levels={"train": [6, 7, 22, 132], "validation": [10_000], "test": [20_000, 20_001]},
+    steps_per_level=NUM_STEPS,
+)
+
+
+def build(data_dir):
+    builder = coinrun_dataset_builder.Builder(config=TINY, data_dir=data_dir)
+    builder.download_and_prepare()
+    return builder
+
+
+def read(builder, split):
+    """Returns (level seed, dictionary of stacked steps) of each episode, as stored."""
+    return [
+        (
+            int(episode["episode_metadata"]["level_seed"]),
+            next(episode["steps"].batch(NUM_STEPS).as_numpy_iterator()),
+        )
+        for episode in builder.as_dataset(split=split)
+    ]
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("coinrun"))
+
+
+@pytest.fixture(scope="module")
+def levels(builder):
+    """Episodes by split and level, in the order played."""
+    levels = {}
+    for split in TINY.levels:
+        for level_seed, steps in read(builder, split):
+            levels.setdefault((split, level_seed), []).append(steps)
+    # Episodes are stored shuffled. In these levels none but the last was cut short.
+    for episodes in levels.values():
+        episodes.sort(key=lambda steps: not steps["is_terminal"][-1])
+    return levels
+
+
+def test_each_split_plays_all_its_levels_for_all_their_steps(levels):
+    assert {
+        key: sum(len(steps["action"]) for steps in episodes)
+        for key, episodes in levels.items()
+    } == {
+        (split, level_seed): NUM_STEPS
+        for split, level_seeds in TINY.levels.items()
+        for level_seed in level_seeds
+    }
+
+
+@pytest.mark.parametrize(
+    "config", coinrun_dataset_builder.Builder.BUILDER_CONFIGS, ids=lambda c: c.name
+)
+def test_splits_share_no_level(config):
+    level_seeds = [seed for seeds in config.levels.values() for seed in seeds]
+    assert len(set(level_seeds)) == len(level_seeds)
+
+
+def test_flags_mark_the_ends_of_episodes(levels):
+    for episodes in levels.values():
+        for steps in episodes:
+            ends = [False] * (len(steps["action"]) - 1)
+            assert steps["is_first"].tolist() == [True, *ends]
+            assert steps["is_last"].tolist() == [*ends, True]
+            assert not steps["is_terminal"][:-1].any()
+            assert not steps["reward"][:-1].any()
+            np.testing.assert_array_equal(steps["discount"], 1 - steps["is_terminal"])
+        # Played until the game ended it, all but the last, which the budget ended.
+        assert [bool(steps["is_terminal"][-1]) for steps in episodes] == (
+            [True] * (len(episodes) - 1) + [False]
+        )
+
+
+def test_only_the_coin_is_rewarded(levels):
+    assert levels["train", 6][0]["reward"][-1] == 0
+    assert levels["train", 132][0]["reward"][-1] == 10
+
+
+def test_replaying_the_actions_in_the_game_gives_the_stored_episodes(levels):
+    for (_, level_seed), episodes in levels.items():
+        environment = rollouts.make_environment(level_seed)
+        _, seen, is_first = environment.observe()
+        assert environment.get_info()[0]["level_seed"] == level_seed
+        for steps in episodes:
+            assert is_first[0]
+            for step, action in enumerate(steps["action"]):
+                np.testing.assert_array_equal(
+                    steps["observation"][step], seen["rgb"][0]
+                )
+                environment.act(action[np.newaxis])
+                reward, seen, is_first = environment.observe()
+                assert steps["reward"][step] == reward[0]
+                assert steps["is_terminal"][step] == is_first[0]
+
+
+def test_an_episode_that_times_out_is_not_terminal():
+    waiting = mock.Mock()
+    waiting.integers.return_value = np.full(rollouts.TIMEOUT + 1, 4, np.int32)
+    with mock.patch.object(np.random, "default_rng", return_value=waiting):
+        first, second = rollouts.play_level(0, rollouts.TIMEOUT + 1)
+    assert len(first.actions) == rollouts.TIMEOUT
+    assert not first.is_terminal
+    # The level starts again as it did before.
+    assert second.frames == first.frames[:1]
+
+
+def test_actions_are_uniform_and_differ_between_levels():
+    one, other = (
+        np.concatenate([episode.actions for episode in rollouts.play_level(seed, 600)])
+        for seed in (1, 2)
+    )
+    assert np.any(one != other)
+    counts = np.bincount(np.concatenate([one, other]), minlength=15)
+    assert len(counts) == 15
+    assert 50 < counts.min() < 80 < counts.max() < 110
+
+
+def test_any_number_of_workers_plays_the_same_episodes_in_order():
+    level_seeds = [22, 3, 6, 4, 5, 1]
+    one, two = (
+        list(rollouts.play_levels(level_seeds, NUM_STEPS, num_workers))
+        for num_workers in (1, 2)
+    )
+    assert [episodes[0].level_seed for episodes in one] == level_seeds
+    np.testing.assert_equal(one, two)
+
+
+def test_two_builds_give_the_same_examples_in_the_same_order(builder, tmp_path):
+    with mock.patch.object(os, "cpu_count", return_value=1):
+        again = build(tmp_path)
+    for split in TINY.levels:
+        np.testing.assert_equal(read(again, split), read(builder, split))
+
+
+def test_stock_tfds_reads_the_files(builder):
+    folder = builder.data_path
+    assert "genie_tf" not in (folder / "features.json").read_text()
+    np.testing.assert_equal(
+        read(tfds.builder_from_directory(folder), "test"), read(builder, "test")
+    )
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+
+def test_gym_is_imported_only_to_play_and_does_not_scold():
+    outcome = run_python(
+        "import sys, genie_tf.datasets\n"
+        "assert 'gym' not in sys.modules\n"
+        "from genie_tf.datasets.coinrun import rollouts\n"
+        "rollouts.make_environment(0)\n"
+        "assert 'gym' in sys.modules\n"
+    )
+    assert "Gym" not in outcome.stdout + outcome.stderr
+
+
+def test_folder_is_importable_as_tfds_build_does():
+    outcome = run_python(
+        "import tensorflow_datasets as tfds\n"
+        f"with tfds.core.utils.add_sys_path({os.fspath(DATASET_FOLDER.parent)!r}):\n"
+        "    builder = tfds.core.community.builder_cls_from_module(\n"
+        "        'coinrun.coinrun_dataset_builder')\n"
+        "print(builder.name, *builder.builder_configs)\n"
+    )
+    assert outcome.stdout.split() == ["coinrun", "random_hard", "random_hard_small"]
