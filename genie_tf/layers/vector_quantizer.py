@@ -92,6 +92,10 @@ class VectorQuantizer(keras.layers.Layer):
         """Codes of the given indices: int (...) -> float32 (..., code_dim)."""
         return ops.take(ops.normalize(self.codebook, axis=-1), indices, axis=0)
 
+    def update_inputs(self, outputs):
+        """Of the outputs of a call, those that `update` takes."""
+        return {name: outputs[name] for name in ("latents", "indices")}
+
     def update(self, latents, indices):
         """Moves idle codes onto latents of the current batch.
 

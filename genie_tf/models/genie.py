@@ -61,6 +61,14 @@ class Genie(keras.Model):
         logits = self.dynamics(tokens, ops.stop_gradient(actions["quantized"]), mask)
         return {"logits": logits, "tokens": tokens, "latent_action_model": actions}
 
+    def reconstruct(self, batch):
+        """A batch's video, masked tokens replaced by the likeliest."""
+        outputs = self(batch["video"], batch["mask"])
+        likeliest = ops.argmax(outputs["logits"], axis=-1)
+        return self.tokenizer.detokenize(
+            ops.where(batch["mask"], likeliest, outputs["tokens"])
+        )
+
     def losses_and_metrics(self, batch):
         """Loss and metrics of a batch of clips.
 
@@ -70,7 +78,8 @@ class Genie(keras.Model):
 
         Returns:
             A dict of scalars with `loss` = dynamics cross-entropy at the masked
-            tokens + the latent action model's own loss; and the outputs.
+            tokens + the latent action model's own loss; and what `update_codebooks`
+            takes.
         """
         video, mask = batch["video"], batch["mask"]
         outputs = self(video, mask)
@@ -86,11 +95,12 @@ class Genie(keras.Model):
             "dynamics/top1": top1,
             **{f"latent_action/{name}": value for name, value in actions.items()},
         }
-        return metrics, outputs
+        quantizer = self.latent_action_model.quantizer
+        return metrics, quantizer.update_inputs(outputs["latent_action_model"])
 
-    def update_codebooks(self, outputs):
-        """Re-seeds idle latent actions from the outputs of a training step."""
-        self.latent_action_model.update_codebooks(outputs["latent_action_model"])
+    def update_codebooks(self, codebook_inputs):
+        """Re-seeds idle latent actions from what a training step quantised."""
+        self.latent_action_model.update_codebooks(codebook_inputs)
 
     def get_config(self):
         return {

@@ -107,6 +107,11 @@ class LatentActionModel(keras.Model):
         patches = patchify(to_unit_range(video), self.patch_size)
         return self.encode(patches)["indices"]
 
+    def reconstruct(self, batch):
+        """A batch's video, frames from the second on as predicted."""
+        video = to_unit_range(batch["video"])
+        return ops.concatenate([video[:, :1], self(video)["prediction"]], axis=1)
+
     def losses_and_metrics(self, batch):
         """Loss and metrics of a batch of clips.
 
@@ -115,10 +120,11 @@ class LatentActionModel(keras.Model):
 
         Returns:
             A dict of scalars with `loss` = prediction MSE + codebook loss + weighted
-            commitment loss; and the outputs of the call.
+            commitment loss; and what `update_codebooks` takes.
         """
         outputs = self(batch["video"])
-        return self.metrics_of(batch["video"], outputs), outputs
+        metrics = self.metrics_of(batch["video"], outputs)
+        return metrics, self.quantizer.update_inputs(outputs)
 
     def metrics_of(self, video, outputs):
         """Loss and metrics from a video and the outputs of a call on it."""
@@ -132,9 +138,9 @@ class LatentActionModel(keras.Model):
             **self.quantizer.usage(outputs["indices"]),
         }
 
-    def update_codebooks(self, outputs):
-        """Re-seeds idle codes from the outputs of a training step."""
-        self.quantizer.update(outputs["latents"], outputs["indices"])
+    def update_codebooks(self, codebook_inputs):
+        """Re-seeds idle codes from what a training step quantised."""
+        self.quantizer.update(**codebook_inputs)
 
     def get_config(self):
         return {

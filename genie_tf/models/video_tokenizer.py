@@ -92,6 +92,10 @@ class VideoTokenizer(keras.Model):
         """Tokens (batch, time, patches) as a video, float32 in [0, 1]."""
         return self.decode(self.quantizer.lookup(tokens))
 
+    def reconstruct(self, batch):
+        """A batch's video as it comes back from its tokens."""
+        return self(batch["video"])["reconstruction"]
+
     def losses_and_metrics(self, batch):
         """Loss and metrics of a batch of clips.
 
@@ -100,7 +104,7 @@ class VideoTokenizer(keras.Model):
 
         Returns:
             A dict of scalars with `loss` = reconstruction MSE + codebook loss +
-            weighted commitment loss; and the outputs of the call.
+            weighted commitment loss; and what `update_codebooks` takes.
         """
         video = to_unit_range(batch["video"])
         outputs = self(video)
@@ -112,11 +116,11 @@ class VideoTokenizer(keras.Model):
             "psnr": ops.mean(psnr(video, outputs["reconstruction"])),
             **self.quantizer.usage(outputs["indices"]),
         }
-        return metrics, outputs
+        return metrics, self.quantizer.update_inputs(outputs)
 
-    def update_codebooks(self, outputs):
-        """Re-seeds idle codes from the outputs of a training step."""
-        self.quantizer.update(outputs["latents"], outputs["indices"])
+    def update_codebooks(self, codebook_inputs):
+        """Re-seeds idle codes from what a training step quantised."""
+        self.quantizer.update(**codebook_inputs)
 
     def get_config(self):
         return {

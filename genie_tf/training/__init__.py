@@ -1,1 +1,1 @@
-"""Training loop, engines, optimizers and checkpoints."""
+"""Training: optimisers, engines, checkpoints and the loop."""

@@ -1,0 +1,47 @@
+"""The video tokenizer on CoinRun (Genie, appendix F).
+
+genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tok
+"""
+
+from genie_tf.experiments.configs.common import choose_size, transformer
+
+
+def get_config(size: str = "fast"):
+    return choose_size(
+        size,
+        paper={
+            "stage": "tokenizer",
+            "dataset": "coinrun/random_hard",
+            "clip_length": 16,
+            "batch_size": 48,
+            "steps": 300_000,
+            "model": {
+                "frame_shape": (64, 64, 3),
+                "patch_size": 4,
+                "num_codes": 1024,
+                "code_dim": 32,
+                "encoder": transformer(512, 8, 8),
+                "decoder": transformer(512, 8, 8),
+            },
+            "schedule": {"peak": 3e-4, "warmup_steps": 10_000},
+            "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
+        },
+        fast={},
+        tiny={
+            "stage": "tokenizer",
+            "dataset": "coinrun/random_hard_small",
+            "clip_length": 8,
+            "batch_size": 4,
+            "steps": 2_400,
+            "model": {
+                "frame_shape": (64, 64, 3),
+                "patch_size": 8,
+                "num_codes": 1024,
+                "code_dim": 32,
+                "encoder": transformer(128, 2, 4),
+                "decoder": transformer(128, 2, 4),
+            },
+            "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 1_000},
+            "optimizer": {"beta_1": 0.9, "beta_2": 0.99, "weight_decay": 1e-4},
+        },
+    )

@@ -1,0 +1,37 @@
+"""What the configs share."""
+
+from ml_collections import ConfigDict
+
+
+def choose_size(size: str, **sizes: dict) -> ConfigDict:
+    """The settings of one size, and how often to log, evaluate and save.
+
+    Args:
+        size: the word after the colon in `--config=FILE.py:SIZE`.
+        **sizes: the settings of each size; `steps` among them.
+
+    Raises:
+        ValueError: if the size is none of these.
+    """
+    if size not in sizes:
+        raise ValueError(
+            f"the size after the colon in --config must be one of {', '.join(sizes)}; "
+            f"received {size!r}"
+        )
+    steps = sizes[size]["steps"]
+    return ConfigDict(
+        {
+            "seed": 0,
+            "clip_norm": 1.0,
+            "log_every": min(100, max(1, steps // 20)),
+            "evaluate_every": max(1, steps // 10),
+            "checkpoint_every": min(5_000, max(1, steps // 4)),
+            "validation_clips": 32,
+            **sizes[size],
+        }
+    )
+
+
+def transformer(dim: int, num_blocks: int, num_heads: int, **others) -> dict:
+    """Arguments of an `STTransformer`."""
+    return {"dim": dim, "num_blocks": num_blocks, "num_heads": num_heads, **others}

@@ -1,0 +1,92 @@
+"""Trained models as folders: their settings and weights, and nothing that runs.
+
+A preset is a folder of `config.json`, which names each part with its settings, and
+`<part>.weights.h5` for each. A Genie has the parts tokenizer, latent_action_model and
+dynamics; a part alone is a preset of one part.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+
+from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+
+_PARTS = {
+    "tokenizer": VideoTokenizer,
+    "latent_action_model": LatentActionModel,
+    "dynamics": Dynamics,
+}
+
+
+def save_preset(model: keras.Model, folder: str | os.PathLike, card: str) -> None:
+    """Writes a model as a preset folder, replacing one of that name when complete.
+
+    Args:
+        model: a `Genie`, or one of its parts.
+        folder: where to write; its parent exists.
+        card: text of the preset's README: command, data and scores.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    parts = _parts_of(model)
+    config = {name: part.get_config() for name, part in parts.items()}
+    (partial / "config.json").write_text(json.dumps({"parts": config}, indent=1))
+    for name, part in parts.items():
+        part.save_weights(partial / f"{name}.weights.h5")
+    (partial / "README.md").write_text(card)
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def load_preset(folder: str | os.PathLike) -> Genie:
+    """The `Genie` of a preset folder.
+
+    Raises:
+        ValueError: if the folder is no preset, or lacks a part.
+    """
+    return Genie(**{name: load_part(folder, name) for name in _PARTS})
+
+
+def load_part(folder: str | os.PathLike, name: str) -> keras.Model:
+    """One part of a preset folder.
+
+    Args:
+        folder: a preset.
+        name: "tokenizer", "latent_action_model" or "dynamics".
+
+    Raises:
+        ValueError: if the folder is no preset, or lacks the part.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        parts = json.loads(path.read_text())["parts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{os.fspath(folder)} is not the folder of a trained model: expected a "
+            f"readable {path}."
+        ) from error
+    if name not in parts:
+        raise ValueError(
+            f"The model in {os.fspath(folder)} has no part {name}, only "
+            f"{', '.join(parts)}."
+        )
+    part = _PARTS[name].from_config(parts[name])
+    part.load_weights(Path(folder) / f"{name}.weights.h5")
+    return part
+
+
+def _parts_of(model: keras.Model) -> dict[str, keras.Model]:
+    if isinstance(model, Genie):
+        return {name: getattr(model, name) for name in _PARTS}
+    for name, part_class in _PARTS.items():
+        if isinstance(model, part_class):
+            return {name: model}
+    raise ValueError(
+        f"A preset is made of a Genie or one of its parts; received {type(model)}."
+    )
