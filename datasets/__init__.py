@@ -8,4 +8,4 @@ episodes = tfds.load("coinrun/random_hard_small", split="train")
 ```
 """
 
-from genie_tf.datasets.coinrun import coinrun_dataset_builder as _coinrun  # noqa: F401
+from genie_tf.datasets.coinrun import coinrun_dataset_builder as _coinrun

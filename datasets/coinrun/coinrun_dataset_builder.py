@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -44,8 +43,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Builds CoinRun by playing it: nothing is downloaded."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
-    BUILDER_CONFIGS: ClassVar[list[CoinRunConfig]] = [
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    BUILDER_CONFIGS = [
         CoinRunConfig(
             name="random_hard",
             description="Random policy, hard levels, 11.1M frames: Genie's CoinRun.",

@@ -1,0 +1,314 @@
+"""Tests of clip batches, on episodes whose pixels and actions say where they are from."""
+
+import itertools
+import threading
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from genie_tf.datasets import clips
+from genie_tf.datasets.coinrun import coinrun_dataset_builder
+
+LENGTHS = (3, 40, 17, 8, 4, 25, 16, 9)  # 3 and 4 are too short for clips of 5
+CLIP_LENGTH = 5
+CLIPS_PER_EPISODE = [length // CLIP_LENGTH for length in LENGTHS]
+
+
+class NumberedEpisodes(tfds.core.GeneratorBasedBuilder):
+    """Step s of episode e shows one pixel, (e, s, 0), and has action 1000 e + s."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name="plain", description="Frames are observations."),
+        tfds.core.BuilderConfig(name="robot", description="Frames are among others."),
+        tfds.core.BuilderConfig(name="numbers", description="No episodes at all."),
+    ]
+
+    def _info(self):
+        shape = (1, 1, 3)
+        flags = {"is_first": np.bool_, "is_last": np.bool_}
+        plain = {
+            "observation": tfds.features.Tensor(
+                shape=shape, dtype=np.uint8, encoding="zlib"
+            ),
+            "action": np.int64,
+        }
+        robot = {
+            "observation": {
+                "image": tfds.features.Image(shape=shape),
+                "instruction": tfds.features.Text(),
+            },
+            "action": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+        }
+        features = {
+            "plain": {"steps": tfds.features.Dataset(plain | flags)},
+            "robot": {"steps": tfds.features.Dataset(robot | flags)},
+            "numbers": {"number": np.int64},
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features[self.builder_config.name]),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for episode, length in enumerate(LENGTHS):
+            if self.builder_config.name == "numbers":
+                yield episode, {"number": episode}
+            else:
+                steps = (self._step(episode, step, length) for step in range(length))
+                yield episode, {"steps": steps}
+
+    def _step(self, episode, step, length):
+        frame = np.array([[[episode, step, 0]]], np.uint8)
+        flags = {"is_first": step == 0, "is_last": step == length - 1}
+        if self.builder_config.name == "plain":
+            return {"observation": frame, "action": 1000 * episode + step, **flags}
+        observation = {"image": frame, "instruction": "Count."}
+        return {"observation": observation, "action": np.zeros(2, np.float32), **flags}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("numbered"))
+
+
+@pytest.fixture
+def clip_batches(data_dir):
+    """`clips.clip_batches` with usual arguments, closed at the end of the test."""
+    opened = []
+
+    def open_batches(dataset="numbered_episodes/plain", split="train", **overrides):
+        arguments = {"clip_length": CLIP_LENGTH, "batch_size": 4, "seed": 0}
+        batches = clips.clip_batches(
+            dataset, split, data_dir=data_dir, **(arguments | overrides)
+        )
+        opened.append(batches)
+        return batches
+
+    yield open_batches
+    for batches in opened:
+        batches.close()
+
+
+@pytest.fixture
+def epoch_size(data_dir):
+    return clips.num_clips("numbered_episodes/plain", "train", CLIP_LENGTH, data_dir)
+
+
+def take(batches, num_batches):
+    """Returns the next batches of an iterator as one."""
+    taken = list(itertools.islice(batches, num_batches))
+    return {key: np.concatenate([batch[key] for batch in taken]) for key in taken[0]}
+
+
+def origins(video):
+    """Returns the (episode, first step) of each clip."""
+    return [tuple(pixel) for pixel in video[:, 0, 0, 0, :2].tolist()]
+
+
+def test_shapes_and_dtypes(clip_batches):
+    batch = next(clip_batches(mask_patches=6))
+    assert {key: (value.dtype, value.shape) for key, value in batch.items()} == {
+        "video": (np.uint8, (4, CLIP_LENGTH, 1, 1, 3)),
+        "action": (np.int32, (4, CLIP_LENGTH - 1)),
+        "mask": (np.bool_, (4, CLIP_LENGTH, 6)),
+    }
+
+
+def test_a_clip_is_consecutive_frames_of_one_episode_and_the_actions_between(
+    clip_batches,
+):
+    batch = take(clip_batches(), 50)
+    episodes, steps = batch["video"][:, :, 0, 0, 0], batch["video"][:, :, 0, 0, 1]
+    assert np.all(episodes == episodes[:, :1])
+    assert np.all(np.diff(steps, axis=1) == 1)
+    frames = 1000 * episodes.astype(int) + steps
+    np.testing.assert_array_equal(batch["action"], frames[:, :-1])
+
+
+def test_an_epoch_tiles_every_episode_once(clip_batches, epoch_size):
+    assert epoch_size == sum(CLIPS_PER_EPISODE)
+    first, second = (
+        origins(batch["video"])
+        for batch in itertools.islice(clip_batches(batch_size=epoch_size), 2)
+    )
+    assert first != second  # another order, other phases
+    for clip_origins in (first, second):
+        # Episodes are stored shuffled, but their pixels know their numbers.
+        starts = [
+            sorted(s for e, s in clip_origins if e == n) for n in range(len(LENGTHS))
+        ]
+        assert [len(episode_starts) for episode_starts in starts] == CLIPS_PER_EPISODE
+        for episode_starts in starts:
+            assert set(np.diff(episode_starts)) <= {CLIP_LENGTH}
+
+
+def test_phases_reach_every_step_of_an_episode(clip_batches, epoch_size):
+    video = take(clip_batches(batch_size=epoch_size), 60)["video"]
+    for episode, length in enumerate(LENGTHS):
+        steps = video[video[..., 0] == episode][..., 1]
+        assert set(steps) == (set(range(length)) if length >= CLIP_LENGTH else set())
+
+
+def test_resuming_at_a_step_equals_getting_there(clip_batches):
+    whole = clip_batches(mask_patches=6)
+    next(itertools.islice(whole, 24, 24), None)
+    np.testing.assert_equal(
+        take(clip_batches(mask_patches=6, start_step=24), 8), take(whole, 8)
+    )
+
+
+def test_the_seed_fixes_everything(clip_batches):
+    same, again, other = (
+        take(clip_batches(mask_patches=6, seed=seed), 4) for seed in (3, 3, 4)
+    )
+    np.testing.assert_equal(same, again)
+    for key in same:
+        assert np.any(same[key] != other[key])
+
+
+def test_examples_do_not_depend_on_the_batch_size(clip_batches):
+    np.testing.assert_equal(
+        take(clip_batches(mask_patches=6, batch_size=6), 2),
+        take(clip_batches(mask_patches=6, batch_size=3), 4),
+    )
+
+
+def test_mask_hides_half_to_all_of_every_frame_but_the_first(clip_batches):
+    mask = take(clip_batches(mask_patches=400), 200)["mask"]
+    assert not mask[:, 0].any()
+    rates = mask[:, 1:].mean(axis=(1, 2))
+    # U(0.5, 1) has mean 0.75 and standard deviation 0.144; 800 clips were drawn.
+    assert 0.46 < rates.min() < 0.52
+    assert rates.max() > 0.98
+    assert abs(rates.mean() - 0.75) < 0.02
+    assert abs(rates.std() - 0.144) < 0.02
+
+
+def test_clips_are_shuffled_within_windows_of_episodes(clip_batches, epoch_size):
+    with mock.patch.object(clips, "_WINDOW", 2):
+        batch = next(clip_batches(batch_size=epoch_size))
+    episodes = [episode for episode, _ in origins(batch["video"])]
+    last_seen = {episode: position for position, episode in enumerate(episodes)}
+    for position in range(epoch_size):
+        open_episodes = {
+            episode
+            for episode in episodes[: position + 1]
+            if last_seen[episode] > position
+        }
+        assert len(open_episodes) <= 2
+
+
+def test_part_of_a_split(clip_batches, data_dir):
+    counts = [
+        clips.num_clips("numbered_episodes/plain", split, CLIP_LENGTH, data_dir)
+        for split in ("train[:3]", "train[3:]", "train")
+    ]
+    assert counts[0] + counts[1] == counts[2]
+    parts = [
+        {
+            episode
+            for episode, _ in origins(take(clip_batches(split=split), 20)["video"])
+        }
+        for split in ("train[:3]", "train[3:]")
+    ]
+    assert not parts[0] & parts[1]
+
+
+def test_images_inside_an_observation_and_continuous_actions(clip_batches):
+    batch = take(clip_batches("numbered_episodes/robot"), 4)
+    assert set(batch) == {"video"}
+    np.testing.assert_array_equal(batch["video"], take(clip_batches(), 4)["video"])
+
+
+def test_short_episodes_are_counted_once(clip_batches):
+    with mock.patch.object(clips.logging, "info") as info:
+        take(clip_batches(), 20)
+    messages = [call.args[0] % call.args[1:] for call in info.call_args_list]
+    assert [message for message in messages if "left out" in message] == [
+        "numbered_episodes/plain, split train: 2 of 8 episodes are shorter than 5 "
+        "frames and left out."
+    ]
+
+
+def test_closing_ends_the_threads(clip_batches):
+    batches = clip_batches()
+    next(batches)
+    assert any(thread.name.startswith("clips") for thread in threading.enumerate())
+    batches.close()
+    assert not any(thread.name.startswith("clips") for thread in threading.enumerate())
+
+
+def test_only_the_frames_of_clips_are_decoded(clip_batches):
+    with mock.patch.object(
+        tfds.features.Tensor,
+        "decode_example_np",
+        autospec=True,
+        side_effect=tfds.features.Tensor.decode_example_np,
+    ) as decode:
+        batches = clip_batches(batch_size=1)
+        next(batches)
+        batches.close()
+    # One clip to use and some ahead of it.
+    assert decode.call_count % CLIP_LENGTH == 0
+    assert decode.call_count <= CLIP_LENGTH * (1 + clips._NUM_AHEAD)
+
+
+def test_coinrun_clips_are_its_episodes(tmp_path):
+    config = coinrun_dataset_builder.CoinRunConfig(
+        name="tiny", description="One level.", levels={"train": [7]}, steps_per_level=20
+    )
+    builder = coinrun_dataset_builder.Builder(config=config, data_dir=tmp_path)
+    builder.download_and_prepare()
+    (episode,) = builder.as_dataset(split="train")
+    steps = next(episode["steps"].batch(20).as_numpy_iterator())
+
+    batches = clips.clip_batches(
+        "coinrun/tiny", "train", clip_length=20, batch_size=1, seed=0, data_dir=tmp_path
+    )
+    batch = next(batches)
+    batches.close()
+    np.testing.assert_array_equal(batch["video"][0], steps["observation"])
+    np.testing.assert_array_equal(batch["action"][0], steps["action"][:-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"dataset": "coinrn/random_hard"},
+            "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
+            "coinrun/random_hard_small; tfds.list_builders() lists those of TFDS.",
+        ),
+        (
+            {"dataset": "coinrun/easy"},
+            "There is no dataset 'coinrun/easy': the configs of 'coinrun' are "
+            "random_hard, random_hard_small.",
+        ),
+        (
+            {"split": "valid"},
+            "Dataset 'numbered_episodes/plain' has no split 'valid': its splits are "
+            "train, or parts of them such as 'train[:10%]'.",
+        ),
+        (
+            {"dataset": "numbered_episodes/numbers"},
+            "Dataset 'numbered_episodes/numbers' does not hold RLDS episodes: expected "
+            "a dataset of 'steps' with an 'observation', found number.",
+        ),
+        (
+            {"clip_length": 41},
+            "No episode of 'numbered_episodes/plain', split 'train', is long enough: "
+            "clips of 41 frames were asked for and the longest episode has 40.",
+        ),
+        ({"clip_length": 0}, "clip_length must be at least 1, received 0."),
+        ({"batch_size": -1}, "batch_size must be at least 1, received -1."),
+    ],
+)
+def test_errors_are_one_sentence(clip_batches, arguments, message):
+    with pytest.raises(ValueError) as error:
+        clip_batches(**arguments)
+    assert str(error.value) == message
