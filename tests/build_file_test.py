@@ -1,0 +1,103 @@
+"""BUILD names each Python file once, and its dependencies cover the imports.
+
+BUILD is Starlark, close enough to Python for `ast` to read it.
+"""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("datasets", "experiments", "genie_tf", "tests")
+BUILD = ast.parse((ROOT / "BUILD").read_text())
+
+
+def named_files(node: ast.AST) -> list[str]:
+    """Paths of Python files spelled out below a node."""
+    strings = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+    return [s for s in strings if isinstance(s, str) and "/" in s and s.endswith(".py")]
+
+
+def lines(paths) -> str:
+    return "".join(f'\n    "{path}",' for path in sorted(paths))
+
+
+def test_each_file_is_named_once():
+    tree = {str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).rglob("*.py")}
+    named = Counter(path for path in named_files(BUILD) if "**" not in path)
+    # The main program of the tests is in each of them, as a source and as `main`.
+    del named["tests/pytest_main.py"]
+    tree.discard("tests/pytest_main.py")
+
+    missing = tree - set(named)
+    extra = set(named) - tree
+    twice = [path for path, count in named.items() if count > 1]
+    assert not missing, f"Add to BUILD:{lines(missing)}"
+    assert not extra, f"Remove from BUILD, these do not exist:{lines(extra)}"
+    assert not twice, f"Name only once in BUILD:{lines(twice)}"
+
+
+def libraries() -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The library of each file, and the libraries each library depends on."""
+    lists = {
+        node.targets[0].id: named_files(node.value)
+        for node in BUILD.body
+        if isinstance(node, ast.Assign)
+    }
+    library_of, deps_of = {}, {}
+    for node in BUILD.body:
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+            continue
+        if node.value.func.id != "py_library":
+            continue
+        arguments = {keyword.arg: keyword.value for keyword in node.value.keywords}
+        name = ast.literal_eval(arguments["name"])
+        deps = ast.literal_eval(arguments.get("deps", ast.List([])))
+        deps_of[name] = [dep.removeprefix(":") for dep in deps]
+        used_lists = [
+            n.id for n in ast.walk(arguments["srcs"]) if isinstance(n, ast.Name)
+        ]
+        files = named_files(arguments["srcs"])
+        files += [path for used in used_lists for path in lists.get(used, [])]
+        library_of.update(dict.fromkeys(files, name))
+    return library_of, deps_of
+
+
+def imported_files(path: str) -> set[str]:
+    """Files of genie_tf that a file imports, as paths in the source tree."""
+    modules = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    files = set()
+    for module in modules:
+        base = module.replace(".", "/")
+        base = base.replace("genie_tf/datasets", "datasets", 1)
+        base = base.replace("genie_tf/experiments", "experiments", 1)
+        if module.startswith("genie_tf"):
+            files |= {f"{base}.py", f"{base}/__init__.py"}
+    return {file for file in files if (ROOT / file).is_file()}
+
+
+def test_dependencies_cover_imports():
+    library_of, deps_of = libraries()
+    problems = set()
+    for path, library in library_of.items():
+        for imported in imported_files(path):
+            needed = library_of[imported]
+            if needed != library and needed not in deps_of[library]:
+                problems.add(f'{library} needs ":{needed}" ({path} imports {imported})')
+    assert not problems, "In BUILD:\n" + "\n".join(sorted(problems))
+
+
+def test_dependencies_point_down():
+    _, deps_of = libraries()
+    while deps_of:
+        bottom = {
+            name for name, deps in deps_of.items() if not set(deps) & set(deps_of)
+        }
+        assert bottom, f"These libraries depend on each other: {sorted(deps_of)}"
+        deps_of = {name: deps for name, deps in deps_of.items() if name not in bottom}

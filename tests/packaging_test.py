@@ -1,0 +1,103 @@
+"""What the package promises: its packages, programs, version and dependencies."""
+
+import ast
+import configparser
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("genie_tf", "datasets", "experiments")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+# What to install for a module, where the name does not tell.
+DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "gym_notices": "procgen"}
+
+CONFIG = configparser.ConfigParser()
+CONFIG.read(ROOT / "setup.cfg")
+SCRIPTS = CONFIG["options.entry_points"]["console_scripts"].strip().split("\n")
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, anywhere in it."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            modules.add(node.module)
+    return modules
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_packages_are_the_folders():
+    listed = CONFIG["options"]["packages"].split()
+    folders = {p.parent.relative_to(ROOT) for p in SOURCES}
+    names = {".".join(folder.parts) for folder in folders}
+    packages = {n if n.split(".")[0] == "genie_tf" else f"genie_tf.{n}" for n in names}
+    assert listed == sorted(packages)
+
+
+def test_every_package_has_an_init_file():
+    without = {
+        relative(p.parent) for p in SOURCES if not (p.parent / "__init__.py").is_file()
+    }
+    assert not without
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_console_script_can_be_called(script):
+    module, function = script.split(" = ")[1].split(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_version_is_the_changelogs():
+    import genie_tf
+
+    releases = re.findall(
+        r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert CONFIG["metadata"]["version"] == "attr: genie_tf.__version__"
+    assert releases[0] == genie_tf.__version__
+
+
+@pytest.mark.parametrize("folder", ["layers", "models", "samplers", "metrics"])
+def test_models_do_not_need_tensorflow(folder):
+    """These run on any backend of Keras."""
+    allowed = {"genie_tf", "keras", "numpy", "scipy"} | sys.stdlib_module_names
+    for path in (ROOT / "genie_tf" / folder).rglob("*.py"):
+        for module in imports(path):
+            assert module.split(".")[0] in allowed, f"{relative(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_imports_are_declared(path):
+    """Also says no to `import datasets`, which is Hugging Face's."""
+    options, extras = CONFIG["options"], CONFIG["options.extras_require"]
+    requirements = options["install_requires"] + extras["jax"]
+    declared = set(re.findall(r"^[A-Za-z][\w-]*", requirements, re.MULTILINE))
+    known = {"genie_tf"} | sys.stdlib_module_names
+    for module in imports(path):
+        name = module.split(".")[0]
+        distribution = DISTRIBUTIONS.get(name, name.replace("_", "-"))
+        assert name in known or distribution in declared, (
+            f"{relative(path)} imports {module}"
+        )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_nothing_runs_code_from_data(path):
+    """No pickle, eval or exec: weights and configs of others must be safe to open."""
+    unsafe = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+    assert not imports(path) & unsafe
+    calls = [
+        n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)
+    ]
+    called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
+    assert not called & {"eval", "exec"}
