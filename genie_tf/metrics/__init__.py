@@ -1,0 +1,1 @@
+"""Measures of what Genie learns: import each from its own module."""

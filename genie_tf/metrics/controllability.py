@@ -1,0 +1,172 @@
+"""Whether actions steer what is generated, and whether they are the true ones.
+
+For evaluation: numpy in, numpy out, float64.
+"""
+
+import numpy as np
+from keras import ops
+from scipy.optimize import linear_sum_assignment
+from scipy.special import stdtrit
+
+from genie_tf.metrics.image_quality import psnr
+
+COINRUN_ACTION_GROUPS = (
+    "left+down",
+    "left",
+    "left+up",
+    "down",
+    "none",
+    "up",
+    "right+down",
+    "right",
+    "right+up",
+)
+
+
+def delta_psnr(target, with_inferred_actions, with_random_actions, horizon: int = 4):
+    """How much better the right actions predict a frame than random ones (dPSNR_t).
+
+    PSNR(x_t, x̂_t) - PSNR(x_t, x̂'_t) (Genie, section 3): both videos are generated
+    from the same one prompt frame, x̂ with the actions inferred from the true clip, x̂'
+    with actions drawn uniformly. 0 means that actions change nothing.
+
+    Args:
+        target: the true frames after the prompt, (clips, time, height, width,
+            channels), uint8, or float in [0, 1]; index 0 is the first predicted frame.
+        with_inferred_actions: x̂, the same frames, generated.
+        with_random_actions: x̂', the same frames, generated.
+        horizon: t, counted from 1, the first frame after the prompt.
+
+    Returns:
+        float64 (clips,), in decibels.
+
+    Raises:
+        ValueError: if the shapes differ or have no frame t.
+    """
+    videos = target, with_inferred_actions, with_random_actions
+    shapes = [tuple(np.shape(video)) for video in videos]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 5:
+        raise ValueError(
+            "The true video and both generated ones must have the same shape (clips, "
+            f"time, height, width, channels); received {', '.join(map(str, shapes))}."
+        )
+    if not 1 <= horizon <= shapes[0][1]:
+        raise ValueError(
+            f"`horizon` must be in 1..{shapes[0][1]}, the number of predicted frames; "
+            f"received {horizon}."
+        )
+    x, inferred, random = (video[:, horizon - 1] for video in videos)
+    difference = psnr(x, inferred) - psnr(x, random)
+    return ops.convert_to_numpy(difference).astype("float64")
+
+
+def normalized_mutual_information(a, b) -> float:
+    """What two labellings tell about each other, whatever the labels are called.
+
+    Args:
+        a, b: integer labels of the same shape, such as latent and true actions.
+
+    Returns:
+        Mutual information over the arithmetic mean of the two entropies, in [0, 1];
+        1 if both labellings are constant. Equal to scikit-learn's
+        `normalized_mutual_info_score`.
+
+    Raises:
+        ValueError: if the shapes differ, or there are no labels.
+    """
+    joint = _joint_counts(a, b)
+    joint = joint / joint.sum()
+    entropy_a, entropy_b = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))
+    if entropy_a == entropy_b == 0:
+        return 1.0
+    information = entropy_a + entropy_b - _entropy(joint)
+    return float(np.clip(2 * information / (entropy_a + entropy_b), 0, 1))
+
+
+def best_assignment_accuracy(latent, true) -> float:
+    """Accuracy of latent actions once each is named after one true action.
+
+    The names are the best ones, each used once at most (Hungarian method). Latent
+    codes beyond the number of true actions count as wrong, and so do true actions
+    beyond the number of codes: 6 codes for 9 equally frequent actions reach 2/3.
+
+    Args:
+        latent, true: integer labels of the same shape.
+
+    Returns:
+        A share in (0, 1].
+
+    Raises:
+        ValueError: if the shapes differ, or there are no labels.
+    """
+    joint = _joint_counts(latent, true)
+    return float(joint[linear_sum_assignment(joint, maximize=True)].sum() / joint.sum())
+
+
+def coinrun_action_groups(actions):
+    """CoinRun's 15 actions as the 9 that differ: left, none, right by down, none, up.
+
+    Args:
+        actions: integers of any shape, in 0..14. 0..8 are the nine combinations; 9..14
+            are keys that CoinRun ignores, hence "none".
+
+    Returns:
+        Integers of the same shape, in 0..8: indices of `COINRUN_ACTION_GROUPS`.
+
+    Raises:
+        ValueError: if an action is out of range.
+    """
+    actions = np.asarray(actions)
+    if actions.size and (actions.min() < 0 or actions.max() > 14):
+        raise ValueError(
+            "CoinRun's actions are 0..14; received values from "
+            f"{actions.min()} to {actions.max()}."
+        )
+    none = COINRUN_ACTION_GROUPS.index("none")
+    return np.where(actions < len(COINRUN_ACTION_GROUPS), actions, none)
+
+
+def mean_confidence_interval(values):
+    """The mean of independent values, one per clip, and its 95% confidence interval.
+
+    Student's t with n-1 degrees of freedom, symmetric about the mean.
+
+    Args:
+        values: (n,), at least two.
+
+    Returns:
+        The mean, and (low, high).
+
+    Raises:
+        ValueError: if `values` is not a list of at least two numbers.
+    """
+    values = np.asarray(values, dtype="float64")
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(
+            "An interval needs a list of at least two values; received shape "
+            f"{values.shape}."
+        )
+    n = len(values)
+    mean = float(values.mean())
+    margin = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
+    return mean, (mean - margin, mean + margin)
+
+
+def _joint_counts(a, b):
+    """How often each label of `a` meets each of `b`: (labels of a, labels of b)."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or not a.size:
+        raise ValueError(
+            "Two labellings must have the same shape and at least one label; received "
+            f"shapes {a.shape} and {b.shape}."
+        )
+    labels_a, a = np.unique(a.ravel(), return_inverse=True)
+    labels_b, b = np.unique(b.ravel(), return_inverse=True)
+    counts = np.bincount(a * len(labels_b) + b, minlength=len(labels_a) * len(labels_b))
+    return counts.reshape(len(labels_a), len(labels_b))
+
+
+def _entropy(shares):
+    """In nats, of shares that sum to one; 0 log 0 = 0."""
+    shares = shares[shares > 0]
+    return float(-np.sum(shares * np.log(shares)))

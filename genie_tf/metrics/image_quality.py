@@ -1,0 +1,127 @@
+"""How close predicted frames are to the true ones: PSNR and SSIM, frame by frame.
+
+Both take uint8, divided by 255, or float, clipped to [0, 1]; both compute in float32
+and run inside a compiled step.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+_MIN_MSE = 1e-10  # An exact copy scores 100 dB.
+_SIGMA, _RADIUS = 1.5, 5  # SSIM's Gaussian window, 11 pixels wide.
+_C1, _C2 = 0.01**2, 0.03**2
+
+
+def psnr(target, prediction):
+    """Peak signal-to-noise ratio of every frame.
+
+    The squared error is averaged over the pixels of one frame, so that the mean over
+    frames is a mean of decibels; `keras.ops.psnr` pools all frames into one error and
+    returns a lower number.
+
+    Args:
+        target: (..., height, width, channels), uint8, or float in [0, 1].
+        prediction: the same shape; its dtype may differ.
+
+    Returns:
+        float32 (...): decibels, at most 100.
+
+    Raises:
+        ValueError: if the shapes differ, or a dtype is neither uint8 nor float.
+    """
+    target, prediction = _comparable_frames(target, prediction)
+    mse = ops.mean((target - prediction) ** 2, axis=(-3, -2, -1))
+    return -10 / math.log(10) * ops.log(ops.maximum(mse, _MIN_MSE))
+
+
+def ssim(target, prediction):
+    """Structural similarity of every frame (Wang et al. 2004).
+
+    An 11x11 Gaussian window of sigma 1.5 that never leaves the frame, per channel:
+    scikit-image's `structural_similarity` with `gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, data_range=1, channel_axis=-1`.
+
+    Args:
+        target: (..., height, width, channels), uint8, or float in [0, 1]; height and
+            width at least 11.
+        prediction: the same shape; its dtype may differ.
+
+    Returns:
+        float32 (...), at most 1, which means equal.
+
+    Raises:
+        ValueError: if the shapes differ, a dtype is neither uint8 nor float, or the
+            frames are smaller than the window.
+    """
+    x, y = _comparable_frames(target, prediction)
+    if min(x.shape[-3:-1]) <= 2 * _RADIUS:
+        raise ValueError(
+            f"SSIM needs frames of at least {2 * _RADIUS + 1}x{2 * _RADIUS + 1} "
+            f"pixels; received shape {tuple(x.shape)}."
+        )
+    # Variances are small differences of squares, and squares of small numbers lose less.
+    x, y = x - 0.5, y - 0.5
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    variances = _window_mean(x * x + y * y) - mean_x**2 - mean_y**2
+    covariance = _window_mean(x * y) - mean_x * mean_y
+    mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+    structure = (2 * covariance + _C2) / (variances + _C2)
+    return ops.mean(luminance * structure, axis=(-3, -2, -1))
+
+
+def _comparable_frames(target, prediction):
+    """Both as float32 in [0, 1], once their shapes are found to agree."""
+    target, prediction = _unit_range(target), _unit_range(prediction)
+    shapes = tuple(target.shape), tuple(prediction.shape)
+    if (
+        len(shapes[0]) < 3
+        or len(shapes[0]) != len(shapes[1])
+        or any(a != b for a, b in zip(*shapes, strict=True) if None not in (a, b))
+    ):
+        raise ValueError(
+            "`target` and `prediction` must have the same shape (..., height, width, "
+            f"channels); received {shapes[0]} and {shapes[1]}."
+        )
+    return target, prediction
+
+
+def _unit_range(frames):
+    frames = ops.convert_to_tensor(frames)
+    dtype = keras.backend.standardize_dtype(frames.dtype)
+    if dtype == "uint8":
+        return ops.cast(frames, "float32") / 255
+    if keras.backend.is_float_dtype(dtype):
+        return ops.clip(ops.cast(frames, "float32"), 0, 1)
+    raise ValueError(
+        f"Frames must be uint8, or float in [0, 1]; received dtype {dtype}."
+    )
+
+
+def _window_mean(frames):
+    """Gaussian means over every window inside the frame, by rows, then by columns.
+
+    Sums of shifted copies, not a convolution or a matrix product: accelerators round
+    the factors of those to as few as 8 bits, and a variance that is a difference of
+    two such means would drown.
+    """
+    width = 2 * _RADIUS + 1
+    weights = [math.exp(-((k - _RADIUS) ** 2) / (2 * _SIGMA**2)) for k in range(width)]
+    weights = [weight / sum(weights) for weight in weights]
+    rows, columns = frames.shape[-3] - width + 1, frames.shape[-2] - width + 1
+    frames = _symmetric_sum(
+        [frames[..., k : k + rows, :, :] for k in range(width)], weights
+    )
+    return _symmetric_sum(
+        [frames[..., k : k + columns, :] for k in range(width)], weights
+    )
+
+
+def _symmetric_sum(parts, weights):
+    """The weighted sum of the parts, each weight multiplied once for its two."""
+    total = weights[_RADIUS] * parts[_RADIUS]
+    for k in range(_RADIUS):
+        total += weights[k] * (parts[k] + parts[-1 - k])
+    return total

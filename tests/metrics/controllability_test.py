@@ -1,0 +1,137 @@
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+from sklearn.metrics import normalized_mutual_info_score
+
+from genie_tf.metrics.controllability import (
+    COINRUN_ACTION_GROUPS,
+    best_assignment_accuracy,
+    coinrun_action_groups,
+    delta_psnr,
+    mean_confidence_interval,
+    normalized_mutual_information,
+)
+
+
+def video_with_errors(errors):
+    """A grey video of (clips, time) frames, each off by its own constant error."""
+    errors = np.asarray(errors, "float32")[..., None, None, None]
+    return np.broadcast_to(0.5 + errors, (*errors.shape[:2], 4, 4, 3))
+
+
+def test_delta_psnr_takes_the_frame_at_the_horizon():
+    target = video_with_errors(np.zeros((2, 5)))
+    inferred = video_with_errors([[0, 0, 0, 0.01, 0], [0, 0, 0, 0.001, 0]])
+    random = video_with_errors([[0, 0, 0, 0.1, 0], [0, 0, 0, 0.1, 0]])
+    # 40 - 20 dB and 60 - 20 dB in the fourth frame, 100 - 100 dB in all others.
+    np.testing.assert_allclose(delta_psnr(target, inferred, random), [20, 40], 1e-4)
+    np.testing.assert_allclose(delta_psnr(target, inferred, random, horizon=5), [0, 0])
+    np.testing.assert_allclose(delta_psnr(target, random, inferred), [-20, -40], 1e-4)
+
+
+def test_delta_psnr_of_actions_without_effect_is_zero():
+    rng = np.random.default_rng(0)
+    target, generated = rng.integers(0, 256, (2, 3, 4, 8, 8, 3), dtype="uint8")
+    np.testing.assert_array_equal(delta_psnr(target, generated, generated, 4), [0] * 3)
+
+
+def test_delta_psnr_refuses_bad_input():
+    video = video_with_errors(np.zeros((2, 5)))
+    with pytest.raises(
+        ValueError, match=r"\(2, 5, 4, 4, 3\), \(2, 5, 4, 4, 3\), \(2, 4, 4, 4, 3\)"
+    ):
+        delta_psnr(video, video, video[:, 1:])
+    with pytest.raises(ValueError, match=r"`horizon` must be in 1..5, .* received 6"):
+        delta_psnr(video, video, video, horizon=6)
+    with pytest.raises(ValueError, match=r"`horizon` must be in 1..5, .* received 0"):
+        delta_psnr(video, video, video, horizon=0)
+
+
+@pytest.mark.parametrize("agreement", [0, 0.5, 1])
+def test_mutual_information_equals_scikit_learn(agreement):
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 6, (20, 15))
+    b = np.where(
+        rng.random(a.shape) < agreement, 7 * a + 3, rng.integers(0, 9, a.shape)
+    )
+    expected = normalized_mutual_info_score(a.ravel(), b.ravel())
+    assert normalized_mutual_information(a, b) == pytest.approx(expected, abs=1e-9)
+
+
+def test_mutual_information_in_the_limits():
+    a = np.array([0, 0, 1, 1, 2, 2])
+    assert normalized_mutual_information(a, 5 - 2 * a) == pytest.approx(1)
+    assert normalized_mutual_information(a, [3, 4] * 3) == pytest.approx(0, abs=1e-9)
+    assert normalized_mutual_information(a, np.zeros(6)) == 0
+    # As scikit-learn has it: two constant labellings agree.
+    assert normalized_mutual_information(np.zeros(6), np.ones(6)) == 1
+
+
+@pytest.mark.parametrize(("num_latent", "num_true"), [(4, 4), (3, 5), (5, 3)])
+def test_assignment_equals_brute_force(num_latent, num_true):
+    rng = np.random.default_rng(2)
+    latent = rng.integers(0, num_latent, 60)
+    true = np.where(rng.random(60) < 0.5, latent % num_true, rng.integers(num_true))
+    # -1 names a latent code after no true action.
+    names = [*range(num_true), *[-1] * num_latent]
+    expected = max(
+        np.mean(np.array(permutation)[latent] == true)
+        for permutation in set(itertools.permutations(names, num_latent))
+    )
+    assert best_assignment_accuracy(latent, true) == pytest.approx(expected)
+
+
+def test_assignment_ignores_how_labels_are_called():
+    true = np.arange(9).repeat(5).reshape(3, 15)
+    assert best_assignment_accuracy((true * 2 + 1) % 11, true) == 1
+    assert best_assignment_accuracy(np.minimum(true, 5), true) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    "metric", [normalized_mutual_information, best_assignment_accuracy]
+)
+def test_labellings_of_different_shapes_are_refused(metric):
+    with pytest.raises(ValueError, match=r"shapes \(3,\) and \(2,\)"):
+        metric([0, 1, 2], [0, 1])
+    with pytest.raises(ValueError, match=r"at least one label.* \(0,\) and \(0,\)"):
+        metric([], [])
+
+
+def test_coinrun_actions_fall_into_nine_groups():
+    groups = coinrun_action_groups(np.arange(15).reshape(3, 5))
+    assert groups.shape == (3, 5)
+    assert [COINRUN_ACTION_GROUPS[group] for group in groups.ravel()] == [
+        *("left+down", "left", "left+up"),
+        *("down", "none", "up"),
+        *("right+down", "right", "right+up"),
+        *["none"] * 6,
+    ]
+    with pytest.raises(ValueError, match="0..14; received values from 3 to 15"):
+        coinrun_action_groups([3, 15])
+
+
+@pytest.mark.parametrize("n", [2, 5, 100])
+def test_interval_equals_scipy(n):
+    values = np.random.default_rng(n).normal(2, 3, n)
+    mean, interval = mean_confidence_interval(values)
+    assert mean == pytest.approx(values.mean())
+    assert interval == pytest.approx(
+        scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values))
+    )
+
+
+def test_interval_covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        _, (low, high) = mean_confidence_interval(rng.normal(size=6))
+        covered += low < 0 < high
+    assert 0.93 < covered / 2000 < 0.97
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [[1.0, 2.0]]])
+def test_interval_needs_two_values(values):
+    with pytest.raises(ValueError, match="at least two values; received shape"):
+        mean_confidence_interval(values)
