@@ -14,9 +14,8 @@ import json
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
-
 from genie_tf.experiments import cli
+from ml_collections import ConfigDict, config_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of experiments/configs, with its size: FILE.py:tiny."
@@ -42,9 +41,10 @@ def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path
     """
     # Imported here so that --help and wrong flags answer at once.
     from genie_tf.datasets.clips import clip_batches
+
     from genie_tf.presets import save_preset
     from genie_tf.training.engine import TensorFlowEngine
-    from genie_tf.training.optimizers import WarmupDecay, adamw
+    from genie_tf.training.optimizers import WarmupDecay, make_optimizer
     from genie_tf.training.training_loop import resume
     from genie_tf.training.training_loop import train as run_loop
 
@@ -53,7 +53,7 @@ def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path
     with cli.user_errors():
         engine = TensorFlowEngine(
             lambda: make_model(config),
-            lambda model: adamw(model, schedule, **config.optimizer),
+            lambda model: make_optimizer(model, schedule, **config.optimizer),
             config.clip_norm,
         )
         is_genie = config.stage == "genie"
@@ -109,10 +109,10 @@ def make_model(config: ConfigDict):
     Raises:
         ValueError: if there is no such stage, or the tokenizer cannot be loaded.
     """
+    import keras
+
     from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
     from genie_tf.presets import load_part
-
-    import keras
 
     keras.utils.set_random_seed(config.seed)
     if config.stage == "tokenizer":

@@ -1,6 +1,7 @@
 """AdamW and learning-rate schedules, as the papers use them."""
 
 import math
+import re
 
 import keras
 from keras import ops
@@ -63,14 +64,15 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def adamw(
+def make_optimizer(
     model: keras.Model,
     schedule: WarmupDecay,
+    name: str = "adamw",
     beta_1: float = 0.9,
     beta_2: float = 0.9,
     weight_decay: float = 1e-4,
-) -> keras.optimizers.AdamW:
-    """AdamW for what is trainable of a model, built.
+) -> keras.optimizers.Optimizer:
+    """The optimiser of what is trainable of a model, built.
 
     Kernels alone are decayed; biases, norms, embeddings and codebooks are not. Frozen
     parts have no moments.
@@ -78,16 +80,36 @@ def adamw(
     Args:
         model: a built model.
         schedule: of the learning rate.
-        beta_1, beta_2: decay of the moments; both 0.9 in Genie.
+        name: "adamw", as in Genie; or "muon", which orthogonalises the momentum of
+            kernels (Jordan et al. 2024; steps scaled as Adam's, Liu et al. 2025) and
+            leaves all else to AdamW.
+        beta_1, beta_2: decay of AdamW's moments; both 0.9 in Genie.
         weight_decay: decay of kernels per unit of learning rate.
+
+    Raises:
+        ValueError: if there is no optimiser of that name.
     """
-    optimizer = keras.optimizers.AdamW(
-        schedule, beta_1=beta_1, beta_2=beta_2, weight_decay=weight_decay
-    )
     variables = model.trainable_variables
-    optimizer.exclude_from_weight_decay(
-        [variable for variable in variables if variable.name != "kernel"]
-    )
+    others = [variable for variable in variables if variable.name != "kernel"]
+    if name == "adamw":
+        optimizer = keras.optimizers.AdamW(
+            schedule, beta_1=beta_1, beta_2=beta_2, weight_decay=weight_decay
+        )
+    elif name == "muon":
+        optimizer = keras.optimizers.Muon(
+            schedule,
+            adam_beta_1=beta_1,
+            adam_beta_2=beta_2,
+            weight_decay=weight_decay,
+            adam_weight_decay=weight_decay,
+            exclude_layers=[f"^{re.escape(v.path)}$" for v in others],
+            exclude_embeddings=False,
+        )
+    else:
+        raise ValueError(
+            f'`name` of the optimiser must be "adamw" or "muon"; received "{name}".'
+        )
+    optimizer.exclude_from_weight_decay(others)
     optimizer.build(variables)
     return optimizer
 

@@ -1,0 +1,38 @@
+"""Latent action model and dynamics on CoinRun, trained together (Genie, appendix F).
+
+genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
+    --config.tokenizer=runs/tokenizer/model
+"""
+
+from genie_tf.experiments.configs.common import choose_size, transformer
+
+
+def get_config(size: str = "fast"):
+    return choose_size(
+        size,
+        paper={
+            "stage": "genie",
+            "tokenizer": "",
+            "dataset": "coinrun/random_hard",
+            "clip_length": 16,
+            "batch_size": 36,
+            "steps": 200_000,
+            "latent_action_model": {
+                "frame_shape": (64, 64, 3),
+                "patch_size": 16,
+                "num_actions": 6,
+                "action_dim": 32,
+                "encoder": transformer(512, 8, 8),
+                "decoder": transformer(512, 8, 8),
+            },
+            "dynamics": transformer(512, 12, 8, qk_norm=True),
+            "schedule": {
+                "peak": 3e-5,
+                "final": 3e-6,
+                "warmup_steps": 5_000,
+                "decay_steps": 195_000,
+                "shape": "cosine",
+            },
+            "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
+        },
+    )

@@ -1,0 +1,119 @@
+"""The whole loop on real CoinRun, small, on a CPU: data, training, evaluation.
+
+genie-demo --output=runs/demo
+
+Builds the dataset coinrun/random_hard_small, trains the `tiny` tokenizer and Genie,
+evaluates on test levels, and leaves in the output folder: the model in genie/model,
+report.md, report.json, rollout.gif, reconstructions.png and curves.png. Each step is a
+command of its own, which is printed. Starts anew each time.
+"""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from absl import flags
+from genie_tf.experiments import cli
+
+_OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder for all that is written.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+
+_PACKAGE = Path(__file__).parent
+
+
+def main() -> None:
+    from genie_tf.experiments import report
+
+    from genie_tf import media
+
+    folder = cli.make_folder(_OUTPUT.value)
+    tokenizer, genie = folder / "tokenizer", folder / "genie"
+    for earlier in (tokenizer, genie):
+        shutil.rmtree(earlier, ignore_errors=True)
+    data_dir = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
+    start = time.perf_counter()
+    seconds = {
+        "dataset": _run(
+            "tensorflow_datasets.scripts.cli.main",
+            "build",
+            _PACKAGE / "../datasets/coinrun",
+            "--config=random_hard_small",
+            *data_dir,
+        ),
+        "tokenizer": _run(
+            "genie_tf.experiments.train",
+            f"--config={_PACKAGE / 'configs/coinrun_tokenizer.py'}:tiny",
+            f"--workdir={tokenizer}",
+            *data_dir,
+        ),
+        "genie": _run(
+            "genie_tf.experiments.train",
+            f"--config={_PACKAGE / 'configs/coinrun_genie.py'}:tiny",
+            f"--workdir={genie}",
+            f"--config.tokenizer={tokenizer / 'model'}",
+            *data_dir,
+        ),
+        "evaluation": _run(
+            "genie_tf.experiments.evaluate",
+            f"--preset={genie / 'model'}",
+            "--dataset=coinrun/random_hard_small",
+            f"--output={folder}",
+            *data_dir,
+        ),
+    }
+    seconds["total"] = time.perf_counter() - start
+    scores = json.loads((folder / "report.json").read_text())
+    report.write_report(folder, {"seconds": seconds, **scores})
+    media.plot_curves(folder / "curves.png", _curves(tokenizer, genie))
+    print(f"{seconds['total'] / 60:.1f} minutes. Look at {folder}/rollout.gif and")
+    print(f"{folder}/report.md; play on with:")
+    print(
+        f"  genie-generate --preset={genie}/model --prompt={folder}/prompt.png "
+        "--actions=0,0,0,1,1,1 --output=mine.gif"
+    )
+
+
+def _run(module: str, *arguments) -> float:
+    """Runs a module as a command, shown as it runs; the seconds it took.
+
+    Raises:
+        UserError: if it fails; what was wrong, it has said itself.
+    """
+    command = ["-m", module, *map(str, arguments)]
+    print(f"$ python {shlex.join(command)}", flush=True)
+    start = time.perf_counter()
+    code = subprocess.run([sys.executable, *command]).returncode
+    if code:
+        raise cli.UserError(f"{module} ended with exit code {code}, as said above")
+    return time.perf_counter() - start
+
+
+def _curves(tokenizer: Path, genie: Path) -> list[dict]:
+    """The records of both trainings, each curve under the name of its part."""
+    shown = {
+        tokenizer: {"psnr": "tokenizer: PSNR", "perplexity": "tokenizer: perplexity"},
+        genie: {
+            "latent_action/psnr": "latent actions: PSNR of the next frame",
+            "latent_action/perplexity": "latent actions: perplexity",
+            "dynamics/cross_entropy": "dynamics: cross-entropy",
+            "dynamics/top1": "dynamics: top-1 accuracy",
+        },
+    }
+    return [
+        {"step": record["step"]}
+        | {title: record[name] for name, title in titles.items()}
+        for workdir, titles in shown.items()
+        for record in map(json.loads, (workdir / "metrics.jsonl").open())
+    ]
+
+
+def run() -> None:
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()
