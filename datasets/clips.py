@@ -70,22 +70,31 @@ def clip_batches(
         ValueError: if there is no such dataset, config or split, if it does not hold
             RLDS episodes, or if none of them is as long as a clip.
     """
-    for name, value in (("clip_length", clip_length), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, received {value}.")
+    for name, value, least in (
+        ("clip_length", clip_length, 1),
+        ("batch_size", batch_size, 1),
+        ("seed", seed, 0),
+        ("start_step", start_step, 0),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, received {value}.")
     episodes = _Episodes(dataset, split, data_dir)
     num_clips_per_epoch = _count_clips(episodes, clip_length)
     if not num_clips_per_epoch:
         raise ValueError(
             f"No episode of {dataset!r}, split {split!r}, is long enough: clips of "
             f"{clip_length} frames were asked for and the longest episode has "
-            f"{episodes.lengths.max()}."
+            f"{episodes.lengths.max(initial=0)}."
         )
     num_short = np.count_nonzero(episodes.lengths < clip_length)
     if num_short:
         logging.info(
             "%s, split %s: %d of %d episodes are shorter than %d frames and left out.",
-            *(dataset, split, num_short, len(episodes.lengths), clip_length),
+            dataset,
+            split,
+            num_short,
+            len(episodes.lengths),
+            clip_length,
         )
 
     @functools.lru_cache(maxsize=2)

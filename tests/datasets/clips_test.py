@@ -306,6 +306,13 @@ def test_coinrun_clips_are_its_episodes(tmp_path):
         ),
         ({"clip_length": 0}, "clip_length must be at least 1, received 0."),
         ({"batch_size": -1}, "batch_size must be at least 1, received -1."),
+        ({"seed": -1}, "seed must be at least 0, received -1."),
+        ({"start_step": -5}, "start_step must be at least 0, received -5."),
+        (
+            {"split": "train[:0]"},
+            "No episode of 'numbered_episodes/plain', split 'train[:0]', is long enough: "
+            "clips of 5 frames were asked for and the longest episode has 0.",
+        ),
     ],
 )
 def test_errors_are_one_sentence(clip_batches, arguments, message):
