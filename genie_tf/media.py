@@ -1,0 +1,329 @@
+"""Videos as files that people look at: GIF, PNG and MP4; grids, curves, prompts.
+
+A video is uint8, or float in [0, 1], (time, height, width, 3); floats are clipped.
+Files are written under a temporary name beside their own and then moved, so that
+nobody ever sees half of one. Folders are created where needed.
+"""
+
+import contextlib
+import numbers
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_GAP = 2  # White pixels between the cells of a grid.
+
+
+def save_video(path, video, fps: float = 10):
+    """Writes a video as its file name says: .gif, .mp4, or .png, frames side by side.
+
+    Args:
+        path: name of the file, ending in .gif, .mp4 or .png.
+        video: (time, height, width, 3).
+        fps: frames per second; a PNG has none.
+
+    Raises:
+        ValueError: if the name ends otherwise, or the video has another form.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix == ".gif":
+        save_gif(path, video, fps)
+    elif suffix == ".mp4":
+        save_mp4(path, video, fps)
+    elif suffix == ".png":
+        save_strip(path, video)
+    else:
+        raise ValueError(
+            f"A video's file name must end in .gif, .mp4 or .png; received {path}."
+        )
+
+
+def save_gif(path, video, fps: float = 10):
+    """Writes a GIF that plays for ever, with 256 colours chosen for each frame.
+
+    Frames that repeat the one before are stored as a longer stay of that one.
+
+    Args:
+        path: name of the file.
+        video: (time, height, width, 3).
+        fps: frames per second, in (0, 50]: browsers slow down what is faster.
+
+    Raises:
+        ValueError: if the video has another form, or `fps` is out of range.
+    """
+    if not 0 < fps <= 50:
+        raise ValueError(f"A GIF's `fps` must be in (0, 50]; received {fps}.")
+    frames = [Image.fromarray(frame) for frame in _to_bytes(video)]
+    # A GIF counts in 1/100 s; rounding when frames begin, not how long they stay,
+    # keeps the speed right on average.
+    begin = np.round(np.arange(len(frames) + 1) * 100 / fps).astype(int)
+    with replacing(path) as temporary:
+        frames[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=[10 * int(stay) for stay in np.diff(begin)],
+            loop=0,
+        )
+
+
+def save_strip(path, video):
+    """Writes the frames of a video side by side, as a PNG.
+
+    Args:
+        path: name of the file.
+        video: (time, height, width, 3).
+
+    Raises:
+        ValueError: if the video has another form.
+    """
+    _save_png(path, np.concatenate(list(_to_bytes(video)), axis=1))
+
+
+def save_mp4(path, video, fps: float = 10):
+    """Writes an H.264 video that browsers play; an odd height or width is padded by 1.
+
+    Args:
+        path: name of the file.
+        video: (time, height, width, 3).
+        fps: frames per second.
+
+    Raises:
+        ImportError: if imageio-ffmpeg is not installed.
+        ValueError: if the video has another form, or `fps` is not positive.
+    """
+    if not fps > 0:
+        raise ValueError(f"A video's `fps` must be positive; received {fps}.")
+    video = _to_bytes(video)
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise ImportError(
+            "Writing MP4 needs imageio-ffmpeg: pip install genie_tf[mp4]."
+        ) from error
+    # Colour is stored at half the resolution, which needs even sizes.
+    odd = [(0, 0), (0, video.shape[1] % 2), (0, video.shape[2] % 2), (0, 0)]
+    video = np.pad(video, odd, mode="edge")
+    with replacing(path) as temporary:
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary),
+            size=(video.shape[2], video.shape[1]),
+            fps=fps,
+            codec="libx264",
+            quality=9,
+            macro_block_size=2,
+        )
+        writer.send(None)
+        for frame in video:
+            writer.send(frame.tobytes())
+        writer.close()
+
+
+def grid(rows, labels=None, scale: int = 4):
+    """Puts clips side by side and above each other, enlarged, for a person to compare.
+
+    Args:
+        rows: one entry per row of the grid: a video, or a list of videos; all videos
+            of one shape, all rows of one length.
+        labels: one text per row, written on its left; none if not given.
+        scale: how many pixels wide a pixel becomes.
+
+    Returns:
+        One video: uint8 (time, grid height, grid width, 3).
+
+    Raises:
+        ValueError: if the videos, rows or labels do not fit each other, or `scale` is
+            not a positive integer.
+    """
+    if scale < 1 or scale != int(scale):
+        raise ValueError(f"`scale` must be a positive integer; received {scale}.")
+    rows = [[row] if getattr(row, "ndim", None) == 4 else list(row) for row in rows]
+    rows = [[_to_bytes(video) for video in row] for row in rows]
+    lengths = [len(row) for row in rows]
+    shapes = list(dict.fromkeys(video.shape for row in rows for video in row))
+    if len(set(lengths)) != 1 or len(shapes) != 1:
+        raise ValueError(
+            "A grid needs rows of one length, of videos of one shape; received rows "
+            f"of {lengths} videos, of shapes {', '.join(map(str, shapes))}."
+        )
+    if labels is not None and len(labels) != len(rows):
+        raise ValueError(
+            f"A grid needs one label per row; received {len(labels)} labels for "
+            f"{len(rows)} rows."
+        )
+    height, width = (scale * side for side in shapes[0][1:3])
+    margin = _margin(labels)
+    canvas = Image.new(
+        "RGB",
+        (
+            margin + len(rows[0]) * (width + _GAP) - _GAP,
+            len(rows) * (height + _GAP) - _GAP,
+        ),
+        "white",
+    )
+    for index, label in enumerate(labels or ()):
+        middle = index * (height + _GAP) + height // 2
+        ImageDraw.Draw(canvas).text(
+            (margin // 2, middle), str(label), "black", _font(), anchor="mm"
+        )
+    video = np.repeat(np.asarray(canvas)[None], shapes[0][0], axis=0)
+    for index, row in enumerate(rows):
+        for column, clip in enumerate(row):
+            top, left = index * (height + _GAP), margin + column * (width + _GAP)
+            video[:, top : top + height, left : left + width] = clip.repeat(
+                scale, axis=1
+            ).repeat(scale, axis=2)
+    return video
+
+
+def save_image_grid(path, rows, labels=None, scale: int = 4):
+    """Writes rows of images, such as frames and their reconstructions, as a PNG.
+
+    Args:
+        path: name of the file.
+        rows: one entry per row: images (images, height, width, 3), uint8, or float in
+            [0, 1]; all rows of one shape.
+        labels: one text per row, written on its left; none if not given.
+        scale: how many pixels wide a pixel becomes.
+
+    Raises:
+        ValueError: if the rows or labels do not fit each other, or `scale` is not a
+            positive integer.
+    """
+    rows = [[image[None] for image in _to_bytes(row)] for row in rows]
+    _save_png(path, grid(rows, labels, scale)[0])
+
+
+def load_prompt_image(path, height: int, width: int):
+    """Reads the frame that a world starts from.
+
+    Args:
+        path: name of a PNG, JPEG or GIF file, of any colour mode; of a GIF the first
+            frame is taken. What is transparent becomes black.
+        height, width: the size the image has to have, in pixels.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        ValueError: if there is no such image, or it has another size.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "GIF")) as image:
+            if image.size != (width, height):
+                raise ValueError(
+                    f"The prompt image must be {height} pixels high and {width} wide; "
+                    f"{path} is {image.size[1]} high and {image.size[0]} wide."
+                )
+            return _to_rgb(image)
+    except FileNotFoundError:
+        raise ValueError(f"There is no prompt image {path}.") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"The prompt must be a PNG, JPEG or GIF image; {path} cannot be read as "
+            "one."
+        ) from error
+
+
+def plot_curves(path, records, keys=None):
+    """Draws one small plot per metric over the steps of a training run.
+
+    Args:
+        path: name of the image file; .png, .svg or .pdf.
+        records: dicts with `step` and metrics, such as the lines of `metrics.jsonl`;
+            a record may lack some metrics.
+        keys: which metrics; all that are numbers if not given.
+
+    Raises:
+        ValueError: if a metric, or any metric at all, is in no record.
+    """
+    known = dict.fromkeys(
+        key
+        for record in records
+        for key, value in record.items()
+        if key != "step" and isinstance(value, numbers.Real)
+    )
+    keys = list(known) if keys is None else list(keys)
+    missing = [key for key in keys if key not in known]
+    if missing or not keys:
+        raise ValueError(
+            f"No record has {', '.join(missing) or 'any metric'}; the records have "
+            f"{', '.join(known) or 'none'}."
+        )
+    from matplotlib.figure import Figure  # Without pyplot, hence without global state.
+
+    columns = min(3, len(keys))
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
+    for index, key in enumerate(keys):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        points = [(record["step"], record[key]) for record in records if key in record]
+        axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None)
+        axes.set_title(key, fontsize="medium")
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Writes a file whole or not at all.
+
+    Args:
+        path: name of the file.
+
+    Yields:
+        A temporary name in the same folder and with the same suffix, to write to; the
+        file moves to `path` at the end, and disappears if anything failed.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays the last part: writers go by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _to_bytes(video):
+    """A video as uint8 (time, height, width, 3), once it is found to be one."""
+    video = np.asarray(video)
+    is_pixels = video.dtype == "uint8" or video.dtype.kind == "f"
+    if not is_pixels or video.ndim != 4 or video.shape[-1] != 3 or not video.size:
+        raise ValueError(
+            "A video must be uint8, or float in [0, 1], of shape (time, height, width, "
+            f"3); received {video.dtype} of shape {video.shape}."
+        )
+    if video.dtype == "uint8":
+        return video
+    return np.round(np.clip(video, 0, 1) * 255).astype("uint8")
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255.
+        image = Image.fromarray((np.asarray(image) // 257).astype("uint8"))
+    image = image.convert("RGBA")
+    black = Image.new("RGBA", image.size, "black")
+    return np.array(Image.alpha_composite(black, image).convert("RGB"))
+
+
+def _save_png(path, image):
+    with replacing(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
+
+
+def _font():
+    return ImageFont.load_default()
+
+
+def _margin(labels):
+    """Width of the column of labels, in pixels."""
+    if labels is None:
+        return 0
+    return int(max(_font().getlength(str(label)) for label in labels)) + 8
