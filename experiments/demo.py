@@ -22,7 +22,8 @@ from genie_tf.experiments import cli
 _OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder for all that is written.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
 
-_PACKAGE = Path(__file__).parent
+_DATASET = "coinrun/random_hard_small"
+_CONFIGS = Path(__file__).parent / "configs"
 
 
 def main() -> None:
@@ -37,22 +38,16 @@ def main() -> None:
     data_dir = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
     start = time.perf_counter()
     seconds = {
-        "dataset": _run(
-            "tensorflow_datasets.scripts.cli.main",
-            "build",
-            _PACKAGE / "../datasets/coinrun",
-            "--config=random_hard_small",
-            *data_dir,
-        ),
+        "dataset": _build_dataset(),
         "tokenizer": _run(
             "genie_tf.experiments.train",
-            f"--config={_PACKAGE / 'configs/coinrun_tokenizer.py'}:tiny",
+            f"--config={_CONFIGS / 'coinrun_tokenizer.py'}:tiny",
             f"--workdir={tokenizer}",
             *data_dir,
         ),
         "genie": _run(
             "genie_tf.experiments.train",
-            f"--config={_PACKAGE / 'configs/coinrun_genie.py'}:tiny",
+            f"--config={_CONFIGS / 'coinrun_genie.py'}:tiny",
             f"--workdir={genie}",
             f"--config.tokenizer={tokenizer / 'model'}",
             *data_dir,
@@ -60,7 +55,7 @@ def main() -> None:
         "evaluation": _run(
             "genie_tf.experiments.evaluate",
             f"--preset={genie / 'model'}",
-            "--dataset=coinrun/random_hard_small",
+            f"--dataset={_DATASET}",
             f"--output={folder}",
             *data_dir,
         ),
@@ -75,6 +70,17 @@ def main() -> None:
         f"  genie-generate --preset={genie}/model --prompt={folder}/prompt.png "
         "--actions=0,0,0,1,1,1 --output=mine.gif"
     )
+
+
+def _build_dataset() -> float:
+    """Builds the dataset if TFDS does not have it yet; the seconds it took."""
+    import genie_tf.datasets  # noqa: F401  Registers coinrun.
+    import tensorflow_datasets as tfds
+
+    print(f"$ python -c 'tfds.load({_DATASET!r})'", flush=True)
+    start = time.perf_counter()
+    tfds.builder(_DATASET, data_dir=_DATA_DIR.value).download_and_prepare()
+    return time.perf_counter() - start
 
 
 def _run(module: str, *arguments) -> float:

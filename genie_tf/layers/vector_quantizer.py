@@ -40,7 +40,7 @@ class VectorQuantizer(keras.layers.Layer):
         num_codes: int,
         code_dim: int,
         commitment_weight: float = 0.25,
-        idle_limit: int = 50,
+        idle_limit: int = 10,
         **kwargs,
     ):
         kwargs["dtype"] = "float32"
