@@ -34,7 +34,7 @@ clean:  ## Remove .venv and what tools leave behind, but not runs/.
 	  if "$$python" -c '$(SUITABLE)' 2>/dev/null; then exec "$$python" -m venv .venv; fi; \
 	done; \
 	echo "genie_tf needs Python 3.10, 3.11 or 3.12 with its venv module (on Debian and Ubuntu:" \
-	  "apt install python3-venv), and $(PYTHONS) gave none: name one with PYTHON=/path/to/python." >&2; \
+	  "apt install python3-venv), which none of these is: $(PYTHONS); set PYTHON=/path/to/python." >&2; \
 	exit 1
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS) | .venv/bin/pip
