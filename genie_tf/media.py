@@ -27,14 +27,26 @@ def save_video(path, video, fps: float = 10):
     Raises:
         ValueError: if the name ends otherwise, or the video has another form.
     """
+    check_video_path(path)
     suffix = pathlib.Path(path).suffix.lower()
     if suffix == ".gif":
         save_gif(path, video, fps)
     elif suffix == ".mp4":
         save_mp4(path, video, fps)
-    elif suffix == ".png":
-        save_strip(path, video)
     else:
+        save_strip(path, video)
+
+
+def check_video_path(path):
+    """Tells before the work is done whether `save_video` can write it.
+
+    Args:
+        path: name of the file.
+
+    Raises:
+        ValueError: if the name does not end in .gif, .mp4 or .png.
+    """
+    if pathlib.Path(path).suffix.lower() not in (".gif", ".mp4", ".png"):
         raise ValueError(
             f"A video's file name must end in .gif, .mp4 or .png; received {path}."
         )

@@ -97,6 +97,7 @@ class TestVideos:
 
     @pytest.mark.parametrize("name", ["a.gif", "b.mp4", "c.png", "D.GIF"])
     def test_save_video_goes_by_the_name(self, tmp_path, name):
+        media.check_video_path(tmp_path / "made" / name)
         media.save_video(tmp_path / "made" / name, game_video(), fps=5)
         formats = {"gif": b"GIF8", "png": b"\x89PNG", "mp4": b"ftyp"}
         head = (tmp_path / "made" / name).read_bytes()[:12]
@@ -107,6 +108,8 @@ class TestVideos:
     def test_other_names_are_refused(self, tmp_path, name):
         with pytest.raises(ValueError, match=f".gif, .mp4 or .png; received .*{name}"):
             media.save_video(tmp_path / name, game_video())
+        with pytest.raises(ValueError, match=f".gif, .mp4 or .png; received .*{name}"):
+            media.check_video_path(tmp_path / name)
         assert files_in(tmp_path) == []
 
     def test_floats_are_the_same_as_bytes(self, tmp_path):
