@@ -3,8 +3,10 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from absl import app, flags
 
 
 class UserError(Exception):
@@ -24,47 +26,98 @@ def user_errors() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def run(main: Callable[[], None]) -> None:
+def run(
+    main: Callable[[], None],
+    define_flags: Callable[[], None],
+    required: Sequence[str] = (),
+) -> None:
     """Parses flags and calls `main`; wrong input ends with a sentence and exit code 2.
 
     Args:
         main: reads absl's flags.
+        define_flags: defines them. Not done at import, for two apps may be imported
+            that have a flag of the same name.
+        required: names of flags that have to be given.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from absl import app, flags
 
     def parse(argv):
+        define_flags()
+        _describe_to_absl(main)
         try:
-            return flags.FLAGS(argv)
-        except (flags.Error, OSError, ValueError, AttributeError, KeyError) as error:
-            _fail(str(error))
+            rest = flags.FLAGS(argv)
+            if flags.FLAGS.get_flag_value("config", None) is not None:
+                flags.FLAGS.config.lock()  # Raises if it could not be loaded.
+        except KeyError as error:
+            _fail(f"the config has no setting {error.args[0]}")
+        except (OSError, SyntaxError) as error:
+            _fail(f"--config must be a readable FILE.py:SIZE; {_last_line(error)}")
+        except (flags.Error, ValueError, AttributeError) as error:
+            _fail(_last_line(error))
+        missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
+        if missing:
+            _fail(f"expected {' and '.join(missing)}, which --help describes")
+        return rest
 
     def guarded(argv):
         if len(argv) > 1:
             _fail(f"expected flags alone; received {' '.join(argv[1:])}")
         try:
             main()
-        except UserError as error:
+        except (UserError, FloatingPointError) as error:
             _fail(str(error))
 
     app.run(guarded, flags_parser=parse)
 
 
-def make_folder(path: str) -> Path:
-    """Creates a folder to write in, if need be.
+def check_folder(path: str | os.PathLike) -> Path:
+    """A folder to write in later, which need not exist yet.
 
     Raises:
         UserError: if it cannot be created or written in.
     """
     folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
+    existing = next(x for x in (folder, *folder.absolute().parents) if x.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"cannot write in the folder {path}: choose another")
     return folder
+
+
+def make_folder(path: str | os.PathLike) -> Path:
+    """Creates a folder to write in, if need be.
+
+    Raises:
+        UserError: if it cannot be created or written in.
+    """
+    folder = check_folder(path)
+    with user_errors():
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check_frames(expected: tuple[int, ...], video, dataset: str) -> None:
+    """Compares the frames a model is for with those of a dataset.
+
+    Raises:
+        UserError: if they differ.
+    """
+    if tuple(video.shape[2:]) != tuple(expected):
+        raise UserError(
+            f"the model is for frames of {tuple(expected)}; {dataset} has frames of "
+            f"{tuple(video.shape[2:])}"
+        )
+
+
+def _describe_to_absl(main: Callable) -> None:
+    """Lets --help describe the app, also where a console script is the main module."""
+    sys.modules["__main__"].__doc__ = main.__globals__["__doc__"]
+    for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def _last_line(error: Exception) -> str:
+    """What was wrong; before it, config_flags quotes the whole traceback."""
+    return str(error).splitlines()[-1].strip().removeprefix("ValueError: ")
 
 
 def _fail(message: str) -> None:

@@ -19,11 +19,15 @@ from pathlib import Path
 from absl import flags
 from genie_tf.experiments import cli
 
-_OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder for all that is written.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+FLAGS = flags.FLAGS
 
 _DATASET = "coinrun/random_hard_small"
 _CONFIGS = Path(__file__).parent / "configs"
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("output", "runs/demo", "Folder for all that is written.")
+    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:
@@ -31,11 +35,11 @@ def main() -> None:
 
     from genie_tf import media
 
-    folder = cli.make_folder(_OUTPUT.value)
+    folder = cli.make_folder(FLAGS.output)
     tokenizer, genie = folder / "tokenizer", folder / "genie"
     for earlier in (tokenizer, genie):
         shutil.rmtree(earlier, ignore_errors=True)
-    data_dir = [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
+    data_dir = [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
     start = time.perf_counter()
     seconds = {
         "dataset": _build_dataset(),
@@ -79,7 +83,7 @@ def _build_dataset() -> float:
 
     print(f"$ python -c 'tfds.load({_DATASET!r})'", flush=True)
     start = time.perf_counter()
-    tfds.builder(_DATASET, data_dir=_DATA_DIR.value).download_and_prepare()
+    tfds.builder(_DATASET, data_dir=FLAGS.data_dir).download_and_prepare()
     return time.perf_counter() - start
 
 
@@ -118,7 +122,7 @@ def _curves(tokenizer: Path, genie: Path) -> list[dict]:
 
 
 def run() -> None:
-    cli.run(main)
+    cli.run(main, define_flags)
 
 
 if __name__ == "__main__":

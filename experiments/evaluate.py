@@ -10,22 +10,27 @@ how well repeating the prompt would do. Draws reconstructions.png and rollout.gi
 truth, the prediction, and the same prompt under each action held.
 """
 
+import itertools
+
 from absl import flags
 from genie_tf.experiments import cli
 
-_PRESET = flags.DEFINE_string("preset", None, "Folder of a trained Genie.")
-_DATASET = flags.DEFINE_string("dataset", None, "TFDS name, like coinrun/random_hard.")
-_SPLIT = flags.DEFINE_string("split", "test", "Split of the dataset.")
-_CLIPS = flags.DEFINE_integer("clips", 64, "Number of clips.", lower_bound=2)
-_STEPS = flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
-_TEMPERATURE = flags.DEFINE_float(
-    "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
-)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for report and pictures.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
-flags.mark_flags_as_required(["preset", "dataset", "output"])
+FLAGS = flags.FLAGS
 
 _BATCH = 32
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("preset", None, "Folder of a trained Genie.")
+    flags.DEFINE_string("dataset", None, "TFDS name, like coinrun/random_hard.")
+    flags.DEFINE_string("split", "test", "Split of the dataset.")
+    flags.DEFINE_integer("clips", 64, "Number of clips.", lower_bound=2)
+    flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
+    flags.DEFINE_float(
+        "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
+    )
+    flags.DEFINE_string("output", None, "Folder for report and pictures.")
+    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:
@@ -36,27 +41,30 @@ def main() -> None:
     from genie_tf.presets import load_preset
     from genie_tf.samplers import Rollout
 
-    folder = cli.make_folder(_OUTPUT.value)
+    cli.check_folder(FLAGS.output)
     with cli.user_errors():
-        genie = load_preset(_PRESET.value)
+        genie = load_preset(FLAGS.preset)
         batches = clip_batches(
-            _DATASET.value,
-            _SPLIT.value,
+            FLAGS.dataset,
+            FLAGS.split,
             clip_length=1 + PREDICTED_FRAMES,
-            batch_size=min(_BATCH, _CLIPS.value),
+            batch_size=min(_BATCH, FLAGS.clips),
             seed=0,
             mask_patches=genie.dynamics.num_patches,
-            data_dir=_DATA_DIR.value,
+            data_dir=FLAGS.data_dir,
         )
-    sampling = {"num_steps": _STEPS.value, "temperature": _TEMPERATURE.value}
+    first = next(batches)
+    cli.check_frames(genie.tokenizer.frame_shape, first["video"], FLAGS.dataset)
+    sampling = {"num_steps": FLAGS.steps, "temperature": FLAGS.temperature}
     rollout = Rollout(genie, **sampling)
-    scores, videos = evaluate(rollout, batches, _CLIPS.value)
+    scores, videos = evaluate(rollout, itertools.chain([first], batches), FLAGS.clips)
     batches.close()
+    folder = cli.make_folder(FLAGS.output)
     report.write_report(
         folder,
         {
-            "dataset": _DATASET.value,
-            "split": _SPLIT.value,
+            "dataset": FLAGS.dataset,
+            "split": FLAGS.split,
             "sampling": sampling,
             **scores,
             **report.environment(),
@@ -67,7 +75,7 @@ def main() -> None:
 
 
 def run() -> None:
-    cli.run(main)
+    cli.run(main, define_flags, required=["preset", "dataset", "output"])
 
 
 if __name__ == "__main__":

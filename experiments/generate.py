@@ -6,20 +6,27 @@ genie-generate --preset=runs/genie/model --prompt=frame.png --actions=1,1,4,4 \
 The output's ending says what is written: .gif, .png (frames side by side) or .mp4.
 """
 
+from pathlib import Path
+
 from absl import flags
 from genie_tf.experiments import cli
 
-_PRESET = flags.DEFINE_string("preset", None, "Folder of a trained Genie.")
-_PROMPT = flags.DEFINE_string("prompt", None, "Picture to start from.")
-_ACTIONS = flags.DEFINE_list("actions", None, "Latent actions, one a frame: 1,1,4.")
-_OUTPUT = flags.DEFINE_string("output", None, "File to write: .gif, .png or .mp4.")
-_STEPS = flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
-_TEMPERATURE = flags.DEFINE_float(
-    "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
-)
-_FPS = flags.DEFINE_integer("fps", 10, "Frames a second.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Equal seeds give equal videos.")
-flags.mark_flags_as_required(["preset", "prompt", "actions", "output"])
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("preset", None, "Folder of a trained Genie.")
+    flags.DEFINE_string("prompt", None, "Picture to start from.")
+    flags.DEFINE_list("actions", None, "Latent actions, one a frame: 1,1,4.")
+    flags.DEFINE_string("output", None, "File to write: .gif, .png or .mp4.")
+    flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
+    flags.DEFINE_float(
+        "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
+    )
+    flags.DEFINE_integer("fps", 10, "Frames a second.", lower_bound=1)
+    flags.DEFINE_integer(
+        "seed", 0, "Equal seeds give equal videos.", lower_bound=0, upper_bound=2**31 - 1
+    )
 
 
 def main() -> None:
@@ -28,16 +35,17 @@ def main() -> None:
     from genie_tf.samplers import Rollout
 
     with cli.user_errors():
-        media.check_video_path(_OUTPUT.value)
-        genie = load_preset(_PRESET.value)
+        media.check_video_path(FLAGS.output)
+        cli.check_folder(Path(FLAGS.output).parent)
+        genie = load_preset(FLAGS.preset)
         height, width, _ = genie.tokenizer.frame_shape
-        prompt = media.load_prompt_image(_PROMPT.value, height, width)
-        actions = parse_actions(_ACTIONS.value, genie.latent_action_model.num_actions)
-    rollout = Rollout(genie, num_steps=_STEPS.value, temperature=_TEMPERATURE.value)
-    video = rollout.generate(prompt[None, None], [actions], seed=_SEED.value)
+        prompt = media.load_prompt_image(FLAGS.prompt, height, width)
+        actions = parse_actions(FLAGS.actions, genie.latent_action_model.num_actions)
+    rollout = Rollout(genie, num_steps=FLAGS.steps, temperature=FLAGS.temperature)
+    video = rollout.generate(prompt[None, None], [actions], seed=FLAGS.seed)
     with cli.user_errors():
-        media.save_video(_OUTPUT.value, video[0], fps=_FPS.value)
-    print(f"Wrote {_OUTPUT.value}: the prompt and {len(actions)} frames.")
+        media.save_video(FLAGS.output, video[0], fps=FLAGS.fps)
+    print(f"Wrote {FLAGS.output}: the prompt and {len(actions)} frames.")
 
 
 def parse_actions(words: list[str], num_actions: int) -> list[int]:
@@ -57,7 +65,7 @@ def parse_actions(words: list[str], num_actions: int) -> list[int]:
 
 
 def run() -> None:
-    cli.run(main)
+    cli.run(main, define_flags, required=["preset", "prompt", "actions", "output"])
 
 
 if __name__ == "__main__":

@@ -16,8 +16,11 @@ from genie_tf.samplers import Rollout
 
 def write_report(folder: Path, report: dict) -> None:
     """Writes `report.json` and `report.md`."""
-    _write(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    _write(folder / "report.md", _markdown(report))
+    texts = {"report.json": json.dumps(report, indent=1) + "\n"}
+    texts["report.md"] = _markdown(report)
+    for name, text in texts.items():
+        with media.replacing(folder / name) as path:
+            path.write_text(text)
 
 
 def _markdown(report: dict) -> str:
@@ -101,9 +104,3 @@ def draw_pictures(folder: Path, rollout: Rollout, videos: Mapping) -> None:
         ),
         fps=5,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(text)
-    partial.replace(path)

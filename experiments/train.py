@@ -17,12 +17,15 @@ from absl import flags
 from genie_tf.experiments import cli
 from ml_collections import ConfigDict, config_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of experiments/configs, with its size: FILE.py:tiny."
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that is written.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
-flags.mark_flags_as_required(["config", "workdir"])
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file(
+        "config", None, "A file of experiments/configs, with its size: FILE.py:tiny."
+    )
+    flags.DEFINE_string("workdir", None, "Folder for all that is written.")
+    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path:
@@ -48,9 +51,12 @@ def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path
     from genie_tf.training.training_loop import resume
     from genie_tf.training.training_loop import train as run_loop
 
-    folder = cli.make_folder(workdir)
-    schedule = WarmupDecay(steps=config.steps, **config.schedule)
+    folder = cli.check_folder(workdir)
     with cli.user_errors():
+        for name in ("steps", "log_every", "evaluate_every", "checkpoint_every"):
+            if config[name] < 1:
+                raise ValueError(f"config.{name} must be 1 or more; is {config[name]}.")
+        schedule = WarmupDecay(steps=config.steps, **config.schedule)
         engine = TensorFlowEngine(
             lambda: make_model(config),
             lambda model: make_optimizer(model, schedule, **config.optimizer),
@@ -77,13 +83,15 @@ def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path
             )
         )
         with_validation.close()
-        frame_shape = (engine.model.tokenizer if is_genie else engine.model).frame_shape
-        if validation[0]["video"].shape[2:] != frame_shape:
-            raise ValueError(
-                f"The model is for frames of {frame_shape}; {config.dataset} has "
-                f"frames of {validation[0]['video'].shape[2:]}."
-            )
+        model = engine.model.tokenizer if is_genie else engine.model
+        cli.check_frames(model.frame_shape, validation[0]["video"], config.dataset)
         start = resume(engine, folder)
+        if start > config.steps:
+            raise ValueError(
+                f"{folder} has been trained for {start} steps already, and config.steps "
+                f"asks for {config.steps}."
+            )
+        cli.make_folder(workdir)
         (folder / "config.json").write_text(
             json.dumps(config.to_dict(), indent=1, default=list)
         )
@@ -132,7 +140,9 @@ def make_model(config: ConfigDict):
             num_patches=tokenizer.num_patches,
             action_dim=latent_action_model.action_dim,
             transformer=config.dynamics.to_dict(),
+            code_dim=tokenizer.code_dim,
         )
+        dynamics.start_from(tokenizer.quantizer.codes())
         return Genie(tokenizer, latent_action_model, dynamics)
     raise ValueError(
         "config.stage must be tokenizer, latent_action_model or genie; received "
@@ -164,11 +174,11 @@ On {config.validation_clips} validation clips:
 
 
 def main() -> None:
-    train(_CONFIG.value, _WORKDIR.value, _DATA_DIR.value)
+    train(FLAGS.config, FLAGS.workdir, FLAGS.data_dir)
 
 
 def run() -> None:
-    cli.run(main)
+    cli.run(main, define_flags, required=["config", "workdir"])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A preset is a folder of `config.json`, which names each part with its settings, 
 dynamics; a part alone is a preset of one part.
 """
 
+import inspect
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import keras
 
+from genie_tf.layers import STTransformer
 from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
 
 _PARTS = {
@@ -30,25 +32,29 @@ def save_preset(model: keras.Model, folder: str | os.PathLike, card: str) -> Non
         card: text of the preset's README: command, data and scores.
     """
     folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial, replaced = (
+        folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
+    )
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     parts = _parts_of(model)
-    config = {name: part.get_config() for name, part in parts.items()}
+    config = {name: _settings_of(part) for name, part in parts.items()}
     (partial / "config.json").write_text(json.dumps({"parts": config}, indent=1))
     for name, part in parts.items():
         part.save_weights(partial / f"{name}.weights.h5")
     (partial / "README.md").write_text(card)
     if folder.exists():
-        shutil.rmtree(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+        folder.rename(replaced)
     partial.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_preset(folder: str | os.PathLike) -> Genie:
     """The `Genie` of a preset folder.
 
     Raises:
-        ValueError: if the folder is no preset, or lacks a part.
+        ValueError: if the folder is no preset, or lacks a part, or is damaged.
     """
     return Genie(**{name: load_part(folder, name) for name in _PARTS})
 
@@ -61,11 +67,11 @@ def load_part(folder: str | os.PathLike, name: str) -> keras.Model:
         name: "tokenizer", "latent_action_model" or "dynamics".
 
     Raises:
-        ValueError: if the folder is no preset, or lacks the part.
+        ValueError: if the folder is no preset, or lacks the part, or is damaged.
     """
     path = Path(folder) / "config.json"
     try:
-        parts = json.loads(path.read_text())["parts"]
+        parts = dict(json.loads(path.read_text())["parts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{os.fspath(folder)} is not the folder of a trained model: expected a "
@@ -76,9 +82,48 @@ def load_part(folder: str | os.PathLike, name: str) -> keras.Model:
             f"The model in {os.fspath(folder)} has no part {name}, only "
             f"{', '.join(parts)}."
         )
-    part = _PARTS[name].from_config(parts[name])
-    part.load_weights(Path(folder) / f"{name}.weights.h5")
+    part = _make_part(name, parts[name], path)
+    weights = Path(folder) / f"{name}.weights.h5"
+    try:
+        part.load_weights(weights)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"Expected {weights} to hold the weights of the {name} that {path} "
+            "describes; it is missing, damaged, or of another model."
+        ) from error
     return part
+
+
+# What Keras adds to each config. Names and precision are the reader's to choose, and
+# Keras would make objects out of a precision, as it would of initializers and the like:
+# a stranger's file says numbers and words, and nothing more.
+_OF_KERAS = {"name", "trainable", "dtype"}
+
+
+def _settings_of(part: keras.Model) -> dict:
+    return {k: v for k, v in part.get_config().items() if k not in _OF_KERAS}
+
+
+def _make_part(name: str, settings, path: Path) -> keras.Model:
+    part_class = _PARTS[name]
+    try:
+        settings = {k: v for k, v in settings.items() if k not in _OF_KERAS}
+        _check_arguments(part_class, settings)
+        for value in settings.values():
+            if isinstance(value, dict):
+                _check_arguments(STTransformer, value)
+        return part_class(**settings)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected {path} to hold the arguments of a {part_class.__name__} as "
+            f"{name}; received {json.dumps(settings)}."
+        ) from error
+
+
+def _check_arguments(made: type, settings: dict) -> None:
+    unknown = settings.keys() - inspect.signature(made).parameters.keys()
+    if unknown:
+        raise ValueError(f"{made.__name__} has no arguments {', '.join(unknown)}.")
 
 
 def _parts_of(model: keras.Model) -> dict[str, keras.Model]:

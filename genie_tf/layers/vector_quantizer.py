@@ -15,15 +15,19 @@ class VectorQuantizer(keras.layers.Layer):
     """Replaces each latent by the code of the codebook that points its way.
 
     Latents and codes are compared, and trained, on the unit sphere (cosine
-    similarity, ViT-VQGAN). Gradients pass to the latents straight through; the
-    codebook learns from its own loss. Codes that stay idle are moved to where latents
-    are by `update`, so that none is lost. Everything runs in float32.
+    similarity, ViT-VQGAN), about the running mean of the latents: what all latents
+    share would else drown what tells them apart. Gradients pass to the latents
+    straight through; the codebook learns from its own loss. Codes that stay idle are
+    moved to where latents are by `update`, so that none is lost. Everything runs in
+    float32.
 
     Args:
         num_codes: size of the codebook.
         code_dim: width of latents and codes.
         commitment_weight: weight of the commitment loss (VQ-VAE's beta).
         idle_limit: after how many updates without a use a code is moved.
+        soft_updates: over how many updates the outputs go from the latents to the
+            codes, so that the encoder finds something worth quantising first.
 
     Call arguments:
         latents: (..., code_dim).
@@ -31,7 +35,8 @@ class VectorQuantizer(keras.layers.Layer):
     Returns:
         A dict: `quantized`, the codes chosen, of the latents' shape, with
         straight-through gradient; `indices`, int32 (...), which they are; `latents`,
-        the latents on the unit sphere; `loss`, scalar: codebook loss plus weighted
+        the latents on the unit sphere; `mean`, (1, code_dim), of the latents as they
+        came; `loss`, scalar: codebook loss plus weighted
         commitment loss (VQ-VAE, equation 3).
     """
 
@@ -41,6 +46,7 @@ class VectorQuantizer(keras.layers.Layer):
         code_dim: int,
         commitment_weight: float = 0.25,
         idle_limit: int = 10,
+        soft_updates: int = 0,
         **kwargs,
     ):
         kwargs["dtype"] = "float32"
@@ -49,6 +55,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.code_dim = code_dim
         self.commitment_weight = commitment_weight
         self.idle_limit = idle_limit
+        self.soft_updates = soft_updates
 
     def build(self, input_shape):
         if input_shape[-1] != self.code_dim:
@@ -73,31 +80,58 @@ class VectorQuantizer(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
+        # The running mean of the latents.
+        self.center = self.add_weight(
+            shape=(self.code_dim,),
+            initializer="zeros",
+            trainable=False,
+            name="center",
+            aggregation="only_first_replica",
+        )
+
+        self.updates = self.add_weight(
+            shape=(),
+            initializer="zeros",
+            dtype="int32",
+            trainable=False,
+            name="updates",
+            aggregation="only_first_replica",
+        )
+
     def call(self, latents):
-        latents = ops.normalize(latents, axis=-1)
-        codebook = ops.normalize(self.codebook, axis=-1)
+        mean = ops.mean(ops.reshape(latents, (-1, self.code_dim)), axis=0)[None]
+        latents = ops.normalize(latents - self.center, axis=-1)
+        codebook = self.codes()
         similarity = ops.matmul(latents, ops.transpose(codebook))
         indices = ops.argmax(similarity, axis=-1)
         codes = ops.take(codebook, indices, axis=0)
+        hardness = ops.minimum(
+            1.0, (ops.cast(self.updates, "float32") + 1) / (self.soft_updates + 1)
+        )
         codebook_loss = ops.mean((codes - ops.stop_gradient(latents)) ** 2)
         commitment_loss = ops.mean((latents - ops.stop_gradient(codes)) ** 2)
         return {
-            "quantized": latents + ops.stop_gradient(codes - latents),
+            "quantized": latents + ops.stop_gradient(hardness * (codes - latents)),
             "indices": indices,
             "latents": latents,
+            "mean": mean,
             "loss": codebook_loss + self.commitment_weight * commitment_loss,
         }
 
+    def codes(self):
+        """The codebook on the unit sphere, float32 (num_codes, code_dim)."""
+        return ops.normalize(self.codebook, axis=-1)
+
     def lookup(self, indices):
         """Codes of the given indices: int (...) -> float32 (..., code_dim)."""
-        return ops.take(ops.normalize(self.codebook, axis=-1), indices, axis=0)
+        return ops.take(self.codes(), indices, axis=0)
 
     def update_inputs(self, outputs):
         """Of the outputs of a call, those that `update` takes."""
-        return {name: outputs[name] for name in ("latents", "indices")}
+        return {name: outputs[name] for name in ("latents", "indices", "mean")}
 
-    def update(self, latents, indices):
-        """Moves idle codes onto latents of the current batch.
+    def update(self, latents, indices, mean):
+        """Moves idle codes onto latents of the current batch, and the running mean.
 
         The r-th idle code takes a latent of its own, so no two codes tie; codes for
         which the batch has none left wait for the next. Deterministic in its inputs.
@@ -105,6 +139,7 @@ class VectorQuantizer(keras.layers.Layer):
         Args:
             latents: (..., code_dim), `latents` of a call, of all replicas.
             indices: int (...), `indices` of the same call.
+            mean: (replicas, code_dim), `mean` of the same call.
         """
         latents = ops.reshape(latents, (-1, self.code_dim))
         used = code_counts(indices, self.num_codes) > 0
@@ -118,6 +153,8 @@ class VectorQuantizer(keras.layers.Layer):
         chosen = ops.take(latents, rank * stride % m, axis=0)
         self.codebook.assign(ops.where(moved[:, None], chosen, self.codebook))
         self.idle.assign(ops.where(moved, 0, idle))
+        self.updates.assign(self.updates + 1)
+        self.center.assign(0.9 * self.center + 0.1 * ops.mean(mean, axis=0))
 
     def usage(self, indices):
         """How much of the codebook a batch uses.
@@ -139,6 +176,7 @@ class VectorQuantizer(keras.layers.Layer):
             "quantized": keras.KerasTensor(latents.shape, "float32"),
             "indices": keras.KerasTensor(latents.shape[:-1], "int32"),
             "latents": keras.KerasTensor(latents.shape, "float32"),
+            "mean": keras.KerasTensor((1, self.code_dim), "float32"),
             "loss": keras.KerasTensor((), "float32"),
         }
 
@@ -149,6 +187,7 @@ class VectorQuantizer(keras.layers.Layer):
             "code_dim": self.code_dim,
             "commitment_weight": self.commitment_weight,
             "idle_limit": self.idle_limit,
+            "soft_updates": self.soft_updates,
         }
 
 

@@ -9,11 +9,17 @@ from genie_tf.layers import STTransformer
 class Dynamics(keras.Model):
     """A MaskGIT over the tokens of a video, steered by actions (section 2.1).
 
+    Tokens enter as vectors of a small table, and leave by their product with the same
+    table, which may start as the tokenizer's codebook: codes that look alike are then
+    alike from the first step. A token comes with the one before it in time at its
+    place, so that what stays need not be looked for.
+
     Args:
         num_codes: size of the token vocabulary.
         num_patches: tokens of a frame.
         action_dim: width of an action vector.
         transformer: arguments of the `STTransformer`.
+        code_dim: width of the table of tokens.
 
     Call arguments:
         tokens: int32 (batch, time, patches).
@@ -32,59 +38,84 @@ class Dynamics(keras.Model):
         num_patches: int,
         action_dim: int,
         transformer: dict,
+        code_dim: int = 32,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_codes = num_codes
         self.num_patches = num_patches
         self.action_dim = action_dim
+        self.code_dim = code_dim
         policy = {"dtype": self.dtype_policy}
         self.transformer = STTransformer(**transformer, **policy)
-        # The last embedding is the mask token; it is no code, so never a target.
-        self.token_embedding = keras.layers.Embedding(
-            num_codes + 1, self.transformer.dim, **policy
-        )
+        # The last row is the mask token; it is no code, so never a target.
+        self.table = keras.layers.Embedding(num_codes + 1, code_dim, **policy)
+        self.token_embedding = keras.layers.Dense(self.transformer.dim, **policy)
         self.action_embedding = keras.layers.Dense(self.transformer.dim, **policy)
-        self.to_logits = keras.layers.Dense(num_codes, **policy)
+        self.to_codes = keras.layers.Dense(code_dim, **policy)
         self(
             keras.KerasTensor((None, 2, num_patches), "int32"),
             keras.KerasTensor((None, 1, action_dim)),
             keras.KerasTensor((None, 2, num_patches), "bool"),
         )  # builds
 
+    def start_from(self, codebook) -> None:
+        """Starts the table of tokens as a codebook, (num_codes, code_dim)."""
+        rows = ops.convert_to_numpy(self.table.embeddings).copy()
+        rows[: self.num_codes] = codebook
+        self.table.embeddings.assign(rows)
+
     def call(self, tokens, actions, mask):
-        embedded = self.embed(tokens, mask)
+        hidden = self.hide(tokens, mask)
+        before = ops.pad(
+            hidden[:, :-1], [(0, 0), (1, 0), (0, 0)], constant_values=self.num_codes
+        )
         # Frame 1 has no action.
         steering = ops.pad(self.action_embedding(actions), [(0, 0), (1, 0), (0, 0)])
-        return self.logits(self.transformer(embedded + steering[:, :, None]))
+        embedded = self.embed(hidden, before) + steering[:, :, None]
+        return self.logits(self.transformer(embedded))
 
-    def embed(self, tokens, mask):
-        return self.token_embedding(ops.where(mask, self.num_codes, tokens))
+    def hide(self, tokens, mask):
+        """Tokens with the mask token where `mask` is true."""
+        return ops.where(mask, self.num_codes, tokens)
+
+    def embed(self, tokens, before):
+        return self.token_embedding(
+            ops.concatenate([self.table(tokens), self.table(before)], axis=-1)
+        )
 
     def logits(self, features):
-        return ops.cast(self.to_logits(features), "float32")
+        table = self.table.embeddings[: self.num_codes]
+        codes = ops.cast(self.to_codes(features), "float32")
+        return ops.matmul(codes, ops.transpose(ops.cast(table, "float32")))
+
+    def empty_cache(self, batch: int):
+        """The cache of no frame, for `step`: of the transformer, and the last tokens."""
+        before = ops.full((batch, self.num_patches), self.num_codes, dtype="int32")
+        return self.transformer.empty_cache(batch, self.num_patches), before
 
     def step(self, tokens, action, mask, cache, position):
         """Logits of one frame over a cached past.
 
         Args:
             tokens: int32 (batch, patches), the frame at `position`.
-            action: (batch, action_dim), the one that leads to this frame; zeros
-                embedded as nothing for frame 0, which has none.
+            action: (batch, action_dim), the one that leads to this frame; left out
+                for the first, which has none.
             mask: bool (batch, patches).
-            cache: of `transformer.empty_cache`, or of the frame before.
+            cache: of `empty_cache`, or of the frame before.
             position: scalar integer, 0 for the first frame.
 
         Returns:
             Logits, float32 (batch, patches, num_codes), and the cache with this
             frame in it: to be kept once the frame's tokens are final.
         """
+        cache, before = cache
+        hidden = self.hide(tokens, mask)
         steering = self.action_embedding(action)
         steering = ops.where(position > 0, steering, ops.zeros_like(steering))
-        features, cache = self.transformer.step(
-            (self.embed(tokens, mask) + steering[:, None])[:, None], cache, position
-        )
-        return self.logits(features)[:, 0], cache
+        embedded = self.embed(hidden, before) + steering[:, None]
+        features, cache = self.transformer.step(embedded[:, None], cache, position)
+        return self.logits(features)[:, 0], (cache, hidden)
 
     def get_config(self):
         return {
@@ -93,6 +124,7 @@ class Dynamics(keras.Model):
             "num_patches": self.num_patches,
             "action_dim": self.action_dim,
             "transformer": self.transformer.arguments(),
+            "code_dim": self.code_dim,
         }
 
 

@@ -105,9 +105,18 @@ class Genie(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
-            "latent_action_model": keras.saving.serialize_keras_object(
-                self.latent_action_model
-            ),
-            "dynamics": keras.saving.serialize_keras_object(self.dynamics),
+            "tokenizer": self.tokenizer.get_config(),
+            "latent_action_model": self.latent_action_model.get_config(),
+            "dynamics": self.dynamics.get_config(),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = {
+            "tokenizer": VideoTokenizer.from_config(config["tokenizer"]),
+            "latent_action_model": LatentActionModel.from_config(
+                config["latent_action_model"]
+            ),
+            "dynamics": Dynamics.from_config(config["dynamics"]),
+        }
+        return cls(**{**config, **parts})

@@ -31,7 +31,9 @@ class LatentActionModel(keras.Model):
         num_actions: size of the codebook, |A|.
         action_dim: width of a latent action.
         encoder: arguments of the encoder's `STTransformer`.
-        decoder: arguments of the decoder's `STTransformer`.
+        decoder: arguments of the decoder's `STTransformer`; with a window of 1 the
+            action has to tell all of the motion, not just what is new in it.
+        soft_updates: as of `VectorQuantizer`.
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
@@ -50,6 +52,7 @@ class LatentActionModel(keras.Model):
         action_dim: int,
         encoder: dict,
         decoder: dict,
+        soft_updates: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -57,13 +60,16 @@ class LatentActionModel(keras.Model):
         self.patch_size = patch_size
         self.num_actions = num_actions
         self.action_dim = action_dim
+        self.soft_updates = soft_updates
         self.num_patches = math.prod(patch_grid(*self.frame_shape[:2], patch_size))
         policy = {"dtype": self.dtype_policy}
         self.encoder = STTransformer(**encoder, **policy)
         self.decoder = STTransformer(**decoder, **policy)
         self.encoder_embedding = keras.layers.Dense(self.encoder.dim, **policy)
         self.to_latents = keras.layers.Dense(action_dim, **policy)
-        self.quantizer = VectorQuantizer(num_actions, action_dim)
+        self.quantizer = VectorQuantizer(
+            num_actions, action_dim, soft_updates=soft_updates
+        )
         self.decoder_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         self.action_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         # Starts at zero: the first prediction is that nothing changes.
@@ -82,7 +88,11 @@ class LatentActionModel(keras.Model):
 
     def encode(self, patches):
         """Patches of frames 1..T to T-1 actions: the outputs of `VectorQuantizer`."""
-        tokens = self.encoder_embedding(patches)
+        previous = ops.concatenate([patches[:, :1], patches[:, :-1]], axis=1)
+        # Each patch comes with its change: motion then shows in a single token.
+        tokens = self.encoder_embedding(
+            ops.concatenate([patches, patches - previous], axis=-1)
+        )
         # The action token carries nothing but its learned position, the last one.
         tokens = ops.pad(tokens, [(0, 0), (0, 0), (0, 1), (0, 0)])
         return self.quantizer(self.to_latents(self.encoder(tokens)[:, 1:, -1]))
@@ -151,4 +161,5 @@ class LatentActionModel(keras.Model):
             "action_dim": self.action_dim,
             "encoder": self.encoder.arguments(),
             "decoder": self.decoder.arguments(),
+            "soft_updates": self.soft_updates,
         }

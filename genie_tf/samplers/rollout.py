@@ -75,7 +75,7 @@ class Rollout:
         """
         actions = ops.convert_to_tensor(actions, "int32")
         b, t, n = tokens.shape
-        cache = self.genie.dynamics.transformer.empty_cache(b, n)
+        cache = self.genie.dynamics.empty_cache(b)
         # The first frame has no action: any will do, and `step` leaves it out.
         led = ops.concatenate([ops.zeros((b, 1), "int32"), between, actions], axis=1)
         frames = [tokens[:, i] for i in range(t)]

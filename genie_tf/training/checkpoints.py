@@ -7,6 +7,7 @@ when complete. Neither holds code, and reading them runs none.
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import keras
@@ -41,7 +42,7 @@ def save_checkpoint(
         partial / "optimizer.npz",
         **{str(i): np.array(x.value) for i, x in enumerate(optimizer.variables)},
     )
-    (partial / "model.json").write_text(json.dumps(model.get_config(), indent=1))
+    (partial / "model.json").write_text(_config_of(model))
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
@@ -65,26 +66,51 @@ def restore_checkpoint(
     """Reads the checkpoint of a step into a model and its optimiser.
 
     Raises:
-        ValueError: if the checkpoint is of a model with other settings.
+        ValueError: if the checkpoint is of a model or an optimiser with other settings,
+            or damaged.
     """
     checkpoint = folder / f"step_{step:08d}"
-    saved = _flat(json.loads((checkpoint / "model.json").read_text()))
-    asked = _flat(json.loads(json.dumps(model.get_config())))
-    for name in saved.keys() | asked.keys():
-        if saved.get(name) != asked.get(name) and not name.endswith("name"):
-            raise ValueError(
-                f"The checkpoint {checkpoint} is of a model with {name}="
-                f"{saved.get(name)}, and the config asks for {asked.get(name)}: go on "
-                "with the settings it was made with, or start in another --workdir."
-            )
-    model.load_weights(checkpoint / "model.weights.h5")
-    with np.load(checkpoint / "optimizer.npz", allow_pickle=False) as arrays:
-        for i, variable in enumerate(optimizer.variables):
-            variable.assign(arrays[str(i)])
+    variables = optimizer.variables
+    try:
+        saved = _flat(json.loads((checkpoint / "model.json").read_text()))
+        with np.load(checkpoint / "optimizer.npz", allow_pickle=False) as file:
+            arrays = [file[str(i)] for i in range(len(file.files))]
+        difference = _difference(saved, _flat(json.loads(_config_of(model))))
+        if not difference:
+            model.load_weights(checkpoint / "model.weights.h5")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"The checkpoint {checkpoint} is damaged: remove it, to go on from the one "
+            "before."
+        ) from error
+    if [x.shape for x in arrays] != [tuple(x.shape) for x in variables]:
+        difference = difference or "another optimiser than the config asks for"
+    if difference:
+        raise ValueError(
+            f"The checkpoint {checkpoint} is of {difference}: go on with the settings "
+            "it was made with, or start in another --workdir."
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
 
 
 def _all_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*"))
+
+
+def _config_of(model: keras.Model) -> str:
+    return json.dumps(model.get_config(), indent=1)
+
+
+def _difference(saved: dict, asked: dict) -> str:
+    """The first setting in which two models differ, in words; empty if in none."""
+    for name in saved | asked:
+        if saved.get(name) != asked.get(name) and not name.endswith("name"):
+            return (
+                f"a model with {name}={saved.get(name)}, where the config asks for "
+                f"{asked.get(name)}"
+            )
+    return ""
 
 
 def _flat(config, prefix: str = "") -> dict:

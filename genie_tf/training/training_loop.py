@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from genie_tf.media import replacing
 from genie_tf.training.checkpoints import (
     latest_step,
     restore_checkpoint,
@@ -22,7 +23,7 @@ def resume(engine: TensorFlowEngine, workdir: Path) -> int:
     """Restores the newest checkpoint of a workdir, if any; the steps done.
 
     Raises:
-        ValueError: if the checkpoint is of a model with other settings.
+        ValueError: if the checkpoint has other settings, or is damaged.
     """
     step = latest_step(workdir / "checkpoints")
     if step:
@@ -58,6 +59,8 @@ def train(
         steps: how many steps in all.
         workdir: where to write; exists.
         log_every, checkpoint_every, evaluate_every: in steps; the last step always.
+            Whatever is evaluated or saved is logged too, so that no mean is over steps
+            before and after a checkpoint.
         validation: batches to evaluate on.
         description: of the progress bar.
 
@@ -77,7 +80,11 @@ def train(
     for step in range(start + 1, steps + 1):
         since.append(engine.train_step(next(batches)))
         progress.update()
-        if step % log_every == 0 or step == steps:
+        saves, evaluates, logs = (
+            step % every == 0 or step == steps
+            for every in (checkpoint_every, evaluate_every, log_every)
+        )
+        if saves or evaluates or logs:
             record = {name: _mean(since, name) for name in since[0]}
             if not math.isfinite(record["loss"]):
                 raise FloatingPointError(
@@ -88,7 +95,7 @@ def train(
             now = time.perf_counter()
             record["steps_per_second"] = len(since) / (now - clock)
             since, clock = [], now
-            if step % evaluate_every == 0 or step == steps:
+            if evaluates:
                 scores = [engine.eval_step(batch) for batch in validation]
                 for name in scores[0]:
                     record[f"validation/{name}"] = _mean(scores, name)
@@ -97,7 +104,7 @@ def train(
             progress.set_postfix(
                 {k: f"{v:.3g}" for k, v in record.items() if k in _SHOWN}
             )
-        if step % checkpoint_every == 0 or step == steps:
+        if saves:
             save_checkpoint(checkpoints, step, engine.model, engine.optimizer)
     progress.close()
     if hasattr(batches, "close"):
@@ -119,10 +126,13 @@ class _MetricsLog:
         self._path = workdir / "metrics.jsonl"
         self.records = []
         if self._path.exists():
-            lines = self._path.read_text().splitlines()
-            # What came after the checkpoint is about to be done again.
-            self.records = [r for r in map(json.loads, lines) if r["step"] <= start]
-        self._path.write_text("".join(json.dumps(r) + "\n" for r in self.records))
+            lines = self._path.read_text().splitlines(keepends=True)
+            # A kill may have cut the last line off. What came after the checkpoint is
+            # about to be done again.
+            records = [json.loads(line) for line in lines if line.endswith("\n")]
+            self.records = [r for r in records if r["step"] <= start]
+        with replacing(self._path) as path:
+            path.write_text("".join(json.dumps(r) + "\n" for r in self.records))
         self._summaries = tf.summary.create_file_writer(str(workdir / "tensorboard"))
 
     def write(self, step: int, record: dict[str, float]):

@@ -1,0 +1,63 @@
+"""Models and clips as small as can be, for tests of what is around them."""
+
+import keras
+import numpy as np
+
+from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+
+FRAME_SHAPE = (16, 16, 3)
+TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": 8}
+
+
+def tiny_tokenizer(**changes) -> VideoTokenizer:
+    """A `VideoTokenizer`, the same each time, but for the arguments given."""
+    keras.utils.set_random_seed(0)
+    return VideoTokenizer(
+        **{
+            "frame_shape": FRAME_SHAPE,
+            "patch_size": 8,
+            "num_codes": 24,
+            "code_dim": 8,
+            "encoder": TRANSFORMER,
+            "decoder": TRANSFORMER,
+            **changes,
+        }
+    )
+
+
+def tiny_genie(**changes) -> Genie:
+    """A `Genie`, the same each time, of `tiny_tokenizer` with the arguments given."""
+    tokenizer = tiny_tokenizer(**changes)
+    latent_action_model = LatentActionModel(
+        frame_shape=tokenizer.frame_shape,
+        patch_size=8,
+        num_actions=5,
+        action_dim=8,
+        encoder=TRANSFORMER,
+        decoder=TRANSFORMER,
+    )
+    dynamics = Dynamics(
+        num_codes=tokenizer.num_codes,
+        num_patches=tokenizer.num_patches,
+        action_dim=8,
+        transformer=TRANSFORMER,
+    )
+    return Genie(tokenizer, latent_action_model, dynamics)
+
+
+def tiny_batch(step: int, batch: int = 4, time: int = 4) -> dict[str, np.ndarray]:
+    """The batch of clips of a step: noise that drifts, masks of half of each clip."""
+    rng = np.random.default_rng(step)
+    height, width, channels = FRAME_SHAPE
+    first = rng.integers(256, size=(batch, 1, height, width, channels))
+    drift = rng.integers(-20, 20, size=(batch, time - 1, 1, 1, channels))
+    video = np.concatenate([first, first + np.cumsum(drift, axis=1)], axis=1)
+    hidden = np.arange((time - 1) * 4) % 2 == 0
+    mask = np.zeros((batch, time, 4), bool)
+    for clip in mask:
+        clip[1:] = rng.permutation(hidden).reshape(time - 1, 4)
+    return {
+        "video": np.clip(video, 0, 255).astype("uint8"),
+        "action": rng.integers(15, size=(batch, time - 1), dtype="int32"),
+        "mask": mask,
+    }
