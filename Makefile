@@ -39,8 +39,8 @@ clean:  ## Remove .venv and what tools leave behind, but not runs/.
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS) | .venv/bin/pip
 	@echo "Setting up .venv: 3 GB of packages, some minutes."
-	@.venv/bin/pip install --quiet --upgrade pip
-	@.venv/bin/pip install --quiet $(addprefix --constraint=,$(CONSTRAINTS)) --editable '.[dev]'
+	@.venv/bin/pip install -qq --upgrade pip
+	@.venv/bin/pip install -qq $(addprefix --constraint=,$(CONSTRAINTS)) --editable '.[dev]'
 	@.venv/bin/python -c "from gym_notices.notices import notices; notices.clear(); import procgen" || { \
 	  echo "procgen needs libGL and glib; on Debian and Ubuntu: apt install libgl1 libglib2.0-0" >&2; exit 1; }
 	@touch $@
