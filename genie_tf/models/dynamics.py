@@ -6,13 +6,18 @@ from keras import ops
 from genie_tf.layers import STTransformer
 
 
+# Logit of the token before, as a unit vector, over one at right angles.
+_COPY_SHARPNESS = 16.0
+
+
 class Dynamics(keras.Model):
     """A MaskGIT over the tokens of a video, steered by actions (section 2.1).
 
     Tokens enter as vectors of a small table, and leave by their product with the same
     table, which may start as the tokenizer's codebook: codes that look alike are then
     alike from the first step. A token comes with the one before it in time at its
-    place, so that what stays need not be looked for.
+    place, and its code is predicted as a change of that one's: what stays need not be
+    learned.
 
     Args:
         num_codes: size of the token vocabulary.
@@ -52,7 +57,10 @@ class Dynamics(keras.Model):
         self.table = keras.layers.Embedding(num_codes + 1, code_dim, **policy)
         self.token_embedding = keras.layers.Dense(self.transformer.dim, **policy)
         self.action_embedding = keras.layers.Dense(self.transformer.dim, **policy)
-        self.to_codes = keras.layers.Dense(code_dim, **policy)
+        # Starts at zero: the first prediction is that nothing changes.
+        self.to_change = keras.layers.Dense(
+            code_dim, kernel_initializer="zeros", **policy
+        )
         self(
             keras.KerasTensor((None, 2, num_patches), "int32"),
             keras.KerasTensor((None, 1, action_dim)),
@@ -73,7 +81,7 @@ class Dynamics(keras.Model):
         # Frame 1 has no action.
         steering = ops.pad(self.action_embedding(actions), [(0, 0), (1, 0), (0, 0)])
         embedded = self.embed(hidden, before) + steering[:, :, None]
-        return self.logits(self.transformer(embedded))
+        return self.logits(self.transformer(embedded), before)
 
     def hide(self, tokens, mask):
         """Tokens with the mask token where `mask` is true."""
@@ -84,10 +92,10 @@ class Dynamics(keras.Model):
             ops.concatenate([self.table(tokens), self.table(before)], axis=-1)
         )
 
-    def logits(self, features):
-        table = self.table.embeddings[: self.num_codes]
-        codes = ops.cast(self.to_codes(features), "float32")
-        return ops.matmul(codes, ops.transpose(ops.cast(table, "float32")))
+    def logits(self, features, before):
+        codes = _COPY_SHARPNESS * self.table(before) + self.to_change(features)
+        table = ops.cast(self.table.embeddings[: self.num_codes], "float32")
+        return ops.matmul(ops.cast(codes, "float32"), ops.transpose(table))
 
     def empty_cache(self, batch: int):
         """The cache of no frame, for `step`: of the transformer, and the last tokens."""
@@ -115,7 +123,7 @@ class Dynamics(keras.Model):
         steering = ops.where(position > 0, steering, ops.zeros_like(steering))
         embedded = self.embed(hidden, before) + steering[:, None]
         features, cache = self.transformer.step(embedded[:, None], cache, position)
-        return self.logits(features)[:, 0], (cache, hidden)
+        return self.logits(features[:, 0], before), (cache, hidden)
 
     def get_config(self):
         return {

@@ -76,6 +76,8 @@ def restore_checkpoint(
         with np.load(checkpoint / "optimizer.npz", allow_pickle=False) as file:
             arrays = [file[str(i)] for i in range(len(file.files))]
         difference = _difference(saved, _flat(json.loads(_config_of(model))))
+        if [x.shape for x in arrays] != [tuple(x.shape) for x in variables]:
+            difference = difference or "another optimiser than the config asks for"
         if not difference:
             model.load_weights(checkpoint / "model.weights.h5")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -83,8 +85,6 @@ def restore_checkpoint(
             f"The checkpoint {checkpoint} is damaged: remove it, to go on from the one "
             "before."
         ) from error
-    if [x.shape for x in arrays] != [tuple(x.shape) for x in variables]:
-        difference = difference or "another optimiser than the config asks for"
     if difference:
         raise ValueError(
             f"The checkpoint {checkpoint} is of {difference}: go on with the settings "
