@@ -25,7 +25,11 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("fps", 10, "Frames a second.", lower_bound=1)
     flags.DEFINE_integer(
-        "seed", 0, "Equal seeds give equal videos.", lower_bound=0, upper_bound=2**31 - 1
+        "seed",
+        0,
+        "Equal seeds give equal videos.",
+        lower_bound=0,
+        upper_bound=2**31 - 1,
     )
 
 

@@ -2,57 +2,83 @@
 
 genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model
+
+TBD
 """
 
 from genie_tf.experiments.configs.common import choose_size, transformer
 
+SIZES = {
+    "paper": {
+        "stage": "genie",
+        "tokenizer": "",
+        "dataset": "coinrun/random_hard",
+        "clip_length": 16,
+        "batch_size": 36,
+        "clean_frames": 0.0,
+        "steps": 200_000,
+        "latent_action_model": {
+            "frame_shape": (64, 64, 3),
+            "patch_size": 16,
+            "num_actions": 6,
+            "action_dim": 32,
+            "encoder": transformer(512, 8, 8),
+            "decoder": transformer(512, 8, 8),
+        },
+        "dynamics": transformer(512, 12, 8, qk_norm=True),
+        "schedule": {
+            "peak": 3e-5,
+            "final": 3e-6,
+            "warmup_steps": 5_000,
+            "decay_steps": 195_000,
+            "shape": "cosine",
+        },
+        "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
+    },
+    "fast": {
+        "stage": "genie",
+        "tokenizer": "",
+        "dataset": "coinrun/random_hard",
+        "clip_length": 16,
+        "batch_size": 16,
+        "clean_frames": 0.5,
+        "steps": 20_000,
+        "latent_action_model": {
+            "frame_shape": (64, 64, 3),
+            "patch_size": 8,
+            "num_actions": 6,
+            "action_dim": 32,
+            "encoder": transformer(256, 2, 8, window=2),
+            "decoder": transformer(256, 4, 8, window=1),
+            "soft_updates": 2_000,
+        },
+        "dynamics": transformer(256, 8, 8, mlp_dim=2048, qk_norm=True),
+        "schedule": {"peak": 1e-3, "warmup_steps": 200, "decay_steps": 8_000},
+        "optimizer": {"name": "muon", "beta_2": 0.99},
+    },
+    "tiny": {
+        "stage": "genie",
+        "tokenizer": "",
+        "dataset": "coinrun/random_hard_small",
+        "clip_length": 8,
+        "batch_size": 4,
+        "clean_frames": 0.5,
+        "steps": 600,
+        "latent_action_model": {
+            "frame_shape": (64, 64, 3),
+            "patch_size": 8,
+            "num_actions": 6,
+            "action_dim": 32,
+            "encoder": transformer(128, 1, 4, window=2),
+            "decoder": transformer(128, 2, 4, window=1),
+            "soft_updates": 200,
+        },
+        "dynamics": transformer(128, 4, 4, qk_norm=True, window=8),
+        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 240},
+        "optimizer": {"name": "muon", "beta_2": 0.99},
+    },
+}
+
 
 def get_config(size: str = "fast"):
-    return choose_size(
-        size,
-        paper={
-            "stage": "genie",
-            "tokenizer": "",
-            "dataset": "coinrun/random_hard",
-            "clip_length": 16,
-            "batch_size": 36,
-            "steps": 200_000,
-            "latent_action_model": {
-                "frame_shape": (64, 64, 3),
-                "patch_size": 16,
-                "num_actions": 6,
-                "action_dim": 32,
-                "encoder": transformer(512, 8, 8),
-                "decoder": transformer(512, 8, 8),
-            },
-            "dynamics": transformer(512, 12, 8, qk_norm=True),
-            "schedule": {
-                "peak": 3e-5,
-                "final": 3e-6,
-                "warmup_steps": 5_000,
-                "decay_steps": 195_000,
-                "shape": "cosine",
-            },
-            "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
-        },
-        fast={"steps": 1},
-        tiny={
-            "stage": "genie",
-            "tokenizer": "",
-            "dataset": "coinrun/random_hard_small",
-            "clip_length": 8,
-            "batch_size": 4,
-            "steps": 1_000,
-            "latent_action_model": {
-                "frame_shape": (64, 64, 3),
-                "patch_size": 16,
-                "num_actions": 6,
-                "action_dim": 32,
-                "encoder": transformer(128, 2, 4, window=8),
-                "decoder": transformer(128, 2, 4, window=8),
-            },
-            "dynamics": transformer(128, 4, 4, qk_norm=True, window=8),
-            "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 400},
-            "optimizer": {"name": "muon", "beta_2": 0.99},
-        },
-    )
+    return choose_size(size, **SIZES)

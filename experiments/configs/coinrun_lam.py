@@ -1,0 +1,24 @@
+"""The latent action model on CoinRun, alone.
+
+genie-train --config=experiments/configs/coinrun_lam.py:tiny --workdir=runs/lam
+
+TBD
+"""
+
+from genie_tf.experiments.configs import coinrun_genie
+from genie_tf.experiments.configs.common import choose_size
+
+
+def get_config(size: str = "fast"):
+    return choose_size(
+        size,
+        **{name: _alone(config) for name, config in coinrun_genie.SIZES.items()},
+    )
+
+
+def _alone(genie: dict) -> dict:
+    """The settings of the latent action model within those of a Genie."""
+    others = ("tokenizer", "dynamics", "clean_frames")
+    config = {name: genie[name] for name in genie if name not in others}
+    config["model"] = config.pop("latent_action_model")
+    return {**config, "stage": "latent_action_model"}

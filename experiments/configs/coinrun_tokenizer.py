@@ -1,47 +1,66 @@
 """The video tokenizer on CoinRun (Genie, appendix F).
 
-genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tok
+genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tokenizer
+
+TBD
 """
 
 from genie_tf.experiments.configs.common import choose_size, transformer
 
+SIZES = {
+    "paper": {
+        "stage": "tokenizer",
+        "dataset": "coinrun/random_hard",
+        "clip_length": 16,
+        "batch_size": 48,
+        "steps": 300_000,
+        "model": {
+            "frame_shape": (64, 64, 3),
+            "patch_size": 4,
+            "num_codes": 1024,
+            "code_dim": 32,
+            "encoder": transformer(512, 8, 8),
+            "decoder": transformer(512, 8, 8),
+        },
+        "schedule": {"peak": 3e-4, "warmup_steps": 10_000},
+        "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
+    },
+    "fast": {
+        "stage": "tokenizer",
+        "dataset": "coinrun/random_hard",
+        "clip_length": 8,
+        "batch_size": 32,
+        "steps": 20_000,
+        "model": {
+            "frame_shape": (64, 64, 3),
+            "patch_size": 8,
+            "num_codes": 1024,
+            "code_dim": 32,
+            "encoder": transformer(256, 4, 8, mlp_dim=2048, window=8),
+            "decoder": transformer(256, 4, 8, mlp_dim=2048, window=8),
+        },
+        "schedule": {"peak": 1e-3, "warmup_steps": 200, "decay_steps": 8_000},
+        "optimizer": {"name": "muon", "beta_2": 0.99},
+    },
+    "tiny": {
+        "stage": "tokenizer",
+        "dataset": "coinrun/random_hard_small",
+        "clip_length": 4,
+        "batch_size": 8,
+        "steps": 900,
+        "model": {
+            "frame_shape": (64, 64, 3),
+            "patch_size": 8,
+            "num_codes": 1024,
+            "code_dim": 32,
+            "encoder": transformer(128, 2, 4, window=4),
+            "decoder": transformer(128, 2, 4, window=4),
+        },
+        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 400},
+        "optimizer": {"name": "muon", "beta_2": 0.99},
+    },
+}
+
 
 def get_config(size: str = "fast"):
-    return choose_size(
-        size,
-        paper={
-            "stage": "tokenizer",
-            "dataset": "coinrun/random_hard",
-            "clip_length": 16,
-            "batch_size": 48,
-            "steps": 300_000,
-            "model": {
-                "frame_shape": (64, 64, 3),
-                "patch_size": 4,
-                "num_codes": 1024,
-                "code_dim": 32,
-                "encoder": transformer(512, 8, 8),
-                "decoder": transformer(512, 8, 8),
-            },
-            "schedule": {"peak": 3e-4, "warmup_steps": 10_000},
-            "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
-        },
-        fast={"steps": 1},
-        tiny={
-            "stage": "tokenizer",
-            "dataset": "coinrun/random_hard_small",
-            "clip_length": 8,
-            "batch_size": 4,
-            "steps": 1_000,
-            "model": {
-                "frame_shape": (64, 64, 3),
-                "patch_size": 8,
-                "num_codes": 1024,
-                "code_dim": 32,
-                "encoder": transformer(128, 2, 4, window=8),
-                "decoder": transformer(128, 2, 4, window=8),
-            },
-            "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 400},
-            "optimizer": {"name": "muon", "beta_2": 0.99},
-        },
-    )
+    return choose_size(size, **SIZES)
