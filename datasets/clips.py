@@ -37,7 +37,6 @@ def clip_batches(
     seed: int,
     start_step: int = 0,
     mask_patches: int | None = None,
-    clean_frames: float = 0.0,
     data_dir: str | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Returns an endless iterator over batches of shuffled clips.
@@ -55,8 +54,6 @@ def clip_batches(
         seed: fixes order, phases and masks.
         start_step: the number of batches to leave out, as if already seen.
         mask_patches: number of patches (tokens) of a frame, if masks are wanted.
-        clean_frames: share of frames that masks leave alone, drawn for each frame: as
-            in play, where the past is known.
         data_dir: where TFDS keeps its datasets, if not in its usual place.
 
     Returns:
@@ -118,7 +115,6 @@ def clip_batches(
                     _draw_mask(
                         np.random.default_rng((seed, _MASK, example)),
                         (clip_length, mask_patches),
-                        clean_frames,
                     )
                     for example in examples
                 ]
@@ -168,13 +164,10 @@ def _plan_epoch(
     return np.stack([np.repeat(episodes, counts), starts], axis=1)[order]
 
 
-def _draw_mask(
-    rng: np.random.Generator, shape: tuple[int, int], clean_frames: float
-) -> np.ndarray:
+def _draw_mask(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Returns a (time, patches) mask of Genie's dynamics training."""
     rate = rng.uniform(0.5, 1.0)
     mask = rng.random(shape) < rate
-    mask[rng.random(shape[0]) < clean_frames] = False
     mask[0] = False
     return mask
 

@@ -12,6 +12,7 @@ truth, the prediction, and the same prompt under each action held.
 
 import itertools
 
+import numpy as np
 from absl import flags
 from genie_tf.experiments import cli
 
@@ -38,6 +39,7 @@ def main() -> None:
     from genie_tf.experiments import report
 
     from genie_tf.evaluation import PREDICTED_FRAMES, evaluate
+    from genie_tf.metrics.controllability import coinrun_action_groups
     from genie_tf.presets import load_preset
     from genie_tf.samplers import Rollout
 
@@ -57,7 +59,13 @@ def main() -> None:
     cli.check_frames(genie.tokenizer.frame_shape, first["video"], FLAGS.dataset)
     sampling = {"num_steps": FLAGS.steps, "temperature": FLAGS.temperature}
     rollout = Rollout(genie, **sampling)
-    scores, videos = evaluate(rollout, itertools.chain([first], batches), FLAGS.clips)
+    is_coinrun = FLAGS.dataset.split("/")[0] == "coinrun"
+    scores, videos = evaluate(
+        rollout,
+        itertools.chain([first], batches),
+        FLAGS.clips,
+        coinrun_action_groups if is_coinrun else np.asarray,
+    )
     batches.close()
     folder = cli.make_folder(FLAGS.output)
     report.write_report(

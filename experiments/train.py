@@ -73,7 +73,6 @@ def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path
                 seed=config.seed,
                 start_step=start,
                 mask_patches=engine.model.dynamics.num_patches if is_genie else None,
-                clean_frames=config.clean_frames if is_genie else 0.0,
                 data_dir=data_dir,
             )
 

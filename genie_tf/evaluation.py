@@ -1,6 +1,6 @@
 """How good a Genie is: all its scores, from clips it has not seen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from tqdm import tqdm
@@ -8,7 +8,6 @@ from tqdm import tqdm
 from genie_tf.compilation import compiled
 from genie_tf.metrics.codebook_usage import codebook_usage
 from genie_tf.metrics.controllability import (
-    coinrun_action_groups,
     delta_psnr,
     mean_confidence_interval,
     normalized_mutual_information,
@@ -20,7 +19,10 @@ PREDICTED_FRAMES = 10
 
 
 def evaluate(
-    rollout: Rollout, batches: Iterator[Mapping[str, np.ndarray]], num_clips: int
+    rollout: Rollout,
+    batches: Iterator[Mapping[str, np.ndarray]],
+    num_clips: int,
+    group_actions: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Measures a Genie on clips of 11 frames: one prompt frame, ten to predict.
 
@@ -28,6 +30,8 @@ def evaluate(
         rollout: of a trained `Genie`.
         batches: of clips, with `mask`, and `action` if the dataset has actions.
         num_clips: how many clips to take, at least two.
+        group_actions: gives true actions that do the same one number, such as
+            `coinrun_action_groups`.
 
     Returns:
         The scores, a dict for JSON; and videos of all clips, arrays (clips, time,
@@ -71,7 +75,7 @@ def evaluate(
     }
     if "action" in found:
         scores["latent_actions"]["nmi"] = normalized_mutual_information(
-            found["latent_actions"], coinrun_action_groups(found["action"])
+            found["latent_actions"], group_actions(found["action"])
         )
     return scores, found
 

@@ -15,7 +15,6 @@ SIZES = {
         "dataset": "coinrun/random_hard",
         "clip_length": 16,
         "batch_size": 36,
-        "clean_frames": 0.0,
         "steps": 200_000,
         "latent_action_model": {
             "frame_shape": (64, 64, 3),
@@ -41,7 +40,6 @@ SIZES = {
         "dataset": "coinrun/random_hard",
         "clip_length": 16,
         "batch_size": 16,
-        "clean_frames": 0.5,
         "steps": 20_000,
         "latent_action_model": {
             "frame_shape": (64, 64, 3),
@@ -62,7 +60,6 @@ SIZES = {
         "dataset": "coinrun/random_hard_small",
         "clip_length": 8,
         "batch_size": 4,
-        "clean_frames": 0.5,
         "steps": 600,
         "latent_action_model": {
             "frame_shape": (64, 64, 3),

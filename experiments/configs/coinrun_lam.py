@@ -18,7 +18,6 @@ def get_config(size: str = "fast"):
 
 def _alone(genie: dict) -> dict:
     """The settings of the latent action model within those of a Genie."""
-    others = ("tokenizer", "dynamics", "clean_frames")
-    config = {name: genie[name] for name in genie if name not in others}
+    config = {name: genie[name] for name in genie.keys() - {"tokenizer", "dynamics"}}
     config["model"] = config.pop("latent_action_model")
     return {**config, "stage": "latent_action_model"}

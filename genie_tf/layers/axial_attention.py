@@ -122,12 +122,14 @@ class CausalTemporalAttention(AxialAttention):
         query, key, value = self.project(rows)
         now = ops.arange(t)
         age = now[:, None] - now[None, :]  # of a key (column), seen by a query (row)
-        attended = ops.dot_product_attention(
-            rotary_embedding(query, now),
-            rotary_embedding(key, now),
-            value,
-            mask=((age >= 0) & (age < self.window))[None, None],
-        )
+        attended = value  # Where a frame sees itself alone, all there is to attend to.
+        if self.window > 1:
+            attended = ops.dot_product_attention(
+                rotary_embedding(query, now),
+                rotary_embedding(key, now),
+                value,
+                mask=((age >= 0) & (age < self.window))[None, None],
+            )
         attended = ops.reshape(self.merge(attended), (-1, n, t, d))
         return ops.transpose(attended, (0, 2, 1, 3))
 

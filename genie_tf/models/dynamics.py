@@ -5,7 +5,6 @@ from keras import ops
 
 from genie_tf.layers import STTransformer
 
-
 # Logit of the token before, as a unit vector, over one at right angles.
 _COPY_SHARPNESS = 16.0
 
@@ -75,8 +74,9 @@ class Dynamics(keras.Model):
 
     def call(self, tokens, actions, mask):
         hidden = self.hide(tokens, mask)
+        # Of what came before a frame nothing is hidden: in play, it is known.
         before = ops.pad(
-            hidden[:, :-1], [(0, 0), (1, 0), (0, 0)], constant_values=self.num_codes
+            tokens[:, :-1], [(0, 0), (1, 0), (0, 0)], constant_values=self.num_codes
         )
         # Frame 1 has no action.
         steering = ops.pad(self.action_embedding(actions), [(0, 0), (1, 0), (0, 0)])

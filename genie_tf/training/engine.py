@@ -80,7 +80,12 @@ class TensorFlowEngine:
     def _replica_gradients(self, batch):
         with tf.GradientTape() as tape:
             metrics, codebook_inputs = self.model.losses_and_metrics(batch)
-        gradients = tape.gradient(metrics["loss"], self.model.trainable_variables)
+        gradients = tape.gradient(
+            metrics["loss"],
+            self.model.trainable_variables,
+            # Queries and keys have no part in a window of one frame.
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
         return gradients, metrics, codebook_inputs
 
     def _train_replica(self, batch):
