@@ -46,7 +46,7 @@ def run(
         _describe_to_absl(main)
         try:
             rest = flags.FLAGS(argv)
-            if flags.FLAGS.get_flag_value("config", None) is not None:
+            if "config" in flags.FLAGS and flags.FLAGS.config is not None:
                 flags.FLAGS.config.lock()  # Raises if it could not be loaded.
         except KeyError as error:
             _fail(f"the config has no setting {error.args[0]}")

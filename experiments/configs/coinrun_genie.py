@@ -60,7 +60,7 @@ SIZES = {
         "dataset": "coinrun/random_hard_small",
         "clip_length": 8,
         "batch_size": 4,
-        "steps": 600,
+        "steps": 700,
         "latent_action_model": {
             "frame_shape": (64, 64, 3),
             "patch_size": 8,
@@ -68,10 +68,10 @@ SIZES = {
             "action_dim": 32,
             "encoder": transformer(128, 1, 4, window=2),
             "decoder": transformer(128, 2, 4, window=1),
-            "soft_updates": 200,
+            "soft_updates": 230,
         },
         "dynamics": transformer(128, 4, 4, qk_norm=True, window=8),
-        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 240},
+        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 280},
         "optimizer": {"name": "muon", "beta_2": 0.99},
     },
 }
