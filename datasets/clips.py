@@ -88,7 +88,7 @@ def clip_batches(
         )
     num_short = np.count_nonzero(episodes.lengths < clip_length)
     if num_short:
-        logging.info(
+        logging.warning(
             "%s, split %s: %d of %d episodes are shorter than %d frames and left out.",
             dataset,
             split,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 
 class UserError(Exception):
@@ -54,6 +54,8 @@ def run(
             _fail(f"--config must be a readable FILE.py:SIZE; {_last_line(error)}")
         except (flags.Error, ValueError, AttributeError) as error:
             _fail(_last_line(error))
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
         missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
         if missing:
             _fail(f"expected {' and '.join(missing)}, which --help describes")

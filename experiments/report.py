@@ -76,7 +76,7 @@ def environment() -> dict:
 
 
 def draw_pictures(folder: Path, rollout: Rollout, videos: Mapping) -> None:
-    """Writes `reconstructions.png` and `rollout.gif`, of the first clips of `videos`.
+    """Writes reconstructions.png, rollout.gif and prompt.png, of the first clips.
 
     Args:
         folder: where to write.
@@ -84,6 +84,7 @@ def draw_pictures(folder: Path, rollout: Rollout, videos: Mapping) -> None:
         videos: as `evaluate` returns them.
     """
     truth, prediction = videos["truth"][:4], videos["prediction"][:4]
+    media.save_strip(folder / "prompt.png", truth[0, :1])
     media.save_image_grid(
         folder / "reconstructions.png",
         [videos["truth"][:8, -1], videos["reconstruction"][:8, -1]],
