@@ -24,7 +24,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "seed": 0,
             "clip_norm": 1.0,
             "log_every": min(100, max(1, steps // 20)),
-            "evaluate_every": max(1, steps // 10),
+            "evaluate_every": max(1, steps // 5),
             "checkpoint_every": min(5_000, max(1, steps // 4)),
             "validation_clips": 32,
             **sizes[size],

@@ -120,3 +120,14 @@ class Genie(keras.Model):
             "dynamics": Dynamics.from_config(config["dynamics"]),
         }
         return cls(**{**config, **parts})
+
+    @classmethod
+    def from_preset(cls, folder):
+        """The trained Genie of a preset folder: see `genie_tf.presets`.
+
+        Raises:
+            ValueError: if the folder is no preset, or lacks a part, or is damaged.
+        """
+        from genie_tf.presets import load_preset  # Presets are made of models.
+
+        return load_preset(folder)
