@@ -61,7 +61,7 @@ def main() -> None:
             f"--preset={genie / 'model'}",
             f"--dataset={_DATASET}",
             "--clips=128",
-            "--steps=4",
+            "--steps=1",
             "--temperature=0",
             f"--output={folder}",
             *data_dir,

@@ -18,7 +18,7 @@ from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
 
-_BATCH = 32
+_BATCH = 64
 
 
 def define_flags() -> None:

@@ -47,7 +47,7 @@ SIZES = {
         "dataset": "coinrun/random_hard_small",
         "clip_length": 4,
         "batch_size": 8,
-        "steps": 550,
+        "steps": 500,
         "model": {
             "frame_shape": (64, 64, 3),
             "patch_size": 8,
@@ -56,7 +56,7 @@ SIZES = {
             "encoder": transformer(128, 2, 4, window=1),
             "decoder": transformer(128, 2, 4, window=4),
         },
-        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 220},
+        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 200},
         "optimizer": {"name": "muon", "beta_2": 0.99},
     },
 }
