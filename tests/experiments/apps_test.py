@@ -1,0 +1,423 @@
+"""The apps as a user runs them: all stages on a tiny dataset, and every wrong input."""
+
+import json
+import re
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from genie_tf.experiments import configs
+from PIL import Image
+
+from genie_tf.presets import load_part, save_preset
+from genie_tf.testing.tiny_models import tiny_genie
+
+CONFIGS = Path(configs.__file__).parent
+
+
+def transformer(name: str) -> dict:
+    sizes = {"dim": 16, "num_blocks": 1, "num_heads": 2}
+    return {f"config.{name}.{size}": value for size, value in sizes.items()}
+
+
+def training(stage: str, settings: dict) -> dict:
+    return {
+        "config": f"{CONFIGS}/coinrun_{stage}.py:tiny",
+        "workdir": stage,
+        "config.dataset": "coinrun/tiny",
+        "config.steps": 3,
+        "config.batch_size": 2,
+        "config.clip_length": 4,
+        "config.validation_clips": 2,
+        "config.log_every": 1,
+        **settings,
+    }
+
+
+# Flags of a small but complete run, by what it makes; the app is the first word.
+RUNS = {
+    "train tokenizer": training(
+        "tokenizer",
+        {
+            "config.model.patch_size": 32,
+            "config.model.num_codes": 16,
+            "config.model.code_dim": 8,
+            **transformer("model.encoder"),
+            **transformer("model.decoder"),
+        },
+    ),
+    "train genie": training(
+        "genie",
+        {
+            "config.tokenizer": "tokenizer/model",
+            "config.latent_action_model.patch_size": 32,
+            "config.latent_action_model.num_actions": 3,
+            **transformer("latent_action_model.encoder"),
+            **transformer("latent_action_model.decoder"),
+            **transformer("dynamics"),
+        },
+    ),
+    "evaluate": {
+        "preset": "genie/model",
+        "dataset": "coinrun/tiny",
+        "output": "evaluation",
+        "clips": 2,
+        "steps": 2,
+    },
+    "generate": {
+        "preset": "genie/model",
+        "prompt": "frame.png",
+        "actions": "0,1,2",
+        "output": "out/video.png",
+        "steps": 2,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def run(run_app, data_dir):
+    """A function that runs one of `RUNS` with some flags changed, or left out (None)."""
+
+    def run_changed(name: str, folder: Path, changes: dict):
+        flags = {**RUNS[name], **changes}
+        if name != "generate":
+            flags["data_dir"] = data_dir
+        arguments = [f"--{k}={v}" for k, v in flags.items() if v is not None]
+        return run_app(name.split()[0], *arguments, folder=folder)
+
+    return run_changed
+
+
+def contents(folder: Path) -> dict:
+    """All that is below a folder, with when it was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="session")
+def trained(run, tmp_path_factory):
+    """Folder of `tokenizer` and `genie`, trained for 3 steps, and of a `frame.png`."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("train tokenizer", "train genie"):
+        ended = run(name, folder, {})
+        assert ended.code == 0, ended.errors
+    frame = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype="uint8")
+    Image.fromarray(frame).save(folder / "frame.png")
+    return folder
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "genie"])
+def test_training_leaves_model_curves_and_checkpoint(trained, stage):
+    workdir = trained / stage
+    written = {path.name for path in workdir.iterdir()}
+    assert written == {
+        *("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "model")
+    }
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    assert [record["step"] for record in records] == [1, 2, 3]
+    assert "validation/loss" in records[-1]
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["steps"] == 3 and config["stage"] == stage
+    card = (workdir / "model/README.md").read_text()
+    assert "3 steps of 2 clips of\n4 frames of coinrun/tiny" in card
+    assert f"| loss | {records[-1]['validation/loss']:.4g} |" in card
+
+
+def test_genie_takes_the_tokenizer_as_it_is(trained):
+    within, alone = (
+        load_part(trained / stage / "model", "tokenizer").weights
+        for stage in ("genie", "tokenizer")
+    )
+    for found, expected in zip(within, alone, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_finished_training_may_be_run_again(trained, run):
+    log = trained / "tokenizer/metrics.jsonl"
+    before = log.read_text()
+    ended = run("train tokenizer", trained, {})
+    assert (ended.code, log.read_text()) == (0, before), ended.errors
+
+
+@pytest.fixture(scope="session")
+def evaluated(trained, run):
+    ended = run("evaluate", trained, {})
+    assert ended.code == 0, ended.errors
+    return trained / "evaluation"
+
+
+def test_report(evaluated):
+    report = json.loads((evaluated / "report.json").read_text())
+
+    def keys(value):
+        return {k: keys(v) for k, v in value.items()} if isinstance(value, dict) else 0
+
+    assert keys(report) == {
+        "dataset": 0,
+        "split": 0,
+        "sampling": {"num_steps": 0, "temperature": 0},
+        "clips": 0,
+        "tokenizer": {"psnr": 0, "ssim": 0, "codes_used": 0, "perplexity": 0},
+        "latent_actions": {"psnr": 0, "nmi": 0, "codes_used": 0, "perplexity": 0},
+        "dynamics": {
+            "psnr": 0,
+            "ssim": 0,
+            "delta_psnr_4": {"mean": 0, "ci95": 0},
+            "top1": 0,
+        },
+        "baselines": {"repeat_last_frame_psnr": 0},
+        "hardware": {"processor": 0, "cores": 0},
+        "versions": {
+            "python": 0,
+            "genie_tf": 0,
+            "tensorflow": 0,
+            "keras": 0,
+            "numpy": 0,
+            "tensorflow-datasets": 0,
+        },
+    }
+    assert (report["dataset"], report["split"]) == ("coinrun/tiny", "test")
+    assert report["clips"] == 2
+    assert report["sampling"] == {"num_steps": 2, "temperature": 1.0}
+    assert report["versions"]["keras"] == metadata.version("keras")
+    assert len(report["dynamics"]["psnr"]) == 10
+    assert len(report["baselines"]["repeat_last_frame_psnr"]) == 10
+    low, high = report["dynamics"]["delta_psnr_4"]["ci95"]
+    assert low <= report["dynamics"]["delta_psnr_4"]["mean"] <= high
+
+
+def test_evaluation_is_readable(evaluated):
+    names = {path.name for path in evaluated.iterdir()}
+    assert names == {"report.json", "report.md", "reconstructions.png", "rollout.gif"}
+    report = json.loads((evaluated / "report.json").read_text())
+    text = (evaluated / "report.md").read_text()
+    assert text.startswith("# coinrun/tiny, split test: 2 clips\n")
+    for value in report["dynamics"]["psnr"]:
+        assert f" {value:.1f} |" in text
+    with Image.open(evaluated / "rollout.gif") as gif:
+        # Truth, prediction, and each of three actions held: two clips, twice as large.
+        assert gif.height == 5 * (2 * 64 + 2) - 2
+        assert sum(1 for _ in range(gif.n_frames)) >= 2
+
+
+def test_generated_videos(trained, run):
+    for name, seed in (("a.png", 0), ("again.png", 0), ("other.png", 1), ("a.gif", 0)):
+        ended = run("generate", trained, {"output": f"out/{name}", "seed": seed})
+        assert ended.code == 0, ended.errors
+        assert ended.out == f"Wrote out/{name}: the prompt and 3 frames.\n"
+    strips = {
+        name: np.array(Image.open(trained / "out" / f"{name}.png"))
+        for name in ("a", "again", "other")
+    }
+    assert strips["a"].shape == (64, 4 * 64, 3)
+    np.testing.assert_array_equal(strips["a"], strips["again"])
+    assert (strips["a"] != strips["other"]).any()
+    with Image.open(trained / "out/a.gif") as gif:
+        assert gif.size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("app", "example"),
+    [
+        ("train", "genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny"),
+        ("evaluate", "genie-evaluate --preset=runs/genie/model --dataset="),
+        ("generate", "genie-generate --preset=runs/genie/model --prompt=frame.png"),
+        ("demo", "genie-demo --output=runs/demo"),
+    ],
+)
+def test_help_shows_an_example_and_the_flags(run_app, tmp_path, app, example):
+    ended = run_app(app, "--help", folder=tmp_path)
+    assert ended.errors == []
+    assert example in ended.out
+    flags = {"train": "workdir", "demo": "data_dir"}
+    assert f"--{flags.get(app, 'preset')}: " in ended.out
+
+
+# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+
+TOKENIZER, GENIE = "train tokenizer", "train genie"
+NO_PRESET = "none is not the folder of a trained model: expected a readable none/config"
+NO_DATASET = "There is no dataset 'coinrn/tiny': genie_tf has coinrun/random_hard, .*"
+NO_CONFIG = (
+    "There is no dataset 'coinrun/easy': the configs of 'coinrun' are random_h.*"
+)
+NO_FOLDER = "cannot write in the folder file/below: choose another"
+ACTIONS = "--actions must be numbers from 0 to 4, with commas between; received "
+WRONG = [
+    (TOKENIZER, {"config": "none.py:tiny"}, "--config .* FILE.py:SIZE; .*'none.py'"),
+    (
+        TOKENIZER,
+        {"config": "no.py:tiny"},
+        "--config .* FILE.py:SIZE; .*no.py, line 1.*",
+    ),
+    (
+        TOKENIZER,
+        {"config": f"{CONFIGS}/coinrun_tokenizer.py:huge"},
+        "the size after the colon in --config must be one of paper, fast, tiny; "
+        "received 'huge'",
+    ),
+    (TOKENIZER, {"workdir": None}, "expected --workdir, which --help describes"),
+    (TOKENIZER, {"workdir": "file/below"}, NO_FOLDER),
+    (TOKENIZER, {"config.nonsense": 1}, "the config has no setting 'nonsense'"),
+    (TOKENIZER, {"nonsense": 1}, "Unknown command line flag 'nonsense'"),
+    (TOKENIZER, {"config.steps": "many"}, "flag --config.steps=many: .*'many'"),
+    (TOKENIZER, {"config.steps": 0}, "config.steps must be 1 or more; is 0."),
+    (TOKENIZER, {"config.log_every": 0}, "config.log_every must be 1 or more; is 0."),
+    (TOKENIZER, {"config.dataset": "coinrn/tiny"}, NO_DATASET),
+    (TOKENIZER, {"config.dataset": "coinrun/easy"}, NO_CONFIG),
+    (
+        TOKENIZER,
+        {"config.clip_length": 21},
+        "No episode of 'coinrun/tiny', split 'validation', is long enough: clips of 21 "
+        "frames were asked for and the longest episode has 20.",
+    ),
+    (
+        TOKENIZER,
+        {"config.stage": "world"},
+        "config.stage must be tokenizer, latent_action_model or genie; received "
+        "'world'.",
+    ),
+    (
+        TOKENIZER,
+        {"config.model.encoder.num_heads": 3},
+        "`num_heads` must divide `dim` .* received dim=16, num_heads=3.",
+    ),
+    (TOKENIZER, {"config.model.patch_size": 7}, ".*64.*7.*"),
+    (
+        TOKENIZER,
+        {"config.model.frame_shape": "(32, 32, 3)"},
+        r"the model is for frames of \(32, 32, 3\); coinrun/tiny has frames of "
+        r"\(64, 64, 3\)",
+    ),
+    (
+        TOKENIZER,
+        {"config.schedule.shape": "square"},
+        '`shape` must be "linear" or "cosine"; received shape="square".',
+    ),
+    (
+        TOKENIZER,
+        {"config.optimizer.name": "sgd"},
+        '`name` of the optimiser must be "adamw" or "muon"; received "sgd".',
+    ),
+    (
+        GENIE,
+        {"config.tokenizer": None},
+        "Genie needs a trained tokenizer: give its folder as "
+        "--config.tokenizer=WORKDIR/model.",
+    ),
+    (GENIE, {"config.tokenizer": "none"}, f"{NO_PRESET}.json."),
+    ("evaluate", {"dataset": "coinrn/tiny"}, NO_DATASET),
+    ("evaluate", {"dataset": "coinrun/easy"}, NO_CONFIG),
+    (
+        "evaluate",
+        {"split": "tset"},
+        "Dataset 'coinrun/tiny' has no split 'tset': its splits are .*test.*",
+    ),
+    ("evaluate", {"preset": "none"}, f"{NO_PRESET}.json."),
+    (
+        "evaluate",
+        {"preset": "part"},
+        "The model in part has no part latent_action_model, only tokenizer.",
+    ),
+    ("evaluate", {"output": "file/below"}, NO_FOLDER),
+    ("evaluate", {"output": None}, "expected --output, which --help describes"),
+    ("evaluate", {"clips": 1}, "flag --clips=1: .* lower .* 2.*"),
+    (
+        "evaluate",
+        {},
+        r"the model is for frames of \(16, 16, 3\); coinrun/tiny has frames of "
+        r"\(64, 64, 3\)",
+    ),
+    ("generate", {"preset": "none"}, f"{NO_PRESET}.json."),
+    ("generate", {"prompt": "none.png"}, "There is no prompt image none.png."),
+    (
+        "generate",
+        {"prompt": "text.png"},
+        "The prompt must be a PNG, JPEG or GIF image; text.png cannot be read as one.",
+    ),
+    (
+        "generate",
+        {"prompt": "wide.png"},
+        "The prompt image must be 16 pixels high and 16 wide; wide.png is 10 high and "
+        "20 wide.",
+    ),
+    ("generate", {"actions": "0,5"}, f"{ACTIONS}'0,5'."),
+    ("generate", {"actions": "-1"}, f"{ACTIONS}'-1'."),
+    ("generate", {"actions": "1,left"}, f"{ACTIONS}'1,left'."),
+    ("generate", {"actions": ""}, f"{ACTIONS}''."),
+    (
+        "generate",
+        {"output": "video.avi"},
+        "A video's file name must end in .gif, .mp4 or .png; received video.avi.",
+    ),
+    (
+        "generate",
+        {"output": "file/below/a.gif"},
+        "cannot write in the folder file/below: choose another",
+    ),
+    (
+        "generate",
+        {"output": "a.gif", "fps": 60},
+        r"A GIF's `fps` must be in \(0, 50\]; received 60.",
+    ),
+    ("generate", {"seed": 2**31}, "flag --seed=2147483648: .*2147483647.*"),
+]
+
+
+def check_refused(ended, app: str, sentence: str):
+    assert ended.code == 2, ended.errors
+    (line,) = ended.errors
+    assert re.fullmatch(f"{app}(.py)?: {sentence}", line), line
+
+
+@pytest.fixture(scope="session")
+def user_folder(tmp_path_factory):
+    """What a user may have: a Genie, a part of one, and some files that do not fit."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "file").write_text("no folder")
+    (folder / "no.py").write_text("version = attr: 1")
+    (folder / "text.png").write_text("no image")
+    Image.new("RGB", (16, 16)).save(folder / "frame.png")
+    Image.new("RGB", (20, 10)).save(folder / "wide.png")
+    (folder / "genie").mkdir()
+    save_preset(tiny_genie(), folder / "genie/model", "A card.")
+    save_preset(tiny_genie().tokenizer, folder / "part", "A card.")
+    return folder
+
+
+@pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
+def test_wrong_input_is_told_in_one_sentence(run, user_folder, name, changes, sentence):
+    before = contents(user_folder)
+    ended = run(name, user_folder, changes)
+    check_refused(ended, name.split()[0], sentence)
+    assert contents(user_folder) == before
+
+
+@pytest.mark.parametrize("app", ["train", "evaluate", "generate", "demo"])
+def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
+    needed = {name.split()[0]: flags for name, flags in RUNS.items()}.get(app, {})
+    arguments = [f"--{flag}={value}" for flag, value in needed.items()]
+    ended = run_app(app, *arguments, "more", "words", folder=tmp_path)
+    check_refused(ended, app, "expected flags alone; received more words")
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"config.model.encoder.dim": 32},
+            "The checkpoint tokenizer/checkpoints/step_00000003 is of a model with "
+            "encoder.dim=16, where the config asks for 32: go on with .*",
+        ),
+        (
+            {"config.steps": 2},
+            "tokenizer has been trained for 3 steps already, and config.steps asks for "
+            "2.",
+        ),
+    ],
+)
+def test_a_workdir_of_another_training_is_left_alone(trained, run, changes, sentence):
+    before = contents(trained / "tokenizer")
+    check_refused(run("train tokenizer", trained, changes), "train", sentence)
+    assert contents(trained / "tokenizer") == before

@@ -1,0 +1,63 @@
+"""Every config, in every size, describes a training that can be started."""
+
+import copy
+from pathlib import Path
+
+import pytest
+from genie_tf.experiments import configs
+from genie_tf.experiments.train import make_model
+from ml_collections.config_flags import config_flags
+
+from genie_tf.presets import save_preset
+from genie_tf.testing.tiny_models import tiny_tokenizer
+from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+
+FILES = sorted(Path(configs.__file__).parent.glob("coinrun_*.py"))
+STAGES = {
+    "coinrun_tokenizer": "tokenizer",
+    "coinrun_lam": "latent_action_model",
+    "coinrun_genie": "genie",
+}
+
+
+def small(settings: dict) -> dict:
+    """The same arguments, with transformers that are quick to build."""
+    settings = copy.deepcopy(settings)
+    for value in [settings, *settings.values()]:
+        if isinstance(value, dict) and "num_blocks" in value:
+            value.update(dim=4 * value["num_heads"], num_blocks=1, mlp_dim=None)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets") / "tokenizer"
+    save_preset(tiny_tokenizer(frame_shape=(64, 64, 3)), folder, "A card.")
+    return str(folder)
+
+
+@pytest.mark.parametrize("size", ["paper", "fast", "tiny"])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_config_can_be_trained(path, size, tokenizer):
+    config = config_flags.ConfigFileFlagParser("config").parse(f"{path}:{size}")
+    assert config.stage == STAGES[path.stem]
+    for name in ("log_every", "evaluate_every", "checkpoint_every"):
+        assert 1 <= config[name] <= config.steps
+    # Wide and deep models take long to build; the names of their arguments do not.
+    with config.unlocked():
+        for name in ("model", "latent_action_model", "dynamics"):
+            if name in config:
+                config[name] = small(config[name].to_dict())
+        if "tokenizer" in config:
+            assert config.tokenizer == ""
+            config.tokenizer = tokenizer
+    make_optimizer(
+        make_model(config),
+        WarmupDecay(steps=config.steps, **config.schedule),
+        **config.optimizer,
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_docstring_shows_the_command(path):
+    assert f"genie-train --config=experiments/configs/{path.name}:" in path.read_text()

@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from genie_tf.layers import CausalTemporalAttention, SpatialAttention
+from genie_tf.testing.layer_test import run_layer_test
+
+# Axes: b batch, t time, n patches, d model dim, h heads, k head dim.
+B, T, N, D = 2, 5, 3, 8
+
+
+def random_tokens(shape=(B, T, N, D), seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def changed_by(layer, tokens, where):
+    """Which outputs (b, t, n) change with the tokens at index `where`."""
+    other = tokens.copy()
+    other[where] += 1
+    change = ops.convert_to_numpy(layer(other) - layer(tokens))
+    return np.abs(change).max(axis=-1) > 1e-5
+
+
+def reference_attention(layer, tokens, visible, rotary):
+    """Attention of one sequence (t, d) spelled out in numpy, token by token."""
+    h, k = layer.num_heads, layer.head_dim
+    projections = tokens @ layer.to_qkv.kernel.numpy()
+    query, key, value = projections.reshape(-1, 3, h, k).transpose(1, 0, 2, 3)
+    if layer.qk_norm:
+        query, key = (x / np.sqrt((x**2).mean(-1, keepdims=True)) for x in (query, key))
+
+    def rotated(vector, position):
+        angle = position / 10_000 ** (np.arange(k // 2) / (k // 2))
+        pairs = vector[: k // 2] + 1j * vector[k // 2 :]
+        pairs = pairs * np.exp(1j * angle)
+        return np.concatenate([pairs.real, pairs.imag])
+
+    outputs = []
+    for i in range(len(tokens)):
+        heads = []
+        for head in range(h):
+            seen = [j for j in range(len(tokens)) if visible(i, j)]
+            logits = [
+                rotated(query[i, head], i * rotary) @ rotated(key[j, head], j * rotary)
+                for j in seen
+            ]
+            weights = np.exp(np.array(logits) / np.sqrt(k))
+            heads.append(weights / weights.sum() @ value[seen, head])
+        outputs.append(np.concatenate(heads))
+    return np.array(outputs) @ layer.to_output.kernel.numpy()
+
+
+@pytest.mark.parametrize(
+    "attention, window",
+    [(SpatialAttention, {}), (CausalTemporalAttention, {"window": 3})],
+)
+def test_layer(attention, window):
+    arguments = {"num_heads": 2, "head_dim": 6, "qk_norm": True, **window}
+    run_layer_test(attention, arguments, (B, T, N, D))
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_spatial_attention_equals_its_definition(qk_norm):
+    layer = SpatialAttention(num_heads=2, head_dim=6, qk_norm=qk_norm)
+    tokens = random_tokens()
+    outputs = ops.convert_to_numpy(layer(tokens))
+    for b in range(B):
+        for t in range(T):
+            expected = reference_attention(
+                layer, tokens[b, t], lambda i, j: True, rotary=0
+            )
+            np.testing.assert_allclose(outputs[b, t], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("window, qk_norm", [(1, False), (3, False), (3, True)])
+def test_temporal_attention_equals_its_definition(window, qk_norm):
+    layer = CausalTemporalAttention(2, 6, qk_norm=qk_norm, window=window)
+    tokens = random_tokens()
+    outputs = ops.convert_to_numpy(layer(tokens))
+    for b in range(B):
+        for n in range(N):
+            expected = reference_attention(
+                layer, tokens[b, :, n], lambda i, j: 0 <= i - j < window, rotary=1
+            )
+            np.testing.assert_allclose(outputs[b, :, n], expected, atol=1e-5)
+
+
+def test_spatial_attention_sees_its_own_frame_alone():
+    layer = SpatialAttention(num_heads=2, head_dim=4)
+    changed = changed_by(layer, random_tokens(), (0, 2, 1))
+    expected = np.zeros((B, T, N), bool)
+    expected[0, 2] = True  # every patch of the frame
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_temporal_attention_sees_its_own_patch_position_alone():
+    layer = CausalTemporalAttention(num_heads=2, head_dim=4)
+    changed = changed_by(layer, random_tokens(), (0, 1, 2))
+    expected = np.zeros((B, T, N), bool)
+    # Frames 1 and later; so a patch sees itself one frame ago.
+    expected[0, 1:, 2] = True
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_temporal_mask_of_a_window_of_3():
+    layer = CausalTemporalAttention(num_heads=2, head_dim=4, window=3)
+    tokens = random_tokens((1, 5, 1, D))
+    mask = [changed_by(layer, tokens, (0, t))[0, :, 0] for t in range(5)]
+    np.testing.assert_array_equal(
+        np.transpose(mask).astype(int),  # a row for each frame that sees
+        [
+            [1, 0, 0, 0, 0],
+            [1, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0],
+            [0, 1, 1, 1, 0],
+            [0, 0, 1, 1, 1],
+        ],
+    )
+
+
+def test_temporal_mask_of_a_window_of_1_and_of_one_longer_than_the_video():
+    tokens = random_tokens((1, 3, 1, D))
+    for window, expected in ((1, np.eye(3)), (8, np.tri(3))):
+        layer = CausalTemporalAttention(num_heads=2, head_dim=4, window=window)
+        mask = [changed_by(layer, tokens, (0, t))[0, :, 0] for t in range(3)]
+        np.testing.assert_array_equal(np.transpose(mask), expected)
+
+
+def test_order_of_the_past_matters():
+    layer = CausalTemporalAttention(num_heads=2, head_dim=4)
+    tokens = random_tokens((1, 3, 1, D))
+    swapped = tokens[:, [1, 0, 2]]
+    assert np.abs(layer(tokens)[:, 2] - layer(swapped)[:, 2]).max() > 1e-3
+
+
+@pytest.mark.parametrize("window, qk_norm", [(1, False), (3, True), (16, False)])
+def test_step_by_step_equals_all_at_once(window, qk_norm):
+    frames = 5  # past windows of 1 and 3, so that slots are used again
+    layer = CausalTemporalAttention(2, 4, qk_norm=qk_norm, window=window)
+    tokens = random_tokens((B, frames, N, D))
+    expected = ops.convert_to_numpy(layer(tokens))
+    cache = layer.empty_cache(B, N)
+    for t in range(frames):
+        outputs, cache = layer.step(
+            tokens[:, t : t + 1], cache, ops.convert_to_tensor(t)
+        )
+        np.testing.assert_allclose(outputs, expected[:, t : t + 1], atol=1e-5)
+
+
+def test_a_step_leaves_the_cache_it_was_given_as_it_was():
+    layer = CausalTemporalAttention(2, 4, window=2)
+    tokens = random_tokens((B, 3, N, D))
+    layer(tokens)
+    cache = layer.empty_cache(B, N)
+    _, cache = layer.step(tokens[:, :1], cache, 0)
+    first, _ = layer.step(tokens[:, 1:2], cache, 1)
+    layer.step(tokens[:, 2:], cache, 1)
+    again, _ = layer.step(tokens[:, 1:2], cache, 1)
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("attention", [SpatialAttention, CausalTemporalAttention])
+def test_heads_need_not_add_up_to_the_width(attention):
+    layer = attention(num_heads=3, head_dim=10)
+    assert layer(random_tokens()).shape == (B, T, N, D)
+    assert layer.to_qkv.kernel.shape == (D, 3 * 3 * 10)
+    assert layer.to_output.kernel.shape == (3 * 10, D)
+
+
+@pytest.mark.parametrize("attention", [SpatialAttention, CausalTemporalAttention])
+def test_qk_norm_makes_attention_blind_to_the_size_of_queries_and_keys(attention):
+    tokens = random_tokens()
+    for qk_norm in (True, False):
+        layer = attention(num_heads=2, head_dim=4, qk_norm=qk_norm)
+        before = ops.convert_to_numpy(layer(tokens))
+        # Columns of queries, then keys, then values.
+        scale = np.repeat([1000, 1000, 1], 2 * 4).astype("float32")
+        layer.to_qkv.kernel.assign(layer.to_qkv.kernel * scale)
+        difference = np.abs(ops.convert_to_numpy(layer(tokens)) - before).max()
+        assert difference < 1e-3 if qk_norm else difference > 1e-2
+
+
+@pytest.mark.parametrize("attention", [SpatialAttention, CausalTemporalAttention])
+def test_qk_norm_bounds_logits(attention):
+    layer = attention(num_heads=2, head_dim=4, qk_norm=True)
+    layer(random_tokens())
+    query, key, _ = layer.project(1000 * random_tokens()[:, 0])
+    logits = ops.einsum("bihk,bjhk->bhij", query, key)
+    # Both have a root mean square of 1, so a length of 2.
+    assert float(ops.max(ops.abs(logits))) <= 4 + 1e-3

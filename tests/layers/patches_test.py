@@ -1,0 +1,69 @@
+import keras
+import numpy as np
+import pytest
+
+from genie_tf.layers import patch_grid, patchify, unpatchify
+
+
+@pytest.mark.parametrize("patch_size", [1, 2, 4])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_unpatchify_undoes_patchify(patch_size, channels, dtype):
+    # Everything differs from everything, so that no swap of axes goes unnoticed.
+    video = np.arange(2 * 3 * 8 * 12 * channels).reshape(2, 3, 8, 12, channels)
+    video = (video % 256).astype(dtype)
+    patches = patchify(video, patch_size)
+    assert patches.shape == (2, 3, 96 // patch_size**2, patch_size**2 * channels)
+    back = unpatchify(patches, patch_size, 8, 12)
+    assert keras.backend.standardize_dtype(back.dtype) == dtype
+    np.testing.assert_array_equal(back, video)
+
+
+def test_patches_and_their_pixels_are_row_major():
+    frame = np.array(
+        [
+            [0, 1, 10, 11, 20, 21],
+            [2, 3, 12, 13, 22, 23],
+            [30, 31, 40, 41, 50, 51],
+            [32, 33, 42, 43, 52, 53],
+        ]
+    )
+    patches = patchify(frame[None, None, :, :, None], 2)
+    np.testing.assert_array_equal(
+        patches[0, 0],
+        [
+            [0, 1, 2, 3],
+            [10, 11, 12, 13],
+            [20, 21, 22, 23],
+            [30, 31, 32, 33],
+            [40, 41, 42, 43],
+            [50, 51, 52, 53],
+        ],
+    )
+
+
+def test_channels_of_a_pixel_stay_together():
+    frame = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]])
+    patches = patchify(frame[None, None], 2)
+    np.testing.assert_array_equal(patches[0, 0, 0], np.arange(1, 13))
+
+
+def test_grid_is_rows_by_columns():
+    assert patch_grid(8, 12, 4) == (2, 3)
+
+
+@pytest.mark.parametrize("height, width", [(9, 8), (8, 9)])
+def test_a_patch_size_that_does_not_divide_the_frame(height, width):
+    message = (
+        "`patch_size` must divide the frame's height and width; received "
+        f"patch_size=4 for frames of {height}x{width}."
+    )
+    with pytest.raises(ValueError, match=message):
+        patchify(np.zeros((1, 1, height, width, 3)), 4)
+    with pytest.raises(ValueError, match=message):
+        unpatchify(np.zeros((1, 1, 4, 48)), 4, height, width)
+
+
+def test_a_number_of_patches_that_is_not_the_frames():
+    with pytest.raises(ValueError, match="8x12 has 6 patches of side 4; received 5: "):
+        unpatchify(np.zeros((1, 1, 5, 48)), 4, 8, 12)

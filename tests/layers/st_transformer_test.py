@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from genie_tf.layers import STBlock, STTransformer
+from genie_tf.testing.layer_test import run_layer_test
+
+B, T, N, D = 2, 5, 3, 16
+
+
+def random_tokens(shape=(B, T, N, D), seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def changed_by(layer, tokens, where):
+    """Which outputs (b, t, n) change with the tokens at index `where`."""
+    other = tokens.copy()
+    other[where] += random_tokens((D,), seed=1)  # layer norm ignores a constant
+    change = ops.convert_to_numpy(layer(other) - layer(tokens))
+    return np.abs(change).max(axis=-1) > 1e-5
+
+
+def make_transformer(**arguments):
+    return STTransformer(**{"dim": D, "num_blocks": 2, "num_heads": 2, **arguments})
+
+
+@pytest.mark.parametrize(
+    "layer, size",
+    [(STBlock, {}), (STTransformer, {"dim": D, "num_blocks": 1})],
+)
+def test_layer(layer, size):
+    heads = {"num_heads": 2, "head_dim": 6, "qk_norm": True}
+    arguments = {**size, **heads, "mlp_dim": 40, "window": 3}
+    run_layer_test(layer, arguments, (B, T, N, D))
+
+
+def test_a_block_has_one_feed_forward_after_both_attentions():
+    block = STBlock(num_heads=2, head_dim=8, mlp_dim=40)
+    tokens = random_tokens()
+    outputs = block(tokens)
+    seen = tokens + block.space(block.space_norm(tokens))
+    seen = seen + block.time(block.time_norm(seen))
+    np.testing.assert_allclose(outputs, seen + block.feed_forward(seen), atol=1e-5)
+    assert np.abs(outputs - seen).max() > 1e-2
+
+    shapes = sorted(
+        tuple(v.shape) for v in block.trainable_variables if v.name == "kernel"
+    )
+    attention = [(D, 3 * 16), (16, D)]
+    assert shapes == sorted([*attention, *attention, (D, 40), (40, D)])
+
+
+@pytest.mark.parametrize("frame", [0, 2, 4])
+def test_a_frame_changes_itself_and_later_frames_and_no_others(frame):
+    changed = changed_by(make_transformer(), random_tokens(), (0, frame, 1))
+    expected = np.zeros((B, T, N), bool)
+    expected[0, frame:] = True  # all patches: the blocks mix space and time
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_each_block_widens_what_a_frame_sees_by_its_window():
+    transformer = make_transformer(num_blocks=2, window=2)
+    changed = changed_by(transformer, random_tokens(), (0, 0))
+    # Frame 1 sees frame 0, and frame 2 sees frame 1, in the second block.
+    np.testing.assert_array_equal(changed[0].all(axis=-1), [1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(changed[0].any(axis=-1), [1, 1, 1, 0, 0])
+
+
+def test_place_in_time_and_in_space_are_told_apart():
+    # One token unlike the rest: at frame t, patch s, or at frame s, patch t.
+    same = np.broadcast_to(random_tokens((D,)), (1, 3, 3, D))
+    one, other = same.copy(), same.copy()
+    one[0, 0, 1] = other[0, 1, 0] = random_tokens((D,), seed=1)
+    transformer = make_transformer()
+    # Where both lie in the past and in the same frame.
+    features = [ops.convert_to_numpy(transformer(x))[0, 2] for x in (one, other)]
+    assert np.abs(features[0] - features[1]).max() > 1e-3
+    # Nor is one grid the other transposed.
+    whole = [ops.convert_to_numpy(transformer(x))[0] for x in (one, other)]
+    assert np.abs(whole[0] - whole[1].transpose(1, 0, 2)).max() > 1e-3
+
+
+def test_patches_of_equal_content_differ_by_their_place_alone():
+    tokens = np.broadcast_to(random_tokens((D,)), (1, 2, N, D))
+    transformer = make_transformer()
+    outputs = ops.convert_to_numpy(transformer(tokens))[0]
+    for frame in outputs:
+        assert np.abs(frame[0] - frame[1]).max() > 1e-3
+    embedding = transformer.position.embedding
+    embedding.assign(ops.zeros_like(embedding))
+    outputs = ops.convert_to_numpy(transformer(tokens))[0]
+    np.testing.assert_allclose(
+        outputs, outputs[:1, :1] * np.ones_like(outputs), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("window, qk_norm", [(2, True), (16, False)])
+def test_step_by_step_equals_all_at_once(window, qk_norm):
+    frames = 5
+    transformer = make_transformer(qk_norm=qk_norm, window=window)
+    tokens = random_tokens((B, frames, N, D))
+    expected = ops.convert_to_numpy(transformer(tokens))
+    cache = transformer.empty_cache(B, N)
+    for t in range(frames):
+        outputs, cache = transformer.step(
+            tokens[:, t : t + 1], cache, ops.convert_to_tensor(t)
+        )
+        np.testing.assert_allclose(outputs, expected[:, t : t + 1], atol=1e-4)
+
+
+def test_width_of_heads_and_feed_forward_by_default():
+    arguments = STTransformer(dim=24, num_blocks=1, num_heads=3).arguments()
+    assert arguments["head_dim"] == 8
+    assert arguments["mlp_dim"] == 96
+
+
+def test_heads_need_not_add_up_to_the_width():
+    transformer = make_transformer(num_heads=3, head_dim=10)
+    assert transformer(random_tokens()).shape == (B, T, N, D)
+    assert transformer.blocks[0].space.to_output.kernel.shape == (30, D)
+
+
+def test_heads_that_do_not_divide_the_width():
+    with pytest.raises(
+        ValueError, match="`num_heads` must divide `dim`.*received dim=16, num_heads=3"
+    ):
+        STTransformer(dim=16, num_blocks=1, num_heads=3)
+
+
+def test_tokens_of_another_width():
+    with pytest.raises(
+        ValueError, match=r"width dim=16; received shape \(2, 5, 3, 8\)"
+    ):
+        make_transformer()(random_tokens((B, T, N, 8)))

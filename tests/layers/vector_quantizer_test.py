@@ -1,0 +1,295 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from genie_tf.layers import VectorQuantizer
+from genie_tf.testing.layer_test import run_layer_test
+
+L = 4  # latent dim
+
+
+def random_latents(shape=(2, 3, 5, L), seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def make_quantizer(num_codes=6, **arguments):
+    """A quantizer whose codes are of different lengths."""
+    quantizer = VectorQuantizer(num_codes, L, **arguments)
+    quantizer.build((None, L))
+    codes = random_latents((num_codes, L), seed=1)
+    quantizer.codebook.assign(codes * np.linspace(0.1, 9, num_codes)[:, None])
+    return quantizer
+
+
+def gradients(quantizer, latents, name, cotangent=1.0):
+    """Of one output, summed: with respect to the latents and to the codebook."""
+    latents = tf.constant(latents)
+    with tf.GradientTape() as tape:
+        tape.watch(latents)
+        target = tf.reduce_sum(quantizer(latents)[name] * cotangent)
+    return tape.gradient(
+        target,
+        [latents, quantizer.codebook.value],
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+
+
+def test_layer():
+    run_layer_test(
+        VectorQuantizer,
+        {
+            "num_codes": 6,
+            "code_dim": L,
+            "commitment_weight": 0.5,
+            "idle_limit": 3,
+            "soft_updates": 2,
+        },
+        (2, 3, L),
+        mixed_output_dtype="float32",
+        mixed_tolerance=1.5,  # another code now and then
+    )
+
+
+def test_a_latent_becomes_the_code_of_largest_cosine():
+    quantizer = make_quantizer()
+    latents = random_latents() * np.array([[0.01], [1], [1], [1], [100]], "float32")
+    outputs = quantizer(latents)
+    codes = unit(quantizer.codebook.numpy())
+    nearest = np.argmax(unit(latents) @ codes.T, axis=-1)
+    assert len(np.unique(nearest)) > 3
+    assert keras.backend.standardize_dtype(outputs["indices"].dtype) == "int32"
+    np.testing.assert_array_equal(outputs["indices"], nearest)
+    np.testing.assert_allclose(outputs["quantized"], codes[nearest], atol=1e-6)
+    np.testing.assert_allclose(outputs["latents"], unit(latents), atol=1e-6)
+
+
+def test_cosines_are_about_the_center():
+    quantizer = make_quantizer()
+    latents, center = random_latents(), np.array([1, -2, 0, 1], "float32")
+    quantizer.center.assign(center)
+    outputs = quantizer(latents)
+    directions = unit(latents - center)
+    nearest = np.argmax(directions @ unit(quantizer.codebook.numpy()).T, axis=-1)
+    assert (nearest != np.array(make_quantizer()(latents)["indices"])).any()
+    np.testing.assert_array_equal(outputs["indices"], nearest)
+    np.testing.assert_allclose(outputs["latents"], directions, atol=1e-6)
+
+
+def test_what_all_latents_share_is_forgotten():
+    latents = random_latents()
+    shared = 5.0
+    quantizer = make_quantizer()
+    for _ in range(80):
+        update(quantizer, latents + shared)
+    mean = latents.mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(quantizer.center, mean + shared, atol=0.01)
+    np.testing.assert_allclose(
+        quantizer(latents + shared)["latents"], unit(latents - mean), atol=0.01
+    )
+
+
+def test_center_moves_a_tenth_of_the_way_to_the_mean_over_replicas():
+    quantizer = make_quantizer()
+    outputs = [quantizer(random_latents(seed=seed)) for seed in range(2)]
+    gathered = {
+        name: ops.concatenate([quantizer.update_inputs(x)[name] for x in outputs])
+        for name in quantizer.update_inputs(outputs[0])
+    }
+    quantizer.update(**gathered)
+    mean = np.mean([random_latents(seed=seed) for seed in range(2)], axis=(0, 1, 2, 3))
+    np.testing.assert_allclose(quantizer.center, 0.1 * mean, atol=1e-6)
+
+
+def test_outputs_go_from_latents_to_codes_over_the_soft_updates():
+    quantizer, latents = make_quantizer(soft_updates=3), random_latents()
+    for hardness in (0.25, 0.5, 0.75, 1, 1):
+        outputs = quantizer(latents)
+        directions, codes = outputs["latents"], quantizer.lookup(outputs["indices"])
+        np.testing.assert_allclose(
+            outputs["quantized"],
+            directions + hardness * (codes - directions),
+            atol=1e-6,
+        )
+        update(quantizer, latents)
+        assert np.abs(directions - codes).max() > 0.01
+
+
+def test_codes_looked_up_are_those_quantised_to():
+    quantizer = make_quantizer()
+    outputs = quantizer(random_latents())
+    np.testing.assert_allclose(
+        quantizer.lookup(outputs["indices"]), outputs["quantized"], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 3.0])
+def test_loss_is_codebook_loss_plus_weighted_commitment_loss(weight):
+    quantizer = make_quantizer(commitment_weight=weight)
+    latents = random_latents()
+    outputs = quantizer(latents)
+    distance = np.mean((unit(latents) - outputs["quantized"]) ** 2)
+    np.testing.assert_allclose(outputs["loss"], (1 + weight) * distance, rtol=1e-5)
+
+
+def test_gradient_passes_straight_through_to_the_latents_and_not_to_the_codebook():
+    quantizer, latents = make_quantizer(), random_latents()
+    cotangent = random_latents(seed=2)
+    to_latents, to_codebook = gradients(quantizer, latents, "quantized", cotangent)
+    # As if the output were the latents on the unit sphere.
+    along = np.sum(cotangent * unit(latents), axis=-1, keepdims=True)
+    expected = cotangent - along * unit(latents)
+    expected /= np.linalg.norm(latents, axis=-1, keepdims=True)
+    np.testing.assert_allclose(to_latents, expected, atol=1e-5)
+    assert not np.any(to_codebook)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 3.0])
+def test_the_codebook_learns_from_the_codebook_loss_alone(weight):
+    quantizer = make_quantizer(commitment_weight=weight)
+    latents = random_latents()
+    _, to_codebook = gradients(quantizer, latents, "loss")
+    indices = ops.convert_to_numpy(quantizer(latents)["indices"]).reshape(-1)
+    codebook = quantizer.codebook.numpy()
+    expected = np.zeros_like(codebook)
+    for index, latent in zip(indices, unit(latents).reshape(-1, L)):
+        code = unit(codebook[index])
+        pull = 2 * (code - latent) / latents.size
+        expected[index] += (pull - pull @ code * code) / np.linalg.norm(codebook[index])
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(to_codebook, expected, atol=1e-5)
+
+
+def test_latents_learn_from_the_commitment_loss_by_its_weight():
+    latents = random_latents()
+    by_weight = [
+        gradients(make_quantizer(commitment_weight=weight), latents, "loss")[0]
+        for weight in (0.0, 1.0, 3.0)
+    ]
+    assert not np.any(by_weight[0])
+    assert np.abs(by_weight[1]).max() > 1e-3
+    np.testing.assert_allclose(by_weight[2], 3 * by_weight[1], rtol=1e-4, atol=1e-7)
+
+
+def update(quantizer, latents):
+    """Updates with a batch: its outputs, and which codes moved."""
+    outputs = quantizer(latents)
+    before = quantizer.codebook.numpy()
+    quantizer.update(**quantizer.update_inputs(outputs))
+    moved = (quantizer.codebook.numpy() != before).any(axis=-1)
+    return {name: ops.convert_to_numpy(x) for name, x in outputs.items()}, moved
+
+
+def test_codes_idle_at_the_start_move_onto_latents_each_onto_its_own():
+    quantizer = make_quantizer(num_codes=12)
+    latents = random_latents((2, 10, L))
+    latents[..., 0] = np.abs(latents[..., 0]) + 3  # in one corner: most codes are idle
+    outputs, moved = update(quantizer, latents)
+    idle = np.setdiff1d(np.arange(12), outputs["indices"])
+    assert len(idle) >= 6
+    np.testing.assert_array_equal(np.flatnonzero(moved), idle)
+
+    codes = unit(quantizer.codebook.numpy())
+    latents = outputs["latents"].reshape(-1, L)
+    distances = np.linalg.norm(codes[idle][:, None] - latents, axis=-1)
+    np.testing.assert_allclose(distances.min(axis=1), 0, atol=1e-5)
+    assert len(np.unique(distances.argmin(axis=1))) == len(idle)
+    # So no two codes tie.
+    cosines = codes @ codes.T
+    assert cosines[~np.eye(12, dtype=bool)].max() < 1 - 1e-6
+
+
+def test_moved_codes_are_in_use_afterwards():
+    quantizer = make_quantizer(num_codes=12)
+    latents = random_latents((8, L))
+    _, moved = update(quantizer, latents)
+    assert moved.sum() >= 4
+    assert set(np.flatnonzero(moved)) <= set(np.array(quantizer(latents)["indices"]))
+
+
+def axes_quantizer(**arguments):
+    """Codes that point along the axes, up and down; and latents that use each."""
+    quantizer = make_quantizer(num_codes=2 * L, **arguments)
+    codes = np.concatenate([np.eye(L), -np.eye(L)]).astype("float32")
+    quantizer.codebook.assign(codes)
+    return quantizer, codes
+
+
+def test_a_code_may_stay_idle_for_its_limit_and_no_longer():
+    quantizer, codes = axes_quantizer(idle_limit=2)
+    update(quantizer, codes)
+    for updates in range(1, 5):
+        noise = random_latents(codes.shape, updates) / 99
+        _, moved = update(quantizer, codes[:1] + noise)
+        # The third time in a row without a use is one too many; then all starts anew.
+        expected = [False] + [updates == 3] * (2 * L - 1)
+        np.testing.assert_array_equal(moved, expected)
+
+
+def test_codes_in_use_never_move():
+    quantizer, codes = axes_quantizer(idle_limit=0)
+    for seed in range(4):
+        noise = random_latents(codes.shape, seed) / 99
+        _, moved = update(quantizer, codes + noise)
+        assert not moved.any()
+
+
+def test_more_idle_codes_than_latents_move_over_several_updates():
+    quantizer = make_quantizer(num_codes=24)
+    all_moved = []
+    for seed in range(2):
+        outputs, moved = update(quantizer, random_latents((4, L), seed))
+        assert moved.sum() == 4
+        np.testing.assert_allclose(
+            sorted(unit(quantizer.codebook.numpy()[moved]).tolist()),
+            sorted(outputs["latents"].tolist()),
+            atol=1e-5,
+        )
+        all_moved.extend(np.flatnonzero(moved))
+    assert len(set(all_moved)) == 8
+
+
+def test_update_is_deterministic():
+    codebooks = []
+    for _ in range(2):
+        quantizer = make_quantizer(num_codes=12)
+        for seed in range(3):
+            update(quantizer, random_latents((8, L), seed))
+        codebooks.append(quantizer.codebook.numpy())
+    np.testing.assert_array_equal(*codebooks)
+
+
+@pytest.mark.parametrize(
+    "indices, codes_used, perplexity",
+    [
+        ([[0, 1], [2, 3]], 4, 4.0),
+        ([[5, 5], [5, 5]], 1, 1.0),
+        ([[0, 0], [1, 5]], 3, 2**1.5),
+    ],
+)
+def test_usage(indices, codes_used, perplexity):
+    usage = make_quantizer().usage(ops.convert_to_tensor(indices, "int32"))
+    assert float(usage["codes_used"]) == codes_used
+    assert float(usage["perplexity"]) == pytest.approx(perplexity, rel=1e-5)
+
+
+def test_everything_is_float32_in_mixed_precision():
+    quantizer = make_quantizer(num_codes=64, dtype="mixed_bfloat16")
+    latents = ops.cast(random_latents((50, L)), "bfloat16")
+    outputs = quantizer(latents)
+    for name in ("quantized", "latents", "loss"):
+        assert keras.backend.standardize_dtype(outputs[name].dtype) == "float32"
+    # Similarities in bfloat16 would confuse many of 64 codes.
+    latents = ops.convert_to_numpy(ops.cast(latents, "float32"))
+    nearest = np.argmax(unit(latents) @ unit(quantizer.codebook.numpy()).T, axis=-1)
+    np.testing.assert_array_equal(outputs["indices"], nearest)
+
+
+def test_latents_of_another_width():
+    with pytest.raises(ValueError, match=r"width code_dim=4; received shape \(2, 5\)"):
+        VectorQuantizer(6, L)(np.zeros((2, 5)))

@@ -1,0 +1,176 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from genie_tf.models import Dynamics
+from genie_tf.models.dynamics import masked_cross_entropy
+from genie_tf.testing.layer_test import run_layer_test
+
+# Axes: b batch, t time, n patches, k codes, a action dim.
+B, T, N, K, A = 2, 5, 4, 10, 6
+
+
+TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "qk_norm": True}
+
+
+def make_dynamics(window=16):
+    """A model whose head is no longer zero, with a table of large differences."""
+    dynamics = Dynamics(K, N, A, {**TRANSFORMER, "window": window}, code_dim=8)
+    rng = np.random.default_rng(0)
+    for weight, scale in (
+        (dynamics.table.embeddings, 0.2),
+        (dynamics.to_change.kernel, 0.5),
+        (dynamics.action_embedding.bias, 1),
+    ):
+        weight.assign(scale * rng.normal(size=weight.shape))
+    return dynamics
+
+
+def random_inputs(time=T):
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, K, (B, time, N)).astype("int32")
+    actions = rng.normal(size=(B, time - 1, A)).astype("float32")
+    mask = rng.random((B, time, N)) < 0.5
+    mask[:, 0] = False
+    return tokens, actions, mask
+
+
+@pytest.fixture(scope="module")
+def dynamics():
+    return make_dynamics()
+
+
+def frames_changed(before, after):
+    """Which frames (b, t) of two outputs differ."""
+    change = np.abs(ops.convert_to_numpy(after) - ops.convert_to_numpy(before))
+    return change.max(axis=(2, 3)) > 1e-5
+
+
+def test_model():
+    arguments = {
+        "num_codes": K,
+        "num_patches": N,
+        "action_dim": A,
+        "transformer": {**TRANSFORMER, "num_blocks": 0},  # blocks have their own test
+        "code_dim": 8,
+    }
+    run_layer_test(
+        Dynamics, arguments, list(random_inputs()), mixed_output_dtype="float32"
+    )
+
+
+def test_logits_are_of_codes_alone_the_mask_token_is_none(dynamics):
+    logits = dynamics(*random_inputs())
+    assert logits.shape == (B, T, N, K)
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    assert dynamics.table.embeddings.shape == (K + 1, 8)
+
+
+@pytest.mark.parametrize("frame", [0, 2, 4])
+def test_a_token_changes_its_frame_and_later_ones(dynamics, frame):
+    tokens, actions, mask = random_inputs()
+    mask[0, frame, 1] = False
+    other = tokens.copy()
+    other[0, frame, 1] = (other[0, frame, 1] + 1) % K
+    changed = frames_changed(
+        dynamics(tokens, actions, mask), dynamics(other, actions, mask)
+    )
+    np.testing.assert_array_equal(changed, [np.arange(T) >= frame, [False] * T])
+
+
+@pytest.mark.parametrize("frame", [1, 3])
+def test_masking_a_token_changes_its_frame_and_later_ones(dynamics, frame):
+    tokens, actions, mask = random_inputs()
+    other = mask.copy()
+    other[0, frame, 1] = ~mask[0, frame, 1]
+    changed = frames_changed(
+        dynamics(tokens, actions, mask), dynamics(tokens, actions, other)
+    )
+    np.testing.assert_array_equal(changed, [np.arange(T) >= frame, [False] * T])
+
+
+@pytest.mark.parametrize("action", [0, 2, 3])
+def test_an_action_changes_the_frame_it_leads_to_and_later_ones(dynamics, action):
+    tokens, actions, mask = random_inputs()
+    other = actions.copy()
+    other[0, action] *= -1
+    changed = frames_changed(
+        dynamics(tokens, actions, mask), dynamics(tokens, other, mask)
+    )
+    np.testing.assert_array_equal(changed, [np.arange(T) >= action + 1, [False] * T])
+
+
+@pytest.mark.parametrize("frame", [1, 2, 4])
+def test_what_a_masked_token_was_does_not_leak_into_its_frame(dynamics, frame):
+    tokens, actions, mask = random_inputs()
+    other = tokens.copy()
+    other[:, frame:] = np.where(mask, (tokens + 3) % K, tokens)[:, frame:]
+    before, after = (dynamics(x, actions, mask) for x in (tokens, other))
+    np.testing.assert_array_equal(before[:, : frame + 1], after[:, : frame + 1])
+    # The next frame may know it: in play, it does.
+    assert frames_changed(before, after)[:, frame + 1 :].all()
+
+
+def test_an_untrained_model_predicts_that_nothing_changes():
+    dynamics = Dynamics(K, N, A, TRANSFORMER, code_dim=16)
+    dynamics.start_from(np.eye(K, 16))
+    tokens, actions, mask = random_inputs()
+    likeliest = np.argmax(dynamics(tokens, actions, mask), axis=-1)
+    np.testing.assert_array_equal(likeliest[:, 1:], tokens[:, :-1])
+
+
+def test_a_table_that_starts_from_a_codebook_keeps_its_mask_token():
+    dynamics = Dynamics(K, N, A, TRANSFORMER, code_dim=8)
+    mask_token = dynamics.table.embeddings.numpy()[K]
+    codebook = np.random.default_rng(0).normal(size=(K, 8)).astype("float32")
+    dynamics.start_from(codebook)
+    table = dynamics.table.embeddings.numpy()
+    np.testing.assert_array_equal(table[:K], codebook)
+    np.testing.assert_array_equal(table[K], mask_token)
+
+
+def test_play_step_by_step_equals_all_at_once_past_the_window():
+    frames = 5
+    dynamics = make_dynamics(window=3)
+    tokens, actions, mask = random_inputs(frames)
+    mask[:, 0, :2] = True  # the first frame may be made up, too
+    # An action for frame 0, which must be left out, whatever it is.
+    led = np.concatenate([np.full((B, 1, A), 9, "float32"), actions], axis=1)
+    cache = dynamics.empty_cache(B)
+    for t in range(frames):
+        # While a frame is made, those before it are known.
+        hidden = mask & (np.arange(frames) == t)[:, None]
+        expected = dynamics(tokens[:, : t + 1], actions[:, :t], hidden[:, : t + 1])
+        frame = tokens[:, t], led[:, t]
+        position = ops.convert_to_tensor(t)
+        logits, _ = dynamics.step(*frame, mask[:, t], cache, position)
+        np.testing.assert_allclose(logits, expected[:, t], atol=1e-4)
+        known = np.zeros_like(mask[:, t])
+        _, cache = dynamics.step(*frame, known, cache, position)
+
+
+def test_loss_is_the_mean_cross_entropy_at_masked_tokens():
+    tokens, _, mask = random_inputs()
+    logits = np.random.default_rng(1).normal(size=(B, T, N, K)).astype("float32")
+    nats = np.log(np.exp(logits).sum(axis=-1))
+    nats -= np.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    hits = logits.argmax(axis=-1) == tokens
+    cross_entropy, top1 = masked_cross_entropy(tokens, logits, mask)
+    np.testing.assert_allclose(cross_entropy, nats[mask].mean(), rtol=1e-5)
+    np.testing.assert_allclose(top1, hits[mask].mean(), rtol=1e-5)
+    # So where nothing was masked, nothing counts.
+    assert abs(nats[mask].mean() - nats.mean()) > 0.01
+    other_tokens = np.where(mask, tokens, (tokens + 1) % K)
+    other_logits = np.where(mask[..., None], logits, -logits)
+    for value, other in zip(
+        (cross_entropy, top1), masked_cross_entropy(other_tokens, other_logits, mask)
+    ):
+        np.testing.assert_allclose(value, other, rtol=1e-6)
+
+
+def test_loss_of_a_batch_without_masks_is_zero():
+    tokens, _, mask = random_inputs()
+    logits = np.zeros((B, T, N, K), "float32")
+    for value in masked_cross_entropy(tokens, logits, np.zeros_like(mask)):
+        assert float(value) == 0

@@ -1,0 +1,239 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+from genie_tf.testing.layer_test import run_layer_test
+
+B, T, N = 2, 4, 6
+TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
+ENCODER_DECODER = {"encoder": TRANSFORMER, "decoder": TRANSFORMER}
+
+
+def make_tokenizer(**arguments):
+    arguments = {
+        "frame_shape": (8, 12, 3),
+        "num_codes": 16,
+        **ENCODER_DECODER,
+        **arguments,
+    }
+    return VideoTokenizer(patch_size=4, code_dim=8, **arguments)
+
+
+def make_latent_action_model(**arguments):
+    arguments = {
+        "frame_shape": (8, 12, 3),
+        "action_dim": 8,
+        **ENCODER_DECODER,
+        **arguments,
+    }
+    return LatentActionModel(patch_size=4, num_actions=3, **arguments)
+
+
+def make_dynamics(**arguments):
+    arguments = {
+        "num_codes": 16,
+        "num_patches": N,
+        "action_dim": 8,
+        "transformer": TRANSFORMER,
+        **arguments,
+    }
+    return Dynamics(code_dim=8, **arguments)
+
+
+def make_genie():
+    return Genie(make_tokenizer(), make_latent_action_model(), make_dynamics())
+
+
+def random_batch():
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (B, T, 8, 12, 3), dtype="uint8")
+    mask = rng.random((B, T, N)) < 0.7
+    mask[:, 0] = False
+    return {"video": video, "mask": mask}
+
+
+@pytest.fixture(scope="module")
+def genie():
+    genie = make_genie()
+    # Heads start at zero, and would hold up all gradients.
+    for model in (genie.latent_action_model, genie.dynamics):
+        kernel = model.to_change.kernel
+        kernel.assign(0.1 * np.random.default_rng(0).normal(size=kernel.shape))
+    return genie
+
+
+def test_model():
+    few = {"dim": 16, "num_blocks": 0, "num_heads": 2}  # blocks have their own test
+    parts = {
+        "tokenizer": make_tokenizer(encoder=few, decoder=few),
+        "latent_action_model": make_latent_action_model(decoder=few),
+        "dynamics": make_dynamics(transformer=few),
+    }
+    run_layer_test(
+        Genie,
+        parts,
+        list(random_batch().values()),
+        mixed_output_dtype="float32",
+        mixed_tolerance=1.5,  # another code now and then
+    )
+
+
+def test_outputs_are_those_of_the_parts(genie):
+    batch = random_batch()
+    outputs = genie(batch["video"], batch["mask"])
+    tokens = genie.tokenizer.tokenize(batch["video"])
+    actions = genie.latent_action_model(batch["video"])
+    codes = genie.latent_action_model.quantizer.lookup(actions["indices"])
+    np.testing.assert_array_equal(outputs["tokens"], tokens)
+    np.testing.assert_allclose(
+        outputs["latent_action_model"]["prediction"], actions["prediction"], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        outputs["logits"], genie.dynamics(tokens, codes, batch["mask"]), atol=1e-4
+    )
+
+
+def test_the_tokenizer_is_frozen(genie):
+    assert not genie.tokenizer.trainable_variables
+    trainable = {id(variable) for variable in genie.trainable_variables}
+    others = [genie.latent_action_model, genie.dynamics]
+    assert trainable == {id(v) for part in others for v in part.trainable_variables}
+    # Not by its mark alone: no gradient would reach it either.
+    with tf.GradientTape() as tape:
+        tape.watch([variable.value for variable in genie.tokenizer.weights])
+        metrics, _ = genie.losses_and_metrics(random_batch())
+    gradients = tape.gradient(
+        metrics["loss"], [variable.value for variable in genie.tokenizer.weights]
+    )
+    assert all(gradient is None for gradient in gradients)
+
+
+def test_latent_actions_learn_from_their_own_loss_in_full_and_from_no_other(genie):
+    batch = random_batch()
+    model = genie.latent_action_model
+    with tf.GradientTape(persistent=True) as tape:
+        metrics, _ = genie.losses_and_metrics(batch)
+        own, _ = model.losses_and_metrics(batch)
+    weights = model.trainable_weights
+    from_dynamics = tape.gradient(metrics["dynamics/cross_entropy"], weights)
+    assert all(gradient is None for gradient in from_dynamics)
+    for expected, gradient in zip(
+        tape.gradient(own["loss"], weights), tape.gradient(metrics["loss"], weights)
+    ):
+        assert np.any(expected)
+        np.testing.assert_allclose(gradient, expected, atol=1e-6)
+    for gradient in tape.gradient(metrics["loss"], genie.dynamics.trainable_weights):
+        assert np.any(tf.convert_to_tensor(gradient))
+
+
+def test_losses_and_metrics(genie):
+    batch = random_batch()
+    metrics, codebook_inputs = genie.losses_and_metrics(batch)
+    outputs = genie(batch["video"], batch["mask"])
+    actions, _ = genie.latent_action_model.losses_and_metrics(batch)
+    for name, value in actions.items():
+        np.testing.assert_allclose(metrics[f"latent_action/{name}"], value, rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics["loss"], metrics["dynamics/cross_entropy"] + actions["loss"], rtol=1e-5
+    )
+    tokens, logits = (ops.convert_to_numpy(outputs[x]) for x in ("tokens", "logits"))
+    log_shares = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    log_shares = np.take_along_axis(log_shares, tokens[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(
+        metrics["dynamics/cross_entropy"], -log_shares[batch["mask"]].mean(), rtol=1e-4
+    )
+    np.testing.assert_array_equal(
+        codebook_inputs["indices"], outputs["latent_action_model"]["indices"]
+    )
+
+
+def test_reconstruction_fills_in_masked_tokens_and_keeps_the_others(genie):
+    batch = random_batch()
+    outputs = genie(batch["video"], batch["mask"])
+    expected = np.where(
+        batch["mask"], np.argmax(outputs["logits"], axis=-1), outputs["tokens"]
+    )
+    np.testing.assert_allclose(
+        genie.reconstruct(batch), genie.tokenizer.detokenize(expected), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        (
+            {
+                "latent_action_model": lambda: make_latent_action_model(
+                    frame_shape=(8, 8, 3)
+                )
+            },
+            r"`frame_shape`; received \(8, 12, 3\) and \(8, 8, 3\)",
+        ),
+        (
+            {"dynamics": lambda: make_dynamics(num_codes=20)},
+            "`num_codes`; received 16 and 20",
+        ),
+        (
+            {"dynamics": lambda: make_dynamics(num_patches=9)},
+            "`num_patches`; received 6 and 9",
+        ),
+        (
+            {"latent_action_model": lambda: make_latent_action_model(action_dim=5)},
+            "`action_dim`; received 5 and 8",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit(genie, changed, message):
+    parts = {
+        "tokenizer": genie.tokenizer,
+        "latent_action_model": genie.latent_action_model,
+        "dynamics": genie.dynamics,
+        **{name: make() for name, make in changed.items()},
+    }
+    with pytest.raises(ValueError, match=f"must agree on {message}[.]$"):
+        Genie(**parts)
+
+
+def test_config_makes_an_equal_genie(genie):
+    copy = Genie.from_config(genie.get_config())
+    assert copy.get_config() == genie.get_config()
+    assert not copy.tokenizer.trainable_variables
+    copy.set_weights(genie.get_weights())
+    batch = random_batch()
+    np.testing.assert_allclose(
+        copy(batch["video"], batch["mask"])["logits"],
+        genie(batch["video"], batch["mask"])["logits"],
+        atol=1e-5,
+    )
+
+
+def test_one_batch_can_be_learnt_by_heart():
+    keras.utils.set_random_seed(0)
+    genie = make_genie()
+    # A white square jumps from patch to patch.
+    places = np.random.default_rng(0).integers(0, N, (B, T))
+    grid = (np.arange(N) == places[..., None]).reshape(B, T, 2, 3, 1)
+    video = (255 * grid).astype("uint8").repeat(4, axis=2).repeat(4, axis=3)
+    batch = {"video": video.repeat(3, axis=4), "mask": random_batch()["mask"]}
+    frozen = genie.tokenizer.get_weights()
+    optimizer = keras.optimizers.Adam(1e-2)
+    optimizer.build(genie.trainable_variables)
+
+    @tf.function
+    def train_step():
+        with tf.GradientTape() as tape:
+            metrics, codebook_inputs = genie.losses_and_metrics(batch)
+        optimizer.apply(tape.gradient(metrics["loss"], genie.trainable_variables))
+        genie.update_codebooks(codebook_inputs)
+        return metrics
+
+    history = [train_step() for _ in range(60)]
+    for name in ("loss", "dynamics/cross_entropy", "latent_action/loss"):
+        losses = [float(metrics[name]) for metrics in history]
+        assert min(losses[-10:]) < losses[0] / 3
+    # Codebook and all, the tokenizer stays as it was.
+    for before, after in zip(frozen, genie.tokenizer.get_weights()):
+        np.testing.assert_array_equal(before, after)

@@ -1,0 +1,195 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from genie_tf.layers import patchify
+from genie_tf.models import LatentActionModel
+from genie_tf.testing.layer_test import run_layer_test
+
+B, T = 2, 5
+TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
+
+
+ARGUMENTS = {
+    "frame_shape": (8, 12, 3),
+    "patch_size": 4,
+    "num_actions": 4,
+    "action_dim": 8,
+    "encoder": TRANSFORMER,
+    "decoder": {**TRANSFORMER, "dim": 24},
+    "soft_updates": 0,
+}
+
+
+def make_model(**changes):
+    return LatentActionModel(**{**ARGUMENTS, **changes})
+
+
+def random_video(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (B, T, 8, 12, 3), dtype="uint8")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model whose decoder's head is no longer zero."""
+    model = make_model()
+    kernel = model.to_change.kernel
+    kernel.assign(0.3 * np.random.default_rng(0).normal(size=kernel.shape))
+    return model
+
+
+def frames_changed(before, after):
+    """Which frames (b, t) of two outputs differ."""
+    change = np.abs(ops.convert_to_numpy(after) - ops.convert_to_numpy(before))
+    return change.reshape(*change.shape[:2], -1).max(axis=-1) > 1e-5
+
+
+def test_model():
+    few = {**TRANSFORMER, "num_blocks": 0}  # blocks have their own test
+    run_layer_test(
+        LatentActionModel,
+        {**ARGUMENTS, "decoder": few},
+        random_video(),
+        mixed_output_dtype="float32",
+        mixed_tolerance=1.5,  # another action now and then
+    )
+
+
+def test_outputs(model):
+    outputs = model(random_video())
+    assert outputs["prediction"].shape == (B, T - 1, 8, 12, 3)
+    assert outputs["indices"].shape == (B, T - 1)
+    assert outputs["quantized"].shape == (B, T - 1, 8)
+    assert keras.backend.standardize_dtype(outputs["indices"].dtype) == "int32"
+    indices = ops.convert_to_numpy(outputs["indices"])
+    assert 0 <= indices.min() <= indices.max() < 4
+    np.testing.assert_array_equal(model.infer_actions(random_video()), indices)
+
+
+@pytest.mark.parametrize("frame", range(T))
+def test_an_action_depends_on_the_frame_it_leads_to_and_on_none_after(model, frame):
+    video = random_video()
+    other = video.copy()
+    other[0, frame] = 255 - other[0, frame]
+    changed = frames_changed(model(video)["latents"], model(other)["latents"])
+    # Action t leads from frame t to frame t + 1.
+    expected = np.arange(T - 1) + 1 >= frame
+    np.testing.assert_array_equal(changed, [expected, [False] * (T - 1)])
+
+
+@pytest.mark.parametrize("frame", range(T - 1))
+def test_the_decoder_does_not_see_the_frame_it_predicts(model, frame):
+    patches = patchify(random_video() / np.float32(255), 4)
+    actions = np.random.default_rng(0).normal(size=(B, T - 1, 8)).astype("float32")
+    before = model.predict_next(patches[:, :-1], actions)
+    other = ops.convert_to_numpy(patches).copy()
+    other[0, frame] = 1 - other[0, frame]
+    changed = frames_changed(before, model.predict_next(other[:, :-1], actions))
+    # Prediction t is of frame t + 1.
+    expected = np.arange(T - 1) + 1 > frame
+    np.testing.assert_array_equal(changed, [expected, [False] * (T - 1)])
+
+
+@pytest.mark.parametrize("action", [0, 2])
+def test_an_action_changes_the_frame_it_leads_to_and_later_ones(model, action):
+    patches = patchify(random_video() / np.float32(255), 4)[:, :-1]
+    actions = np.random.default_rng(0).normal(size=(B, T - 1, 8)).astype("float32")
+    other = actions.copy()
+    other[0, action] *= -1
+    changed = frames_changed(
+        model.predict_next(patches, actions), model.predict_next(patches, other)
+    )
+    expected = np.arange(T - 1) >= action
+    np.testing.assert_array_equal(changed, [expected, [False] * (T - 1)])
+
+
+def test_all_the_decoder_learns_of_the_next_frame_is_the_code_of_the_action(model):
+    video = random_video()
+    outputs = model(video)
+    patches = patchify(video / np.float32(255), 4)[:, :-1]
+    actions = model.quantizer.lookup(outputs["indices"])
+    np.testing.assert_allclose(
+        model.predict_next(patches, actions), outputs["prediction"], atol=1e-5
+    )
+
+
+def test_an_untrained_model_predicts_that_nothing_changes():
+    video = random_video()
+    np.testing.assert_allclose(
+        make_model()(video)["prediction"], video[:, :-1] / 255, atol=1e-6
+    )
+
+
+def test_uint8_and_float_videos_are_the_same(model):
+    video = random_video()
+    from_bytes, from_floats = model(video), model(video.astype("float32") / 255)
+    for name in ("latents", "prediction"):
+        np.testing.assert_allclose(from_bytes[name], from_floats[name], atol=1e-5)
+
+
+def test_reconstruction_keeps_the_first_frame_and_predicts_the_others(model):
+    video = random_video()
+    reconstruction = model.reconstruct({"video": video})
+    np.testing.assert_allclose(reconstruction[:, 0], video[:, 0] / 255, atol=1e-6)
+    np.testing.assert_allclose(
+        reconstruction[:, 1:], model(video)["prediction"], atol=1e-6
+    )
+
+
+def test_losses_and_metrics(model):
+    video = random_video()
+    metrics, codebook_inputs = model.losses_and_metrics({"video": video})
+    outputs = model(video)
+    error = (video[:, 1:] / 255 - ops.convert_to_numpy(outputs["prediction"])) ** 2
+    np.testing.assert_allclose(metrics["prediction_loss"], error.mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["loss"], error.mean() + outputs["loss"], rtol=1e-5
+    )
+    codes_used = len(np.unique(outputs["indices"]))
+    np.testing.assert_allclose(metrics["codes_used"], codes_used)
+    assert 1 <= metrics["perplexity"] <= codes_used + 1e-3
+    np.testing.assert_array_equal(codebook_inputs["indices"], outputs["indices"])
+
+
+def test_one_batch_can_be_learnt_by_heart():
+    keras.utils.set_random_seed(0)
+    model = make_model()
+    # A white square jumps from patch to patch.
+    places = np.random.default_rng(0).integers(0, 6, (B, T))
+    grid = (np.arange(6) == places[..., None]).reshape(B, T, 2, 3, 1)
+    video = (255 * grid).astype("uint8").repeat(4, axis=2).repeat(4, axis=3)
+    video = video.repeat(3, axis=4)
+    optimizer = keras.optimizers.Adam(1e-2)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def train_step():
+        with tf.GradientTape() as tape:
+            metrics, codebook_inputs = model.losses_and_metrics({"video": video})
+        optimizer.apply(tape.gradient(metrics["loss"], model.trainable_variables))
+        model.update_codebooks(codebook_inputs)
+        return metrics
+
+    losses = [float(train_step()["loss"]) for _ in range(60)]
+    assert min(losses[-10:]) < losses[0] / 3
+
+
+def test_a_frame_the_patches_do_not_divide():
+    with pytest.raises(ValueError, match="patch_size=5 for frames of 8x12"):
+        make_model(patch_size=5)
+
+
+def test_in_mixed_precision_videos_and_losses_are_float32():
+    model = make_model(dtype="mixed_bfloat16")
+    video = random_video()
+    metrics, _ = model.losses_and_metrics({"video": video})
+    for tensor in (model(video)["prediction"], *metrics.values()):
+        assert keras.backend.standardize_dtype(tensor.dtype) == "float32"
+    assert model.encoder.compute_dtype == "bfloat16"
+    # Frames that do not change come back exactly, not rounded to bfloat16.
+    np.testing.assert_allclose(
+        model(video)["prediction"], video[:, :-1] / 255, atol=1e-6
+    )

@@ -1,0 +1,161 @@
+"""The loop: resuming is exact, what goes wrong is noticed, curves are written."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from genie_tf.testing.tiny_models import tiny_batch, tiny_tokenizer
+from genie_tf.training.checkpoints import latest_step
+from genie_tf.training.engine import TensorFlowEngine
+from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+from genie_tf.training.training_loop import resume, train
+
+STEPS = 6
+
+
+def make_engine():
+    return TensorFlowEngine(
+        tiny_tokenizer,
+        lambda model: make_optimizer(model, WarmupDecay(1e-2, STEPS, 2, 3)),
+        clip_norm=1.0,
+    )
+
+
+def batches_from(start):
+    """As clips are, but decoded already, so that a test can put NaN into them."""
+    for step in range(start, 1_000):
+        batch = tiny_batch(step)
+        yield {**batch, "video": batch["video"].astype("float32") / 255}
+
+
+def run(engine, workdir, batches=batches_from):
+    workdir.mkdir(exist_ok=True)
+    return train(
+        engine,
+        batches,
+        start=resume(engine, workdir),
+        steps=STEPS,
+        workdir=workdir,
+        log_every=2,
+        checkpoint_every=3,
+        evaluate_every=5,
+        validation=[next(batches_from(500)), next(batches_from(501))],
+        description="test",
+    )
+
+
+def stop_after(steps):
+    """Batches that end as a training does that is interrupted."""
+
+    def batches(start):
+        for step, batch in enumerate(batches_from(start), start=start):
+            if step == steps:
+                raise KeyboardInterrupt
+            yield batch
+
+    return batches
+
+
+def logged(workdir):
+    """The lines of metrics.jsonl, without what depends on the clock."""
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """Trained without a stop; `workdir` is where."""
+    return make_engine()
+
+
+@pytest.fixture(scope="module")
+def workdir(engine, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("training")
+    engine.records = run(engine, workdir)
+    return workdir
+
+
+def test_steps_are_logged_evaluated_and_saved_when_due(engine, workdir):
+    records = logged(workdir)
+    assert [record["step"] for record in records] == [2, 3, 4, 5, 6]
+    evaluated = [r["step"] for r in records if "validation/loss" in r]
+    assert evaluated == [5, 6]
+    assert latest_step(workdir / "checkpoints") == 6
+    assert [record["step"] for record in engine.records] == [2, 3, 4, 5, 6]
+
+
+def test_a_resumed_training_equals_one_without_a_stop(engine, workdir, tmp_path):
+    for stop in (5, 4):  # Twice, in the middle of a log, and after one.
+        with pytest.raises(KeyboardInterrupt):
+            run(make_engine(), tmp_path, stop_after(stop))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')  # As a kill leaves it.
+    resumed = make_engine()
+    assert resume(resumed, tmp_path) == 3
+    run(resumed, tmp_path)
+
+    assert logged(tmp_path) == logged(workdir)
+    for mine, theirs in (
+        (resumed.model.weights, engine.model.weights),
+        (resumed.optimizer.variables, engine.optimizer.variables),
+    ):
+        for found, expected in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(found, expected, err_msg=found.path)
+
+
+def test_a_finished_training_is_left_as_it_is(workdir):
+    before = (workdir / "metrics.jsonl").read_text()
+    finished = make_engine()
+    records = run(finished, workdir, stop_after(0))
+    assert (workdir / "metrics.jsonl").read_text() == before
+    assert records[-1]["step"] == STEPS
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path):
+    def batches(start):
+        for step, batch in enumerate(batches_from(start), start=start):
+            yield {**batch, "video": batch["video"] * (np.nan if step == 3 else 1)}
+
+    message = "The loss is nan between steps 3 and 4; the last checkpoint is of step 3."
+    with pytest.raises(FloatingPointError, match=f"^{re.escape(message)}$"):
+        run(make_engine(), tmp_path, batches)
+    engine = make_engine()
+    assert resume(engine, tmp_path) == 3
+    assert all(np.isfinite(np.array(v)).all() for v in engine.model.weights)
+    assert [record["step"] for record in logged(tmp_path)] == [2, 3]
+
+
+def test_a_checkpoint_never_holds_what_is_not_finite(tmp_path):
+    def batches(start):
+        for step, batch in enumerate(batches_from(start), start=start):
+            yield {**batch, "video": batch["video"] * (np.nan if step == 2 else 1)}
+
+    with pytest.raises(FloatingPointError, match="between steps 2 and 3; .* step 0"):
+        run(make_engine(), tmp_path, batches)
+
+
+def test_tensorboard_shows_curves_and_reconstructions(engine, workdir):
+    scalars, pictures = {}, {}
+    for path in (workdir / "tensorboard").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    pictures[event.step] = value.tensor.string_val
+                else:
+                    scalar = float(tf.make_ndarray(value.tensor))
+                    scalars[value.tag, event.step] = scalar
+    for record in engine.records:
+        for name in record.keys() - {"step"}:
+            assert scalars[name, record["step"]] == pytest.approx(record[name])
+    assert set(pictures) == {5, 6}
+    png = tf.io.decode_png(pictures[6][2]).numpy()
+    # Four clips, truth above reconstruction, four frames side by side.
+    assert png.shape == (4 * 2 * 16, 4 * 16, 3)
+    truth = next(batches_from(500))["video"]
+    made = np.clip(engine.model.reconstruct({"video": truth}), 0, 1)
+    for row, video in ((0, truth), (16, made), (96, truth[3:]), (112, made[3:])):
+        expected = 255 * np.concatenate(list(video[0]), axis=1)
+        np.testing.assert_allclose(png[row : row + 16], expected, atol=1)
