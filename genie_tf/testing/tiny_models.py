@@ -2,8 +2,11 @@
 
 import keras
 import numpy as np
+from keras import ops
 
+from genie_tf.layers import VectorQuantizer, patchify, unpatchify
 from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+from genie_tf.models.preprocessing import to_unit_range
 
 FRAME_SHAPE = (16, 16, 3)
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": 8}
@@ -43,6 +46,41 @@ def tiny_genie(**changes) -> Genie:
         transformer=TRANSFORMER,
     )
     return Genie(tokenizer, latent_action_model, dynamics)
+
+
+class TinyAutoencoder(keras.Model):
+    """What training needs of a model, and quick to compile: a code for each patch."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = keras.layers.Dense(8)
+        self.quantizer = VectorQuantizer(num_codes=24, code_dim=8)
+        self.decoder = keras.layers.Dense(8 * 8 * 3, activation="sigmoid")
+        self.encoder.build((None, 8 * 8 * 3))
+        self.quantizer.build((None, 8))
+        self.decoder.build((None, 8))
+        self.built = True
+
+    def call(self, video):
+        patches = patchify(to_unit_range(video), 8)
+        quantized = self.quantizer(self.encoder(patches))
+        pixels = self.decoder(quantized["quantized"])
+        return {"reconstruction": unpatchify(pixels, 8, *FRAME_SHAPE[:2]), **quantized}
+
+    def reconstruct(self, batch):
+        return self(batch["video"])["reconstruction"]
+
+    def losses_and_metrics(self, batch):
+        outputs = self(batch["video"])
+        error = to_unit_range(batch["video"]) - outputs["reconstruction"]
+        metrics = {
+            "loss": ops.mean(error**2) + outputs["loss"],
+            **self.quantizer.usage(outputs["indices"]),
+        }
+        return metrics, self.quantizer.update_inputs(outputs)
+
+    def update_codebooks(self, codebook_inputs):
+        self.quantizer.update(**codebook_inputs)
 
 
 def tiny_batch(step: int, batch: int = 4, time: int = 4) -> dict[str, np.ndarray]:

@@ -94,14 +94,18 @@ class TensorFlowEngine:
         if self.num_replicas > 1:
             gradients, metrics = context.all_reduce("mean", (gradients, metrics))
             codebook_inputs = {
-                name: context.all_gather(x, axis=0)
-                for name, x in codebook_inputs.items()
+                name: self._gather(context, x) for name, x in codebook_inputs.items()
             }
         gradients, norm = clip_by_global_norm(gradients, self.clip_norm)
         # Under a strategy, Keras sums gradients over replicas once more.
         self.optimizer.apply([g / self.num_replicas for g in gradients])
         self.model.update_codebooks(codebook_inputs)
         return {**metrics, "gradient_norm": norm}
+
+    def _gather(self, context, x):
+        """What all replicas have, one after the other."""
+        gathered = context.all_gather(x, axis=0)  # Which forgets how much that is.
+        return tf.ensure_shape(gathered, (x.shape[0] * self.num_replicas, *x.shape[1:]))
 
     def _train_replicas(self, batch):
         return self._over_replicas(self._train_replica, batch)

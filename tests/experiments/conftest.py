@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 PRELOADED = (
     "genie_tf.datasets.clips",
@@ -92,6 +93,9 @@ def serve() -> None:
     """Runs the apps that standard input names, and prints how each ended."""
     for module in PRELOADED:
         importlib.import_module(module)
+    # Compiling would take most of the time; other tests do it.
+    function = tf.function
+    tf.function = lambda *args, jit_compile=None, **kwargs: function(*args, **kwargs)
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -83,6 +83,7 @@ def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
             *("-m", "genie_tf.experiments.evaluate"),
             f"--preset={tmp_path}/genie/model",
             "--dataset=coinrun/random_hard_small",
+            *("--clips=128", "--steps=1", "--temperature=0"),
             f"--output={tmp_path}",
             "--data_dir=data",
         ],

@@ -12,6 +12,7 @@ B, T, N, K, A = 2, 5, 4, 10, 6
 
 
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "qk_norm": True}
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
 
 
 def make_dynamics(window=16):
@@ -52,7 +53,7 @@ def test_model():
         "num_codes": K,
         "num_patches": N,
         "action_dim": A,
-        "transformer": {**TRANSFORMER, "num_blocks": 0},  # blocks have their own test
+        "transformer": NO_BLOCKS,
         "code_dim": 8,
     }
     run_layer_test(
@@ -113,7 +114,7 @@ def test_what_a_masked_token_was_does_not_leak_into_its_frame(dynamics, frame):
 
 
 def test_an_untrained_model_predicts_that_nothing_changes():
-    dynamics = Dynamics(K, N, A, TRANSFORMER, code_dim=16)
+    dynamics = Dynamics(K, N, A, NO_BLOCKS, code_dim=16)
     dynamics.start_from(np.eye(K, 16))
     tokens, actions, mask = random_inputs()
     likeliest = np.argmax(dynamics(tokens, actions, mask), axis=-1)
@@ -121,7 +122,7 @@ def test_an_untrained_model_predicts_that_nothing_changes():
 
 
 def test_a_table_that_starts_from_a_codebook_keeps_its_mask_token():
-    dynamics = Dynamics(K, N, A, TRANSFORMER, code_dim=8)
+    dynamics = Dynamics(K, N, A, NO_BLOCKS, code_dim=8)
     mask_token = dynamics.table.embeddings.numpy()[K]
     codebook = np.random.default_rng(0).normal(size=(K, 8)).astype("float32")
     dynamics.start_from(codebook)

@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -5,46 +7,35 @@ import tensorflow as tf
 from keras import ops
 
 from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
-from genie_tf.testing.layer_test import run_layer_test
 
 B, T, N = 2, 4, 6
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
-ENCODER_DECODER = {"encoder": TRANSFORMER, "decoder": TRANSFORMER}
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
 
 
-def make_tokenizer(**arguments):
-    arguments = {
-        "frame_shape": (8, 12, 3),
-        "num_codes": 16,
-        **ENCODER_DECODER,
-        **arguments,
-    }
-    return VideoTokenizer(patch_size=4, code_dim=8, **arguments)
+def make_tokenizer(blocks=NO_BLOCKS, **changes):
+    arguments = {"frame_shape": (8, 12, 3), "num_codes": 16, **changes}
+    return VideoTokenizer(
+        patch_size=4, code_dim=8, encoder=blocks, decoder=blocks, **arguments
+    )
 
 
-def make_latent_action_model(**arguments):
-    arguments = {
-        "frame_shape": (8, 12, 3),
-        "action_dim": 8,
-        **ENCODER_DECODER,
-        **arguments,
-    }
-    return LatentActionModel(patch_size=4, num_actions=3, **arguments)
+def make_latent_action_model(blocks=NO_BLOCKS, **changes):
+    arguments = {"frame_shape": (8, 12, 3), "action_dim": 8, **changes}
+    return LatentActionModel(
+        patch_size=4, num_actions=3, encoder=blocks, decoder=blocks, **arguments
+    )
 
 
-def make_dynamics(**arguments):
-    arguments = {
-        "num_codes": 16,
-        "num_patches": N,
-        "action_dim": 8,
-        "transformer": TRANSFORMER,
-        **arguments,
-    }
-    return Dynamics(code_dim=8, **arguments)
+def make_dynamics(blocks=NO_BLOCKS, **changes):
+    arguments = {"num_codes": 16, "num_patches": N, "action_dim": 8, **changes}
+    return Dynamics(transformer=blocks, code_dim=8, **arguments)
 
 
-def make_genie():
-    return Genie(make_tokenizer(), make_latent_action_model(), make_dynamics())
+def make_genie(blocks=TRANSFORMER):
+    return Genie(
+        make_tokenizer(), make_latent_action_model(blocks), make_dynamics(blocks)
+    )
 
 
 def random_batch():
@@ -63,22 +54,6 @@ def genie():
         kernel = model.to_change.kernel
         kernel.assign(0.1 * np.random.default_rng(0).normal(size=kernel.shape))
     return genie
-
-
-def test_model():
-    few = {"dim": 16, "num_blocks": 0, "num_heads": 2}  # blocks have their own test
-    parts = {
-        "tokenizer": make_tokenizer(encoder=few, decoder=few),
-        "latent_action_model": make_latent_action_model(decoder=few),
-        "dynamics": make_dynamics(transformer=few),
-    }
-    run_layer_test(
-        Genie,
-        parts,
-        list(random_batch().values()),
-        mixed_output_dtype="float32",
-        mixed_tolerance=1.5,  # another code now and then
-    )
 
 
 def test_outputs_are_those_of_the_parts(genie):
@@ -197,17 +172,17 @@ def test_parts_that_do_not_fit(genie, changed, message):
         Genie(**parts)
 
 
-def test_config_makes_an_equal_genie(genie):
-    copy = Genie.from_config(genie.get_config())
-    assert copy.get_config() == genie.get_config()
+def test_config_makes_an_equal_genie():
+    genie = make_genie(NO_BLOCKS)
+    config = json.loads(json.dumps(genie.get_config()))
+    copy = Genie.from_config(config)
+    assert json.loads(json.dumps(copy.get_config())) == config
     assert not copy.tokenizer.trainable_variables
     copy.set_weights(genie.get_weights())
     batch = random_batch()
-    np.testing.assert_allclose(
-        copy(batch["video"], batch["mask"])["logits"],
-        genie(batch["video"], batch["mask"])["logits"],
-        atol=1e-5,
-    )
+    before, after = (model(batch["video"], batch["mask"]) for model in (genie, copy))
+    for name in ("logits", "tokens"):
+        np.testing.assert_allclose(before[name], after[name], atol=1e-5)
 
 
 def test_one_batch_can_be_learnt_by_heart():

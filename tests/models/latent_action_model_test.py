@@ -10,6 +10,7 @@ from genie_tf.testing.layer_test import run_layer_test
 
 B, T = 2, 5
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
 
 
 ARGUMENTS = {
@@ -48,10 +49,9 @@ def frames_changed(before, after):
 
 
 def test_model():
-    few = {**TRANSFORMER, "num_blocks": 0}  # blocks have their own test
     run_layer_test(
         LatentActionModel,
-        {**ARGUMENTS, "decoder": few},
+        {**ARGUMENTS, "decoder": NO_BLOCKS},
         random_video(),
         mixed_output_dtype="float32",
         mixed_tolerance=1.5,  # another action now and then
@@ -116,13 +116,6 @@ def test_all_the_decoder_learns_of_the_next_frame_is_the_code_of_the_action(mode
     )
 
 
-def test_an_untrained_model_predicts_that_nothing_changes():
-    video = random_video()
-    np.testing.assert_allclose(
-        make_model()(video)["prediction"], video[:, :-1] / 255, atol=1e-6
-    )
-
-
 def test_uint8_and_float_videos_are_the_same(model):
     video = random_video()
     from_bytes, from_floats = model(video), model(video.astype("float32") / 255)
@@ -154,42 +147,20 @@ def test_losses_and_metrics(model):
     np.testing.assert_array_equal(codebook_inputs["indices"], outputs["indices"])
 
 
-def test_one_batch_can_be_learnt_by_heart():
-    keras.utils.set_random_seed(0)
-    model = make_model()
-    # A white square jumps from patch to patch.
-    places = np.random.default_rng(0).integers(0, 6, (B, T))
-    grid = (np.arange(6) == places[..., None]).reshape(B, T, 2, 3, 1)
-    video = (255 * grid).astype("uint8").repeat(4, axis=2).repeat(4, axis=3)
-    video = video.repeat(3, axis=4)
-    optimizer = keras.optimizers.Adam(1e-2)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function
-    def train_step():
-        with tf.GradientTape() as tape:
-            metrics, codebook_inputs = model.losses_and_metrics({"video": video})
-        optimizer.apply(tape.gradient(metrics["loss"], model.trainable_variables))
-        model.update_codebooks(codebook_inputs)
-        return metrics
-
-    losses = [float(train_step()["loss"]) for _ in range(60)]
-    assert min(losses[-10:]) < losses[0] / 3
-
-
 def test_a_frame_the_patches_do_not_divide():
     with pytest.raises(ValueError, match="patch_size=5 for frames of 8x12"):
         make_model(patch_size=5)
 
 
-def test_in_mixed_precision_videos_and_losses_are_float32():
+def test_in_mixed_precision_an_untrained_model_predicts_exactly_that_nothing_changes():
     model = make_model(dtype="mixed_bfloat16")
     video = random_video()
     metrics, _ = model.losses_and_metrics({"video": video})
     for tensor in (model(video)["prediction"], *metrics.values()):
         assert keras.backend.standardize_dtype(tensor.dtype) == "float32"
     assert model.encoder.compute_dtype == "bfloat16"
-    # Frames that do not change come back exactly, not rounded to bfloat16.
+    # An untrained model predicts that nothing changes, to the bit but for rounding
+    # in float32.
     np.testing.assert_allclose(
         model(video)["prediction"], video[:, :-1] / 255, atol=1e-6
     )

@@ -10,6 +10,7 @@ from genie_tf.testing.layer_test import run_layer_test
 B, T = 2, 4
 ROWS, COLUMNS = 2, 3  # of the patch grid
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
 
 
 ARGUMENTS = {
@@ -43,10 +44,9 @@ def frames_changed(before, after):
 
 
 def test_model():
-    few = {**TRANSFORMER, "num_blocks": 0}  # blocks have their own test
     run_layer_test(
         VideoTokenizer,
-        {**ARGUMENTS, "encoder": few, "decoder": few},
+        {**ARGUMENTS, "encoder": NO_BLOCKS, "decoder": NO_BLOCKS},
         random_video(),
         mixed_output_dtype="float32",
         mixed_tolerance=1.5,  # another code now and then
@@ -91,10 +91,8 @@ def test_decoder_is_causal(tokenizer, frame):
 
 
 def test_tokens_are_row_major_over_the_grid():
-    tokenizer = make_tokenizer()
-    for transformer in (tokenizer.encoder, tokenizer.decoder):
-        kernel = transformer.blocks[0].space.to_output.kernel
-        kernel.assign(ops.zeros_like(kernel))  # now no patch sees another
+    # Without blocks, no patch sees another.
+    tokenizer = make_tokenizer(encoder=NO_BLOCKS, decoder=NO_BLOCKS)
     video = random_video(time=1)
     other = video.copy()
     other[:, :, 4:8, 0:4] = 255 - other[:, :, 4:8, 0:4]  # second row, first column
@@ -153,7 +151,7 @@ def test_losses_and_metrics(tokenizer):
 
 def test_one_batch_can_be_learnt_by_heart():
     keras.utils.set_random_seed(0)
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(decoder=NO_BLOCKS)
     # Patches of one colour each: black, white, red, and so on.
     colours = np.random.default_rng(0).integers(0, 2, (B, T, ROWS, COLUMNS, 3))
     video = (255 * colours).astype("uint8").repeat(4, axis=2).repeat(4, axis=3)
@@ -169,7 +167,7 @@ def test_one_batch_can_be_learnt_by_heart():
         tokenizer.update_codebooks(codebook_inputs)
         return metrics
 
-    losses = [float(train_step()["loss"]) for _ in range(60)]
+    losses = [float(train_step()["loss"]) for _ in range(80)]
     assert min(losses[-10:]) < losses[0] / 3
 
 

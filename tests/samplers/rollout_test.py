@@ -9,17 +9,17 @@ from genie_tf.samplers import Rollout, num_left_masked
 # Axes: b batch, t time, n patches, k codes.
 B, N, K, WINDOW = 2, 6, 16, 3
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
-ENCODER_DECODER = {"encoder": TRANSFORMER, "decoder": TRANSFORMER}
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
 PROMPT = np.random.default_rng(0).integers(0, K, (B, 2, N)).astype("int32")
-BETWEEN = np.array([[1], [2]], "int32")
+BETWEEN = np.array([[0], [2]], "int32")
 ACTIONS = np.array([[0, 2, 1, 1, 2], [1, 1, 0, 2, 0]], "int32")
 
 
 @pytest.fixture(scope="module")
 def genie():
     genie = Genie(
-        VideoTokenizer((8, 12, 3), 4, K, 8, **ENCODER_DECODER),
-        LatentActionModel((8, 12, 3), 4, 3, 8, **ENCODER_DECODER),
+        VideoTokenizer((8, 12, 3), 4, K, 8, TRANSFORMER, TRANSFORMER),
+        LatentActionModel((8, 12, 3), 4, 3, 8, TRANSFORMER, NO_BLOCKS),
         Dynamics(K, N, 8, {**TRANSFORMER, "window": WINDOW}),
     )
     # Louder than untrained: actions steer, and logits differ from code to code.
