@@ -48,6 +48,7 @@ def random_batch():
 
 @pytest.fixture(scope="module")
 def genie():
+    keras.utils.set_random_seed(0)
     genie = make_genie()
     # Heads start at zero, and would hold up all gradients.
     for model in (genie.latent_action_model, genie.dynamics):

@@ -34,6 +34,7 @@ def random_video(time=T, seed=0):
 
 @pytest.fixture(scope="module")
 def tokenizer():
+    keras.utils.set_random_seed(0)
     return make_tokenizer()
 
 
