@@ -35,9 +35,9 @@ def save_preset(model: keras.Model, folder: str | os.PathLike, card: str) -> Non
     partial, replaced = (
         folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
     )
+    parts = _parts_of(model)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    parts = _parts_of(model)
     config = {name: _settings_of(part) for name, part in parts.items()}
     (partial / "config.json").write_text(json.dumps({"parts": config}, indent=1))
     for name, part in parts.items():

@@ -45,6 +45,9 @@ def tiny_genie(**changes) -> Genie:
         action_dim=8,
         transformer=TRANSFORMER,
     )
+    # As if trained: an untrained one copies the frame before, whatever the action.
+    kernel = dynamics.to_change.kernel
+    kernel.assign(3 * np.random.default_rng(0).normal(size=kernel.shape))
     return Genie(tokenizer, latent_action_model, dynamics)
 
 
