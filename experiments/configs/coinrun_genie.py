@@ -3,7 +3,8 @@
 genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model
 
-TBD
+`tiny`: 8 minutes on 2 busy CPU cores; dPSNR_4 3.2 dB (2.6 to 3.7) on test levels.
+`paper` and `fast` have not been trained to the end yet: no duration or score is measured.
 """
 
 from genie_tf.experiments.configs.common import choose_size, transformer
@@ -60,7 +61,7 @@ SIZES = {
         "dataset": "coinrun/random_hard_small",
         "clip_length": 4,
         "batch_size": 8,
-        "steps": 560,
+        "steps": 700,
         "latent_action_model": {
             "frame_shape": (64, 64, 3),
             "patch_size": 8,
@@ -68,10 +69,10 @@ SIZES = {
             "action_dim": 32,
             "encoder": transformer(128, 1, 4, window=2),
             "decoder": transformer(128, 2, 4, window=1),
-            "soft_updates": 190,
+            "soft_updates": 230,
         },
         "dynamics": transformer(128, 4, 4, qk_norm=True, window=4),
-        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 225},
+        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 280},
         "optimizer": {"name": "muon", "beta_2": 0.99},
     },
 }

@@ -2,7 +2,8 @@
 
 genie-train --config=experiments/configs/coinrun_lam.py:tiny --workdir=runs/lam
 
-TBD
+`tiny` has the settings of `coinrun_genie`'s part; no score of it alone is measured.
+`paper` and `fast` have not been trained to the end yet: no duration or score is measured.
 """
 
 from genie_tf.experiments.configs import coinrun_genie

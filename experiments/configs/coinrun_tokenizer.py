@@ -2,7 +2,8 @@
 
 genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tokenizer
 
-TBD
+`tiny`: 3.7 minutes on 2 busy CPU cores; PSNR 24.0 dB, SSIM 0.63 on test levels.
+`paper` and `fast` have not been trained to the end yet: no duration or score is measured.
 """
 
 from genie_tf.experiments.configs.common import choose_size, transformer
@@ -47,7 +48,7 @@ SIZES = {
         "dataset": "coinrun/random_hard_small",
         "clip_length": 4,
         "batch_size": 8,
-        "steps": 500,
+        "steps": 550,
         "model": {
             "frame_shape": (64, 64, 3),
             "patch_size": 8,
@@ -56,7 +57,7 @@ SIZES = {
             "encoder": transformer(128, 2, 4, window=1),
             "decoder": transformer(128, 2, 4, window=4),
         },
-        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 200},
+        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 220},
         "optimizer": {"name": "muon", "beta_2": 0.99},
     },
 }

@@ -9,7 +9,7 @@ from genie_tf.experiments.train import make_model
 from ml_collections.config_flags import config_flags
 
 from genie_tf.presets import save_preset
-from genie_tf.testing.tiny_models import tiny_tokenizer
+from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_tokenizer
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
 FILES = sorted(Path(configs.__file__).parent.glob("coinrun_*.py"))
@@ -51,11 +51,9 @@ def test_config_can_be_trained(path, size, tokenizer):
         if "tokenizer" in config:
             assert config.tokenizer == ""
             config.tokenizer = tokenizer
-    make_optimizer(
-        make_model(config),
-        WarmupDecay(steps=config.steps, **config.schedule),
-        **config.optimizer,
-    )
+    make_model(config)
+    schedule = WarmupDecay(steps=config.steps, **config.schedule)
+    make_optimizer(TinyAutoencoder(), schedule, **config.optimizer)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
