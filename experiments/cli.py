@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -48,11 +49,11 @@ def run(
             rest = flags.FLAGS(argv)
             if "config" in flags.FLAGS and flags.FLAGS.config is not None:
                 flags.FLAGS.config.lock()  # Raises if it could not be loaded.
-        except KeyError as error:
-            _fail(f"the config has no setting {error.args[0]}")
+        except (KeyError, AttributeError) as error:
+            _fail(f"the config has no setting {re.search('[a-zA-Z_]+', str(error))[0]}")
         except (OSError, SyntaxError) as error:
             _fail(f"--config must be a readable FILE.py:SIZE; {_last_line(error)}")
-        except (flags.Error, ValueError, AttributeError) as error:
+        except (flags.Error, ValueError) as error:
             _fail(_last_line(error))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)

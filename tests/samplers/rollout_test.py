@@ -20,7 +20,7 @@ ACTIONS = np.array([[0, 2, 1, 1, 2], [1, 1, 0, 2, 0]], "int32")
 def genie():
     keras.utils.set_random_seed(0)
     genie = Genie(
-        VideoTokenizer((8, 12, 3), 4, K, 8, TRANSFORMER, TRANSFORMER),
+        VideoTokenizer((8, 12, 3), 4, K, 8, NO_BLOCKS, NO_BLOCKS),
         LatentActionModel((8, 12, 3), 4, 3, 8, TRANSFORMER, NO_BLOCKS),
         Dynamics(K, N, 8, {**TRANSFORMER, "window": WINDOW}),
     )
