@@ -50,7 +50,8 @@ def run(
             if "config" in flags.FLAGS and flags.FLAGS.config is not None:
                 flags.FLAGS.config.lock()  # Raises if it could not be loaded.
         except (KeyError, AttributeError) as error:
-            _fail(f"the config has no setting {re.search('[a-zA-Z_]+', str(error))[0]}")
+            name = re.search("[a-zA-Z_]+", str(error))[0]
+            _fail(f"the config has no setting '{name}'")
         except (OSError, SyntaxError) as error:
             _fail(f"--config must be a readable FILE.py:SIZE; {_last_line(error)}")
         except (flags.Error, ValueError) as error:

@@ -28,6 +28,20 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "checkpoint_every": min(5_000, max(1, steps // 4)),
             "validation_clips": 32,
             **sizes[size],
+            # Whole, so that each can be changed on the command line.
+            "schedule": {
+                "decay_steps": 0,
+                "final": 0.0,
+                "shape": "linear",
+                **sizes[size]["schedule"],
+            },
+            "optimizer": {
+                "name": "adamw",
+                "beta_1": 0.9,
+                "beta_2": 0.9,
+                "weight_decay": 1e-4,
+                **sizes[size]["optimizer"],
+            },
         }
     )
 

@@ -282,7 +282,7 @@ WRONG = [
         {"config.model.encoder.num_heads": 3},
         "`num_heads` must divide `dim` .* received dim=16, num_heads=3.",
     ),
-    (TOKENIZER, {"config.model.patch_size": 7}, ".*64.*7.*"),
+    (TOKENIZER, {"config.model.patch_size": 7}, ".*7.*64.*"),
     (
         TOKENIZER,
         {"config.model.frame_shape": "(32, 32, 3)"},
