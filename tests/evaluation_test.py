@@ -6,6 +6,7 @@ from scipy import stats
 from skimage.metrics import structural_similarity
 from sklearn.metrics import normalized_mutual_info_score
 
+from genie_tf import evaluation
 from genie_tf.evaluation import evaluate
 from genie_tf.metrics.controllability import coinrun_action_groups
 from genie_tf.samplers import Rollout
@@ -22,6 +23,14 @@ def batches():
 
 def take(name):
     return np.concatenate([batch[name] for batch in batches()])[:CLIPS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_compilation():
+    """Compiling anew for each evaluation would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "compiled", lambda function: function)
+        yield
 
 
 @pytest.fixture(scope="module")
