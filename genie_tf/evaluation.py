@@ -83,34 +83,32 @@ def evaluate(
 def _generate(rollout, batches, num_clips) -> dict[str, np.ndarray]:
     """All that is compared, arrays with the clips in front."""
     genie = rollout.genie
-    reconstruct = compiled(genie.tokenizer)
-    infer = compiled(genie.latent_action_model)
-    predict_masked = compiled(genie)
+    look, detokenize = compiled(genie), compiled(genie.tokenizer.detokenize)
     rng = np.random.default_rng(0)
     parts, progress = [], tqdm(total=num_clips, desc="evaluate", unit="clip")
     while progress.n < num_clips:
         batch = next(batches)
-        video = batch["video"]
-        reconstructed, inferred = reconstruct(video), infer(video)
-        guessed = predict_masked(video, batch["mask"])
-        tokens, actions = reconstructed["indices"], inferred["indices"]
+        outputs = look(batch["video"], batch["mask"])
+        tokens, inferred = outputs["tokens"], outputs["latent_action_model"]
+        actions = np.asarray(inferred["indices"])
         drawn = rng.integers(genie.latent_action_model.num_actions, size=actions.shape)
-        hits = np.argmax(guessed["logits"], axis=-1) == tokens
+        hits = np.argmax(outputs["logits"], axis=-1) == tokens
         part = {
-            "truth": video,
+            "truth": batch["video"],
             "tokens": tokens,
             "latent_actions": actions,
-            "reconstruction": reconstructed["reconstruction"],
+            "reconstruction": detokenize(tokens),
             "next_frames": inferred["prediction"],
-            "prediction": rollout.generate(video[:, :1], actions),
-            "random": rollout.generate(video[:, :1], drawn),
             "top1": np.sum(hits & batch["mask"], (1, 2))
             / np.sum(batch["mask"], (1, 2)),
         }
+        for name, leading in (("prediction", actions), ("random", drawn)):
+            played = rollout.generate_tokens(tokens[:, :1], actions[:, :0], leading)
+            part[name] = detokenize(played)
         if "action" in batch:
             part["action"] = batch["action"]
         parts.append({name: np.asarray(array) for name, array in part.items()})
-        progress.update(min(len(video), num_clips - progress.n))
+        progress.update(min(len(tokens), num_clips - progress.n))
     progress.close()
     return {
         name: np.concatenate([part[name] for part in parts])[:num_clips]

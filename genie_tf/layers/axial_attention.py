@@ -117,19 +117,20 @@ class CausalTemporalAttention(AxialAttention):
         self.window = window
 
     def call(self, tokens):
+        if self.window == 1:  # A frame sees itself alone: attention is its value.
+            to_value = self.to_qkv.kernel[:, -self.num_heads * self.head_dim :]
+            return self.to_output(ops.matmul(tokens, to_value))
         b, t, n, d = tokens.shape
         rows = ops.reshape(ops.transpose(tokens, (0, 2, 1, 3)), (-1, t, d))
         query, key, value = self.project(rows)
         now = ops.arange(t)
         age = now[:, None] - now[None, :]  # of a key (column), seen by a query (row)
-        attended = value  # Where a frame sees itself alone, all there is to attend to.
-        if self.window > 1:
-            attended = ops.dot_product_attention(
-                rotary_embedding(query, now),
-                rotary_embedding(key, now),
-                value,
-                mask=((age >= 0) & (age < self.window))[None, None],
-            )
+        attended = ops.dot_product_attention(
+            rotary_embedding(query, now),
+            rotary_embedding(key, now),
+            value,
+            mask=((age >= 0) & (age < self.window))[None, None],
+        )
         attended = ops.reshape(self.merge(attended), (-1, n, t, d))
         return ops.transpose(attended, (0, 2, 1, 3))
 

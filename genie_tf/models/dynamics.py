@@ -60,11 +60,17 @@ class Dynamics(keras.Model):
         self.to_change = keras.layers.Dense(
             code_dim, kernel_initializer="zeros", **policy
         )
-        self(
-            keras.KerasTensor((None, 2, num_patches), "int32"),
-            keras.KerasTensor((None, 1, action_dim)),
-            keras.KerasTensor((None, 2, num_patches), "bool"),
-        )  # builds
+        self.build(None)
+
+    def build(self, input_shape):
+        for layer, *shape in (
+            (self.table, self.num_patches),
+            (self.token_embedding, self.num_patches, 2 * self.code_dim),
+            (self.action_embedding, self.action_dim),
+            (self.transformer, self.num_patches, self.transformer.dim),
+            (self.to_change, self.num_patches, self.transformer.dim),
+        ):
+            layer.build((None, None, *shape))
 
     def start_from(self, codebook) -> None:
         """Starts the table of tokens as a codebook, (num_codes, code_dim)."""

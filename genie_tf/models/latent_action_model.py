@@ -76,7 +76,21 @@ class LatentActionModel(keras.Model):
         self.to_change = keras.layers.Dense(
             patch_size**2 * self.frame_shape[-1], kernel_initializer="zeros", **policy
         )
-        self(keras.KerasTensor((None, 2, *self.frame_shape), "uint8"))  # builds
+        self.build(None)
+
+    def build(self, input_shape):
+        n, pixels = self.num_patches, self.patch_size**2 * self.frame_shape[-1]
+        for layer, *shape in (
+            (self.encoder_embedding, n, 2 * pixels),
+            (self.encoder, n + 1, self.encoder.dim),
+            (self.to_latents, self.encoder.dim),
+            (self.quantizer, self.action_dim),
+            (self.decoder_embedding, n, pixels),
+            (self.action_embedding, self.action_dim),
+            (self.decoder, n, self.decoder.dim),
+            (self.to_change, n, self.decoder.dim),
+        ):
+            layer.build((None, None, *shape))
 
     def call(self, video):
         patches = patchify(to_unit_range(video), self.patch_size)

@@ -63,7 +63,20 @@ class VideoTokenizer(keras.Model):
         self.to_pixels = keras.layers.Dense(
             patch_size**2 * self.frame_shape[-1], **policy
         )
-        self(keras.KerasTensor((None, 2, *self.frame_shape), "uint8"))  # builds
+        self.build(None)
+
+    def build(self, input_shape):
+        pixels = self.patch_size**2 * self.frame_shape[-1]
+        for layer, width in (
+            (self.patch_embedding, pixels),
+            (self.encoder, self.encoder.dim),
+            (self.to_latents, self.encoder.dim),
+            (self.quantizer, self.code_dim),
+            (self.code_embedding, self.code_dim),
+            (self.decoder, self.decoder.dim),
+            (self.to_pixels, self.decoder.dim),
+        ):
+            layer.build((None, None, self.num_patches, width))
 
     def call(self, video):
         quantized = self.encode(video)
