@@ -37,6 +37,7 @@ def clip_batches(
     seed: int,
     start_step: int = 0,
     mask_patches: int | None = None,
+    shard: tuple[int, int] = (0, 1),
     data_dir: str | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Returns an endless iterator over batches of shuffled clips.
@@ -54,6 +55,8 @@ def clip_batches(
         seed: fixes order, phases and masks.
         start_step: the number of batches to leave out, as if already seen.
         mask_patches: number of patches (tokens) of a frame, if masks are wanted.
+        shard: (index, number): of each batch, only the part of that index out of so
+            many equal ones, for one of several workers.
         data_dir: where TFDS keeps its datasets, if not in its usual place.
 
     Returns:
@@ -68,8 +71,16 @@ def clip_batches(
 
     Raises:
         ValueError: if there is no such dataset, config or split, if it does not hold
-            RLDS episodes, or if none of them is as long as a clip.
+            RLDS episodes, if none of them is as long as a clip, or if a batch does
+            not split evenly.
     """
+    index, num_shards = shard
+    if batch_size % num_shards:
+        raise ValueError(
+            f"A batch must split evenly over {num_shards} workers; received batch_size="
+            f"{batch_size}."
+        )
+    share = batch_size // num_shards
     for name, value, least in (
         ("clip_length", clip_length, 1),
         ("batch_size", batch_size, 1),
@@ -103,7 +114,8 @@ def clip_batches(
         return _plan_epoch(episodes.lengths, clip_length, rng)
 
     def make_batch(step: int) -> dict[str, np.ndarray]:
-        examples = range(step * batch_size, (step + 1) * batch_size)
+        first = step * batch_size + index * share
+        examples = range(first, first + share)
         clips = []
         for example in examples:
             epoch, position = divmod(example, num_clips_per_epoch)

@@ -11,7 +11,6 @@ model as the folder WORKDIR/model. The same command goes on where a killed one s
 
 import itertools
 import json
-from pathlib import Path
 
 from absl import flags
 from genie_tf.experiments import cli
@@ -26,41 +25,64 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("workdir", None, "Folder for all that is written.")
     flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ["auto", "one", "mirrored", "multi_worker", "tpu"],
+        "Devices: one; all of this machine (mirrored); those of all workers in TF_CONFIG "
+        "(multi_worker); a TPU; or what there is (auto).",
+    )
+    flags.DEFINE_string("tpu", None, "Name or address of the TPU.")
+    flags.DEFINE_integer(
+        "virtual_devices",
+        1,
+        "Split the CPU into so many devices, to try training on several.",
+        lower_bound=1,
+    )
 
 
-def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path:
+def train(
+    config: ConfigDict,
+    workdir: str,
+    data_dir: str | None = None,
+    strategy: str = "auto",
+    tpu: str | None = None,
+    virtual_devices: int = 1,
+) -> None:
     """Trains what a config says.
 
     Args:
         config: as in `experiments/configs`.
         workdir: folder for all that is written.
         data_dir: where TFDS keeps its datasets.
-
-    Returns:
-        The folder of the trained model.
+        strategy, tpu, virtual_devices: as of `make_strategy`.
 
     Raises:
         UserError: if config, data, checkpoint or workdir are not as needed.
     """
     # Imported here so that --help and wrong flags answer at once.
+    import keras
     from genie_tf.datasets.clips import clip_batches
 
     from genie_tf.presets import save_preset
+    from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.engine import TensorFlowEngine
     from genie_tf.training.optimizers import WarmupDecay, make_optimizer
-    from genie_tf.training.training_loop import resume
+    from genie_tf.training.strategies import make_strategy
+    from genie_tf.training.training_loop import sigterm_caught
     from genie_tf.training.training_loop import train as run_loop
 
     folder = cli.check_folder(workdir)
     with cli.user_errors():
-        for name in ("steps", "log_every", "evaluate_every", "checkpoint_every"):
-            if config[name] < 1:
-                raise ValueError(f"config.{name} must be 1 or more; is {config[name]}.")
+        _check(config)
+        keras.config.set_dtype_policy(config.precision)
         schedule = WarmupDecay(steps=config.steps, **config.schedule)
         engine = TensorFlowEngine(
             lambda: make_model(config),
             lambda model: make_optimizer(model, schedule, **config.optimizer),
             config.clip_norm,
+            make_strategy(strategy, tpu, virtual_devices),
+            config.accumulate,
         )
         is_genie = config.stage == "genie"
 
@@ -73,6 +95,7 @@ def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path
                 seed=config.seed,
                 start_step=start,
                 mask_patches=engine.model.dynamics.num_patches if is_genie else None,
+                shard=(engine.worker, engine.num_workers),
                 data_dir=data_dir,
             )
 
@@ -85,30 +108,79 @@ def train(config: ConfigDict, workdir: str, data_dir: str | None = None) -> Path
         with_validation.close()
         model = engine.model.tokenizer if is_genie else engine.model
         cli.check_frames(model.frame_shape, validation[0]["video"], config.dataset)
-        start = resume(engine, folder)
+        checkpoints = Checkpoints(
+            folder / "checkpoints",
+            config.keep_last,
+            config.keep_every,
+            config.keep_best,
+            config.best_is,
+        )
+        cli.make_folder(workdir)
+        if engine.worker == 0:
+            (folder / "config.json").write_text(
+                json.dumps(config.to_dict(), indent=1, default=list)
+            )
+        start, pending = checkpoints.restore(engine.model, engine.optimizer)
         if start > config.steps:
             raise ValueError(
                 f"{folder} has been trained for {start} steps already, and config.steps "
                 f"asks for {config.steps}."
             )
-        cli.make_folder(workdir)
-        (folder / "config.json").write_text(
-            json.dumps(config.to_dict(), indent=1, default=list)
+    try:
+        with sigterm_caught() as stop:
+            step, records = run_loop(
+                engine,
+                lambda start: batches_of("train", start),
+                checkpoints=checkpoints,
+                start=start,
+                pending=pending,
+                steps=config.steps,
+                workdir=folder,
+                log_every=config.log_every,
+                checkpoint_every=config.checkpoint_every,
+                evaluate_every=config.evaluate_every,
+                validation=validation,
+                description=config.stage,
+                steps_per_call=config.steps_per_call,
+                stop=stop,
+            )
+    except OSError as error:
+        raise cli.UserError(
+            f"cannot write in {workdir}: {error.strerror}; the last checkpoint is of step "
+            f"{checkpoints.latest_step()}, from which the same command goes on"
+        ) from error
+    if engine.worker:
+        return
+    if step < config.steps:
+        print(f"Stopped at step {step}, saved; the same command goes on from there.")
+        return
+    with engine.averaged_weights():
+        save_preset(engine.model, folder / "model", _card(config, records[-1]))
+
+
+def _check(config: ConfigDict) -> None:
+    """Raises a ValueError for numbers that no training can have."""
+    for name in (
+        "steps",
+        "log_every",
+        "evaluate_every",
+        "checkpoint_every",
+        "steps_per_call",
+        "accumulate",
+    ):
+        if config[name] < 1:
+            raise ValueError(f"config.{name} must be 1 or more; is {config[name]}.")
+    for name in ("log_every", "evaluate_every", "checkpoint_every"):
+        if config[name] % config.steps_per_call:
+            raise ValueError(
+                f"config.{name} must be a multiple of config.steps_per_call="
+                f"{config.steps_per_call}; is {config[name]}."
+            )
+    if config.precision not in ("float32", "mixed_bfloat16"):
+        raise ValueError(
+            "config.precision must be float32 or mixed_bfloat16; is "
+            f"{config.precision!r}."
         )
-    records = run_loop(
-        engine,
-        lambda start: batches_of("train", start),
-        start=start,
-        steps=config.steps,
-        workdir=folder,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        evaluate_every=config.evaluate_every,
-        validation=validation,
-        description=config.stage,
-    )
-    save_preset(engine.model, folder / "model", _card(config, records[-1]))
-    return folder / "model"
 
 
 def make_model(config: ConfigDict):
@@ -124,9 +196,9 @@ def make_model(config: ConfigDict):
 
     keras.utils.set_random_seed(config.seed)
     if config.stage == "tokenizer":
-        return VideoTokenizer(**config.model.to_dict())
+        return VideoTokenizer(**_settings(config.model, config.remat))
     if config.stage == "latent_action_model":
-        return LatentActionModel(**config.model.to_dict())
+        return LatentActionModel(**_settings(config.model, config.remat))
     if config.stage == "genie":
         if not config.tokenizer:
             raise ValueError(
@@ -134,12 +206,14 @@ def make_model(config: ConfigDict):
                 "=WORKDIR/model."
             )
         tokenizer = load_part(config.tokenizer, "tokenizer")
-        latent_action_model = LatentActionModel(**config.latent_action_model.to_dict())
+        latent_action_model = LatentActionModel(
+            **_settings(config.latent_action_model, config.remat)
+        )
         dynamics = Dynamics(
             num_codes=tokenizer.num_codes,
             num_patches=tokenizer.num_patches,
             action_dim=latent_action_model.action_dim,
-            transformer=config.dynamics.to_dict(),
+            transformer={**config.dynamics, "remat": config.remat},
             code_dim=tokenizer.code_dim,
         )
         dynamics.start_from(tokenizer.quantizer.codes())
@@ -148,6 +222,15 @@ def make_model(config: ConfigDict):
         "config.stage must be tokenizer, latent_action_model or genie; received "
         f"{config.stage!r}."
     )
+
+
+def _settings(model: ConfigDict, remat: bool) -> dict:
+    """Arguments of a model with encoder and decoder."""
+    return {
+        **model.to_dict(),
+        "encoder": {**model.encoder, "remat": remat},
+        "decoder": {**model.decoder, "remat": remat},
+    }
 
 
 def _card(config: ConfigDict, record: dict) -> str:
@@ -174,7 +257,14 @@ On {config.validation_clips} validation clips:
 
 
 def main() -> None:
-    train(FLAGS.config, FLAGS.workdir, FLAGS.data_dir)
+    train(
+        FLAGS.config,
+        FLAGS.workdir,
+        FLAGS.data_dir,
+        FLAGS.strategy,
+        FLAGS.tpu,
+        FLAGS.virtual_devices,
+    )
 
 
 def run() -> None:

@@ -22,10 +22,22 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
+            # "mixed_bfloat16" computes in bfloat16; weights stay float32.
+            "precision": "float32",
             "clip_norm": 1.0,
+            # Parts a batch is run in, and whether blocks are computed anew in the
+            # backward pass: both save memory.
+            "accumulate": 1,
+            "remat": False,
+            "steps_per_call": 1,
             "log_every": min(100, max(1, steps // 20)),
             "evaluate_every": max(1, steps // 5),
             "checkpoint_every": min(5_000, max(1, steps // 4)),
+            # As of `Checkpoints`.
+            "keep_last": 2,
+            "keep_every": 0,
+            "keep_best": "",
+            "best_is": "lowest",
             "validation_clips": 32,
             **sizes[size],
             # Whole, so that each can be changed on the command line.
@@ -40,6 +52,8 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
                 "beta_1": 0.9,
                 "beta_2": 0.9,
                 "weight_decay": 1e-4,
+                "decay_all": False,
+                "ema": 0.0,
                 **sizes[size]["optimizer"],
             },
         }

@@ -104,6 +104,8 @@ class STTransformer(keras.layers.Layer):
         mlp_dim: hidden width of the feed-forward; 4 * dim if not given.
         qk_norm: normalise queries and keys.
         window: how many frames a frame sees, itself included.
+        remat: compute each block anew in the backward pass instead of keeping all that
+            is inside it, to save memory.
 
     Call arguments:
         tokens: (batch, time, patches, dim).
@@ -121,6 +123,7 @@ class STTransformer(keras.layers.Layer):
         mlp_dim: int | None = None,
         qk_norm: bool = False,
         window: int = 16,
+        remat: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -136,6 +139,7 @@ class STTransformer(keras.layers.Layer):
         self.mlp_dim = mlp_dim or 4 * dim
         self.qk_norm = qk_norm
         self.window = window
+        self.remat = remat
         policy = {"dtype": self.dtype_policy}
         self.position = SpatialPositionEmbedding(**policy)
         self.blocks = [
@@ -156,7 +160,7 @@ class STTransformer(keras.layers.Layer):
     def call(self, tokens):
         tokens = self.position(tokens)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = keras.remat(block)(tokens) if self.remat else block(tokens)
         return self.norm(tokens)
 
     def empty_cache(self, batch: int, num_patches: int):
@@ -185,7 +189,7 @@ class STTransformer(keras.layers.Layer):
         return input_shape
 
     def arguments(self):
-        """The arguments this transformer was made from, for a model's own config."""
+        """The arguments that make this transformer what it is, for a model's config."""
         return {
             "dim": self.dim,
             "num_blocks": self.num_blocks,
@@ -197,4 +201,4 @@ class STTransformer(keras.layers.Layer):
         }
 
     def get_config(self):
-        return {**super().get_config(), **self.arguments()}
+        return {**super().get_config(), **self.arguments(), "remat": self.remat}

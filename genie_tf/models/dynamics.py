@@ -145,6 +145,8 @@ class Dynamics(keras.Model):
 def masked_cross_entropy(tokens, logits, mask):
     """Cross-entropy and accuracy where tokens were masked, and nowhere else.
 
+    The mean of each clip's own mean, so that a batch in parts is the mean of its parts.
+
     Args:
         tokens: int32 (batch, time, patches), the true tokens.
         logits: float32 (batch, time, patches, num_codes).
@@ -154,7 +156,9 @@ def masked_cross_entropy(tokens, logits, mask):
         Two scalars: cross-entropy in nats, and the share of top-1 hits.
     """
     weight = ops.cast(mask, "float32")
-    weight /= ops.maximum(ops.sum(weight), 1)
+    weight /= ops.maximum(ops.sum(weight, axis=(1, 2), keepdims=True), 1)
     nats = keras.losses.sparse_categorical_crossentropy(tokens, logits, True)
     hits = ops.cast(ops.argmax(logits, axis=-1) == tokens, "float32")
-    return ops.sum(nats * weight), ops.sum(hits * weight)
+    return tuple(
+        ops.mean(ops.sum(values * weight, axis=(1, 2))) for values in (nats, hits)
+    )

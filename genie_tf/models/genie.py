@@ -79,7 +79,7 @@ class Genie(keras.Model):
         Returns:
             A dict of scalars with `loss` = dynamics cross-entropy at the masked
             tokens + the latent action model's own loss; and what `update_codebooks`
-            takes.
+            and `codebook_metrics` take.
         """
         video, mask = batch["video"], batch["mask"]
         outputs = self(video, mask)
@@ -97,6 +97,11 @@ class Genie(keras.Model):
         }
         quantizer = self.latent_action_model.quantizer
         return metrics, quantizer.update_inputs(outputs["latent_action_model"])
+
+    def codebook_metrics(self, codebook_inputs):
+        """How many of the latent actions a batch uses, a dict of scalars."""
+        usage = self.latent_action_model.codebook_metrics(codebook_inputs)
+        return {f"latent_action/{name}": value for name, value in usage.items()}
 
     def update_codebooks(self, codebook_inputs):
         """Re-seeds idle latent actions from what a training step quantised."""

@@ -144,7 +144,7 @@ class LatentActionModel(keras.Model):
 
         Returns:
             A dict of scalars with `loss` = prediction MSE + codebook loss + weighted
-            commitment loss; and what `update_codebooks` takes.
+            commitment loss; and what `update_codebooks` and `codebook_metrics` take.
         """
         outputs = self(batch["video"])
         metrics = self.metrics_of(batch["video"], outputs)
@@ -159,8 +159,11 @@ class LatentActionModel(keras.Model):
             "prediction_loss": prediction_loss,
             "quantizer_loss": outputs["loss"],
             "psnr": ops.mean(psnr(target, outputs["prediction"])),
-            **self.quantizer.usage(outputs["indices"]),
         }
+
+    def codebook_metrics(self, codebook_inputs):
+        """How much of the codebook a batch uses, a dict of scalars."""
+        return self.quantizer.usage(codebook_inputs["indices"])
 
     def update_codebooks(self, codebook_inputs):
         """Re-seeds idle codes from what a training step quantised."""

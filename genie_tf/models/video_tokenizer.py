@@ -117,7 +117,8 @@ class VideoTokenizer(keras.Model):
 
         Returns:
             A dict of scalars with `loss` = reconstruction MSE + codebook loss +
-            weighted commitment loss; and what `update_codebooks` takes.
+            weighted commitment loss; and what `update_codebooks` and
+            `codebook_metrics` take.
         """
         video = to_unit_range(batch["video"])
         outputs = self(video)
@@ -127,9 +128,12 @@ class VideoTokenizer(keras.Model):
             "reconstruction_loss": reconstruction_loss,
             "quantizer_loss": outputs["loss"],
             "psnr": ops.mean(psnr(video, outputs["reconstruction"])),
-            **self.quantizer.usage(outputs["indices"]),
         }
         return metrics, self.quantizer.update_inputs(outputs)
+
+    def codebook_metrics(self, codebook_inputs):
+        """How much of the codebook a batch uses, a dict of scalars."""
+        return self.quantizer.usage(codebook_inputs["indices"])
 
     def update_codebooks(self, codebook_inputs):
         """Re-seeds idle codes from what a training step quantised."""

@@ -1,101 +1,214 @@
 """Checkpoints a training can be resumed from, whole or not there at all.
 
-A checkpoint is a folder `step_00000100` of `model.weights.h5`, `optimizer.npz` and
-`model.json`, the settings of the model. It is written under another name and renamed
-when complete. Neither holds code, and reading them runs none.
+A checkpoint is a folder `step_00000100` of `state.npz`, all variables of model and
+optimiser and the metrics not logged yet; `model.json`, the settings of the model; and
+`metrics.json`, the scores it is kept by. It is written by a thread of its own, under
+another name, and renamed when complete. None of it holds code, and reading runs none.
 """
 
 import json
+import os
 import shutil
-import zipfile
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import keras
 import numpy as np
+from absl import logging
 
-_KEPT = 2
 
-
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-) -> Path:
-    """Writes the checkpoint of a step and removes all but the newest two.
+class Checkpoints:
+    """The checkpoints of a training.
 
     Args:
-        folder: of all checkpoints of a training.
-        step: steps done.
-        model: the model.
-        optimizer: its built optimiser, which knows the step of the learning rate.
-
-    Returns:
-        The folder of the checkpoint.
+        folder: where they are; need not exist.
+        keep_last: how many of the newest to keep.
+        keep_every: keep also those whose step is a multiple of it; 0 for none.
+        keep_best: keep also the one best by this metric of `save`; "" for none.
+        best_is: "lowest" or "highest", which value of that metric is best.
     """
-    final = folder / f"step_{step:08d}"
-    partial = folder / f".partial_{step:08d}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model.save_weights(partial / "model.weights.h5")
-    np.savez(
-        partial / "optimizer.npz",
-        **{str(i): np.array(x.value) for i, x in enumerate(optimizer.variables)},
-    )
-    (partial / "model.json").write_text(_config_of(model))
-    if final.exists():
-        shutil.rmtree(final)
-    partial.rename(final)
-    for old in _all_checkpoints(folder)[:-_KEPT]:
-        shutil.rmtree(old)
-    return final
+
+    def __init__(
+        self,
+        folder: Path,
+        keep_last: int = 2,
+        keep_every: int = 0,
+        keep_best: str = "",
+        best_is: str = "lowest",
+    ):
+        if keep_last < 1:
+            raise ValueError(f"keep_last must be 1 or more; is {keep_last}.")
+        if best_is not in ("lowest", "highest"):
+            raise ValueError(f"best_is must be lowest or highest; is {best_is!r}.")
+        self.folder = folder
+        self.keep_last = keep_last
+        self.keep_every = keep_every
+        self.keep_best = keep_best
+        self.best_is = best_is
+        self._damaged: list[Path] = []
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future | None = None
+
+    def save(
+        self,
+        step: int,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        pending: Mapping[str, np.ndarray] | None = None,
+        scores: Mapping[str, float] | None = None,
+    ) -> None:
+        """Starts to write the checkpoint of a step; training may go on meanwhile.
+
+        Args:
+            step: steps done.
+            model: the model.
+            optimizer: its built optimiser, which knows the step of the learning rate.
+            pending: metrics that have not been logged yet, by name.
+            scores: metrics the checkpoint may be kept by.
+
+        Raises:
+            OSError: if the checkpoint before could not be written.
+        """
+        self.wait()
+        arrays = {
+            **{f"model/{i}": x for i, x in enumerate(model.weights)},
+            **{f"optimizer/{i}": x.value for i, x in enumerate(optimizer.variables)},
+            **{f"pending/{name}": x for name, x in (pending or {}).items()},
+        }
+        # Copies: the variables go on changing.
+        arrays = {name: np.array(x) for name, x in arrays.items()}
+        texts = {
+            "model.json": _config_of(model),
+            "metrics.json": json.dumps(dict(scores or {})),
+        }
+        self._writing = self._writer.submit(self._write, step, arrays, texts)
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is written.
+
+        Raises:
+            OSError: if it could not be.
+        """
+        if self._writing:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def latest_step(self) -> int:
+        """The step of the newest checkpoint that is whole, 0 if there is none."""
+        steps = [_step_of(path) for path in self._all() if path not in self._damaged]
+        return steps[-1] if steps else 0
+
+    def restore(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer
+    ) -> tuple[int, dict[str, np.ndarray]]:
+        """Reads the newest whole checkpoint into a model and its optimiser.
+
+        Damaged ones are named in a warning and passed over.
+
+        Returns:
+            The steps done, 0 if there is no checkpoint, and the pending metrics.
+
+        Raises:
+            ValueError: if the checkpoint is of a model or an optimiser with other
+                settings, or if all are damaged.
+        """
+        checkpoints = self._all()
+        for checkpoint in reversed(checkpoints):
+            try:
+                pending = _read(checkpoint, model, optimizer)
+            except _DamagedError as error:
+                self._damaged.append(checkpoint)
+                logging.warning("%s Trying the one before it.", error)
+            else:
+                return _step_of(checkpoint), pending
+        if checkpoints:
+            raise ValueError(
+                f"All checkpoints in {self.folder} are damaged: remove them to start "
+                "anew."
+            )
+        return 0, {}
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step_*"))
+
+    def _write(self, step, arrays, texts) -> None:
+        final = self.folder / f"step_{step:08d}"
+        partial = self.folder / f".partial_{step:08d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            for name, text in texts.items():
+                (partial / name).write_text(text)
+            with (partial / "state.npz").open("wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            for damaged in self._damaged:  # Now that no other worker reads it.
+                shutil.rmtree(damaged, ignore_errors=True)
+            if final.exists():
+                shutil.rmtree(final)
+            partial.rename(final)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        for checkpoint in set(self._all()) - self._kept():
+            shutil.rmtree(checkpoint)
+
+    def _kept(self) -> set[Path]:
+        checkpoints = self._all()
+        kept = set(checkpoints[-self.keep_last :])
+        if self.keep_every:
+            kept |= {x for x in checkpoints if _step_of(x) % self.keep_every == 0}
+        scores = {x: self._score(x) for x in checkpoints}
+        scores = {x: score for x, score in scores.items() if score is not None}
+        if scores:
+            best = min if self.best_is == "lowest" else max
+            kept.add(best(scores, key=scores.get))
+        return kept
+
+    def _score(self, checkpoint: Path) -> float | None:
+        return json.loads((checkpoint / "metrics.json").read_text()).get(self.keep_best)
 
 
-def latest_step(folder: Path) -> int:
-    """The step of the newest checkpoint in a folder, 0 if there is none."""
-    checkpoints = _all_checkpoints(folder)
-    return int(checkpoints[-1].name.removeprefix("step_")) if checkpoints else 0
+class _DamagedError(Exception):
+    """A checkpoint that cannot be read."""
 
 
-def restore_checkpoint(
-    folder: Path,
-    step: int,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-) -> None:
-    """Reads the checkpoint of a step into a model and its optimiser.
-
-    Raises:
-        ValueError: if the checkpoint is of a model or an optimiser with other settings,
-            or damaged.
-    """
-    checkpoint = folder / f"step_{step:08d}"
-    variables = optimizer.variables
+def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
+    """Assigns all variables of a checkpoint; its pending metrics."""
     try:
         saved = _flat(json.loads((checkpoint / "model.json").read_text()))
-        with np.load(checkpoint / "optimizer.npz", allow_pickle=False) as file:
-            arrays = [file[str(i)] for i in range(len(file.files))]
-        difference = _difference(saved, _flat(json.loads(_config_of(model))))
-        if [x.shape for x in arrays] != [tuple(x.shape) for x in variables]:
-            difference = difference or "another optimiser than the config asks for"
-        if not difference:
-            model.load_weights(checkpoint / "model.weights.h5")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"The checkpoint {checkpoint} is damaged: remove it, to go on from the one "
-            "before."
-        ) from error
+        with np.load(checkpoint / "state.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # Whatever damaged bytes lead to.
+        raise _DamagedError(f"The checkpoint {checkpoint} is damaged.") from error
+    difference = _difference(saved, _flat(json.loads(_config_of(model))))
+    variables = {
+        **{f"model/{i}": variable for i, variable in enumerate(model.weights)},
+        **{f"optimizer/{i}": x for i, x in enumerate(optimizer.variables)},
+    }
+    pending = {
+        name.removeprefix("pending/"): arrays.pop(name)
+        for name in list(arrays)
+        if name.startswith("pending/")
+    }
+    if {n: x.shape for n, x in arrays.items()} != {
+        name: tuple(variable.shape) for name, variable in variables.items()
+    }:
+        difference = difference or "another optimiser than the config asks for"
     if difference:
         raise ValueError(
             f"The checkpoint {checkpoint} is of {difference}: go on with the settings "
             "it was made with, or start in another --workdir."
         )
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return pending
 
 
-def _all_checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step_*"))
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step_"))
 
 
 def _config_of(model: keras.Model) -> str:

@@ -1,6 +1,7 @@
-"""One training step on whatever devices there are: tf.distribute with XLA."""
+"""Training steps on whatever devices there are: tf.distribute with XLA."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -15,13 +16,15 @@ class TensorFlowEngine:
     With one replica the whole step is one XLA program. With several, forward and
     backward pass are one XLA program a replica; gradients, metrics and what the
     codebooks learn from are then reduced over replicas, so that any number of
-    replicas computes what one would.
+    replicas computes what one would. So does any number of parts of a batch.
 
     Args:
         make_model: makes the model, under the strategy's scope.
         make_optimizer: makes the built optimiser of a model.
         clip_norm: largest norm of all gradients together; None for no limit.
         strategy: a `tf.distribute.Strategy`; the current one by default.
+        accumulate: parts that a replica's share of a batch is run in, one after the
+            other, to save memory.
     """
 
     def __init__(
@@ -30,62 +33,114 @@ class TensorFlowEngine:
         make_optimizer: Callable[[keras.Model], keras.optimizers.Optimizer],
         clip_norm: float | None = None,
         strategy: tf.distribute.Strategy | None = None,
+        accumulate: int = 1,
     ):
         self.strategy = strategy or tf.distribute.get_strategy()
         self.clip_norm = clip_norm
+        self.accumulate = accumulate
         with self.strategy.scope():
             self.model = make_model()
             self.optimizer = make_optimizer(self.model)
         self.num_replicas = self.strategy.num_replicas_in_sync
+        self.worker, self.num_workers = _place_among_workers(self.strategy)
+        self.num_local_replicas = self.num_replicas // self.num_workers
         several = self.num_replicas > 1
         self._gradients = tf.function(self._replica_gradients, jit_compile=several)
-        self._train = tf.function(self._train_replicas, jit_compile=not several)
+        self._train = tf.function(self._train_batches, jit_compile=not several)
         self._eval = tf.function(self._eval_replicas, jit_compile=not several)
 
-    def train_step(self, batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-        """One step of the optimiser on a global batch.
+    def train_steps(
+        self, batches: Sequence[Mapping[str, np.ndarray]]
+    ) -> dict[str, tf.Tensor]:
+        """Steps of the optimiser, one a batch, without the host in between.
 
         Args:
-            batch: arrays with the global batch in front, a multiple of the replicas.
+            batches: of arrays with the batch in front: this worker's share of a global
+                batch, a multiple of its replicas and `accumulate`.
 
         Returns:
-            Scalars, on the device still: reading one waits for the step.
+            Metrics, each (batches,), on the device still: reading one waits for the
+            steps.
         """
-        return self._train(self._distribute(batch))
+        stacked = {name: np.stack([b[name] for b in batches]) for name in batches[0]}
+        return self._train(self._distribute(stacked, axis=1))
 
     def eval_step(self, batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-        """The metrics of a global batch."""
-        return self._eval(self._distribute(batch))
+        """The metrics of this worker's share of a global batch."""
+        return self._eval(self._distribute(batch, axis=0))
 
-    def _distribute(self, batch):
-        size = len(next(iter(batch.values())))
-        if size % self.num_replicas:
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Inside, weights are their averages over time, if the optimiser has any."""
+        if not self.optimizer.use_ema:
+            yield
+            return
+        variables = self.model.trainable_variables
+        own = [np.array(variable) for variable in variables]
+        self.optimizer.finalize_variable_values(variables)
+        yield
+        for variable, value in zip(variables, own, strict=True):
+            variable.assign(value)
+
+    def any_worker(self, flag: bool) -> bool:
+        """Whether the flag is true on any worker; all have to ask."""
+        if self.num_workers == 1:
+            return flag
+        flags = self.strategy.experimental_distribute_values_from_function(
+            lambda _: tf.constant(float(flag))
+        )
+        return float(self.strategy.reduce("sum", flags, axis=None)) > 0
+
+    def _distribute(self, batch, axis: int):
+        size = next(iter(batch.values())).shape[axis]
+        parts = self.num_local_replicas * self.accumulate
+        if size % parts:
             raise ValueError(
-                f"The global batch must split evenly over {self.num_replicas} "
-                f"replicas; received {size} clips."
+                f"A batch must split evenly over {self.num_local_replicas} replicas "
+                f"and {self.accumulate} parts each; received {size} clips."
             )
-        share = size // self.num_replicas
-
-        def part(context):
-            start = context.replica_id_in_sync_group * share
-            return {
-                name: tf.convert_to_tensor(array[start : start + share])
-                for name, array in batch.items()
-            }
-
         if self.num_replicas == 1:
             return {name: tf.convert_to_tensor(x) for name, x in batch.items()}
-        return self.strategy.experimental_distribute_values_from_function(part)
 
-    def _replica_gradients(self, batch):
+        shares = {
+            name: np.split(array, self.num_local_replicas, axis)
+            for name, array in batch.items()
+        }
+        first = self.worker * self.num_local_replicas
+
+        def share(context):
+            index = context.replica_id_in_sync_group - first
+            return {name: tf.convert_to_tensor(x[index]) for name, x in shares.items()}
+
+        return self.strategy.experimental_distribute_values_from_function(share)
+
+    def _part_gradients(self, batch):
         with tf.GradientTape() as tape:
             metrics, codebook_inputs = self.model.losses_and_metrics(batch)
         gradients = tape.gradient(
             metrics["loss"],
             self.model.trainable_variables,
-            # Queries and keys have no part in a window of one frame.
+            # A part may be out of use, as the mask token where nothing is masked.
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
+        return gradients, metrics, codebook_inputs
+
+    def _replica_gradients(self, batch):
+        parts = {
+            name: tf.reshape(x, (self.accumulate, -1, *x.shape[1:]))
+            for name, x in batch.items()
+        }
+
+        def part(i):
+            clips = {name: x[i] for name, x in parts.items()}
+            gradients, metrics, codebook_inputs = self._part_gradients(clips)
+            return (gradients, metrics), codebook_inputs
+
+        sums, stacks = _repeat(part, self.accumulate)
+        gradients, metrics = tf.nest.map_structure(lambda x: x / self.accumulate, sums)
+        codebook_inputs = {
+            name: tf.reshape(x, (-1, *x.shape[2:])) for name, x in stacks.items()
+        }
         return gradients, metrics, codebook_inputs
 
     def _train_replica(self, batch):
@@ -93,33 +148,98 @@ class TensorFlowEngine:
         gradients, metrics, codebook_inputs = self._gradients(batch)
         if self.num_replicas > 1:
             gradients, metrics = context.all_reduce("mean", (gradients, metrics))
-            codebook_inputs = {
-                name: self._gather(context, x) for name, x in codebook_inputs.items()
-            }
+            codebook_inputs = self._gather(context, codebook_inputs)
         gradients, norm = clip_by_global_norm(gradients, self.clip_norm)
         # Under a strategy, Keras sums gradients over replicas once more.
         self.optimizer.apply([g / self.num_replicas for g in gradients])
         self.model.update_codebooks(codebook_inputs)
-        return {**metrics, "gradient_norm": norm}
+        usage = self.model.codebook_metrics(codebook_inputs)
+        return {**metrics, **usage, "gradient_norm": norm}
 
-    def _gather(self, context, x):
+    def _eval_replica(self, batch):
+        metrics, codebook_inputs = self.model.losses_and_metrics(batch)
+        if self.num_replicas > 1:
+            context = tf.distribute.get_replica_context()
+            codebook_inputs = self._gather(context, codebook_inputs)
+        return {**metrics, **self.model.codebook_metrics(codebook_inputs)}
+
+    def _gather(self, context, tensors):
         """What all replicas have, one after the other."""
-        gathered = context.all_gather(x, axis=0)  # Which forgets how much that is.
-        return tf.ensure_shape(gathered, (x.shape[0] * self.num_replicas, *x.shape[1:]))
+        return {
+            name: tf.ensure_shape(  # all_gather forgets how much that is.
+                context.all_gather(x, axis=0),
+                (x.shape[0] * self.num_replicas, *x.shape[1:]),
+            )
+            for name, x in tensors.items()
+        }
 
-    def _train_replicas(self, batch):
-        return self._over_replicas(self._train_replica, batch)
+    def _train_batches(self, batches):
+        number = self.strategy.experimental_local_results(batches)[0]
+        number = next(iter(number.values())).shape[0]
+        return _repeat(
+            lambda i: ((), self._over_replicas(self._train_replica, batches, i)), number
+        )[1]
 
     def _eval_replicas(self, batch):
-        return self._over_replicas(
-            lambda batch: self.model.losses_and_metrics(batch)[0], batch
-        )
+        return self._over_replicas(self._eval_replica, batch)
 
-    def _over_replicas(self, function, batch):
-        if self.num_replicas == 1:
+    def _over_replicas(self, function, batches, index=None):
+        """Calls a function of a batch, or of one of several, on every replica."""
+
+        def run(batch):
+            if index is not None:
+                batch = {name: x[index] for name, x in batch.items()}
             return function(batch)
-        metrics = self.strategy.run(function, args=(batch,))
+
+        if self.num_replicas == 1:
+            return run(batches)
+        metrics = self.strategy.run(run, args=(batches,))
         return {
             name: self.strategy.reduce("mean", value, axis=None)
             for name, value in metrics.items()
         }
+
+
+def _place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Which worker this program is, 0 for the chief, and of how many."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0, 1
+    resolver = strategy.cluster_resolver
+    tasks = resolver.cluster_spec().as_dict()
+    chiefs = len(tasks.get("chief", ()))
+    index = resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+    return index, chiefs + len(tasks["worker"])
+
+
+def _repeat(function: Callable, number: int):
+    """Calls `function(0)`, `function(1)`, ... in a loop of the program.
+
+    Args:
+        function: returns two structures of tensors.
+        number: how many calls.
+
+    Returns:
+        The sum of the first structures, and the second ones stacked.
+    """
+    if number == 1:
+        summed, stacked = function(0)
+        return summed, tf.nest.map_structure(lambda x: x[None], stacked)
+    index = tf.TensorSpec((), tf.int32)
+    forms = tf.function(function).get_concrete_function(index).structured_outputs
+    zeros = tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), forms[0])
+    empty = tf.nest.map_structure(
+        lambda x: tf.TensorArray(x.dtype, number, element_shape=x.shape), forms[1]
+    )
+
+    def body(i, sums, arrays):
+        summed, stacked = function(i)
+        return (
+            i + 1,
+            tf.nest.map_structure(tf.add, sums, summed),
+            tf.nest.map_structure(lambda array, x: array.write(i, x), arrays, stacked),
+        )
+
+    _, sums, arrays = tf.while_loop(
+        lambda i, *_: i < number, body, (0, zeros, empty), maximum_iterations=number
+    )
+    return sums, tf.nest.map_structure(lambda array: array.stack(), arrays)

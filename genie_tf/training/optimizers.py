@@ -71,11 +71,12 @@ def make_optimizer(
     beta_1: float = 0.9,
     beta_2: float = 0.9,
     weight_decay: float = 1e-4,
+    decay_all: bool = False,
+    ema: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """The optimiser of what is trainable of a model, built.
 
-    Kernels alone are decayed; biases, norms, embeddings and codebooks are not. Frozen
-    parts have no moments.
+    Frozen parts have no moments.
 
     Args:
         model: a built model.
@@ -85,15 +86,24 @@ def make_optimizer(
             leaves all else to AdamW.
         beta_1, beta_2: decay of AdamW's moments; both 0.9 in Genie.
         weight_decay: decay of kernels per unit of learning rate.
+        decay_all: decay biases, norms, embeddings and codebooks as well.
+        ema: decay of the weights' exponential moving average a step; 0 for none.
 
     Raises:
         ValueError: if there is no optimiser of that name.
     """
+    if not 0 <= ema < 1:
+        raise ValueError(f"`ema` must be in [0, 1); received {ema}.")
+    average = {"use_ema": True, "ema_momentum": ema} if ema else {}
     variables = model.trainable_variables
     others = [variable for variable in variables if variable.name != "kernel"]
     if name == "adamw":
         optimizer = keras.optimizers.AdamW(
-            schedule, beta_1=beta_1, beta_2=beta_2, weight_decay=weight_decay
+            schedule,
+            weight_decay,
+            beta_1,
+            beta_2,
+            **average,
         )
     elif name == "muon":
         optimizer = keras.optimizers.Muon(
@@ -104,12 +114,14 @@ def make_optimizer(
             adam_weight_decay=weight_decay,
             exclude_layers=[f"^{re.escape(v.path)}$" for v in others],
             exclude_embeddings=False,
+            **average,
         )
     else:
         raise ValueError(
             f'`name` of the optimiser must be "adamw" or "muon"; received "{name}".'
         )
-    optimizer.exclude_from_weight_decay(others)
+    if not decay_all:
+        optimizer.exclude_from_weight_decay(others)
     optimizer.build(variables)
     return optimizer
 

@@ -1,7 +1,8 @@
 """The one loop that trains every stage."""
 
+import contextlib
 import json
-import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,33 +12,19 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from genie_tf.media import replacing
-from genie_tf.training.checkpoints import (
-    latest_step,
-    restore_checkpoint,
-    save_checkpoint,
-)
+from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.engine import TensorFlowEngine
 
-
-def resume(engine: TensorFlowEngine, workdir: Path) -> int:
-    """Restores the newest checkpoint of a workdir, if any; the steps done.
-
-    Raises:
-        ValueError: if the checkpoint has other settings, or is damaged.
-    """
-    step = latest_step(workdir / "checkpoints")
-    if step:
-        restore_checkpoint(
-            workdir / "checkpoints", step, engine.model, engine.optimizer
-        )
-    return step
+_SHOWN = ("loss", "psnr", "validation/psnr", "dynamics/top1", "latent_action/psnr")
 
 
 def train(
     engine: TensorFlowEngine,
     batches_from: Callable[[int], Iterator[Mapping[str, np.ndarray]]],
     *,
+    checkpoints: Checkpoints,
     start: int,
+    pending: Mapping[str, np.ndarray],
     steps: int,
     workdir: Path,
     log_every: int,
@@ -45,78 +32,142 @@ def train(
     evaluate_every: int,
     validation: list[Mapping[str, np.ndarray]],
     description: str,
-) -> list[dict]:
+    steps_per_call: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[int, list[dict]]:
     """Trains from step `start` until `steps` are done.
 
-    Writes, in `workdir`: `checkpoints/`; `metrics.jsonl`, a line for each log with the
-    step, the means over the steps since the last, and metrics of the validation
-    batches as `validation/...`; and, for TensorBoard, the same curves and pictures.
+    Writes, in `workdir`: `metrics.jsonl`, a line for each log with the step, the means
+    over the steps since the last, and metrics of the validation batches as
+    `validation/...`; and, for TensorBoard, the same curves and pictures. Of several
+    workers the first alone writes.
 
     Args:
         engine: holds model and optimiser.
         batches_from: gives the endless batches from a step on.
-        start: steps done already, as `resume` tells.
+        checkpoints: where to save to.
+        start, pending: what `Checkpoints.restore` returned.
         steps: how many steps in all.
         workdir: where to write; exists.
         log_every, checkpoint_every, evaluate_every: in steps; the last step always.
-            Whatever is evaluated or saved is logged too, so that no mean is over steps
-            before and after a checkpoint.
-        validation: batches to evaluate on.
+            What is evaluated is logged too. All are multiples of `steps_per_call`.
+        validation: batches to evaluate on, with the averaged weights if there are any.
         description: of the progress bar.
+        steps_per_call: steps that devices do before the host looks again.
+        stop: asked after each call whether to save and stop; several workers ask each
+            other when they log.
 
     Returns:
-        The records of `metrics.jsonl`.
+        The steps done, and the records of `metrics.jsonl`.
 
     Raises:
-        FloatingPointError: if the loss is not finite.
+        FloatingPointError: if a metric is not finite; the batch that led there is
+            written into `workdir`.
+        OSError: if something cannot be written.
     """
-    checkpoints = workdir / "checkpoints"
-    log = _MetricsLog(workdir, start)
+    writes = engine.worker == 0
+    log = _MetricsLog(workdir, start) if writes else None
     batches = batches_from(start)
     progress = tqdm(
-        total=steps, initial=start, desc=description, unit="step", dynamic_ncols=True
+        total=steps,
+        initial=start,
+        desc=description,
+        unit="step",
+        dynamic_ncols=True,
+        disable=not writes,
     )
-    since, clock = [], time.perf_counter()
-    for step in range(start + 1, steps + 1):
-        since.append(engine.train_step(next(batches)))
-        progress.update()
+    since = [pending] if pending else []
+    clock, done, stopped = time.perf_counter(), 0, False
+    step = start
+    while step < steps and not stopped:
+        number = min(steps_per_call - step % steps_per_call, steps - step)
+        since.append(engine.train_steps([next(batches) for _ in range(number)]))
+        step, done = step + number, done + number
+        progress.update(number)
         saves, evaluates, logs = (
             step % every == 0 or step == steps
             for every in (checkpoint_every, evaluate_every, log_every)
         )
-        if saves or evaluates or logs:
-            record = {name: _mean(since, name) for name in since[0]}
-            if not math.isfinite(record["loss"]):
-                raise FloatingPointError(
-                    f"The loss is {record['loss']} between steps {step - len(since)} "
-                    f"and {step}; the last checkpoint is of step "
-                    f"{latest_step(checkpoints)}."
-                )
+        logs |= evaluates
+        if engine.num_workers == 1 or logs:
+            stopped = engine.any_worker(stop())
+        if not (saves or logs or stopped):
+            continue
+        values = _joined(since)
+        since = [values]
+        _check_finite(
+            values, step, batches_from, checkpoints, workdir if writes else None
+        )
+        record = {}
+        if logs:
+            record = {name: float(np.mean(value)) for name, value in values.items()}
             now = time.perf_counter()
-            record["steps_per_second"] = len(since) / (now - clock)
-            since, clock = [], now
-            if evaluates:
+            record["steps_per_second"] = done / (now - clock)
+            since, clock, done = [], now, 0
+        if evaluates:
+            with engine.averaged_weights():
                 scores = [engine.eval_step(batch) for batch in validation]
                 for name in scores[0]:
-                    record[f"validation/{name}"] = _mean(scores, name)
-                log.pictures(step, validation[0], engine.model)
+                    record[f"validation/{name}"] = float(
+                        np.mean([float(score[name]) for score in scores])
+                    )
+                if writes:
+                    log.pictures(step, validation[0], engine.model)
+        if logs and writes:
             log.write(step, record)
             progress.set_postfix(
                 {k: f"{v:.3g}" for k, v in record.items() if k in _SHOWN}
             )
-        if saves:
-            save_checkpoint(checkpoints, step, engine.model, engine.optimizer)
+        if (saves or stopped) and writes:
+            checkpoints.save(
+                step, engine.model, engine.optimizer, since[0] if since else {}, record
+            )
     progress.close()
+    checkpoints.wait()
     if hasattr(batches, "close"):
         batches.close()
-    return log.records
+    return step, log.records if writes else []
 
 
-_SHOWN = ("loss", "psnr", "validation/psnr", "dynamics/top1", "latent_action/psnr")
+@contextlib.contextmanager
+def sigterm_caught() -> Iterator[Callable[[], bool]]:
+    """Inside, SIGTERM ends nothing; the function given tells whether it has come."""
+    caught = []
+    before = signal.signal(signal.SIGTERM, lambda *_: caught.append(True))
+    try:
+        yield lambda: bool(caught)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _mean(records, name: str) -> float:
-    return float(np.mean([float(record[name]) for record in records]))
+def _joined(parts: list[Mapping]) -> dict[str, np.ndarray]:
+    """Metrics of all steps, in order."""
+    return {
+        name: np.concatenate([np.asarray(part[name]) for part in parts])
+        for name in parts[0]
+    }
+
+
+def _check_finite(values, step, batches_from, checkpoints, folder: Path | None) -> None:
+    """Raises a FloatingPointError for the first step with a metric that is not finite."""
+    finite = {name: np.isfinite(value) for name, value in values.items()}
+    good = np.all(list(finite.values()), axis=0)
+    if good.all():
+        return
+    index = int(np.argmin(good))
+    bad_step = step - len(good) + index + 1
+    terms = [name for name in finite if not finite[name][index]]
+    checkpoints.wait()
+    message = (
+        f"Not finite at step {bad_step}: {', '.join(terms)}; the last checkpoint is of "
+        f"step {checkpoints.latest_step()}"
+    )
+    if folder:
+        path = folder / f"not_finite_step_{bad_step:08d}.npz"
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **next(batches_from(bad_step - 1)))
+        message += f", and the batch is in {path}"
+    raise FloatingPointError(f"{message}.")
 
 
 class _MetricsLog:

@@ -1,5 +1,6 @@
 """Checkpoints come back whole, or say what is wrong."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -8,11 +9,7 @@ import numpy as np
 import pytest
 
 from genie_tf.testing.tiny_models import TRANSFORMER, tiny_tokenizer
-from genie_tf.training.checkpoints import (
-    latest_step,
-    restore_checkpoint,
-    save_checkpoint,
-)
+from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
 
@@ -46,36 +43,113 @@ def fresh():
 @pytest.fixture
 def folder(trained, tmp_path):
     """With a checkpoint of step 1."""
-    save_checkpoint(tmp_path / "checkpoints", 1, *trained)
+    save(tmp_path / "checkpoints", [1], trained)
     return tmp_path / "checkpoints"
+
+
+def save(folder, steps, trained, scores=None, **policy):
+    checkpoints = Checkpoints(folder, **policy)
+    for step in steps:
+        checkpoints.save(step, *trained, scores=scores and {"loss": scores[step]})
+    checkpoints.wait()
+
+
+def steps_in(folder):
+    return [int(name.removeprefix("step_")) for name in sorted(os.listdir(folder))]
 
 
 def test_every_variable_comes_back(folder, trained, fresh):
     for variable in (*fresh[0].weights, *fresh[1].variables):
         variable.assign(variable + 1)
-    restore_checkpoint(folder, 1, *fresh)
+    assert Checkpoints(folder).restore(*fresh) == (1, {})
     for found, saved in zip(variables_of(*fresh), variables_of(*trained), strict=True):
         np.testing.assert_array_equal(found, saved)
 
 
-def test_the_newest_two_are_kept(folder, trained):
-    for step in (20, 300):
-        save_checkpoint(folder, step, *trained)
-    assert sorted(os.listdir(folder)) == ["step_00000020", "step_00000300"]
-    assert latest_step(folder) == 300
+def test_pending_metrics_come_back(folder, trained, fresh):
+    checkpoints = Checkpoints(folder)
+    pending = {"loss": np.array([1.5, 2.5]), "a/b": np.array([3.0, 4.0])}
+    checkpoints.save(2, *trained, pending)
+    checkpoints.wait()
+    step, found = checkpoints.restore(*fresh)
+    assert step == 2
+    np.testing.assert_equal(found, pending)
+
+
+def test_a_checkpoint_is_of_the_moment_it_was_asked_for(tmp_path, fresh, monkeypatch):
+    """Although it is written while training goes on."""
+    model, optimizer = model_and_optimizer()
+    saved = variables_of(model, optimizer)
+    checkpoints = Checkpoints(tmp_path)
+    write = checkpoints._write
+
+    def write_late(*arguments):
+        for variable in model.weights:
+            variable.assign(variable + 1)
+        write(*arguments)
+
+    monkeypatch.setattr(checkpoints, "_write", write_late)
+    checkpoints.save(1, model, optimizer)
+    checkpoints.wait()
+    checkpoints.restore(*fresh)
+    for found, expected in zip(variables_of(*fresh), saved, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [
+        ({}, [6, 7]),
+        ({"keep_last": 1}, [7]),
+        ({"keep_last": 1, "keep_every": 3}, [3, 6, 7]),
+        ({"keep_best": "loss"}, [4, 6, 7]),
+        ({"keep_best": "loss", "best_is": "highest"}, [2, 6, 7]),
+    ],
+)
+def test_checkpoints_are_kept_by_a_policy(tmp_path, trained, policy, kept):
+    scores = {1: 0.5, 2: 0.9, 3: 0.4, 4: 0.1, 5: 0.3, 6: 0.2, 7: 0.6}
+    save(tmp_path, range(1, 8), trained, scores, **policy)
+    assert steps_in(tmp_path) == kept
+    assert Checkpoints(tmp_path).latest_step() == 7
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"keep_last": 0}, "keep_last must be 1 or more; is 0."),
+        ({"best_is": "best"}, "best_is must be lowest or highest; is 'best'."),
+    ],
+)
+def test_a_policy_that_makes_no_sense(tmp_path, policy, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Checkpoints(tmp_path, **policy)
 
 
 def test_what_a_kill_left_is_ignored_and_replaced(folder, trained, fresh):
     shutil.copytree(folder / "step_00000001", folder / ".partial_00000002")
-    (folder / ".partial_00000002" / "optimizer.npz").write_bytes(b"half of i")
-    assert latest_step(folder) == 1
-    save_checkpoint(folder, 2, *trained)
-    assert sorted(os.listdir(folder)) == ["step_00000001", "step_00000002"]
-    restore_checkpoint(folder, 2, *fresh)
+    (folder / ".partial_00000002" / "state.npz").write_bytes(b"half of i")
+    assert Checkpoints(folder).latest_step() == 1
+    save(folder, [2], trained)
+    assert steps_in(folder) == [1, 2]
+    assert Checkpoints(folder).restore(*fresh)[0] == 2
 
 
-def test_no_folder_is_step_0(tmp_path):
-    assert latest_step(tmp_path / "none") == 0
+def test_a_full_disk_leaves_the_checkpoint_before(folder, trained, monkeypatch):
+    def fail(*arguments, **named):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez", fail)
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(2, *trained)
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoints.wait()
+    assert steps_in(folder) == [1]
+    assert checkpoints.latest_step() == 1
+
+
+def test_no_folder_is_step_0(tmp_path, fresh):
+    assert Checkpoints(tmp_path / "none").latest_step() == 0
+    assert Checkpoints(tmp_path / "none").restore(*fresh) == (0, {})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +167,7 @@ def test_other_settings_are_named(folder, arguments, difference):
     asking = model_and_optimizer(**arguments)
     before = variables_of(*asking)
     with pytest.raises(ValueError) as error:
-        restore_checkpoint(folder, 1, *asking)
+        Checkpoints(folder).restore(*asking)
     assert str(error.value) == (
         f"The checkpoint {folder}/step_00000001 is of {difference}: go on with the "
         "settings it was made with, or start in another --workdir."
@@ -102,18 +176,56 @@ def test_other_settings_are_named(folder, arguments, difference):
         np.testing.assert_array_equal(value, old)
 
 
-@pytest.mark.parametrize("name", ["model.weights.h5", "optimizer.npz", "model.json"])
-@pytest.mark.parametrize("damage", ["removed", "empty", "truncated", "noise"])
-def test_damage_is_told(folder, fresh, name, damage):
-    path = folder / "step_00000001" / name
+def damage(path, how):
     whole = path.read_bytes()
-    if damage == "removed":
+    if how == "removed":
         path.unlink()
-    else:
-        changed = {"empty": b"", "truncated": whole[: len(whole) // 2], "noise": b"no"}
-        path.write_bytes(changed[damage])
-    with pytest.raises(ValueError, match=r"step_00000001 is damaged: remove it, to go"):
-        restore_checkpoint(folder, 1, *fresh)
+        return
+    middle = len(whole) // 2
+    flipped = bytes([whole[middle] ^ 1])
+    path.write_bytes(
+        {
+            "empty": b"",
+            "truncated": whole[:middle],
+            "noise": b"no",
+            "flipped": whole[:middle] + flipped + whole[middle + 1 :],
+        }[how]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        (name, how)
+        for name in ("state.npz", "model.json")
+        for how in ("removed", "empty", "truncated", "noise")
+    ]
+    + [("state.npz", "flipped")],
+)
+def test_of_a_damaged_one_the_one_before_is_used(
+    folder, trained, fresh, caplog, name, how
+):
+    save(folder, [2], trained)
+    damage(folder / "step_00000002" / name, how)
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.restore(*fresh)[0] == 1
+    assert (
+        f"The checkpoint {folder}/step_00000002 is damaged. Trying the one before it."
+        in caplog.text
+    )
+    assert checkpoints.latest_step() == 1
+    checkpoints.save(3, *trained)
+    checkpoints.wait()
+    assert steps_in(folder) == [1, 3]
+
+
+def test_all_damaged(folder, fresh):
+    damage(folder / "step_00000001" / "state.npz", "truncated")
+    with pytest.raises(ValueError) as error:
+        Checkpoints(folder).restore(*fresh)
+    assert str(error.value) == (
+        f"All checkpoints in {folder} are damaged: remove them to start anew."
+    )
 
 
 class Trap:
@@ -128,7 +240,7 @@ class Trap:
 
 def test_nothing_is_unpickled(folder, fresh, tmp_path):
     trap = np.array([Trap(tmp_path / "trapped")], dtype=object)
-    np.savez(folder / "step_00000001" / "optimizer.npz", **{"0": trap})
-    with pytest.raises(ValueError, match="is damaged"):
-        restore_checkpoint(folder, 1, *fresh)
+    np.savez(folder / "step_00000001" / "state.npz", **{"model/0": trap})
+    with pytest.raises(ValueError, match="are damaged"):
+        Checkpoints(folder).restore(*fresh)
     assert not (tmp_path / "trapped").exists()

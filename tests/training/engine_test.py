@@ -1,14 +1,17 @@
-"""The engine: XLA is used, and two replicas compute what one does.
+"""The engine: XLA is used, and however a batch is split, the numbers are the same.
 
-TensorFlow can be given two virtual CPUs only before it starts, so this file is also a
-program, which trains on two.
+TensorFlow can be given virtual CPUs and other workers only before it starts, so this
+file is also a program, which trains on them.
 """
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,94 +20,215 @@ from genie_tf.testing.tiny_models import (
     TinyAutoencoder,
     tiny_batch,
     tiny_genie,
+    tiny_latent_action_model,
     tiny_tokenizer,
 )
-from genie_tf.training.checkpoints import restore_checkpoint, save_checkpoint
+from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.engine import TensorFlowEngine
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+from genie_tf.training.strategies import make_strategy
+
+
+def autoencoder():
+    keras.utils.set_random_seed(0)
+    return TinyAutoencoder()
+
 
 MODELS = {
-    "autoencoder": TinyAutoencoder,
+    "autoencoder": autoencoder,
     "tokenizer": tiny_tokenizer,
+    "latent_action_model": tiny_latent_action_model,
     "genie": tiny_genie,
 }
-STAGES = ("tokenizer", "genie")
+STAGES = ("tokenizer", "latent_action_model", "genie")
 NUM_STEPS = 10
 
 
-def make_engine(stage: str, strategy=None) -> TensorFlowEngine:
+def make_engine(stage: str, strategy=None, accumulate=1, **optimizer):
     return TensorFlowEngine(
         MODELS[stage],
-        lambda model: make_optimizer(model, WarmupDecay(1e-3, NUM_STEPS, 2)),
+        lambda model: make_optimizer(
+            model, WarmupDecay(1e-3, NUM_STEPS, 2), **optimizer
+        ),
         clip_norm=0.5,
         strategy=strategy,
+        accumulate=accumulate,
     )
 
 
-def train(engine: TensorFlowEngine) -> dict[str, list[float]]:
-    """Metrics of each step, and of an evaluation at the end."""
-    records = [engine.train_step(tiny_batch(step)) for step in range(NUM_STEPS)]
-    records.append(engine.eval_step(tiny_batch(NUM_STEPS)))
+def without_xla(engine):
+    """XLA is slow to compile, and needed on one side of a comparison alone."""
+    functions = engine._replica_gradients, engine._train_batches, engine._eval_replicas
+    engine._gradients, engine._train, engine._eval = map(tf.function, functions)
+    return engine
+
+
+def share_of(engine, step):
+    """A worker's share of the batch of a step."""
     return {
-        name: [float(record[name]) for record in records if name in record]
+        name: np.split(array, engine.num_workers)[engine.worker]
+        for name, array in tiny_batch(step).items()
+    }
+
+
+def train(engine: TensorFlowEngine, calls: int = NUM_STEPS) -> dict[str, list[float]]:
+    """Metrics of each step, and of an evaluation at the end."""
+    batches = [share_of(engine, step) for step in range(NUM_STEPS)]
+    per_call = NUM_STEPS // calls
+    records = [
+        engine.train_steps(batches[i : i + per_call])
+        for i in range(0, NUM_STEPS, per_call)
+    ]
+    scores = engine.eval_step(share_of(engine, NUM_STEPS))
+    return {
+        name: [float(x) for record in records for x in np.array(record[name])]
+        + [float(scores[x]) for x in {name} & scores.keys()]
         for name in records[0]
     }
 
 
-def train_on_two_replicas(folder: Path) -> None:
+def train_on_several(folder: Path, strategy: str, replicas: int) -> None:
     """Leaves metrics and a checkpoint of each stage in a folder."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    two = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(cpu, two)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = make_strategy(strategy, virtual_devices=replicas)
     for stage in STAGES:
         engine = make_engine(stage, strategy)
-        if stage == "genie":  # XLA has compiled the tokenizer; twice would take long.
-            engine._gradients = tf.function(engine._replica_gradients)
+        if stage != "tokenizer" or replicas != 2:
+            without_xla(engine)
         metrics = {"replicas": engine.num_replicas, **train(engine)}
-        (folder / f"{stage}.json").write_text(json.dumps(metrics))
-        save_checkpoint(folder / stage, NUM_STEPS, engine.model, engine.optimizer)
+        if engine.worker == 0:
+            (folder / f"{stage}.json").write_text(json.dumps(metrics))
+            checkpoints = Checkpoints(folder / stage)
+            checkpoints.save(NUM_STEPS, engine.model, engine.optimizer)
+            checkpoints.wait()
+
+
+def start(folder: Path, strategy: str, replicas: int, **environment):
+    return subprocess.Popen(
+        [sys.executable, __file__, folder, strategy, str(replicas)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def finish(program):
+    output, _ = program.communicate()
+    assert program.returncode == 0, output
 
 
 @pytest.fixture(scope="module")
 def two_replicas(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("replicas")
-    run = subprocess.run(
-        [sys.executable, __file__, folder], capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
+    folder = tmp_path_factory.mktemp("two_replicas")
+    finish(start(folder, "mirrored", 2))
     return folder
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_two_replicas_compute_what_one_does(stage, two_replicas):
-    one, two = make_engine(stage), make_engine(stage)
-    # XLA is slow to compile, and needed on one side alone.
-    one._train, one._eval = map(tf.function, (one._train_replicas, one._eval_replicas))
-    start = [np.array(v) for v in one.model.trainable_variables]
-    expected = train(one)
-    found = json.loads((two_replicas / f"{stage}.json").read_text())
-    assert found.pop("replicas") == 2
+@pytest.fixture(scope="module")
+def four_replicas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("four_replicas")
+    finish(start(folder, "mirrored", 4))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two_workers")
+    with socket.socket() as first, socket.socket() as second:
+        for one in (first, second):
+            one.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{x.getsockname()[1]}" for x in (first, second)]
+    programs = [
+        start(
+            folder,
+            "multi_worker",
+            1,
+            TF_CONFIG=json.dumps(
+                {
+                    "cluster": {"worker": addresses},
+                    "task": {"type": "worker", "index": index},
+                }
+            ),
+        )
+        for index in range(2)
+    ]
+    for program in programs:
+        finish(program)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_replica():
+    """The engine of each stage, trained, the metrics, and the weights it had before."""
+    trained = {}
+    for stage in STAGES:
+        engine = without_xla(make_engine(stage))
+        before = [np.array(v) for v in engine.model.trainable_variables]
+        trained[stage] = engine, train(engine), before
+    return trained
+
+
+def check_equal(found, expected, model, other):
     assert found.keys() == expected.keys()
     for name in expected:
-        # Perplexity and the like are means over replicas, of what each has seen.
-        if not name.endswith(("codes_used", "perplexity")):
-            np.testing.assert_allclose(found[name], expected[name], rtol=1e-3)
-
-    # The checkpoint of two replicas is one like any other.
-    restore_checkpoint(two_replicas / stage, NUM_STEPS, two.model, two.optimizer)
-    moved = 0.0
-    for mine, theirs, old in zip(
-        one.model.trainable_variables, two.model.trainable_variables, start, strict=True
-    ):
-        # Single steps are 1e-3 long.
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, err_msg=name)
+    for mine, theirs in zip(model.weights, other.weights, strict=True):
+        # Single steps are 1e-3 long; Adam divides by small numbers.
         np.testing.assert_allclose(mine, theirs, atol=1e-4, err_msg=mine.path)
-        moved = max(moved, np.abs(np.array(mine) - old).max())
-    assert moved > 5e-3
-    for mine, theirs in zip(
-        one.model.non_trainable_variables, two.model.non_trainable_variables
-    ):
-        np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=mine.path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("split", "replicas"),
+    [("two_replicas", 2), ("four_replicas", 4), ("two_workers", 2)],
+)
+def test_several_replicas_compute_what_one_does(
+    stage, split, replicas, one_replica, request
+):
+    folder = request.getfixturevalue(split)
+    engine, expected, before = one_replica[stage]
+    found = json.loads((folder / f"{stage}.json").read_text())
+    assert found.pop("replicas") == replicas
+    # The checkpoint of several replicas is one like any other.
+    other = make_engine(stage)
+    Checkpoints(folder / stage).restore(other.model, other.optimizer)
+    check_equal(found, expected, engine.model, other.model)
+    moved = [
+        np.abs(np.array(v) - old).max()
+        for v, old in zip(engine.model.trainable_variables, before, strict=True)
+    ]
+    assert max(moved) > 5e-3
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_batch_in_parts_and_steps_in_one_call_change_nothing(stage, one_replica):
+    engine, expected, _ = one_replica[stage]
+    other = without_xla(make_engine(stage, accumulate=2))
+    found = train(other, calls=2)
+    check_equal(found, expected, engine.model, other.model)
+
+
+def test_xla_runs_parts_and_several_steps():
+    engine = make_engine("autoencoder", accumulate=2)
+    found = engine.train_steps([tiny_batch(0), tiny_batch(1)])
+    other = without_xla(make_engine("autoencoder"))
+    for step in range(2):
+        expected = other.train_steps([tiny_batch(step)])
+        np.testing.assert_allclose(found["loss"][step], expected["loss"][0], rtol=1e-5)
+
+
+def test_averaged_weights_are_the_exponential_average():
+    engine = without_xla(make_engine("autoencoder", ema=0.5))
+    kernel = engine.model.encoder.kernel
+    average = None
+    for step in range(4):
+        engine.train_steps([tiny_batch(step)])
+        value = np.array(kernel)
+        average = value if average is None else 0.5 * average + 0.5 * value
+    with engine.averaged_weights():
+        np.testing.assert_allclose(kernel, average, atol=1e-6)
+    np.testing.assert_array_equal(kernel, value)
+    assert np.abs(average - value).max() > 1e-4
 
 
 def test_codes_are_seeded_by_the_first_step():
@@ -112,7 +236,7 @@ def test_codes_are_seeded_by_the_first_step():
     before = np.array(engine.model.quantizer.codebook)
     batch = tiny_batch(0)
     latents = np.array(engine.model(batch["video"])["latents"]).reshape(-1, 8)
-    engine.train_step(batch)
+    engine.train_steps([batch])
     after = np.array(engine.model.quantizer.codebook)
     from_data = [np.abs(latents - code).max(-1).min() < 1e-5 for code in after]
     assert np.sum(from_data) == 24 - np.sum(np.abs(after - before).max(-1) < 2e-3)
@@ -122,8 +246,9 @@ def test_codes_are_seeded_by_the_first_step():
 def test_one_replica_runs_one_xla_program():
     engine = make_engine("autoencoder")
     batch = {name: tf.constant(x) for name, x in tiny_batch(0).items()}
-    for function in (engine._train, engine._eval):
-        program = function.experimental_get_compiler_ir(batch)(stage="optimized_hlo")
+    batches = {name: x[None] for name, x in batch.items()}
+    for function, argument in ((engine._train, batches), (engine._eval, batch)):
+        program = function.experimental_get_compiler_ir(argument)(stage="optimized_hlo")
         assert program.startswith("HloModule") and "fusion" in program
 
 
@@ -134,20 +259,18 @@ def test_metrics_include_the_norm_of_all_gradients():
         loss = engine.model.losses_and_metrics(batch)[0]["loss"]
     gradients = tape.gradient(loss, engine.model.trainable_variables)
     norm = np.sqrt(sum(np.sum(np.array(g) ** 2) for g in gradients))
-    metrics = engine.train_step(batch)
-    assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-4)
-    assert float(metrics["loss"]) == pytest.approx(float(loss), rel=1e-5)
+    metrics = engine.train_steps([batch])
+    assert float(metrics["gradient_norm"][0]) == pytest.approx(norm, rel=1e-4)
+    assert float(metrics["loss"][0]) == pytest.approx(float(loss), rel=1e-5)
 
 
-def test_a_batch_has_to_split_evenly(monkeypatch):
-    engine = make_engine("autoencoder")
-    monkeypatch.setattr(engine, "num_replicas", 3)
+def test_a_batch_has_to_split_evenly():
     with pytest.raises(ValueError) as error:
-        engine.train_step(tiny_batch(0))
+        make_engine("autoencoder", accumulate=3).train_steps([tiny_batch(0)])
     assert str(error.value) == (
-        "The global batch must split evenly over 3 replicas; received 4 clips."
+        "A batch must split evenly over 1 replicas and 3 parts each; received 4 clips."
     )
 
 
 if __name__ == "__main__":
-    train_on_two_replicas(Path(sys.argv[1]))
+    train_on_several(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -1,7 +1,8 @@
 """The loop: resuming is exact, what goes wrong is noticed, curves are written."""
 
 import json
-import re
+import os
+import signal
 
 import keras
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_batch
-from genie_tf.training.checkpoints import latest_step
+from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.engine import TensorFlowEngine
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
-from genie_tf.training.training_loop import resume, train
+from genie_tf.training.training_loop import sigterm_caught, train
 
 STEPS = 6
 
@@ -46,20 +47,31 @@ def batches_with_nan_at(broken):
     return batches
 
 
-def run(engine, workdir, batches=batches_from):
+def run(engine, workdir, batches=batches_from, **changes):
     workdir.mkdir(exist_ok=True)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    start, pending = checkpoints.restore(engine.model, engine.optimizer)
     return train(
         engine,
         batches,
-        start=resume(engine, workdir),
-        steps=STEPS,
+        checkpoints=checkpoints,
+        start=start,
+        pending=pending,
         workdir=workdir,
-        log_every=2,
-        checkpoint_every=3,
-        evaluate_every=5,
         validation=[tiny_batch(500), tiny_batch(501)],
         description="test",
+        **{
+            "steps": STEPS,
+            "log_every": 2,
+            "checkpoint_every": 3,
+            "evaluate_every": 5,
+            **changes,
+        },
     )
+
+
+def latest_step(workdir):
+    return Checkpoints(workdir / "checkpoints").latest_step()
 
 
 def stop_after(steps):
@@ -89,17 +101,17 @@ def engine():
 @pytest.fixture(scope="module")
 def workdir(engine, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("training")
-    engine.records = run(engine, workdir)
+    _, engine.records = run(engine, workdir)
     return workdir
 
 
 def test_steps_are_logged_evaluated_and_saved_when_due(engine, workdir):
     records = logged(workdir)
-    assert [record["step"] for record in records] == [2, 3, 4, 5, 6]
+    assert [record["step"] for record in records] == [2, 4, 5, 6]
     evaluated = [r["step"] for r in records if "validation/loss" in r]
     assert evaluated == [5, 6]
-    assert latest_step(workdir / "checkpoints") == 6
-    assert [record["step"] for record in engine.records] == [2, 3, 4, 5, 6]
+    assert latest_step(workdir) == 6
+    assert [record["step"] for record in engine.records] == [2, 4, 5, 6]
 
 
 def test_a_resumed_training_equals_one_without_a_stop(engine, workdir, tmp_path):
@@ -109,40 +121,78 @@ def test_a_resumed_training_equals_one_without_a_stop(engine, workdir, tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')  # As a kill leaves it.
     resumed = make_engine()
-    assert resume(resumed, tmp_path) == 3
+    assert latest_step(tmp_path) == 3
     run(resumed, tmp_path)
+    check_equal(resumed, tmp_path, engine, workdir)
 
-    assert logged(tmp_path) == logged(workdir)
+
+def check_equal(engine, workdir, other, other_workdir):
+    """To the bit."""
+    assert logged(workdir) == logged(other_workdir)
     for mine, theirs in (
-        (resumed.model.weights, engine.model.weights),
-        (resumed.optimizer.variables, engine.optimizer.variables),
+        (engine.model.weights, other.model.weights),
+        (engine.optimizer.variables, other.optimizer.variables),
     ):
         for found, expected in zip(mine, theirs, strict=True):
             np.testing.assert_array_equal(found, expected, err_msg=found.path)
 
 
+def test_a_training_asked_to_stop_saves_and_goes_on_later(engine, workdir, tmp_path):
+    def terminate(start):
+        for step, batch in enumerate(batches_from(start), start=start + 1):
+            if step == 5:  # In the middle of a log.
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    before = signal.getsignal(signal.SIGTERM)
+    changes = {"evaluate_every": STEPS, "log_every": 3}
+    with sigterm_caught() as stop:
+        assert run(make_engine(), tmp_path, terminate, stop=stop, **changes)[0] == 5
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert latest_step(tmp_path) == 5
+    resumed = make_engine()
+    assert run(resumed, tmp_path, **changes)[0] == 6
+    whole = make_engine()
+    run(whole, tmp_path / "whole", **changes)
+    check_equal(resumed, tmp_path, whole, tmp_path / "whole")
+
+
+def test_several_steps_a_call_change_nothing(engine, workdir, tmp_path):
+    other = make_engine()
+    run(other, tmp_path, steps_per_call=3, log_every=3, evaluate_every=6)
+    assert [record["step"] for record in logged(tmp_path)] == [3, 6]
+    for found, expected in zip(other.model.weights, engine.model.weights, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_a_finished_training_is_left_as_it_is(workdir):
     before = (workdir / "metrics.jsonl").read_text()
     finished = make_engine()
-    records = run(finished, workdir, stop_after(0))
+    _, records = run(finished, workdir, stop_after(0))
     assert (workdir / "metrics.jsonl").read_text() == before
     assert records[-1]["step"] == STEPS
 
 
 def test_a_loss_that_is_not_finite_stops(tmp_path):
-    message = "The loss is nan between steps 3 and 4; the last checkpoint is of step 3."
-    with pytest.raises(FloatingPointError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(FloatingPointError) as error:
         run(make_engine(), tmp_path, batches_with_nan_at(3))
-    engine = make_engine()
-    assert resume(engine, tmp_path) == 3
-    assert all(np.isfinite(np.array(v)).all() for v in engine.model.weights)
-    assert [record["step"] for record in logged(tmp_path)] == [2, 3]
+    path = tmp_path / "not_finite_step_00000004.npz"
+    assert str(error.value) == (
+        "Not finite at step 4: loss, gradient_norm; the last checkpoint is of step 3, "
+        f"and the batch is in {path}."
+    )
+    with np.load(path) as batch:
+        np.testing.assert_array_equal(batch["mask"], tiny_batch(3)["mask"])
+        assert np.isnan(batch["video"]).all()
+    assert latest_step(tmp_path) == 3
+    assert [record["step"] for record in logged(tmp_path)] == [2]
 
 
 def test_a_checkpoint_never_holds_what_is_not_finite(tmp_path):
     # Nothing is due before the checkpoint of step 3, which would have NaN for weights.
-    with pytest.raises(FloatingPointError, match="between steps 2 and 3; .* step 0"):
+    with pytest.raises(FloatingPointError, match="at step 3: .* step 0"):
         run(make_engine(), tmp_path, batches_with_nan_at(2))
+    assert latest_step(tmp_path) == 0
 
 
 def test_tensorboard_shows_curves_and_reconstructions(engine, workdir):
