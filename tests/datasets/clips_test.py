@@ -226,13 +226,32 @@ def test_images_inside_an_observation_and_continuous_actions(clip_batches):
 
 
 def test_short_episodes_are_counted_once(clip_batches):
-    with mock.patch.object(clips.logging, "info") as info:
+    with mock.patch.object(clips.logging, "warning") as warning:
         take(clip_batches(), 20)
-    messages = [call.args[0] % call.args[1:] for call in info.call_args_list]
+    messages = [call.args[0] % call.args[1:] for call in warning.call_args_list]
     assert [message for message in messages if "left out" in message] == [
         "numbered_episodes/plain, split train: 2 of 8 episodes are shorter than 5 "
         "frames and left out."
     ]
+
+
+def test_workers_share_each_batch(clip_batches):
+    masks = {"batch_size": 6, "mask_patches": 4}
+    whole = clip_batches(**masks)
+    shares = [clip_batches(**masks, shard=(index, 3)) for index in range(3)]
+    for _ in range(3):
+        parts = [next(share) for share in shares]
+        for name, array in next(whole).items():
+            joined = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(joined, array)
+
+
+def test_a_batch_that_workers_cannot_share(clip_batches):
+    with pytest.raises(ValueError) as error:
+        clip_batches(batch_size=6, shard=(0, 4))
+    assert str(error.value) == (
+        "A batch must split evenly over 4 workers; received batch_size=6."
+    )
 
 
 def test_closing_ends_the_threads(clip_batches):

@@ -141,6 +141,7 @@ def test_losses_and_metrics(model):
     np.testing.assert_allclose(
         metrics["loss"], error.mean() + outputs["loss"], rtol=1e-5
     )
+    metrics = model.codebook_metrics(codebook_inputs)
     codes_used = len(np.unique(outputs["indices"]))
     np.testing.assert_allclose(metrics["codes_used"], codes_used)
     assert 1 <= metrics["perplexity"] <= codes_used + 1e-3

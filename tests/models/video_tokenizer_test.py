@@ -144,6 +144,7 @@ def test_losses_and_metrics(tokenizer):
     )
     psnr = -10 * np.log10(error.mean(axis=(2, 3, 4))).mean()
     np.testing.assert_allclose(metrics["psnr"], psnr, rtol=1e-4)
+    metrics = tokenizer.codebook_metrics(codebook_inputs)
     codes_used = len(np.unique(outputs["indices"]))
     np.testing.assert_allclose(metrics["codes_used"], codes_used)
     assert 1 <= metrics["perplexity"] <= codes_used + 1e-3

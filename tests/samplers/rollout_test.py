@@ -28,8 +28,8 @@ def genie():
     rng = np.random.default_rng(0)
     for weight, scale in (
         (genie.dynamics.table.embeddings, 0.1),
-        (genie.dynamics.to_change.kernel, 1),
-        (genie.dynamics.action_embedding.kernel, 1),
+        (genie.dynamics.to_change.kernel, 3),
+        (genie.dynamics.action_embedding.kernel, 2),
     ):
         weight.assign(scale * rng.normal(size=weight.shape))
     return genie
