@@ -115,16 +115,16 @@ def train(
             config.keep_best,
             config.best_is,
         )
-        cli.make_folder(workdir)
-        if engine.worker == 0:
-            (folder / "config.json").write_text(
-                json.dumps(config.to_dict(), indent=1, default=list)
-            )
         start, pending = checkpoints.restore(engine.model, engine.optimizer)
         if start > config.steps:
             raise ValueError(
                 f"{folder} has been trained for {start} steps already, and config.steps "
                 f"asks for {config.steps}."
+            )
+        cli.make_folder(workdir)
+        if engine.worker == 0:
+            (folder / "config.json").write_text(
+                json.dumps(config.to_dict(), indent=1, default=list)
             )
     try:
         with sigterm_caught() as stop:
@@ -144,18 +144,20 @@ def train(
                 steps_per_call=config.steps_per_call,
                 stop=stop,
             )
+        if engine.worker:
+            return
+        if step < config.steps:
+            print(
+                f"Stopped at step {step}, saved; the same command goes on from there."
+            )
+            return
+        with engine.averaged_weights():
+            save_preset(engine.model, folder / "model", _card(config, records[-1]))
     except OSError as error:
         raise cli.UserError(
             f"cannot write in {workdir}: {error.strerror}; the last checkpoint is of step "
             f"{checkpoints.latest_step()}, from which the same command goes on"
         ) from error
-    if engine.worker:
-        return
-    if step < config.steps:
-        print(f"Stopped at step {step}, saved; the same command goes on from there.")
-        return
-    with engine.averaged_weights():
-        save_preset(engine.model, folder / "model", _card(config, records[-1]))
 
 
 def _check(config: ConfigDict) -> None:

@@ -67,7 +67,6 @@ def train(
     """
     writes = engine.worker == 0
     log = _MetricsLog(workdir, start) if writes else None
-    batches = batches_from(start)
     progress = tqdm(
         total=steps,
         initial=start,
@@ -79,53 +78,52 @@ def train(
     since = [pending] if pending else []
     clock, done, stopped = time.perf_counter(), 0, False
     step = start
-    while step < steps and not stopped:
-        number = min(steps_per_call - step % steps_per_call, steps - step)
-        since.append(engine.train_steps([next(batches) for _ in range(number)]))
-        step, done = step + number, done + number
-        progress.update(number)
-        saves, evaluates, logs = (
-            step % every == 0 or step == steps
-            for every in (checkpoint_every, evaluate_every, log_every)
-        )
-        logs |= evaluates
-        if engine.num_workers == 1 or logs:
-            stopped = engine.any_worker(stop())
-        if not (saves or logs or stopped):
-            continue
-        values = _joined(since)
-        since = [values]
-        _check_finite(
-            values, step, batches_from, checkpoints, workdir if writes else None
-        )
-        record = {}
-        if logs:
-            record = {name: float(np.mean(value)) for name, value in values.items()}
-            now = time.perf_counter()
-            record["steps_per_second"] = done / (now - clock)
-            since, clock, done = [], now, 0
-        if evaluates:
-            with engine.averaged_weights():
-                scores = [engine.eval_step(batch) for batch in validation]
-                for name in scores[0]:
-                    record[f"validation/{name}"] = float(
-                        np.mean([float(score[name]) for score in scores])
-                    )
-                if writes:
-                    log.pictures(step, validation[0], engine.model)
-        if logs and writes:
-            log.write(step, record)
-            progress.set_postfix(
-                {k: f"{v:.3g}" for k, v in record.items() if k in _SHOWN}
+    with contextlib.closing(batches_from(start)) as batches:
+        while step < steps and not stopped:
+            number = min(steps_per_call - step % steps_per_call, steps - step)
+            since.append(engine.train_steps([next(batches) for _ in range(number)]))
+            step, done = step + number, done + number
+            progress.update(number)
+            saves, evaluates, logs = (
+                step % every == 0 or step == steps
+                for every in (checkpoint_every, evaluate_every, log_every)
             )
-        if (saves or stopped) and writes:
-            checkpoints.save(
-                step, engine.model, engine.optimizer, since[0] if since else {}, record
+            logs |= evaluates
+            if engine.num_workers == 1 or logs:
+                stopped = engine.any_worker(stop())
+            if not (saves or logs or stopped):
+                continue
+            values = _joined(since)
+            since = [values]
+            _check_finite(
+                values, step, batches_from, checkpoints, workdir if writes else None
             )
+            record = {}
+            if logs:
+                record = {name: float(np.mean(value)) for name, value in values.items()}
+                now = time.perf_counter()
+                record["steps_per_second"] = done / (now - clock)
+                since, clock, done = [], now, 0
+            if evaluates:
+                with engine.averaged_weights():
+                    record |= _scores(engine, validation)
+                    if writes:
+                        log.pictures(step, validation[0], engine.model)
+            if logs and writes:
+                log.write(step, record)
+                progress.set_postfix(
+                    {k: f"{v:.3g}" for k, v in record.items() if k in _SHOWN}
+                )
+            if (saves or stopped) and writes:
+                checkpoints.save(
+                    step,
+                    engine.model,
+                    engine.optimizer,
+                    since[0] if since else {},
+                    record,
+                )
     progress.close()
     checkpoints.wait()
-    if hasattr(batches, "close"):
-        batches.close()
     return step, log.records if writes else []
 
 
@@ -138,6 +136,14 @@ def sigterm_caught() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(caught)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _scores(engine: TensorFlowEngine, validation: list[Mapping]) -> dict[str, float]:
+    scores = [engine.eval_step(batch) for batch in validation]
+    return {
+        f"validation/{name}": float(np.mean([float(score[name]) for score in scores]))
+        for name in scores[0]
+    }
 
 
 def _joined(parts: list[Mapping]) -> dict[str, np.ndarray]:
@@ -165,7 +171,8 @@ def _check_finite(values, step, batches_from, checkpoints, folder: Path | None) 
     if folder:
         path = folder / f"not_finite_step_{bad_step:08d}.npz"
         with replacing(path) as partial, partial.open("wb") as file:
-            np.savez(file, **next(batches_from(bad_step - 1)))
+            with contextlib.closing(batches_from(bad_step - 1)) as batches:
+                np.savez(file, **next(batches))
         message += f", and the batch is in {path}"
     raise FloatingPointError(f"{message}.")
 

@@ -1,5 +1,7 @@
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from genie_tf.layers import STBlock, STTransformer
@@ -132,3 +134,23 @@ def test_tokens_of_another_width():
         ValueError, match=r"width dim=16; received shape \(2, 5, 3, 8\)"
     ):
         make_transformer()(random_tokens((B, T, N, 8)))
+
+
+def test_computing_blocks_anew_changes_no_gradient():
+    def outputs_and_gradients(remat):
+        keras.utils.set_random_seed(0)
+        transformer = make_transformer(remat=remat)
+        transformer.build((B, T, N, D))
+
+        @tf.function(jit_compile=True)
+        def run():
+            with tf.GradientTape() as tape:
+                outputs = transformer(random_tokens())
+                loss = tf.reduce_sum(outputs**3)
+            return outputs, *tape.gradient(loss, transformer.trainable_variables)
+
+        return run()
+
+    kept, anew = map(outputs_and_gradients, (False, True))
+    for found, expected in zip(anew, kept, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

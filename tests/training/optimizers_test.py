@@ -79,16 +79,26 @@ def test_unknown_optimizer(tokenizer):
         make_optimizer(tokenizer, WarmupDecay(1.0, 10, 0), name="sgd")
 
 
+def test_averages_need_a_decay_below_1(tokenizer):
+    with pytest.raises(ValueError, match=r"`ema` must be in \[0, 1\); received 1.5"):
+        make_optimizer(tokenizer, WarmupDecay(1.0, 10, 0), ema=1.5)
+
+
+@pytest.mark.parametrize("decay_all", [False, True])
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_kernels_alone_are_decayed(tokenizer, name):
+def test_kernels_alone_are_decayed_or_all(tokenizer, name, decay_all):
     variables = tokenizer.trainable_variables
     optimizer = make_optimizer(
-        tokenizer, WarmupDecay(0.5, 10, 0), name=name, weight_decay=0.2
+        tokenizer,
+        WarmupDecay(0.5, 10, 0),
+        name=name,
+        weight_decay=0.2,
+        decay_all=decay_all,
     )
     before = values(variables)
     optimizer.apply([np.zeros_like(x) for x in before])
     for variable, old in zip(variables, before, strict=True):
-        factor = 1 - 0.5 * 0.2 if variable.name == "kernel" else 1
+        factor = 1 - 0.5 * 0.2 if decay_all or variable.name == "kernel" else 1
         np.testing.assert_allclose(variable, factor * old, rtol=1e-6)
     assert {"kernel", "bias", "gamma", "codebook"} <= {v.name for v in variables}
 
