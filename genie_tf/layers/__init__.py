@@ -1,6 +1,10 @@
 """Keras layers: patches, axial attention, ST blocks, vector quantisation."""
 
-from genie_tf.layers.axial_attention import CausalTemporalAttention, SpatialAttention
+from genie_tf.layers.axial_attention import (
+    CausalSpaceTimeAttention,
+    CausalTemporalAttention,
+    SpatialAttention,
+)
 from genie_tf.layers.patches import patch_grid, patchify, unpatchify
 from genie_tf.layers.position_embedding import (
     SpatialPositionEmbedding,

@@ -1,4 +1,4 @@
-"""Self-attention along one axis of a video: over a frame, or back through time.
+"""Self-attention over a video: within a frame, back through time, or both at once.
 
 Axes: b batch, t time, n patches, d model dim, h heads, k head dim.
 """
@@ -87,22 +87,19 @@ class SpatialAttention(AxialAttention):
         return ops.reshape(self.merge(attended), (-1, t, n, d))
 
 
-class CausalTemporalAttention(AxialAttention):
-    """Every patch attends to the same patch position now and in the past.
+class CausalAttention(AxialAttention):
+    """What attention to the past shares: a window of frames, and a cache of them.
 
     Positions are rotary, so attention depends on how long ago a frame was. A frame
     sees itself and the `window - 1` frames before it; because finished frames never
     change, `step` computes the same from cached keys and values, frame by frame and
     without end.
 
+    Attention runs over rows, (rows, time * tokens, dim): a row holds one or more tokens
+    of each frame, and these see each other too. `tokens_per_row` says how many.
+
     Args:
         window: how many frames a frame sees, itself included.
-
-    Call arguments:
-        tokens: (batch, time, patches, dim).
-
-    Returns:
-        The same shape.
     """
 
     def __init__(
@@ -116,27 +113,31 @@ class CausalTemporalAttention(AxialAttention):
         super().__init__(num_heads, head_dim, qk_norm, **kwargs)
         self.window = window
 
-    def call(self, tokens):
-        if self.window == 1:  # A frame sees itself alone: attention is its value.
-            to_value = self.to_qkv.kernel[:, -self.num_heads * self.head_dim :]
-            return self.to_output(ops.matmul(tokens, to_value))
-        b, t, n, d = tokens.shape
-        rows = ops.reshape(ops.transpose(tokens, (0, 2, 1, 3)), (-1, t, d))
+    def tokens_per_row(self, num_patches: int) -> int:
+        """How many of a frame's tokens attend to each other."""
+        raise NotImplementedError
+
+    def attend(self, rows, tokens_per_row: int):
+        """Causal attention of each row, (rows, time * tokens, dim), to itself."""
         query, key, value = self.project(rows)
-        now = ops.arange(t)
-        age = now[:, None] - now[None, :]  # of a key (column), seen by a query (row)
-        attended = ops.dot_product_attention(
-            rotary_embedding(query, now),
-            rotary_embedding(key, now),
-            value,
-            mask=((age >= 0) & (age < self.window))[None, None],
+        frame = ops.arange(rows.shape[1]) // tokens_per_row
+        age = (
+            frame[:, None] - frame[None, :]
+        )  # of a key (column), seen by a query (row)
+        return self.merge(
+            ops.dot_product_attention(
+                rotary_embedding(query, frame),
+                rotary_embedding(key, frame),
+                value,
+                mask=((age >= 0) & (age < self.window))[None, None],
+            )
         )
-        attended = ops.reshape(self.merge(attended), (-1, n, t, d))
-        return ops.transpose(attended, (0, 2, 1, 3))
 
     def empty_cache(self, batch: int, num_patches: int):
-        """Keys and values of no frame: a ring of `window` slots per patch."""
-        shape = (batch * num_patches, self.window, self.num_heads, self.head_dim)
+        """Keys and values of no frame: a ring of `window` slots per row."""
+        m = self.tokens_per_row(num_patches)
+        rows = batch * num_patches // m
+        shape = (rows, self.window * m, self.num_heads, self.head_dim)
         return tuple(ops.zeros(shape, dtype=self.compute_dtype) for _ in "kv")
 
     def step(self, tokens, cache, position):
@@ -151,11 +152,12 @@ class CausalTemporalAttention(AxialAttention):
             The frame's outputs, and the cache with this frame written into it.
         """
         b, _, n, d = tokens.shape
-        query, key, value = self.project(ops.reshape(tokens, (-1, 1, d)))
-        here = ops.reshape(position, (1,))
+        m = self.tokens_per_row(n)
+        query, key, value = self.project(ops.reshape(tokens, (-1, m, d)))
+        here = ops.broadcast_to(position, (m,))
         slot = position % self.window
         keys, values = (
-            ops.slice_update(past, (0, slot, 0, 0), ops.cast(new, past.dtype))
+            ops.slice_update(past, (0, slot * m, 0, 0), ops.cast(new, past.dtype))
             for past, new in zip(
                 cache, (rotary_embedding(key, here), value), strict=True
             )
@@ -164,9 +166,54 @@ class CausalTemporalAttention(AxialAttention):
             rotary_embedding(query, here),
             keys,
             values,
-            mask=(ops.arange(self.window) <= position)[None, None, None],
+            mask=(ops.arange(self.window * m) // m <= position)[None, None, None],
         )
         return ops.reshape(self.merge(attended), (-1, 1, n, d)), (keys, values)
 
     def get_config(self):
         return {**super().get_config(), "window": self.window}
+
+
+class CausalTemporalAttention(CausalAttention):
+    """Every patch attends to the same patch position now and in the past.
+
+    Call arguments:
+        tokens: (batch, time, patches, dim).
+
+    Returns:
+        The same shape.
+    """
+
+    def tokens_per_row(self, num_patches: int) -> int:
+        return 1
+
+    def call(self, tokens):
+        if self.window == 1:  # A frame sees itself alone: attention is its value.
+            to_value = self.to_qkv.kernel[:, -self.num_heads * self.head_dim :]
+            return self.to_output(ops.matmul(tokens, to_value))
+        b, t, n, d = tokens.shape
+        rows = ops.reshape(ops.transpose(tokens, (0, 2, 1, 3)), (-1, t, d))
+        attended = ops.reshape(self.attend(rows, 1), (-1, n, t, d))
+        return ops.transpose(attended, (0, 2, 1, 3))
+
+
+class CausalSpaceTimeAttention(CausalAttention):
+    """Every patch attends to all patches of its own frame and of the past.
+
+    Its cost grows with the square of the number of frames (C-ViViT; Villegas et al.
+    2023).
+
+    Call arguments:
+        tokens: (batch, time, patches, dim).
+
+    Returns:
+        The same shape.
+    """
+
+    def tokens_per_row(self, num_patches: int) -> int:
+        return num_patches
+
+    def call(self, tokens):
+        b, t, n, d = tokens.shape
+        attended = self.attend(ops.reshape(tokens, (-1, t * n, d)), n)
+        return ops.reshape(attended, (-1, t, n, d))

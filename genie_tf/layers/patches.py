@@ -1,5 +1,8 @@
 """Cutting frames into square patches and putting them back together.
 
+Frames that the patches do not divide are filled up with zeros, below and to the right:
+Genie's frames of 90x160 pixels make 23x40 patches of side 4.
+
 Axes: b batch, t time, n patches (row-major over the patch grid), p patch side,
 y rows and x columns of the patch grid, c channels.
 """
@@ -12,17 +15,17 @@ def patchify(video, patch_size: int):
 
     Args:
         video: (batch, time, height, width, channels), any dtype.
-        patch_size: side of a patch in pixels; divides height and width.
+        patch_size: side of a patch in pixels.
 
     Returns:
         (batch, time, patches, patch_size * patch_size * channels), patches row-major
         over the grid, pixels row-major inside a patch.
-
-    Raises:
-        ValueError: if the patch size does not divide the frame.
     """
     b, t, height, width, c = video.shape
     rows, columns = patch_grid(height, width, patch_size)
+    below, right = rows * patch_size - height, columns * patch_size - width
+    if below or right:
+        video = ops.pad(video, [(0, 0), (0, 0), (0, below), (0, right), (0, 0)])
     video = ops.reshape(
         video, (-1, t or ops.shape(video)[1], rows, patch_size, columns, patch_size, c)
     )
@@ -44,8 +47,7 @@ def unpatchify(patches, patch_size: int, height: int, width: int):
         (batch, time, height, width, channels).
 
     Raises:
-        ValueError: if the patch size does not divide the frame, or the number of
-            patches is not that of such a frame.
+        ValueError: if the number of patches is not that of such a frame.
     """
     b, t, n, pixels = patches.shape
     rows, columns = patch_grid(height, width, patch_size)
@@ -58,18 +60,10 @@ def unpatchify(patches, patch_size: int, height: int, width: int):
     c = pixels // patch_size**2
     patches = ops.reshape(patches, (-1, t, rows, columns, patch_size, patch_size, c))
     patches = ops.transpose(patches, (0, 1, 2, 4, 3, 5, 6))  # b t y p x p c
-    return ops.reshape(patches, (-1, t, height, width, c))
+    video = ops.reshape(patches, (-1, t, rows * patch_size, columns * patch_size, c))
+    return video[:, :, :height, :width]
 
 
 def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
-    """Rows and columns of the patch grid of a frame of `height` x `width` pixels.
-
-    Raises:
-        ValueError: if the patch size does not divide the frame.
-    """
-    if height % patch_size or width % patch_size:
-        raise ValueError(
-            f"`patch_size` must divide the frame's height and width; received "
-            f"patch_size={patch_size} for frames of {height}x{width}."
-        )
-    return height // patch_size, width // patch_size
+    """Rows and columns of patches that cover a frame of `height` x `width` pixels."""
+    return -(-height // patch_size), -(-width // patch_size)

@@ -2,8 +2,14 @@
 
 import keras
 
-from genie_tf.layers.axial_attention import CausalTemporalAttention, SpatialAttention
+from genie_tf.layers.axial_attention import (
+    CausalSpaceTimeAttention,
+    CausalTemporalAttention,
+    SpatialAttention,
+)
 from genie_tf.layers.position_embedding import SpatialPositionEmbedding
+
+_ATTENTIONS = ("st", "space", "space_time")
 
 
 class STBlock(keras.layers.Layer):
@@ -13,11 +19,13 @@ class STBlock(keras.layers.Layer):
     Residual connections with layer norm before each part.
 
     Args:
-        num_heads: heads of both attentions.
+        num_heads: heads of each attention.
         head_dim: width of a head.
         mlp_dim: hidden width of the feed-forward.
         qk_norm: normalise queries and keys.
         window: how many frames a frame sees, itself included.
+        attention: "st", over space and then over time; "space", within a frame alone;
+            "space_time", one attention to all patches of a frame and of the past.
 
     Call arguments:
         tokens: (batch, time, patches, dim).
@@ -33,42 +41,62 @@ class STBlock(keras.layers.Layer):
         mlp_dim: int,
         qk_norm: bool = False,
         window: int = 16,
+        attention: str = "st",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if attention not in _ATTENTIONS:
+            raise ValueError(
+                f"`attention` must be one of {', '.join(_ATTENTIONS)}; received "
+                f"{attention!r}."
+            )
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.mlp_dim = mlp_dim
         self.qk_norm = qk_norm
         self.window = window
+        self.attention = attention
         policy = {"dtype": self.dtype_policy}
-        self.space_norm = keras.layers.LayerNormalization(**policy)
-        self.space = SpatialAttention(num_heads, head_dim, qk_norm, **policy)
-        self.time_norm = keras.layers.LayerNormalization(**policy)
-        self.time = CausalTemporalAttention(
-            num_heads, head_dim, qk_norm, window, **policy
-        )
+        self.space_norm = self.space = self.time_norm = self.time = None
+        if attention != "space_time":
+            self.space_norm = keras.layers.LayerNormalization(**policy)
+            self.space = SpatialAttention(num_heads, head_dim, qk_norm, **policy)
+        if attention != "space":
+            self.time_norm = keras.layers.LayerNormalization(**policy)
+            to_the_past = (
+                CausalTemporalAttention if self.space else CausalSpaceTimeAttention
+            )
+            self.time = to_the_past(num_heads, head_dim, qk_norm, window, **policy)
         self.mlp_norm = keras.layers.LayerNormalization(**policy)
         self.mlp_in = keras.layers.Dense(mlp_dim, **policy)
 
     def build(self, input_shape):
         for layer in (self.space_norm, self.space, self.time_norm, self.time):
-            layer.build(input_shape)
+            if layer:
+                layer.build(input_shape)
         self.mlp_norm.build(input_shape)
         self.mlp_in.build(input_shape)
         self.mlp_out = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy)
         self.mlp_out.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, tokens):
-        tokens = tokens + self.space(self.space_norm(tokens))
-        tokens = tokens + self.time(self.time_norm(tokens))
+        if self.space:
+            tokens = tokens + self.space(self.space_norm(tokens))
+        if self.time:
+            tokens = tokens + self.time(self.time_norm(tokens))
         return tokens + self.feed_forward(tokens)
+
+    def empty_cache(self, batch: int, num_patches: int):
+        """The cache of no frame, for `step`; empty where no frame sees another."""
+        return self.time.empty_cache(batch, num_patches) if self.time else ()
 
     def step(self, tokens, cache, position):
         """One frame (batch, 1, patches, dim) over a cached past: outputs, new cache."""
-        tokens = tokens + self.space(self.space_norm(tokens))
-        attended, cache = self.time.step(self.time_norm(tokens), cache, position)
-        tokens = tokens + attended
+        if self.space:
+            tokens = tokens + self.space(self.space_norm(tokens))
+        if self.time:
+            attended, cache = self.time.step(self.time_norm(tokens), cache, position)
+            tokens = tokens + attended
         return tokens + self.feed_forward(tokens), cache
 
     def feed_forward(self, tokens):
@@ -86,6 +114,7 @@ class STBlock(keras.layers.Layer):
             "mlp_dim": self.mlp_dim,
             "qk_norm": self.qk_norm,
             "window": self.window,
+            "attention": self.attention,
         }
 
 
@@ -104,6 +133,10 @@ class STTransformer(keras.layers.Layer):
         mlp_dim: hidden width of the feed-forward; 4 * dim if not given.
         qk_norm: normalise queries and keys.
         window: how many frames a frame sees, itself included.
+        attention: "st", over space and then over time, in each block; or, to compare
+            with, "space", within a frame alone (ViT), or "space_time", one attention
+            to all patches of a frame and of the past (C-ViViT), whose cost grows with
+            the square of the number of frames.
         remat: compute each block anew in the backward pass instead of keeping all that
             is inside it, to save memory.
 
@@ -123,6 +156,7 @@ class STTransformer(keras.layers.Layer):
         mlp_dim: int | None = None,
         qk_norm: bool = False,
         window: int = 16,
+        attention: str = "st",
         remat: bool = False,
         **kwargs,
     ):
@@ -139,11 +173,20 @@ class STTransformer(keras.layers.Layer):
         self.mlp_dim = mlp_dim or 4 * dim
         self.qk_norm = qk_norm
         self.window = window
+        self.attention = attention
         self.remat = remat
         policy = {"dtype": self.dtype_policy}
         self.position = SpatialPositionEmbedding(**policy)
         self.blocks = [
-            STBlock(num_heads, self.head_dim, self.mlp_dim, qk_norm, window, **policy)
+            STBlock(
+                num_heads,
+                self.head_dim,
+                self.mlp_dim,
+                qk_norm,
+                window,
+                attention,
+                **policy,
+            )
             for _ in range(num_blocks)
         ]
         self.norm = keras.layers.LayerNormalization(**policy)
@@ -165,7 +208,7 @@ class STTransformer(keras.layers.Layer):
 
     def empty_cache(self, batch: int, num_patches: int):
         """The cache of no frame, for `step`: keys and values of each block."""
-        return [block.time.empty_cache(batch, num_patches) for block in self.blocks]
+        return [block.empty_cache(batch, num_patches) for block in self.blocks]
 
     def step(self, tokens, cache, position):
         """One frame over a cached past: the same outputs as `call` at that frame.
@@ -198,6 +241,7 @@ class STTransformer(keras.layers.Layer):
             "mlp_dim": self.mlp_dim,
             "qk_norm": self.qk_norm,
             "window": self.window,
+            "attention": self.attention,
         }
 
     def get_config(self):

@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from genie_tf.layers import CausalTemporalAttention, SpatialAttention
+from genie_tf.layers import (
+    CausalSpaceTimeAttention,
+    CausalTemporalAttention,
+    SpatialAttention,
+)
 from genie_tf.testing.layer_test import run_layer_test
 
 # Axes: b batch, t time, n patches, d model dim, h heads, k head dim.
@@ -21,7 +25,7 @@ def changed_by(layer, tokens, where):
     return np.abs(change).max(axis=-1) > 1e-5
 
 
-def reference_attention(layer, tokens, visible, rotary):
+def reference_attention(layer, tokens, visible, positions):
     """Attention of one sequence (t, d) spelled out in numpy, token by token."""
     h, k = layer.num_heads, layer.head_dim
     projections = tokens @ layer.to_qkv.kernel.numpy()
@@ -41,7 +45,8 @@ def reference_attention(layer, tokens, visible, rotary):
         for head in range(h):
             seen = [j for j in range(len(tokens)) if visible(i, j)]
             logits = [
-                rotated(query[i, head], i * rotary) @ rotated(key[j, head], j * rotary)
+                rotated(query[i, head], positions[i])
+                @ rotated(key[j, head], positions[j])
                 for j in seen
             ]
             weights = np.exp(np.array(logits) / np.sqrt(k))
@@ -52,7 +57,11 @@ def reference_attention(layer, tokens, visible, rotary):
 
 @pytest.mark.parametrize(
     "attention, window",
-    [(SpatialAttention, {}), (CausalTemporalAttention, {"window": 3})],
+    [
+        (SpatialAttention, {}),
+        (CausalTemporalAttention, {"window": 3}),
+        (CausalSpaceTimeAttention, {"window": 3}),
+    ],
 )
 def test_layer(attention, window):
     arguments = {"num_heads": 2, "head_dim": 6, "qk_norm": True, **window}
@@ -67,7 +76,7 @@ def test_spatial_attention_equals_its_definition(qk_norm):
     for b in range(B):
         for t in range(T):
             expected = reference_attention(
-                layer, tokens[b, t], lambda i, j: True, rotary=0
+                layer, tokens[b, t], lambda i, j: True, positions=np.zeros(N)
             )
             np.testing.assert_allclose(outputs[b, t], expected, atol=1e-5)
 
@@ -80,9 +89,28 @@ def test_temporal_attention_equals_its_definition(window, qk_norm):
     for b in range(B):
         for n in range(N):
             expected = reference_attention(
-                layer, tokens[b, :, n], lambda i, j: 0 <= i - j < window, rotary=1
+                layer,
+                tokens[b, :, n],
+                lambda i, j: 0 <= i - j < window,
+                positions=np.arange(T),
             )
             np.testing.assert_allclose(outputs[b, :, n], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("window, qk_norm", [(1, False), (3, False), (16, True)])
+def test_space_time_attention_equals_its_definition(window, qk_norm):
+    layer = CausalSpaceTimeAttention(2, 6, qk_norm=qk_norm, window=window)
+    tokens = random_tokens()
+    outputs = ops.convert_to_numpy(layer(tokens))
+    frame = np.repeat(np.arange(T), N)
+    for b in range(B):
+        expected = reference_attention(
+            layer,
+            tokens[b].reshape(T * N, D),
+            lambda i, j: 0 <= frame[i] - frame[j] < window,
+            positions=frame,
+        )
+        np.testing.assert_allclose(outputs[b].reshape(T * N, D), expected, atol=1e-5)
 
 
 def test_spatial_attention_sees_its_own_frame_alone():
@@ -133,10 +161,13 @@ def test_order_of_the_past_matters():
     assert np.abs(layer(tokens)[:, 2] - layer(swapped)[:, 2]).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    "attention", [CausalTemporalAttention, CausalSpaceTimeAttention]
+)
 @pytest.mark.parametrize("window, qk_norm", [(1, False), (3, True), (16, False)])
-def test_step_by_step_equals_all_at_once(window, qk_norm):
+def test_step_by_step_equals_all_at_once(attention, window, qk_norm):
     frames = 5  # past windows of 1 and 3, so that slots are used again
-    layer = CausalTemporalAttention(2, 4, qk_norm=qk_norm, window=window)
+    layer = attention(2, 4, qk_norm=qk_norm, window=window)
     tokens = random_tokens((B, frames, N, D))
     expected = ops.convert_to_numpy(layer(tokens))
     cache = layer.empty_cache(B, N)

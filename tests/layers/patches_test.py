@@ -52,16 +52,22 @@ def test_grid_is_rows_by_columns():
     assert patch_grid(8, 12, 4) == (2, 3)
 
 
-@pytest.mark.parametrize("height, width", [(9, 8), (8, 9)])
-def test_a_patch_size_that_does_not_divide_the_frame(height, width):
-    message = (
-        "`patch_size` must divide the frame's height and width; received "
-        f"patch_size=4 for frames of {height}x{width}."
-    )
-    with pytest.raises(ValueError, match=message):
-        patchify(np.zeros((1, 1, height, width, 3)), 4)
-    with pytest.raises(ValueError, match=message):
-        unpatchify(np.zeros((1, 1, 4, 48)), 4, height, width)
+@pytest.mark.parametrize("height, width", [(9, 8), (8, 9), (7, 5)])
+def test_frames_that_patches_do_not_divide_are_filled_up_with_zeros(height, width):
+    video = np.arange(1, 1 + height * width * 3, dtype="float32")
+    video = video.reshape(1, 1, height, width, 3)
+    rows, columns = patch_grid(height, width, 4)
+    whole = np.zeros((1, 1, 4 * rows, 4 * columns, 3), "float32")
+    whole[:, :, :height, :width] = video
+    patches = patchify(video, 4)
+    np.testing.assert_array_equal(patches, patchify(whole, 4))
+    np.testing.assert_array_equal(unpatchify(patches, 4, height, width), video)
+
+
+def test_patches_of_genies_frames_are_as_many_as_its_tokens():
+    # 942 billion tokens in 125k steps of 512 clips of 16 frames (Genie, section 3.1).
+    rows, columns = patch_grid(90, 160, 4)
+    assert round(rows * columns * 16 * 512 * 125_000 / 1e9) == 942
 
 
 def test_a_number_of_patches_that_is_not_the_frames():

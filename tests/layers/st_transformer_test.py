@@ -27,12 +27,17 @@ def make_transformer(**arguments):
 
 
 @pytest.mark.parametrize(
-    "layer, size",
-    [(STBlock, {}), (STTransformer, {"dim": D, "num_blocks": 1})],
+    "layer, size, attention",
+    [
+        (STBlock, {}, "st"),
+        (STBlock, {}, "space"),
+        (STBlock, {}, "space_time"),
+        (STTransformer, {"dim": D, "num_blocks": 1}, "st"),
+    ],
 )
-def test_layer(layer, size):
+def test_layer(layer, size, attention):
     heads = {"num_heads": 2, "head_dim": 6, "qk_norm": True}
-    arguments = {**size, **heads, "mlp_dim": 40, "window": 3}
+    arguments = {**size, **heads, "mlp_dim": 40, "window": 3, "attention": attention}
     run_layer_test(layer, arguments, (B, T, N, D))
 
 
@@ -52,9 +57,36 @@ def test_a_block_has_one_feed_forward_after_both_attentions():
     assert shapes == sorted([*attention, *attention, (D, 40), (40, D)])
 
 
+@pytest.mark.parametrize(
+    "attention, part", [("space", "space"), ("space_time", "time")]
+)
+def test_the_other_blocks_have_one_attention_and_the_feed_forward(attention, part):
+    block = STBlock(num_heads=2, head_dim=8, mlp_dim=40, attention=attention)
+    tokens = random_tokens()
+    outputs = block(tokens)
+    attend, norm = getattr(block, part), getattr(block, f"{part}_norm")
+    seen = tokens + attend(norm(tokens))
+    np.testing.assert_allclose(outputs, seen + block.feed_forward(seen), atol=1e-5)
+    shapes = sorted(
+        tuple(v.shape) for v in block.trainable_variables if v.name == "kernel"
+    )
+    assert shapes == sorted([(D, 3 * 16), (16, D), (D, 40), (40, D)])
+
+
 @pytest.mark.parametrize("frame", [0, 2, 4])
-def test_a_frame_changes_itself_and_later_frames_and_no_others(frame):
-    changed = changed_by(make_transformer(), random_tokens(), (0, frame, 1))
+def test_of_spatial_attention_alone_no_frame_sees_another(frame):
+    transformer = make_transformer(attention="space")
+    changed = changed_by(transformer, random_tokens(), (0, frame, 1))
+    expected = np.zeros((B, T, N), bool)
+    expected[0, frame] = True
+    np.testing.assert_array_equal(changed, expected)
+
+
+@pytest.mark.parametrize("attention", ["st", "space_time"])
+@pytest.mark.parametrize("frame", [0, 2, 4])
+def test_a_frame_changes_itself_and_later_frames_and_no_others(frame, attention):
+    transformer = make_transformer(attention=attention)
+    changed = changed_by(transformer, random_tokens(), (0, frame, 1))
     expected = np.zeros((B, T, N), bool)
     expected[0, frame:] = True  # all patches: the blocks mix space and time
     np.testing.assert_array_equal(changed, expected)
@@ -96,10 +128,19 @@ def test_patches_of_equal_content_differ_by_their_place_alone():
     )
 
 
-@pytest.mark.parametrize("window, qk_norm", [(2, True), (16, False)])
-def test_step_by_step_equals_all_at_once(window, qk_norm):
+@pytest.mark.parametrize(
+    "attention, window, qk_norm",
+    [
+        ("st", 2, True),
+        ("st", 16, False),
+        ("space", 16, False),
+        ("space_time", 2, True),
+        ("space_time", 16, False),
+    ],
+)
+def test_step_by_step_equals_all_at_once(attention, window, qk_norm):
     frames = 5
-    transformer = make_transformer(qk_norm=qk_norm, window=window)
+    transformer = make_transformer(qk_norm=qk_norm, window=window, attention=attention)
     tokens = random_tokens((B, frames, N, D))
     expected = ops.convert_to_numpy(transformer(tokens))
     cache = transformer.empty_cache(B, N)
@@ -154,3 +195,10 @@ def test_computing_blocks_anew_changes_no_gradient():
     kept, anew = map(outputs_and_gradients, (False, True))
     for found, expected in zip(anew, kept, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_unknown_attention():
+    with pytest.raises(
+        ValueError, match="one of st, space, space_time; received 'time'"
+    ):
+        make_transformer(attention="time")
