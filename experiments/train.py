@@ -193,7 +193,7 @@ def make_model(config: ConfigDict):
     """
     import keras
 
-    from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+    from genie_tf.models import LatentActionModel, VideoTokenizer
     from genie_tf.presets import load_part
 
     keras.utils.set_random_seed(config.seed)
@@ -207,23 +207,30 @@ def make_model(config: ConfigDict):
                 "Genie needs a trained tokenizer: give its folder as --config.tokenizer"
                 "=WORKDIR/model."
             )
-        tokenizer = load_part(config.tokenizer, "tokenizer")
-        latent_action_model = LatentActionModel(
-            **_settings(config.latent_action_model, config.remat)
-        )
-        dynamics = Dynamics(
-            num_codes=tokenizer.num_codes,
-            num_patches=tokenizer.num_patches,
-            action_dim=latent_action_model.action_dim,
-            transformer={**config.dynamics, "remat": config.remat},
-            code_dim=tokenizer.code_dim,
-        )
-        dynamics.start_from(tokenizer.quantizer.codes())
-        return Genie(tokenizer, latent_action_model, dynamics)
+        genie = make_genie(config, load_part(config.tokenizer, "tokenizer"))
+        genie.dynamics.start_from(genie.tokenizer.quantizer.codes())
+        return genie
     raise ValueError(
         "config.stage must be tokenizer, latent_action_model or genie; received "
         f"{config.stage!r}."
     )
+
+
+def make_genie(config: ConfigDict, tokenizer):
+    """The untrained `Genie` of a config, around a `VideoTokenizer`."""
+    from genie_tf.models import Dynamics, Genie, LatentActionModel
+
+    latent_action_model = LatentActionModel(
+        **_settings(config.latent_action_model, config.remat)
+    )
+    dynamics = Dynamics(
+        num_codes=tokenizer.num_codes,
+        num_patches=tokenizer.num_patches,
+        action_dim=latent_action_model.action_dim,
+        transformer={**config.dynamics, "remat": config.remat},
+        code_dim=tokenizer.code_dim,
+    )
+    return Genie(tokenizer, latent_action_model, dynamics)
 
 
 def _settings(model: ConfigDict, remat: bool) -> dict:

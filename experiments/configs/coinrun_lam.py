@@ -10,15 +10,15 @@ from genie_tf.experiments.configs import coinrun_genie
 from genie_tf.experiments.configs.common import choose_size
 
 
-def get_config(size: str = "fast"):
-    return choose_size(
-        size,
-        **{name: _alone(config) for name, config in coinrun_genie.SIZES.items()},
-    )
-
-
 def _alone(genie: dict) -> dict:
     """The settings of the latent action model within those of a Genie."""
     config = {name: genie[name] for name in genie.keys() - {"tokenizer", "dynamics"}}
     config["model"] = config.pop("latent_action_model")
     return {**config, "stage": "latent_action_model"}
+
+
+SIZES = {name: _alone(config) for name, config in coinrun_genie.SIZES.items()}
+
+
+def get_config(size: str = "fast"):
+    return choose_size(size, **SIZES)

@@ -45,6 +45,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
                 "decay_steps": 0,
                 "final": 0.0,
                 "shape": "linear",
+                "warmup_from": 0.0,
                 **sizes[size]["schedule"],
             },
             "optimizer": {

@@ -17,10 +17,11 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         peak: the highest rate.
         steps: steps of the whole training.
-        warmup_steps: steps of the rise from 0.
+        warmup_steps: steps of the rise.
         decay_steps: steps of the fall, the last ones.
         final: the rate at the end of the fall.
         shape: "linear" or "cosine", the form of the fall.
+        warmup_from: share of the peak from which the rise starts.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         decay_steps: int = 0,
         final: float = 0.0,
         shape: str = "linear",
+        warmup_from: float = 0.0,
     ):
         if shape not in ("linear", "cosine"):
             raise ValueError(
@@ -42,10 +44,12 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.decay_steps = decay_steps
         self.final = final
         self.shape = shape
+        self.warmup_from = warmup_from
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
         rise = ops.minimum(1.0, (step + 1) / max(self.warmup_steps, 1))
+        rise = self.warmup_from + (1 - self.warmup_from) * rise
         left = ops.clip((self.steps - step) / max(self.decay_steps, 1), 0.0, 1.0)
         if self.decay_steps == 0:
             left = ops.ones_like(left)
@@ -61,6 +65,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             "decay_steps": self.decay_steps,
             "final": self.final,
             "shape": self.shape,
+            "warmup_from": self.warmup_from,
         }
 
 

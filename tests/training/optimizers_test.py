@@ -54,6 +54,8 @@ def adam_step(value, gradients, rate, decay, beta_1=0.9, beta_2=0.99):
             {"warmup_steps": 2, "decay_steps": 8, "shape": "cosine"},
             {0: 1.0, 1: 2.0, 2: 2.0, 4: 1.7071068, 6: 1.0, 8: 0.2928932, 10: 0.0},
         ),
+        # From half the peak.
+        ({"warmup_steps": 4, "warmup_from": 0.5}, {0: 1.25, 1: 1.5, 3: 2.0, 4: 2.0}),
         # Warm-up, stable, decay.
         (
             {"warmup_steps": 2, "decay_steps": 4, "final": 0.4},

@@ -1,0 +1,29 @@
+"""The video tokenizer of Jafar on CoinRun (Willi et al. 2024, table 4).
+
+genie-train --config=experiments/configs/jafar_tokenizer.py:patch16 --workdir=runs/tokenizer
+
+`patch16` is the tokenizer of the paper, `patch4` that of the code.
+Neither has been trained: no duration or score is measured.
+
+The paper does not say how wide the feed-forward is. In the code it is a single matrix,
+512 x 512; here, 512 x 256 and 256 x 512, which are as many parameters.
+"""
+
+from genie_tf.experiments.configs import coinrun_tokenizer
+from genie_tf.experiments.configs.common import choose_size, transformer
+
+_BLOCKS = transformer(512, 8, 8, mlp_dim=256)
+
+
+def _tokenizer(patch_size: int) -> dict:
+    """Genie's for CoinRun, but for the patches and the feed-forward."""
+    paper = coinrun_tokenizer.SIZES["paper"]
+    blocks = {"encoder": _BLOCKS, "decoder": _BLOCKS}
+    return {**paper, "model": {**paper["model"], "patch_size": patch_size, **blocks}}
+
+
+SIZES = {"patch16": _tokenizer(16), "patch4": _tokenizer(4)}
+
+
+def get_config(size: str = "patch16"):
+    return choose_size(size, **SIZES)

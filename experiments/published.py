@@ -1,0 +1,130 @@
+"""Prints how large the published settings are here, next to what the papers say.
+
+python -m genie_tf.experiments.published
+
+It takes no memory for weights, so the largest model can be counted anywhere.
+"""
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import NamedTuple
+
+# Millions of parameters, as rounded in the papers; of the configs that are not listed
+# the papers say nothing.
+_PLATFORMERS_DYNAMICS = {
+    "41m": 41,
+    "96m": 96,
+    "192m": 192,
+    "404m": 404,
+    "811m": 811,
+    "1.6b": 1_600,
+    "2.7b": 2_700,
+    "2.3b_128": 2_300,
+    "2.3b_256": 2_300,
+    "2.3b_448": 2_300,
+    "10.1b": 10_100,
+}
+PUBLISHED = {
+    ("platformers_tokenizer:paper", "video_tokenizer"): 200,
+    ("platformers_tokenizer:st_vivit", "video_tokenizer"): 205,
+    ("platformers_tokenizer:vit", "video_tokenizer"): 230,
+    ("platformers_tokenizer:c_vivit", "video_tokenizer"): 225,
+    **{
+        (f"platformers_genie:{size}", part): millions
+        for size, dynamics in _PLATFORMERS_DYNAMICS.items()
+        for part, millions in (("latent_action_model", 300), ("dynamics", dynamics))
+    },
+}
+
+# Each Genie, and the tokenizer that it is for.
+_TOKENIZERS = {
+    "coinrun_genie:paper": "coinrun_tokenizer:paper",
+    **{
+        f"platformers_genie:{size}": "platformers_tokenizer:paper"
+        for size in _PLATFORMERS_DYNAMICS
+    },
+    "jafar_genie:patch16": "jafar_tokenizer:patch16",
+    "jafar_genie:patch4": "jafar_tokenizer:patch4",
+    "genieredux_genie:paper": "genieredux_tokenizer:paper",
+}
+CONFIGS = (
+    *dict.fromkeys(_TOKENIZERS.values()),
+    *(f"platformers_tokenizer:{name}" for name in ("st_vivit", "vit", "c_vivit")),
+    *_TOKENIZERS,
+)
+
+
+class Row(NamedTuple):
+    """A model of a config: its feed-forward's width, and its parameters.
+
+    `published` is in millions, and None where the paper does not say.
+    """
+
+    config: str
+    part: str
+    mlp_dim: str
+    parameters: int
+    published: int | None
+
+
+def load(name: str):
+    """The config of a name such as "jafar_genie:patch4"."""
+    file, size = name.split(":")
+    return import_module(f"genie_tf.experiments.configs.{file}").get_config(size)
+
+
+def make(name: str):
+    """The untrained model of a config; a Genie comes with an untrained tokenizer."""
+    from genie_tf.experiments.train import make_genie, make_model
+
+    if name in _TOKENIZERS:
+        return make_genie(load(name), make(_TOKENIZERS[name]))
+    return make_model(load(name))
+
+
+def rows() -> Iterator[Row]:
+    """The models of all configs with published settings; equal ones once a file."""
+    from genie_tf.training.plan import count_parameters
+
+    seen = set()
+    for name in CONFIGS:
+        config = load(name)
+        counts = count_parameters(lambda name=name: make(name))
+        if name in _TOKENIZERS:
+            del counts["video_tokenizer"]  # It has a row of its own.
+        for part, parameters in counts.items():
+            settings = config.get("model") or config[part]
+            blocks = [settings[x] for x in ("encoder", "decoder") if x in settings]
+            widths = [x.get("mlp_dim", 4 * x["dim"]) for x in blocks or [settings]]
+            row = Row(
+                name,
+                part,
+                " / ".join(map(str, widths)),
+                parameters,
+                PUBLISHED.get((name, part)),
+            )
+            file = name.split(":")[0]
+            if (file, *row[1:]) not in seen:
+                yield row
+            seen.add((file, *row[1:]))
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Rows as a table in Markdown."""
+    lines = [
+        "| config | part | feed-forward | parameters | published | difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, part, mlp_dim, parameters, published in rows:
+        said, off = "", ""
+        if published:
+            said = f"{published:,}M"
+            off = f"{parameters / (published * 1e6) - 1:+.1%}"
+        lines.append(
+            f"| {name} | {part} | {mlp_dim} | {parameters / 1e6:,.1f}M | {said} | {off} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(rows()))
