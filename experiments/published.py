@@ -41,7 +41,7 @@ _TOKENIZERS = {
     "coinrun_genie:paper": "coinrun_tokenizer:paper",
     **{
         f"platformers_genie:{size}": "platformers_tokenizer:paper"
-        for size in _PLATFORMERS_DYNAMICS
+        for size in (*_PLATFORMERS_DYNAMICS, "token_input")
     },
     "jafar_genie:patch16": "jafar_tokenizer:patch16",
     "jafar_genie:patch4": "jafar_tokenizer:patch4",

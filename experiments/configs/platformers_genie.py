@@ -5,7 +5,8 @@ genie-train --config=experiments/configs/platformers_genie.py:41m --workdir=runs
 
 Sizes are named after the parameters of their dynamics: 41m, 96m, 192m, 404m, 811m, 1.6b
 and 2.7b, the study of model size; 2.3b_128, 2.3b_256 and 2.3b_448, that of batch size;
-10.1b, Genie itself.
+10.1b, Genie itself. `token_input` is 2.3b_256 with a latent action model that sees tokens
+in place of pixels (section 3.4; the paper does not give the sizes of that comparison).
 
 None of these has been trained. NAME is a dataset as for `platformers_tokenizer`.
 
@@ -76,6 +77,16 @@ SIZES = {
     "2.3b_256": _genie(2560, 34, 20, 128, mlp_dim=3072, batch_size=256),
     "2.3b_448": _genie(2560, 34, 20, 128, mlp_dim=3072, batch_size=448),
     "10.1b": _genie(5120, 48, 36, 128, mlp_dim=2048, batch_size=512, steps=125_000),
+}
+
+# Of the tokens of `platformers_tokenizer:paper`: a pixel of 32 numbers for each.
+SIZES["token_input"] = {
+    **SIZES["2.3b_256"],
+    "latent_action_model": {
+        **SIZES["2.3b_256"]["latent_action_model"],
+        "frame_shape": (23, 40, 32),
+        "patch_size": 1,
+    },
 }
 
 

@@ -16,7 +16,9 @@ class Genie(keras.Model):
 
     Args:
         tokenizer: a trained `VideoTokenizer`.
-        latent_action_model: a `LatentActionModel` for frames of the same shape.
+        latent_action_model: a `LatentActionModel` for frames of the same shape; or, to
+            compare with, for frames of the tokenizer's `grid_shape`: it then sees the
+            tokens in place of the pixels (section 3.4).
         dynamics: a `Dynamics` over the tokenizer's tokens.
 
     Call arguments:
@@ -38,8 +40,14 @@ class Genie(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.actions_from_tokens = (
+            latent_action_model.frame_shape == tokenizer.grid_shape
+        )
+        seen = (
+            tokenizer.grid_shape if self.actions_from_tokens else tokenizer.frame_shape
+        )
         for name, ours, theirs in (
-            ("frame_shape", tokenizer.frame_shape, latent_action_model.frame_shape),
+            ("frame_shape", seen, latent_action_model.frame_shape),
             ("num_codes", tokenizer.num_codes, dynamics.num_codes),
             ("num_patches", tokenizer.num_patches, dynamics.num_patches),
             ("action_dim", latent_action_model.action_dim, dynamics.action_dim),
@@ -57,9 +65,22 @@ class Genie(keras.Model):
 
     def call(self, video, mask):
         tokens = self.tokenizer.tokenize(video)
-        actions = self.latent_action_model(video)
+        actions = self.latent_action_model(self._seen_by_actions(video, tokens))
         logits = self.dynamics(tokens, ops.stop_gradient(actions["quantized"]), mask)
         return {"logits": logits, "tokens": tokens, "latent_action_model": actions}
+
+    def infer_actions(self, video):
+        """The latent actions between the frames of a video, int32 (batch, time-1)."""
+        tokens = self.tokenizer.tokenize(video) if self.actions_from_tokens else None
+        return self.latent_action_model.infer_actions(
+            self._seen_by_actions(video, tokens)
+        )
+
+    def _seen_by_actions(self, video, tokens):
+        """What the latent action model takes for the video."""
+        return (
+            self.tokenizer.codes_as_video(tokens) if self.actions_from_tokens else video
+        )
 
     def reconstruct(self, batch):
         """A batch's video, masked tokens replaced by the likeliest."""
@@ -84,7 +105,8 @@ class Genie(keras.Model):
         video, mask = batch["video"], batch["mask"]
         outputs = self(video, mask)
         actions = self.latent_action_model.metrics_of(
-            video, outputs["latent_action_model"]
+            self._seen_by_actions(video, outputs["tokens"]),
+            outputs["latent_action_model"],
         )
         cross_entropy, top1 = masked_cross_entropy(
             outputs["tokens"], outputs["logits"], mask

@@ -52,7 +52,10 @@ class VideoTokenizer(keras.Model):
         self.patch_size = patch_size
         self.num_codes = num_codes
         self.code_dim = code_dim
-        self.num_patches = math.prod(patch_grid(*self.frame_shape[:2], patch_size))
+        grid = patch_grid(*self.frame_shape[:2], patch_size)
+        self.num_patches = math.prod(grid)
+        # Of a frame of `codes_as_video`.
+        self.grid_shape = (*grid, code_dim)
         policy = {"dtype": self.dtype_policy}
         self.encoder = STTransformer(**encoder, **policy)
         self.decoder = STTransformer(**decoder, **policy)
@@ -104,6 +107,18 @@ class VideoTokenizer(keras.Model):
     def detokenize(self, tokens):
         """Tokens (batch, time, patches) as a video, float32 in [0, 1]."""
         return self.decode(self.quantizer.lookup(tokens))
+
+    def codes_as_video(self, tokens):
+        """Tokens as a video with a pixel for each: its code, as numbers in [0, 1].
+
+        Args:
+            tokens: (batch, time, patches).
+
+        Returns:
+            float32 (batch, time, rows, columns, code_dim), without gradient.
+        """
+        pixels = (ops.stop_gradient(self.quantizer.lookup(tokens)) + 1) / 2
+        return ops.reshape(pixels, (-1, tokens.shape[1], *self.grid_shape))
 
     def reconstruct(self, batch):
         """A batch's video as it comes back from its tokens."""

@@ -36,7 +36,7 @@ class Rollout:
         self.choice_temperature = choice_temperature
         self._tokenize = compiled(genie.tokenizer.tokenize)
         self._detokenize = compiled(genie.tokenizer.detokenize)
-        self._infer_actions = compiled(genie.latent_action_model.infer_actions)
+        self._infer_actions = compiled(genie.infer_actions)
         self._remember = compiled(self._remember_frame)
         self._sample = compiled(self._sample_frame)
 

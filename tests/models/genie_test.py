@@ -21,10 +21,8 @@ def make_tokenizer(blocks=NO_BLOCKS, **changes):
 
 
 def make_latent_action_model(blocks=NO_BLOCKS, **changes):
-    arguments = {"frame_shape": (8, 12, 3), "action_dim": 8, **changes}
-    return LatentActionModel(
-        patch_size=4, num_actions=3, encoder=blocks, decoder=blocks, **arguments
-    )
+    arguments = {"frame_shape": (8, 12, 3), "patch_size": 4, "action_dim": 8, **changes}
+    return LatentActionModel(num_actions=3, encoder=blocks, decoder=blocks, **arguments)
 
 
 def make_dynamics(blocks=NO_BLOCKS, **changes):
@@ -138,6 +136,38 @@ def test_reconstruction_fills_in_masked_tokens_and_keeps_the_others(genie):
     )
     np.testing.assert_allclose(
         genie.reconstruct(batch), genie.tokenizer.detokenize(expected), atol=1e-5
+    )
+
+
+def test_a_latent_action_model_may_see_tokens_in_place_of_pixels():
+    of_tokens = make_latent_action_model(frame_shape=(2, 3, 8), patch_size=1)
+    genie = Genie(make_tokenizer(), of_tokens, make_dynamics())
+    batch = random_batch()
+    tokens = ops.convert_to_numpy(genie.tokenizer.tokenize(batch["video"]))
+    # Codes have length 1; the tokens of a frame are row-major over its 2x3 patches.
+    codes = ops.convert_to_numpy(genie.tokenizer.quantizer.codes())[tokens]
+    seen = ((codes + 1) / 2).reshape(B, T, 2, 3, 8)
+
+    expected = of_tokens(seen)
+    outputs = genie(batch["video"], batch["mask"])["latent_action_model"]
+    for found in (outputs["indices"], genie.infer_actions(batch["video"])):
+        np.testing.assert_array_equal(found, expected["indices"])
+    np.testing.assert_allclose(outputs["prediction"], expected["prediction"], atol=1e-5)
+    metrics, _ = genie.losses_and_metrics(batch)
+    own, _ = of_tokens.losses_and_metrics({"video": seen})
+    np.testing.assert_allclose(metrics["latent_action/loss"], own["loss"], rtol=1e-4)
+
+    with tf.GradientTape() as tape:
+        codebook = genie.tokenizer.quantizer.codebook.value
+        tape.watch(codebook)
+        metrics, _ = genie.losses_and_metrics(batch)
+    assert tape.gradient(metrics["loss"], codebook) is None
+
+
+def test_inferred_actions_are_those_of_the_latent_action_model(genie):
+    video = random_batch()["video"]
+    np.testing.assert_array_equal(
+        genie.infer_actions(video), genie.latent_action_model.infer_actions(video)
     )
 
 
