@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from genie_tf.presets import load_part, load_preset, save_preset
-from genie_tf.testing.tiny_models import TRANSFORMER, tiny_batch, tiny_genie
+from genie_tf.testing.tiny_models import (
+    TRANSFORMER,
+    tiny_batch,
+    tiny_genie,
+    tiny_tokenizer,
+)
 
 PARTS = ("tokenizer", "latent_action_model", "dynamics")
 
@@ -81,15 +86,36 @@ def test_a_preset_is_settings_weights_and_a_card(folder):
     for name in weights:
         assert (folder / name).read_bytes().startswith(b"\x89HDF\r\n")
     parts = json.loads((folder / "config.json").read_text())["parts"]
+    defaults = {"head_dim": 8, "mlp_dim": 64, "qk_norm": False, "attention": "st"}
+    blocks = {**TRANSFORMER, **defaults}
     assert parts["tokenizer"] == {
         "frame_shape": [16, 16, 3],
         "patch_size": 8,
         "num_codes": 24,
         "code_dim": 8,
-        "encoder": {**TRANSFORMER, "head_dim": 8, "mlp_dim": 64, "qk_norm": False},
-        "decoder": {**TRANSFORMER, "head_dim": 8, "mlp_dim": 64, "qk_norm": False},
+        "encoder": blocks,
+        "decoder": blocks,
     }
     assert list(parts) == list(PARTS)
+
+
+def test_another_attention_comes_back(tmp_path):
+    tokenizer = tiny_tokenizer(
+        encoder={**TRANSFORMER, "attention": "space"},
+        decoder={**TRANSFORMER, "attention": "space_time"},
+    )
+    save_preset(tokenizer, tmp_path / "part", "A card.")
+    loaded = load_part(tmp_path / "part", "tokenizer")
+    assert loaded.encoder.arguments() == tokenizer.encoder.arguments()
+    assert loaded.decoder.arguments() == tokenizer.decoder.arguments()
+    assert_equal_weights(loaded, tokenizer)
+
+
+def test_attention_need_not_be_said(folder, genie):
+    edit(
+        folder, lambda x: [x[part].pop("attention") for part in ("encoder", "decoder")]
+    )
+    assert_equal_weights(load_part(folder, "tokenizer"), genie.tokenizer)
 
 
 def test_what_keras_adds_to_a_config_is_not_needed(folder, genie):
