@@ -9,9 +9,11 @@ another name, and renamed when complete. None of it holds code, and reading runs
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import keras
 import numpy as np
@@ -141,7 +143,7 @@ class Checkpoints:
             for name, text in texts.items():
                 (partial / name).write_text(text)
             with (partial / "state.npz").open("wb") as file:
-                np.savez(file, **arrays)
+                _write_arrays(file, arrays)
                 file.flush()
                 os.fsync(file.fileno())
             for damaged in self._damaged:  # Now that no other worker reads it.
@@ -205,6 +207,14 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
     for name, variable in variables.items():
         variable.assign(arrays[name])
     return pending
+
+
+def _write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """As `np.savez`, which leaves its archive open when the disk is full."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def _step_of(checkpoint: Path) -> int:

@@ -78,6 +78,6 @@ def _tpu_strategy(tpu: str | None) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
-            f"The strategy tpu found no TPU {tpu or ''}: give its name or address as "
+            f"The strategy tpu found no TPU{f' {tpu}' if tpu else ''}: give its name or address as "
             f"--tpu, or choose another strategy ({str(error).splitlines()[0]})."
         ) from error

@@ -67,18 +67,20 @@ def train(
     """
     writes = engine.worker == 0
     log = _MetricsLog(workdir, start) if writes else None
-    progress = tqdm(
-        total=steps,
-        initial=start,
-        desc=description,
-        unit="step",
-        dynamic_ncols=True,
-        disable=not writes,
-    )
     since = [pending] if pending else []
     clock, done, stopped = time.perf_counter(), 0, False
     step = start
-    with contextlib.closing(batches_from(start)) as batches:
+    with (
+        contextlib.closing(batches_from(start)) as batches,
+        tqdm(
+            total=steps,
+            initial=start,
+            desc=description,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not writes,
+        ) as progress,
+    ):
         while step < steps and not stopped:
             number = min(steps_per_call - step % steps_per_call, steps - step)
             since.append(engine.train_steps([next(batches) for _ in range(number)]))
@@ -122,7 +124,6 @@ def train(
                     since[0] if since else {},
                     record,
                 )
-    progress.close()
     checkpoints.wait()
     return step, log.records if writes else []
 

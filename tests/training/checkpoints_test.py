@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(folder, trained, monkeypatch):
     def fail(*arguments, **named):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(np, "savez", fail)
+    monkeypatch.setattr(np.lib.format, "write_array", fail)
     checkpoints = Checkpoints(folder)
     checkpoints.save(2, *trained)
     with pytest.raises(OSError, match="No space left on device"):
