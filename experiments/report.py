@@ -44,7 +44,7 @@ One prompt frame, {PREDICTED_FRAMES} predicted frames; sampling {report["samplin
 | tokenizer | PSNR of reconstructions, dB | {tokenizer["psnr"]:.2f} |
 | | SSIM of reconstructions | {tokenizer["ssim"]:.3f} |
 | | codes used, perplexity | {tokenizer["codes_used"]}, {tokenizer["perplexity"]:.0f} |
-| latent actions | PSNR of the next frame, dB | {actions["psnr"]:.2f} |
+| latent actions | PSNR of the next frame, dB | {actions.get("psnr", float("nan")):.2f} |
 | | codes used, perplexity | {actions["codes_used"]}, {actions["perplexity"]:.2f} |
 | | mutual information with true actions (NMI) | {actions.get("nmi", float("nan")):.3f} |
 | dynamics | SSIM of predicted frames | {dynamics["ssim"]:.3f} |

@@ -58,7 +58,12 @@ def evaluate(
             "perplexity": tokens["perplexity"],
         },
         "latent_actions": {
-            "psnr": _mean(psnr(future, found["next_frames"])),
+            # A model that sees tokens predicts no pixels.
+            **(
+                {}
+                if genie.actions_from_tokens
+                else {"psnr": _mean(psnr(future, found["next_frames"]))}
+            ),
             "codes_used": actions["codes_used"],
             "perplexity": actions["perplexity"],
         },

@@ -121,9 +121,8 @@ class CausalAttention(AxialAttention):
         """Causal attention of each row, (rows, time * tokens, dim), to itself."""
         query, key, value = self.project(rows)
         frame = ops.arange(rows.shape[1]) // tokens_per_row
-        age = (
-            frame[:, None] - frame[None, :]
-        )  # of a key (column), seen by a query (row)
+        # Of a key (column), seen by a query (row).
+        age = frame[:, None] - frame[None, :]
         return self.merge(
             ops.dot_product_attention(
                 rotary_embedding(query, frame),
