@@ -78,9 +78,11 @@ class TensorFlowEngine:
         variables = self.model.trainable_variables
         own = [np.array(variable) for variable in variables]
         self.optimizer.finalize_variable_values(variables)
-        yield
-        for variable, value in zip(variables, own, strict=True):
-            variable.assign(value)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, own, strict=True):
+                variable.assign(value)
 
     def any_worker(self, flag: bool) -> bool:
         """Whether the flag is true on any worker; all have to ask."""
