@@ -65,5 +65,11 @@ def unpatchify(patches, patch_size: int, height: int, width: int):
 
 
 def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches that cover a frame of `height` x `width` pixels."""
+    """Rows and columns of patches that cover a frame of `height` x `width` pixels.
+
+    Raises:
+        ValueError: if there is no such patch.
+    """
+    if patch_size < 1:
+        raise ValueError(f"`patch_size` must be 1 or more; received {patch_size}.")
     return -(-height // patch_size), -(-width // patch_size)

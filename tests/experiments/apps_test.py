@@ -282,7 +282,11 @@ WRONG = [
         {"config.model.encoder.num_heads": 3},
         "`num_heads` must divide `dim` .* received dim=16, num_heads=3.",
     ),
-    (TOKENIZER, {"config.model.patch_size": 7}, ".*7.*64.*"),
+    (
+        TOKENIZER,
+        {"config.model.patch_size": 0},
+        "`patch_size` must be 1 or more; received 0.",
+    ),
     (
         TOKENIZER,
         {"config.model.frame_shape": "(32, 32, 3)"},
