@@ -1,5 +1,6 @@
 """AdamW and learning-rate schedules, as the papers use them."""
 
+import inspect
 import math
 import re
 
@@ -69,6 +70,29 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+class _ScaledMuon(keras.optimizers.Muon):
+    """Muon of Keras 3.12, the last for Python 3.10, with the step sizes of later ones."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        # It goes by the name of a variable, which TensorFlow's own have not.
+        variable = self._trainable_variables[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate)
+
+    def zeropower_via_newtonschulz5(self, x, steps):
+        rows, columns = x.shape
+        wanted, theirs = 0.2 * max(rows, columns) ** 0.5, max(1, rows / columns) ** 0.5
+        return super().zeropower_via_newtonschulz5(x, steps) * (wanted / theirs)
+
+
+def _muon(schedule, *, weight_decay, **settings) -> keras.optimizers.Muon:
+    """Muon that decays all it is told to by `weight_decay`, with any Keras."""
+    decay = {"weight_decay": weight_decay}
+    if "rms_rate" not in inspect.signature(keras.optimizers.Muon).parameters:
+        return _ScaledMuon(schedule, **decay, **settings)
+    decay["adam_weight_decay"] = weight_decay
+    return keras.optimizers.Muon(schedule, **decay, **settings)
+
+
 def make_optimizer(
     model: keras.Model,
     schedule: WarmupDecay,
@@ -111,12 +135,13 @@ def make_optimizer(
             **average,
         )
     elif name == "muon":
-        optimizer = keras.optimizers.Muon(
+        optimizer = _muon(
             schedule,
             adam_beta_1=beta_1,
             adam_beta_2=beta_2,
+            adam_lr_ratio=1,
+            ns_steps=5,
             weight_decay=weight_decay,
-            adam_weight_decay=weight_decay,
             exclude_layers=[f"^{re.escape(v.path)}$" for v in others],
             exclude_embeddings=False,
             **average,
