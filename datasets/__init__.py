@@ -8,4 +8,8 @@ episodes = tfds.load("coinrun/random_hard_small", split="train")
 ```
 """
 
-from genie_tf.datasets.coinrun import coinrun_dataset_builder as _coinrun
+import importlib.util
+
+# Clips of arrays are read without TFDS.
+if importlib.util.find_spec("tensorflow_datasets"):
+    from genie_tf.datasets.coinrun import coinrun_dataset_builder as _coinrun

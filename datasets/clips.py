@@ -1,4 +1,4 @@
-"""Episodes of an RLDS dataset -> batches of short clips.
+"""Episodes of a dataset -> batches of short clips.
 
 A batch is a pure function of the dataset, the seed and the training step: a resumed run
 sees exactly what an uninterrupted one would, and starting at step 100,000 costs no more
@@ -10,15 +10,14 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging
-from etils import epath
+from genie_tf.datasets.array_episodes import ArrayEpisodes, is_array_dataset
 
 # Clips are shuffled within a window of so many (shuffled) episodes, which are kept in
-# memory, still compressed: about 0.5 GB of CoinRun. Smaller splits are one window.
+# memory. Smaller splits are one window.
 _WINDOW = 512
 # Batches made at the same time, and ahead of the one being used.
 _NUM_WORKERS = 2
@@ -47,9 +46,10 @@ def clip_batches(
     episodes shorter than a clip are left out.
 
     Args:
-        dataset: TFDS name and config, such as "coinrun/random_hard". It must consist of
-            RLDS episodes, and is built first if it has not been.
-        split: such as "train" or "train[:10%]".
+        dataset: TFDS name and config, such as "coinrun/random_hard", which must consist
+            of RLDS episodes, and is built first if it has not been; or a folder of
+            arrays that `write_arrays` made, which needs no TFDS.
+        split: such as "train", or, of TFDS, "train[:10%]".
         clip_length: frames in a clip.
         batch_size: clips in a batch.
         seed: fixes order, phases and masks.
@@ -89,7 +89,7 @@ def clip_batches(
     ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, received {value}.")
-    episodes = _Episodes(dataset, split, data_dir)
+    episodes = _open_episodes(dataset, split, data_dir)
     num_clips_per_epoch = _count_clips(episodes, clip_length)
     if not num_clips_per_epoch:
         raise ValueError(
@@ -150,13 +150,33 @@ def num_clips(
     Raises:
         ValueError: as `clip_batches` does for an unknown or unsuitable dataset.
     """
-    return _count_clips(_Episodes(dataset, split, data_dir), clip_length)
+    return _count_clips(_open_episodes(dataset, split, data_dir), clip_length)
+
+
+class _Episodes(Protocol):
+    """Episodes of one split, of `lengths` steps each, int64 (episodes,)."""
+
+    lengths: np.ndarray
+
+    def read_clips(
+        self, clips: list[np.ndarray], clip_length: int
+    ) -> dict[str, np.ndarray]:
+        """The "video" and "action" of clips given as (episode, start) pairs."""
+
+
+def _open_episodes(dataset: str, split: str, data_dir: str | None) -> _Episodes:
+    if is_array_dataset(dataset):
+        return ArrayEpisodes(dataset, split)
+    # Imported here, for arrays are read without TFDS.
+    from genie_tf.datasets.rlds_episodes import RldsEpisodes
+
+    return RldsEpisodes(dataset, split, data_dir, num_kept=_WINDOW)
 
 
 # Which clips, in which order, with which masks.
 
 
-def _count_clips(episodes: "_Episodes", clip_length: int) -> int:
+def _count_clips(episodes: _Episodes, clip_length: int) -> int:
     return int(np.sum(episodes.lengths // clip_length))
 
 
@@ -195,173 +215,3 @@ def _prefetch(make: Callable[[int], Any], start: int) -> Iterator[Any]:
                 yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-# Random access to episodes. TFDS reads TFRecord files from front to back, but the length
-# of each record stands before it, so that their places are quickly found.
-
-
-class _Episodes:
-    """The episodes of one split of an RLDS dataset, read when they are needed.
-
-    Attributes:
-        lengths: int64 (episodes,), the number of steps of each.
-    """
-
-    def __init__(self, dataset: str, split: str, data_dir: str | None):
-        info = _prepare(dataset, data_dir).info
-        self._frame_name, columns = _select_columns(dataset, info.features)
-        self._decode_frame = columns[self._frame_name].decode_example_np
-        self._features = tfds.features.FeaturesDict(
-            {"steps": tfds.features.Dataset(columns)}
-        )
-        self._records = []
-        lengths = []
-        for shard in _find_shards(dataset, split, info):
-            with epath.Path(shard.filename).open("rb") as file:
-                records = itertools.islice(
-                    _find_records(file), shard.skip, shard.skip + shard.take
-                )
-                for offset, size in list(records):
-                    self._records.append((shard.filename, offset, size))
-                    lengths.append(_count_steps(file, offset, size))
-        self.lengths = np.array(lengths, np.int64)
-        self._read = functools.lru_cache(maxsize=_WINDOW)(self._read)
-
-    def read_clips(
-        self, clips: list[np.ndarray], clip_length: int
-    ) -> dict[str, np.ndarray]:
-        """Returns the "video" and "action" of clips given as (episode, start) pairs."""
-        frames, actions = [], []
-        for episode, start in clips:
-            steps = self._read(episode)
-            end = start + clip_length
-            frames += map(self._decode_frame, steps[self._frame_name][start:end])
-            if "action" in steps:
-                actions.append(steps["action"][start : end - 1])
-        video = np.stack(frames)
-        batch = {"video": video.reshape(-1, clip_length, *video.shape[1:])}
-        if actions:
-            batch["action"] = np.stack(actions).astype(np.int32)
-        return batch
-
-    def _read(self, episode: int) -> dict[str, np.ndarray]:
-        """Returns the columns of an episode, its frames still encoded."""
-        filename, offset, size = self._records[episode]
-        with epath.Path(filename).open("rb") as file:
-            file.seek(offset)
-            record = file.read(size)
-        return self._features.deserialize_example_np(
-            record, decoders={"steps": tfds.decode.SkipDecoding()}
-        )["steps"]
-
-
-def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a dataset that is ready to be read."""
-    name = dataset.split("/")[0]
-    try:
-        builder = tfds.builder(dataset, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        known = ", ".join(f"coinrun/{config}" for config in _configs("coinrun"))
-        raise ValueError(
-            f"There is no dataset {dataset!r}: genie_tf has {known}; "
-            "tfds.list_builders() lists those of TFDS."
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"There is no dataset {dataset!r}: the configs of {name!r} are "
-            f"{', '.join(_configs(name))}."
-        ) from error
-    builder.download_and_prepare()
-    return builder
-
-
-def _configs(name: str) -> list[str]:
-    return list(tfds.builder_cls(name).builder_configs)
-
-
-def _find_shards(dataset: str, split: str, info: tfds.core.DatasetInfo) -> list:
-    """Returns the TFDS file instructions of a split."""
-    if info.file_format != tfds.core.FileFormat.TFRECORD:
-        raise ValueError(
-            f"Dataset {dataset!r} is stored as {info.file_format.value}, and only "
-            "tfrecord can be read."
-        )
-    try:
-        return info.splits[split].file_instructions
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"Dataset {dataset!r} has no split {split!r}: its splits are "
-            f"{', '.join(info.splits)}, or parts of them such as 'train[:10%]'."
-        ) from error
-
-
-def _select_columns(
-    dataset: str, features: tfds.features.FeaturesDict
-) -> tuple[str, dict[str, tfds.features.FeatureConnector]]:
-    """Returns the name of the frames' column, and the features of all columns needed."""
-    steps = dict(features).get("steps")
-    if not isinstance(steps, tfds.features.Dataset) or "observation" not in steps:
-        raise ValueError(
-            f"Dataset {dataset!r} does not hold RLDS episodes: expected a dataset of "
-            f"'steps' with an 'observation', found {', '.join(features)}."
-        )
-    observation = steps["observation"]
-    if isinstance(observation, tfds.features.FeaturesDict):
-        if "image" not in observation:
-            raise ValueError(
-                f"The observations of dataset {dataset!r} have no 'image', only "
-                f"{', '.join(observation)}."
-            )
-        name, frame = "observation/image", observation["image"]
-    else:
-        name, frame = "observation", observation
-    columns = {name: frame}
-    if "action" in steps:
-        action = steps["action"]
-        if action.shape == () and np.issubdtype(action.np_dtype, np.integer):
-            columns["action"] = action
-    return name, columns
-
-
-def _find_records(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Yields the (offset, size) in bytes of each record of a TFRecord file."""
-    # A record is its size in 8 bytes, a checksum in 4, its data, a checksum in 4.
-    end = file.seek(0, 2)
-    offset = 0
-    while offset < end:
-        file.seek(offset)
-        size = int.from_bytes(file.read(8), "little")
-        yield offset + 12, size
-        offset += size + 16
-
-
-def _count_steps(file: BinaryIO, offset: int, size: int) -> int:
-    """Counts the steps of an episode without reading its frames.
-
-    The record is a tf.train.Example, a map whose entries can be skipped from the first
-    to the next. The values of `is_first`, 0 or 1, take one byte each.
-    """
-    file.seek(offset)
-    _read_size(file)  # Example.features, all there is in it
-    while file.tell() < offset + size:
-        entry_size = _read_size(file)
-        next_entry = file.tell() + entry_size
-        if file.read(_read_size(file)) == b"steps/is_first":
-            _read_size(file)  # the entry's value, a Feature
-            _read_size(file)  # Feature.int64_list
-            return _read_size(file)  # Int64List.value, packed
-        file.seek(next_entry)
-    raise ValueError(f"A record of {file.name} has no 'steps/is_first': not RLDS.")
-
-
-def _read_size(file: BinaryIO) -> int:
-    """Reads a protobuf field's tag and the size of what follows."""
-    file.read(1)  # all tags met here fit in one byte
-    size = shift = 0
-    while True:
-        byte = file.read(1)[0]
-        size |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return size
-        shift += 7

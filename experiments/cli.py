@@ -79,8 +79,9 @@ def run(
 def keep_freed_memory() -> None:
     """Keeps what is freed for the next use, instead of giving it to the system.
 
-    On a CPU, XLA frees the large buffers of each step, and the system then clears the
-    same pages for the next: a quarter of a small step. Does nothing without glibc.
+    On a CPU, XLA frees the large buffers of each step, and the system would clear the
+    same pages for the next: a small step would take a third longer. Does nothing
+    without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

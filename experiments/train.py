@@ -7,10 +7,12 @@ genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/ge
 Any setting of the config can be changed: --config.steps=500 --config.batch_size=8.
 Writes checkpoints, metrics.jsonl, TensorBoard event files and, at the end, the trained
 model as the folder WORKDIR/model. The same command goes on where a killed one stopped.
+With KERAS_BACKEND=jax it trains on JAX, where --mesh can divide weights among devices.
 """
 
 import itertools
 import json
+import random
 
 from absl import flags
 from genie_tf.experiments import cli
@@ -25,19 +27,24 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("workdir", None, "Folder for all that is written.")
     flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
-    flags.DEFINE_enum(
+    flags.DEFINE_string(
         "strategy",
         "auto",
-        ["auto", "one", "mirrored", "multi_worker", "tpu"],
-        "Devices: one; all of this machine (mirrored); those of all workers in TF_CONFIG "
-        "(multi_worker); a TPU; or what there is (auto).",
+        "Devices of TensorFlow: one; mirrored, all of this machine; multi_worker, those "
+        "of all workers in TF_CONFIG; tpu; or auto, what there is.",
     )
     flags.DEFINE_string("tpu", None, "Name or address of the TPU.")
+    flags.DEFINE_string(
+        "mesh",
+        "",
+        "Devices of JAX along each axis, such as data:4,model:2. The batch is divided "
+        "along data and fsdp, weights along fsdp (ZeRO-3) and model (tensor parallel). "
+        "By default all devices are along data.",
+    )
     flags.DEFINE_integer(
         "virtual_devices",
         1,
         "Split the CPU into so many devices, to try training on several.",
-        lower_bound=1,
     )
 
 
@@ -48,6 +55,7 @@ def train(
     strategy: str = "auto",
     tpu: str | None = None,
     virtual_devices: int = 1,
+    mesh: str = "",
 ) -> None:
     """Trains what a config says.
 
@@ -55,7 +63,7 @@ def train(
         config: as in `experiments/configs`.
         workdir: folder for all that is written.
         data_dir: where TFDS keeps its datasets.
-        strategy, tpu, virtual_devices: as of `make_strategy`.
+        strategy, tpu, virtual_devices, mesh: as of `make_engine`.
 
     Raises:
         UserError: if config, data, checkpoint or workdir are not as needed.
@@ -66,9 +74,7 @@ def train(
 
     from genie_tf.presets import save_preset
     from genie_tf.training.checkpoints import Checkpoints
-    from genie_tf.training.engine import TensorFlowEngine
-    from genie_tf.training.optimizers import WarmupDecay, make_optimizer
-    from genie_tf.training.strategies import make_strategy
+    from genie_tf.training.optimizers import averaged_weights
     from genie_tf.training.training_loop import sigterm_caught
     from genie_tf.training.training_loop import train as run_loop
 
@@ -76,14 +82,7 @@ def train(
     with cli.user_errors():
         _check(config)
         keras.config.set_dtype_policy(config.precision)
-        schedule = WarmupDecay(steps=config.steps, **config.schedule)
-        engine = TensorFlowEngine(
-            lambda: make_model(config),
-            lambda model: make_optimizer(model, schedule, **config.optimizer),
-            config.clip_norm,
-            make_strategy(strategy, tpu, virtual_devices),
-            config.accumulate,
-        )
+        engine = make_engine(config, strategy, tpu, virtual_devices, mesh)
         is_genie = config.stage == "genie"
 
         def batches_of(split: str, start: int = 0):
@@ -151,11 +150,11 @@ def train(
                 f"Stopped at step {step}, saved; the same command goes on from there."
             )
             return
-        with engine.averaged_weights():
+        with averaged_weights(engine.model, engine.optimizer):
             save_preset(engine.model, folder / "model", _card(config, records[-1]))
     except OSError as error:
         raise cli.UserError(
-            f"cannot write in {workdir}: {error.strerror}; the last checkpoint is of step "
+            f"stopped: {error}; the last checkpoint is of step "
             f"{checkpoints.latest_step()}, from which the same command goes on"
         ) from error
 
@@ -185,18 +184,69 @@ def _check(config: ConfigDict) -> None:
         )
 
 
+def make_engine(
+    config: ConfigDict,
+    strategy: str = "auto",
+    tpu: str | None = None,
+    virtual_devices: int = 1,
+    mesh: str = "",
+):
+    """The `Engine` of a config, of the backend that Keras runs on.
+
+    Args:
+        config: as in `experiments/configs`.
+        strategy, tpu: as of `make_strategy`, for TensorFlow.
+        virtual_devices: split the CPU into so many devices.
+        mesh: as of `parse_mesh`, for JAX.
+
+    Raises:
+        ValueError: if the devices or the config are not as needed.
+    """
+    import keras
+
+    from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+
+    schedule = WarmupDecay(steps=config.steps, **config.schedule)
+
+    def make(engine_class, devices):
+        return engine_class(
+            lambda: make_model(config),
+            lambda model: make_optimizer(model, schedule, **config.optimizer),
+            config.clip_norm,
+            devices,
+            config.accumulate,
+        )
+
+    if keras.config.backend() == "jax":
+        if strategy != "auto" or tpu:
+            raise ValueError(
+                "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax all "
+                "devices of this machine are used, as --mesh says."
+            )
+        from genie_tf.training.jax_engine import JaxEngine
+        from genie_tf.training.sharding import make_sharding
+
+        return make(JaxEngine, make_sharding(mesh, virtual_devices))
+    if mesh:
+        raise ValueError("--mesh needs JAX: set KERAS_BACKEND=jax.")
+    from genie_tf.training.engine import TensorFlowEngine
+    from genie_tf.training.strategies import make_strategy
+
+    return make(TensorFlowEngine, make_strategy(strategy, tpu, virtual_devices))
+
+
 def make_model(config: ConfigDict):
     """The untrained model of a config's stage.
 
     Raises:
         ValueError: if there is no such stage, or the tokenizer cannot be loaded.
     """
-    import keras
-
     from genie_tf.models import LatentActionModel, VideoTokenizer
     from genie_tf.presets import load_part
 
-    keras.utils.set_random_seed(config.seed)
+    # Keras draws the seeds of its initializers from here. Its own set_random_seed would
+    # load TensorFlow, whichever backend there is.
+    random.seed(config.seed)
     if config.stage == "tokenizer":
         return VideoTokenizer(**_settings(config.model, config.remat))
     if config.stage == "latent_action_model":
@@ -273,6 +323,7 @@ def main() -> None:
         FLAGS.strategy,
         FLAGS.tpu,
         FLAGS.virtual_devices,
+        FLAGS.mesh,
     )
 
 

@@ -58,12 +58,6 @@ def evaluate(
             "perplexity": tokens["perplexity"],
         },
         "latent_actions": {
-            # A model that sees tokens predicts no pixels.
-            **(
-                {}
-                if genie.actions_from_tokens
-                else {"psnr": _mean(psnr(future, found["next_frames"]))}
-            ),
             "codes_used": actions["codes_used"],
             "perplexity": actions["perplexity"],
         },
@@ -78,6 +72,8 @@ def evaluate(
         },
         "clips": num_clips,
     }
+    if not genie.actions_from_tokens:  # Then it predicts pixels.
+        scores["latent_actions"]["psnr"] = _mean(psnr(future, found["next_frames"]))
     if "action" in found:
         scores["latent_actions"]["nmi"] = normalized_mutual_information(
             found["latent_actions"], group_actions(found["action"])
@@ -88,7 +84,7 @@ def evaluate(
 def _generate(rollout, batches, num_clips) -> dict[str, np.ndarray]:
     """All that is compared, arrays with the clips in front."""
     genie = rollout.genie
-    look, detokenize = compiled(genie), compiled(genie.tokenizer.detokenize)
+    look = compiled(genie)
     rng = np.random.default_rng(0)
     parts, progress = [], tqdm(total=num_clips, desc="evaluate", unit="clip")
     while progress.n < num_clips:
@@ -102,14 +98,14 @@ def _generate(rollout, batches, num_clips) -> dict[str, np.ndarray]:
             "truth": batch["video"],
             "tokens": tokens,
             "latent_actions": actions,
-            "reconstruction": detokenize(tokens),
+            "reconstruction": rollout.detokenize(tokens),
             "next_frames": inferred["prediction"],
             "top1": np.sum(hits & batch["mask"], (1, 2))
             / np.sum(batch["mask"], (1, 2)),
         }
         for name, leading in (("prediction", actions), ("random", drawn)):
             played = rollout.generate_tokens(tokens[:, :1], actions[:, :0], leading)
-            part[name] = detokenize(played)
+            part[name] = rollout.detokenize(played)
         if "action" in batch:
             part["action"] = batch["action"]
         parts.append({name: np.asarray(array) for name, array in part.items()})

@@ -38,7 +38,7 @@ def save_preset(model: keras.Model, folder: str | os.PathLike, card: str) -> Non
     parts = _parts_of(model)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    config = {name: _settings_of(part) for name, part in parts.items()}
+    config = {name: part.arguments() for name, part in parts.items()}
     (partial / "config.json").write_text(json.dumps({"parts": config}, indent=1))
     for name, part in parts.items():
         part.save_weights(partial / f"{name}.weights.h5")
@@ -94,20 +94,9 @@ def load_part(folder: str | os.PathLike, name: str) -> keras.Model:
     return part
 
 
-# What Keras adds to each config. Names and precision are the reader's to choose, and
-# Keras would make objects out of a precision, as it would of initializers and the like:
-# a stranger's file says numbers and words, and nothing more.
-_OF_KERAS = {"name", "trainable", "dtype"}
-
-
-def _settings_of(part: keras.Model) -> dict:
-    return {k: v for k, v in part.get_config().items() if k not in _OF_KERAS}
-
-
 def _make_part(name: str, settings, path: Path) -> keras.Model:
     part_class = _PARTS[name]
     try:
-        settings = {k: v for k, v in settings.items() if k not in _OF_KERAS}
         _check_arguments(part_class, settings)
         for value in settings.values():
             if isinstance(value, dict):

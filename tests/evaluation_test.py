@@ -9,8 +9,13 @@ from sklearn.metrics import normalized_mutual_info_score
 from genie_tf import evaluation
 from genie_tf.evaluation import evaluate
 from genie_tf.metrics.controllability import coinrun_action_groups
+from genie_tf.models import Genie
 from genie_tf.samplers import Rollout
-from genie_tf.testing.tiny_models import tiny_batch, tiny_genie
+from genie_tf.testing.tiny_models import (
+    tiny_batch,
+    tiny_genie,
+    tiny_latent_action_model,
+)
 
 CLIPS = 5
 
@@ -203,3 +208,13 @@ def test_without_true_actions_there_is_no_agreement(rollout):
     scores, _ = evaluate(rollout, without_actions(), 2)
     assert set(scores["latent_actions"]) == {"psnr", "codes_used", "perplexity"}
     assert scores["clips"] == 2
+
+
+def test_latent_actions_between_tokens_have_no_pixels_to_score():
+    parts = tiny_genie()
+    of_tokens = tiny_latent_action_model(
+        frame_shape=parts.tokenizer.grid_shape, patch_size=1
+    )
+    genie = Genie(parts.tokenizer, of_tokens, parts.dynamics)
+    scores, _ = evaluate(Rollout(genie, num_steps=2), batches(), 2)
+    assert set(scores["latent_actions"]) == {"codes_used", "perplexity", "nmi"}

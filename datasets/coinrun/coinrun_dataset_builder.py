@@ -46,25 +46,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     BUILDER_CONFIGS = [
         CoinRunConfig(
-            name="random_hard",
-            description="Random policy, hard levels, 11.1M frames: Genie's CoinRun.",
-            levels={
-                "train": range(10_000),
-                "validation": range(10_000, 10_100),
-                "test": range(20_000, 21_000),
-            },
-            steps_per_level=1_000,
-        ),
-        CoinRunConfig(
-            name="random_hard_small",
-            description="The same with fewer, shorter levels: 124,000 frames.",
-            levels={
-                "train": range(200),
-                "validation": range(10_000, 10_016),
-                "test": range(20_000, 20_032),
-            },
-            steps_per_level=500,
-        ),
+            name=name,
+            description=levels.description,
+            levels=levels.splits,
+            steps_per_level=levels.steps_per_level,
+        )
+        for name, levels in rollouts.DATASETS.items()
     ]
     # TFDS would look below genie_tf/, where an editable install has no such folder.
     pkg_dir_path = epath.Path(__file__).parent

@@ -8,7 +8,7 @@ re-imports the user's script, as spawned processes would.
 import collections
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import NamedTuple
 
@@ -21,6 +21,42 @@ TIMEOUT = 1_000
 
 # Second half of the seed (level seed, purpose), one number for each thing drawn at random.
 _ACTIONS = 0
+
+
+class Levels(NamedTuple):
+    """Which levels a dataset plays, and for how long.
+
+    Attributes:
+        description: in a few words.
+        splits: the level seeds of each split; no two splits share one.
+        steps_per_level: how many actions are taken in each level.
+    """
+
+    description: str
+    splits: Mapping[str, range]
+    steps_per_level: int
+
+
+DATASETS = {
+    "random_hard": Levels(
+        "Random policy, hard levels, 11.1M frames: Genie's CoinRun.",
+        {
+            "train": range(10_000),
+            "validation": range(10_000, 10_100),
+            "test": range(20_000, 21_000),
+        },
+        1_000,
+    ),
+    "random_hard_small": Levels(
+        "The same with fewer, shorter levels: 124,000 frames.",
+        {
+            "train": range(200),
+            "validation": range(10_000, 10_016),
+            "test": range(20_000, 20_032),
+        },
+        500,
+    ),
+}
 
 
 class Episode(NamedTuple):
@@ -42,6 +78,11 @@ class Episode(NamedTuple):
     actions: np.ndarray
     rewards: np.ndarray
     is_terminal: bool
+
+    def pixels(self) -> np.ndarray:
+        """The frames, uint8 (steps, 64, 64, 3)."""
+        frames = b"".join(map(zlib.decompress, self.frames))
+        return np.frombuffer(frames, np.uint8).reshape(-1, *FRAME_SHAPE)
 
 
 def make_environment(level_seed: int):

@@ -25,7 +25,10 @@ class AxialAttention(keras.layers.Layer):
         self.head_dim = head_dim
         self.qk_norm = qk_norm
         self.to_qkv = keras.layers.Dense(
-            3 * num_heads * head_dim, use_bias=False, dtype=self.dtype_policy
+            num_heads * 3 * head_dim,
+            use_bias=False,
+            dtype=self.dtype_policy,
+            name="to_qkv",
         )
         if qk_norm:
             self.query_norm = keras.layers.RMSNormalization(dtype=self.dtype_policy)
@@ -34,7 +37,9 @@ class AxialAttention(keras.layers.Layer):
     def build(self, input_shape):
         width = self.num_heads * self.head_dim
         self.to_qkv.build(input_shape)
-        self.to_output = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy)
+        self.to_output = keras.layers.Dense(
+            input_shape[-1], dtype=self.dtype_policy, name="to_output"
+        )
         self.to_output.build((*input_shape[:-1], width))
         if self.qk_norm:
             self.query_norm.build((None, None, self.num_heads, self.head_dim))
@@ -42,11 +47,13 @@ class AxialAttention(keras.layers.Layer):
 
     def project(self, tokens):
         """(rows, length, d) -> queries, keys and values, each (rows, length, h, k)."""
-        length = tokens.shape[1]
-        query, key, value = (
-            ops.reshape(part, (-1, length, self.num_heads, self.head_dim))
-            for part in ops.split(self.to_qkv(tokens), 3, axis=-1)
+        # A head's query, key and value lie together, so that heads can be divided among
+        # devices.
+        by_head = ops.reshape(
+            self.to_qkv(tokens),
+            (-1, tokens.shape[1], self.num_heads, 3 * self.head_dim),
         )
+        query, key, value = ops.split(by_head, 3, axis=-1)
         if self.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         return query, key, value
@@ -188,7 +195,13 @@ class CausalTemporalAttention(CausalAttention):
 
     def call(self, tokens):
         if self.window == 1:  # A frame sees itself alone: attention is its value.
-            to_value = self.to_qkv.kernel[:, -self.num_heads * self.head_dim :]
+            by_head = ops.reshape(
+                self.to_qkv.kernel, (-1, self.num_heads, 3 * self.head_dim)
+            )
+            to_value = ops.reshape(
+                by_head[..., 2 * self.head_dim :],
+                (-1, self.num_heads * self.head_dim),
+            )
             return self.to_output(ops.matmul(tokens, to_value))
         b, t, n, d = tokens.shape
         rows = ops.reshape(ops.transpose(tokens, (0, 2, 1, 3)), (-1, t, d))

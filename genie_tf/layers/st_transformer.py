@@ -68,7 +68,7 @@ class STBlock(keras.layers.Layer):
             )
             self.time = to_the_past(num_heads, head_dim, qk_norm, window, **policy)
         self.mlp_norm = keras.layers.LayerNormalization(**policy)
-        self.mlp_in = keras.layers.Dense(mlp_dim, **policy)
+        self.mlp_in = keras.layers.Dense(mlp_dim, name="mlp_in", **policy)
 
     def build(self, input_shape):
         for layer in (self.space_norm, self.space, self.time_norm, self.time):
@@ -76,7 +76,9 @@ class STBlock(keras.layers.Layer):
                 layer.build(input_shape)
         self.mlp_norm.build(input_shape)
         self.mlp_in.build(input_shape)
-        self.mlp_out = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy)
+        self.mlp_out = keras.layers.Dense(
+            input_shape[-1], dtype=self.dtype_policy, name="mlp_out"
+        )
         self.mlp_out.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, tokens):

@@ -151,7 +151,9 @@ class VectorQuantizer(keras.layers.Layer):
         # A stride coprime to m visits every latent once, spread over the batch.
         stride = next(s for s in range(int(m * 0.618) | 1, 2 * m + 2) if gcd(s, m) == 1)
         chosen = ops.take(latents, rank * stride % m, axis=0)
-        self.codebook.assign(ops.where(moved[:, None], chosen, self.codebook))
+        # On JAX, `where` would miss the value that a variable has in a StatelessScope.
+        codebook = ops.convert_to_tensor(self.codebook)
+        self.codebook.assign(ops.where(moved[:, None], chosen, codebook))
         self.idle.assign(ops.where(moved, 0, idle))
         self.updates.assign(self.updates + 1)
         self.center.assign(0.9 * self.center + 0.1 * ops.mean(mean, axis=0))

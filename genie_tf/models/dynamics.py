@@ -131,15 +131,18 @@ class Dynamics(keras.Model):
         features, cache = self.transformer.step(embedded[:, None], cache, position)
         return self.logits(features[:, 0], before), (cache, hidden)
 
-    def get_config(self):
+    def arguments(self):
+        """The arguments that make this model what it is, plain numbers and words."""
         return {
-            **super().get_config(),
             "num_codes": self.num_codes,
             "num_patches": self.num_patches,
             "action_dim": self.action_dim,
             "transformer": self.transformer.arguments(),
             "code_dim": self.code_dim,
         }
+
+    def get_config(self):
+        return {**super().get_config(), **self.arguments()}
 
 
 def masked_cross_entropy(tokens, logits, mask):

@@ -71,10 +71,9 @@ class Genie(keras.Model):
 
     def infer_actions(self, video):
         """The latent actions between the frames of a video, int32 (batch, time-1)."""
-        tokens = self.tokenizer.tokenize(video) if self.actions_from_tokens else None
-        return self.latent_action_model.infer_actions(
-            self._seen_by_actions(video, tokens)
-        )
+        if self.actions_from_tokens:
+            video = self.tokenizer.codes_as_video(self.tokenizer.tokenize(video))
+        return self.latent_action_model.infer_actions(video)
 
     def _seen_by_actions(self, video, tokens):
         """What the latent action model takes for the video."""
@@ -128,6 +127,14 @@ class Genie(keras.Model):
     def update_codebooks(self, codebook_inputs):
         """Re-seeds idle latent actions from what a training step quantised."""
         self.latent_action_model.update_codebooks(codebook_inputs)
+
+    def arguments(self):
+        """The arguments of the parts, plain numbers and words."""
+        return {
+            "tokenizer": self.tokenizer.arguments(),
+            "latent_action_model": self.latent_action_model.arguments(),
+            "dynamics": self.dynamics.arguments(),
+        }
 
     def get_config(self):
         return {

@@ -169,9 +169,9 @@ class LatentActionModel(keras.Model):
         """Re-seeds idle codes from what a training step quantised."""
         self.quantizer.update(**codebook_inputs)
 
-    def get_config(self):
+    def arguments(self):
+        """The arguments that make this model what it is, plain numbers and words."""
         return {
-            **super().get_config(),
             "frame_shape": self.frame_shape,
             "patch_size": self.patch_size,
             "num_actions": self.num_actions,
@@ -180,3 +180,6 @@ class LatentActionModel(keras.Model):
             "decoder": self.decoder.arguments(),
             "soft_updates": self.soft_updates,
         }
+
+    def get_config(self):
+        return {**super().get_config(), **self.arguments()}

@@ -154,9 +154,9 @@ class VideoTokenizer(keras.Model):
         """Re-seeds idle codes from what a training step quantised."""
         self.quantizer.update(**codebook_inputs)
 
-    def get_config(self):
+    def arguments(self):
+        """The arguments that make this model what it is, plain numbers and words."""
         return {
-            **super().get_config(),
             "frame_shape": self.frame_shape,
             "patch_size": self.patch_size,
             "num_codes": self.num_codes,
@@ -164,3 +164,6 @@ class VideoTokenizer(keras.Model):
             "encoder": self.encoder.arguments(),
             "decoder": self.decoder.arguments(),
         }
+
+    def get_config(self):
+        return {**super().get_config(), **self.arguments()}

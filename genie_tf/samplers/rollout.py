@@ -14,7 +14,8 @@ class Rollout:
 
     Keys and values of finished frames are cached, so that each decoding step runs
     the tokens of the frame being made and no others. One compiled program makes a
-    frame, whatever its place in the video; the window slides without end.
+    frame, whatever its place in the video; the window slides without end. `detokenize`
+    is the tokenizer's, compiled.
 
     Args:
         genie: a `Genie`.
@@ -35,7 +36,7 @@ class Rollout:
         self.temperature = temperature
         self.choice_temperature = choice_temperature
         self._tokenize = compiled(genie.tokenizer.tokenize)
-        self._detokenize = compiled(genie.tokenizer.detokenize)
+        self.detokenize = compiled(genie.tokenizer.detokenize)
         self._infer_actions = compiled(genie.infer_actions)
         self._remember = compiled(self._remember_frame)
         self._sample = compiled(self._sample_frame)
@@ -59,7 +60,7 @@ class Rollout:
             if prompt.shape[1] > 1
             else ops.zeros((prompt.shape[0], 0), "int32")
         )
-        return self._detokenize(self.generate_tokens(tokens, between, actions, seed))
+        return self.detokenize(self.generate_tokens(tokens, between, actions, seed))
 
     def generate_tokens(self, tokens, between, actions, seed: int = 0):
         """As `generate`, with tokens for frames.

@@ -1,5 +1,7 @@
 """Models and clips as small as can be, for tests of what is around them."""
 
+import random
+
 import keras
 import numpy as np
 from keras import ops
@@ -14,7 +16,7 @@ TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": 8}
 
 def tiny_tokenizer(**changes) -> VideoTokenizer:
     """A `VideoTokenizer`, the same each time, but for the arguments given."""
-    keras.utils.set_random_seed(0)
+    random.seed(0)  # Keras draws the seeds of its initializers from it.
     return VideoTokenizer(
         **{
             "frame_shape": FRAME_SHAPE,
@@ -28,16 +30,19 @@ def tiny_tokenizer(**changes) -> VideoTokenizer:
     )
 
 
-def tiny_latent_action_model() -> LatentActionModel:
-    """A `LatentActionModel`, the same each time."""
-    keras.utils.set_random_seed(1)
+def tiny_latent_action_model(**changes) -> LatentActionModel:
+    """A `LatentActionModel`, the same each time, but for the arguments given."""
+    random.seed(1)
     return LatentActionModel(
-        frame_shape=FRAME_SHAPE,
-        patch_size=8,
-        num_actions=5,
-        action_dim=8,
-        encoder=TRANSFORMER,
-        decoder=TRANSFORMER,
+        **{
+            "frame_shape": FRAME_SHAPE,
+            "patch_size": 8,
+            "num_actions": 5,
+            "action_dim": 8,
+            "encoder": TRANSFORMER,
+            "decoder": TRANSFORMER,
+            **changes,
+        }
     )
 
 
@@ -75,6 +80,9 @@ class TinyAutoencoder(keras.Model):
         quantized = self.quantizer(self.encoder(patches))
         pixels = self.decoder(quantized["quantized"])
         return {"reconstruction": unpatchify(pixels, 8, *FRAME_SHAPE[:2]), **quantized}
+
+    def arguments(self):
+        return {}
 
     def reconstruct(self, batch):
         return self(batch["video"])["reconstruction"]

@@ -81,7 +81,7 @@ class Checkpoints:
         # Copies: the variables go on changing.
         arrays = {name: np.array(x) for name, x in arrays.items()}
         texts = {
-            "model.json": _config_of(model),
+            "model.json": _arguments_of(model),
             "metrics.json": json.dumps(dict(scores or {})),
         }
         self._writing = self._writer.submit(self._write, step, arrays, texts)
@@ -146,8 +146,8 @@ class Checkpoints:
                 _write_arrays(file, arrays)
                 file.flush()
                 os.fsync(file.fileno())
-            for damaged in self._damaged:  # Now that no other worker reads it.
-                shutil.rmtree(damaged, ignore_errors=True)
+            while self._damaged:  # Now that no other worker reads them.
+                shutil.rmtree(self._damaged.pop(), ignore_errors=True)
             if final.exists():
                 shutil.rmtree(final)
             partial.rename(final)
@@ -162,15 +162,15 @@ class Checkpoints:
         kept = set(checkpoints[-self.keep_last :])
         if self.keep_every:
             kept |= {x for x in checkpoints if _step_of(x) % self.keep_every == 0}
-        scores = {x: self._score(x) for x in checkpoints}
-        scores = {x: score for x, score in scores.items() if score is not None}
-        if scores:
+        if self.keep_best:
+            metrics = {
+                x: json.loads((x / "metrics.json").read_text()) for x in checkpoints
+            }
+            scored = [x for x in checkpoints if self.keep_best in metrics[x]]
             best = min if self.best_is == "lowest" else max
-            kept.add(best(scores, key=scores.get))
+            if scored:
+                kept.add(best(scored, key=lambda x: metrics[x][self.keep_best]))
         return kept
-
-    def _score(self, checkpoint: Path) -> float | None:
-        return json.loads((checkpoint / "metrics.json").read_text()).get(self.keep_best)
 
 
 class _DamagedError(Exception):
@@ -185,7 +185,7 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # Whatever damaged bytes lead to.
         raise _DamagedError(f"The checkpoint {checkpoint} is damaged.") from error
-    difference = _difference(saved, _flat(json.loads(_config_of(model))))
+    difference = _difference(saved, _flat(json.loads(_arguments_of(model))))
     variables = {
         **{f"model/{i}": variable for i, variable in enumerate(model.weights)},
         **{f"optimizer/{i}": x for i, x in enumerate(optimizer.variables)},
@@ -221,14 +221,14 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step_"))
 
 
-def _config_of(model: keras.Model) -> str:
-    return json.dumps(model.get_config(), indent=1)
+def _arguments_of(model: keras.Model) -> str:
+    return json.dumps(model.arguments(), indent=1)
 
 
 def _difference(saved: dict, asked: dict) -> str:
     """The first setting in which two models differ, in words; empty if in none."""
     for name in saved | asked:
-        if saved.get(name) != asked.get(name) and not name.endswith("name"):
+        if saved.get(name) != asked.get(name):
             return (
                 f"a model with {name}={saved.get(name)}, where the config asks for "
                 f"{asked.get(name)}"

@@ -1,7 +1,6 @@
 """Training steps on whatever devices there are: tf.distribute with XLA."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ from genie_tf.training.optimizers import clip_by_global_norm
 
 
 class TensorFlowEngine:
-    """Holds a model and its optimiser on a strategy's devices, and steps them.
+    """An `Engine` on the devices of a strategy.
 
     With one replica the whole step is one XLA program. With several, forward and
     backward pass are one XLA program a replica; gradients, metrics and what the
@@ -52,40 +51,13 @@ class TensorFlowEngine:
     def train_steps(
         self, batches: Sequence[Mapping[str, np.ndarray]]
     ) -> dict[str, tf.Tensor]:
-        """Steps of the optimiser, one a batch, without the host in between.
-
-        Args:
-            batches: of arrays with the batch in front: this worker's share of a global
-                batch, a multiple of its replicas and `accumulate`.
-
-        Returns:
-            Metrics, each (batches,), on the device still: reading one waits for the
-            steps.
-        """
         stacked = {name: np.stack([b[name] for b in batches]) for name in batches[0]}
         return self._train(self._distribute(stacked, axis=1))
 
     def eval_step(self, batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-        """The metrics of this worker's share of a global batch."""
         return self._eval(self._distribute(batch, axis=0))
 
-    @contextlib.contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """Inside, weights are their averages over time, if the optimiser has any."""
-        if not self.optimizer.use_ema:
-            yield
-            return
-        variables = self.model.trainable_variables
-        own = [np.array(variable) for variable in variables]
-        self.optimizer.finalize_variable_values(variables)
-        try:
-            yield
-        finally:
-            for variable, value in zip(variables, own, strict=True):
-                variable.assign(value)
-
     def any_worker(self, flag: bool) -> bool:
-        """Whether the flag is true on any worker; all have to ask."""
         if self.num_workers == 1:
             return flag
         flags = self.strategy.experimental_distribute_values_from_function(
@@ -122,7 +94,7 @@ class TensorFlowEngine:
         gradients = tape.gradient(
             metrics["loss"],
             self.model.trainable_variables,
-            # A part may be out of use, as the mask token where nothing is masked.
+            # Norms of queries and keys have no part in a window of one frame.
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return gradients, metrics, codebook_inputs
@@ -176,8 +148,8 @@ class TensorFlowEngine:
         }
 
     def _train_batches(self, batches):
-        number = self.strategy.experimental_local_results(batches)[0]
-        number = next(iter(number.values())).shape[0]
+        share = self.strategy.experimental_local_results(batches)[0]
+        number = next(iter(share.values())).shape[0]
         return _repeat(
             lambda i: ((), self._over_replicas(self._train_replica, batches, i)), number
         )[1]

@@ -1,10 +1,13 @@
 """AdamW and learning-rate schedules, as the papers use them."""
 
+import contextlib
 import inspect
 import math
 import re
+from collections.abc import Iterator
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -119,19 +122,19 @@ def make_optimizer(
         ema: decay of the weights' exponential moving average a step; 0 for none.
 
     Raises:
-        ValueError: if there is no optimiser of that name.
+        ValueError: if there is no optimiser of that name, or no such `ema`.
     """
     if not 0 <= ema < 1:
         raise ValueError(f"`ema` must be in [0, 1); received {ema}.")
-    average = {"use_ema": True, "ema_momentum": ema} if ema else {}
+    average = {"use_ema": ema > 0, "ema_momentum": ema}
     variables = model.trainable_variables
     others = [variable for variable in variables if variable.name != "kernel"]
     if name == "adamw":
         optimizer = keras.optimizers.AdamW(
             schedule,
-            weight_decay,
-            beta_1,
-            beta_2,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            weight_decay=weight_decay,
             **average,
         )
     elif name == "muon":
@@ -154,6 +157,24 @@ def make_optimizer(
         optimizer.exclude_from_weight_decay(others)
     optimizer.build(variables)
     return optimizer
+
+
+@contextlib.contextmanager
+def averaged_weights(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> Iterator[None]:
+    """Inside, weights are their averages over time, if the optimiser has any."""
+    if not optimizer.use_ema:
+        yield
+        return
+    variables = model.trainable_variables
+    own = [np.array(variable) for variable in variables]
+    optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, own, strict=True):
+            variable.assign(value)
 
 
 def clip_by_global_norm(gradients, limit: float | None):

@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
+_STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 
 
 def make_strategy(
@@ -23,9 +23,9 @@ def make_strategy(
     Raises:
         ValueError: if that is not possible here.
     """
-    if name not in STRATEGIES:
+    if name not in _STRATEGIES:
         raise ValueError(
-            f"The strategy must be one of {', '.join(STRATEGIES)}; received {name!r}."
+            f"The strategy must be one of {', '.join(_STRATEGIES)}; received {name!r}."
         )
     if virtual_devices < 1:
         raise ValueError(f"virtual_devices must be 1 or more; is {virtual_devices}.")
@@ -78,6 +78,7 @@ def _tpu_strategy(tpu: str | None) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
-            f"The strategy tpu found no TPU{f' {tpu}' if tpu else ''}: give its name or address as "
-            f"--tpu, or choose another strategy ({str(error).splitlines()[0]})."
+            f"The strategy tpu found no TPU{f' {tpu}' if tpu else ''}: give its name or "
+            "address as --tpu, or choose another strategy "
+            f"({str(error).splitlines()[0]})."
         ) from error

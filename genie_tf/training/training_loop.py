@@ -4,22 +4,61 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
+import keras
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from genie_tf.media import replacing
 from genie_tf.training.checkpoints import Checkpoints
-from genie_tf.training.engine import TensorFlowEngine
+from genie_tf.training.event_file import EventFile
+from genie_tf.training.optimizers import averaged_weights
 
 _SHOWN = ("loss", "psnr", "validation/psnr", "dynamics/top1", "latent_action/psnr")
 
 
+class Engine(Protocol):
+    """Holds a model and its optimiser on some devices, and steps them.
+
+    Attributes:
+        model: a tokenizer, a latent action model or a Genie.
+        optimizer: its built optimiser.
+        worker: which worker this program is, 0 for the chief.
+        num_workers: of how many.
+    """
+
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    worker: int
+    num_workers: int
+
+    def train_steps(self, batches: Sequence[Mapping[str, np.ndarray]]) -> dict:
+        """Steps of the optimiser, one a batch, without the host in between.
+
+        Args:
+            batches: of arrays with the batch in front: this worker's share of a global
+                batch.
+
+        Returns:
+            Metrics, each (batches,), on the device still: reading one waits for the
+            steps.
+
+        Raises:
+            ValueError: if a batch does not split evenly over the devices.
+        """
+
+    def eval_step(self, batch: Mapping[str, np.ndarray]) -> dict:
+        """The metrics of this worker's share of a global batch."""
+
+    def any_worker(self, flag: bool) -> bool:
+        """Whether the flag is true on any worker; all have to ask."""
+
+
 def train(
-    engine: TensorFlowEngine,
+    engine: Engine,
     batches_from: Callable[[int], Iterator[Mapping[str, np.ndarray]]],
     *,
     checkpoints: Checkpoints,
@@ -107,7 +146,7 @@ def train(
                 record["steps_per_second"] = done / (now - clock)
                 since, clock, done = [], now, 0
             if evaluates:
-                with engine.averaged_weights():
+                with averaged_weights(engine.model, engine.optimizer):
                     record |= _scores(engine, validation)
                     if writes:
                         log.pictures(step, validation[0], engine.model)
@@ -139,7 +178,7 @@ def sigterm_caught() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _scores(engine: TensorFlowEngine, validation: list[Mapping]) -> dict[str, float]:
+def _scores(engine: Engine, validation: list[Mapping]) -> dict[str, float]:
     scores = [engine.eval_step(batch) for batch in validation]
     return {
         f"validation/{name}": float(np.mean([float(score[name]) for score in scores]))
@@ -192,16 +231,13 @@ class _MetricsLog:
             self.records = [r for r in records if r["step"] <= start]
         with replacing(self._path) as path:
             path.write_text("".join(json.dumps(r) + "\n" for r in self.records))
-        self._summaries = tf.summary.create_file_writer(str(workdir / "tensorboard"))
+        self._events = EventFile(workdir / "tensorboard")
 
     def write(self, step: int, record: dict[str, float]):
         self.records.append({"step": step, **record})
         with self._path.open("a") as file:
             file.write(json.dumps(self.records[-1]) + "\n")
-        with self._summaries.as_default(step):
-            for name, value in record.items():
-                tf.summary.scalar(name, value)
-        self._summaries.flush()
+        self._events.scalars(step, record)
 
     def pictures(self, step: int, batch, model):
         """Truth above what the model makes of it, one row pair a clip, four clips."""
@@ -211,7 +247,8 @@ class _MetricsLog:
         b, t, height, width, c = truth.shape
         pairs = np.stack([truth, made], axis=1)  # b 2 t height width c
         picture = pairs.transpose(0, 1, 3, 2, 4, 5).reshape(
-            1, b * 2 * height, t * width, c
+            b * 2 * height, t * width, c
         )
-        with self._summaries.as_default(step):
-            tf.summary.image("reconstructions", picture)
+        self._events.image(
+            step, "reconstructions", np.round(255 * picture).astype("uint8")
+        )

@@ -301,7 +301,8 @@ def test_coinrun_clips_are_its_episodes(tmp_path):
         (
             {"dataset": "coinrn/random_hard"},
             "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
-            "coinrun/random_hard_small; tfds.list_builders() lists those of TFDS.",
+            "coinrun/random_hard_small; tfds.list_builders() lists those of TFDS; "
+            "a folder of arrays holds arrays.json.",
         ),
         (
             {"dataset": "coinrun/easy"},

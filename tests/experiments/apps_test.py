@@ -1,7 +1,10 @@
 """The apps as a user runs them: all stages on a tiny dataset, and every wrong input."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from genie_tf.presets import load_part, save_preset
 from genie_tf.testing.tiny_models import tiny_genie
 
 CONFIGS = Path(configs.__file__).parent
+TOKENIZER, GENIE = "train tokenizer", "train genie"
+LOG = "tokenizer/metrics.jsonl"
 
 
 def transformer(name: str) -> dict:
@@ -72,6 +77,7 @@ RUNS = {
         "output": "out/video.png",
         "steps": 2,
     },
+    "arrays": {"dataset": "coinrun/tiny", "output": "arrays"},
 }
 
 
@@ -79,12 +85,12 @@ RUNS = {
 def run(run_app, data_dir):
     """A function that runs one of `RUNS` with some flags changed, or left out (None)."""
 
-    def run_changed(name: str, folder: Path, changes: dict):
+    def run_changed(name: str, folder: Path, changes: dict, **circumstances):
         flags = {**RUNS[name], **changes}
         if name != "generate":
             flags["data_dir"] = data_dir
         arguments = [f"--{k}={v}" for k, v in flags.items() if v is not None]
-        return run_app(name.split()[0], *arguments, folder=folder)
+        return run_app(name.split()[0], *arguments, folder=folder, **circumstances)
 
     return run_changed
 
@@ -135,6 +141,91 @@ def test_a_finished_training_may_be_run_again(trained, run):
     before = log.read_text()
     ended = run("train tokenizer", trained, {})
     assert (ended.code, log.read_text()) == (0, before), ended.errors
+
+
+def test_a_training_that_is_terminated_saves_and_goes_on(tmp_path, run):
+    ended = run(TOKENIZER, tmp_path, {"config.steps": 1_000_000}, terminate_at=LOG)
+    assert ended.code == 0, ended.errors
+    message = r"Stopped at step (\d+), saved; the same command goes on from there.\n"
+    step = int(re.fullmatch(message, ended.out)[1])
+    assert not (tmp_path / "tokenizer/model").exists()
+    ended = run(TOKENIZER, tmp_path, {"config.steps": step + 1})
+    assert ended.code == 0, ended.errors
+    steps = [json.loads(line)["step"] for line in (tmp_path / LOG).open()]
+    assert steps == list(range(1, step + 2))
+
+
+# Ends as the app does; but with an error if TensorFlow was imported.
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+try:
+    runpy.run_module("genie_tf.experiments.train", run_name="__main__", alter_sys=True)
+finally:
+    assert "tensorflow" not in sys.modules
+"""
+
+
+def train_on_jax(folder: Path, changes: dict) -> subprocess.CompletedProcess:
+    flags = {**RUNS[TOKENIZER], **changes}
+    return subprocess.run(
+        [
+            *(sys.executable, "-c", WITHOUT_TENSORFLOW),
+            *(f"--{name}={value}" for name, value in flags.items()),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+    )
+
+
+def test_jax_trains_from_arrays_and_tensorflow_goes_on(tmp_path, run):
+    ended = run("arrays", tmp_path, {})
+    assert ended.code == 0, ended.errors
+    changes = {"config.dataset": "arrays", "config.evaluate_every": 2}
+    devices = {"virtual_devices": 2, "mesh": "fsdp:2"}
+    ended = train_on_jax(tmp_path, {**changes, **devices, "config.steps": 2})
+    assert ended.returncode == 0, ended.stderr
+    ended = run(TOKENIZER, tmp_path, changes)
+    assert ended.code == 0, ended.errors
+    steps = [json.loads(line)["step"] for line in (tmp_path / LOG).open()]
+    assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"mesh": "data"}, "A mesh must be like data:4,model:2; received 'data'."),
+        (
+            {"strategy": "mirrored"},
+            "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax all "
+            "devices of this machine are used, as --mesh says.",
+        ),
+    ],
+)
+def test_wrong_devices_of_jax(tmp_path, changes, sentence):
+    ended = train_on_jax(tmp_path, changes)
+    assert ended.returncode == 2
+    assert ended.stderr == f"train.py: {sentence}\n"
+    assert contents(tmp_path) == {}
+
+
+def test_a_disk_too_small_leaves_the_last_checkpoint(tmp_path, run):
+    assert run(TOKENIZER, tmp_path, {}).code == 0
+    changes = {"config.steps": 4, "config.checkpoint_every": 1}
+    ended = run(TOKENIZER, tmp_path, changes, largest_file=50_000)
+    assert ended.code == 2, ended.errors
+    # Above it is the progress bar.
+    assert re.fullmatch(
+        r"train.py: stopped: \[Errno 27\] File too large; the last checkpoint is of step "
+        "3, from which the same command goes on",
+        ended.errors[-1],
+    ), ended.errors
+    checkpoints = tmp_path / "tokenizer/checkpoints"
+    assert {path.name for path in checkpoints.iterdir()} <= {
+        f"step_0000000{step}" for step in (1, 2, 3)
+    }
+    assert run(TOKENIZER, tmp_path, changes).code == 0
 
 
 @pytest.fixture(scope="session")
@@ -235,7 +326,6 @@ def test_help_shows_an_example_and_the_flags(run_app, tmp_path, app, example):
 
 # Wrong input: which run, what is changed, and the sentence that comes, a pattern.
 
-TOKENIZER, GENIE = "train tokenizer", "train genie"
 NO_PRESET = "none is not the folder of a trained model: expected a readable none/config"
 NO_DATASET = "There is no dataset 'coinrn/tiny': genie_tf has coinrun/random_hard, .*"
 NO_CONFIG = (
@@ -263,6 +353,32 @@ WRONG = [
     (TOKENIZER, {"config.steps": "many"}, "flag --config.steps=many: .*'many'"),
     (TOKENIZER, {"config.steps": 0}, "config.steps must be 1 or more; is 0."),
     (TOKENIZER, {"config.log_every": 0}, "config.log_every must be 1 or more; is 0."),
+    (
+        TOKENIZER,
+        {"config.steps_per_call": 2},
+        "config.log_every must be a multiple of config.steps_per_call=2; is 1.",
+    ),
+    (
+        TOKENIZER,
+        {"config.precision": "float16"},
+        "config.precision must be float32 or mixed_bfloat16; is 'float16'.",
+    ),
+    (
+        TOKENIZER,
+        {"strategy": "zero3"},
+        "The strategy must be one of auto, one, mirrored, multi_worker, tpu; received "
+        "'zero3'.",
+    ),
+    (
+        TOKENIZER,
+        {"virtual_devices": 0},
+        "virtual_devices must be 1 or more; is 0.",
+    ),
+    (
+        TOKENIZER,
+        {"config.best_is": "best"},
+        "best_is must be lowest or highest; is 'best'.",
+    ),
     (TOKENIZER, {"config.dataset": "coinrn/tiny"}, NO_DATASET),
     (TOKENIZER, {"config.dataset": "coinrun/easy"}, NO_CONFIG),
     (
@@ -332,6 +448,9 @@ WRONG = [
         r"the model is for frames of \(16, 16, 3\); coinrun/tiny has frames of "
         r"\(64, 64, 3\)",
     ),
+    ("arrays", {"output": "file/below"}, NO_FOLDER),
+    ("arrays", {"output": "part"}, "part exists already: choose another folder."),
+    ("arrays", {"dataset": "coinrun/easy"}, NO_CONFIG),
     ("generate", {"preset": "none"}, f"{NO_PRESET}.json."),
     ("generate", {"prompt": "none.png"}, "There is no prompt image none.png."),
     (
@@ -398,7 +517,7 @@ def test_wrong_input_is_told_in_one_sentence(run, user_folder, name, changes, se
     assert contents(user_folder) == before
 
 
-@pytest.mark.parametrize("app", ["train", "evaluate", "generate", "demo"])
+@pytest.mark.parametrize("app", ["arrays", "train", "evaluate", "generate", "demo"])
 def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
     needed = {name.split()[0]: flags for name, flags in RUNS.items()}.get(app, {})
     arguments = [f"--{flag}={value}" for flag, value in needed.items()]

@@ -9,9 +9,13 @@ import importlib
 import json
 import os
 import re
+import resource
 import runpy
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,9 +23,11 @@ import tensorflow as tf
 
 PRELOADED = (
     "genie_tf.datasets.clips",
+    "genie_tf.datasets.rlds_episodes",
     "genie_tf.evaluation",
     "genie_tf.media",
     "genie_tf.presets",
+    "genie_tf.training.engine",
     "genie_tf.training.training_loop",
     "matplotlib.figure",
 )
@@ -53,15 +59,20 @@ def server():
 
 @pytest.fixture(scope="session")
 def run_app(server, tmp_path_factory):
-    """A function that runs an app with arguments, in a folder."""
+    """A function that runs an app with arguments, in a folder.
+
+    `largest_file`, in bytes, is all that a file can grow to; `terminate_at` names a file
+    at whose first byte the app receives SIGTERM.
+    """
     printed = tmp_path_factory.mktemp("printed")
 
-    def run(app: str, *arguments, folder: Path) -> Run:
+    def run(app: str, *arguments, folder: Path, **circumstances) -> Run:
         job = {
             "app": app,
             "arguments": [os.fspath(argument) for argument in arguments],
             "folder": os.fspath(folder),
             "printed": os.fspath(printed),
+            **circumstances,
         }
         print(json.dumps(job), file=server.stdin, flush=True)
         code = int(server.stdout.readline())
@@ -103,14 +114,31 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def become(app: str, arguments: list[str], folder: str, printed: str) -> None:
+def become(
+    app: str,
+    arguments: list[str],
+    folder: str,
+    printed: str,
+    largest_file: int = resource.RLIM_INFINITY,
+    terminate_at: str = "",
+) -> None:
     """Makes this process `python -m genie_tf.experiments.APP ARGUMENTS`."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         with open(os.path.join(printed, name), "wb") as file:
             os.dup2(file.fileno(), number)
     os.chdir(folder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if terminate_at:
+        threading.Thread(target=terminate, args=[terminate_at], daemon=True).start()
     sys.argv = [app, *arguments]
     runpy.run_module(f"genie_tf.experiments.{app}", run_name="__main__", alter_sys=True)
+
+
+def terminate(at: str) -> None:
+    """Sends SIGTERM to this process once there is something in a file."""
+    while not os.path.exists(at) or not os.path.getsize(at):
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

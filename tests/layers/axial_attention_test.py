@@ -29,7 +29,7 @@ def reference_attention(layer, tokens, visible, positions):
     """Attention of one sequence (t, d) spelled out in numpy, token by token."""
     h, k = layer.num_heads, layer.head_dim
     projections = tokens @ layer.to_qkv.kernel.numpy()
-    query, key, value = projections.reshape(-1, 3, h, k).transpose(1, 0, 2, 3)
+    query, key, value = projections.reshape(-1, h, 3, k).transpose(2, 0, 1, 3)
     if layer.qk_norm:
         query, key = (x / np.sqrt((x**2).mean(-1, keepdims=True)) for x in (query, key))
 
@@ -204,8 +204,8 @@ def test_qk_norm_makes_attention_blind_to_the_size_of_queries_and_keys(attention
     for qk_norm in (True, False):
         layer = attention(num_heads=2, head_dim=4, qk_norm=qk_norm)
         before = ops.convert_to_numpy(layer(tokens))
-        # Columns of queries, then keys, then values.
-        scale = np.repeat([1000, 1000, 1], 2 * 4).astype("float32")
+        # Of each head, columns of queries, then keys, then values.
+        scale = np.tile(np.repeat([1000, 1000, 1], 4), 2).astype("float32")
         layer.to_qkv.kernel.assign(layer.to_qkv.kernel * scale)
         difference = np.abs(ops.convert_to_numpy(layer(tokens)) - before).max()
         assert difference < 1e-3 if qk_norm else difference > 1e-2

@@ -219,6 +219,18 @@ def test_of_a_damaged_one_the_one_before_is_used(
     assert steps_in(folder) == [1, 3]
 
 
+def test_a_step_once_damaged_may_be_saved_again(folder, trained, fresh):
+    save(folder, [20], trained)
+    damage(folder / "step_00000020" / "state.npz", "truncated")
+    checkpoints = Checkpoints(folder)
+    checkpoints.restore(*fresh)
+    for step in (10, 20, 30):
+        checkpoints.save(step, *trained)
+    checkpoints.wait()
+    assert steps_in(folder) == [20, 30]
+    assert Checkpoints(folder).restore(*fresh)[0] == 30
+
+
 def test_all_damaged(folder, fresh):
     damage(folder / "step_00000001" / "state.npz", "truncated")
     with pytest.raises(ValueError) as error:

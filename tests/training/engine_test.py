@@ -25,7 +25,11 @@ from genie_tf.testing.tiny_models import (
 )
 from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.engine import TensorFlowEngine
-from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+from genie_tf.training.optimizers import (
+    WarmupDecay,
+    averaged_weights,
+    make_optimizer,
+)
 from genie_tf.training.strategies import make_strategy
 
 
@@ -229,7 +233,7 @@ def test_averaged_weights_are_the_exponential_average():
         engine.train_steps([tiny_batch(step)])
         value = np.array(kernel)
         average = value if average is None else 0.5 * average + 0.5 * value
-    with engine.averaged_weights():
+    with averaged_weights(engine.model, engine.optimizer):
         np.testing.assert_allclose(kernel, average, atol=1e-6)
     np.testing.assert_array_equal(kernel, value)
     assert np.abs(average - value).max() > 1e-4

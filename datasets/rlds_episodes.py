@@ -1,0 +1,214 @@
+"""Random access to the episodes of an RLDS dataset of TFDS.
+
+TFDS reads TFRecord files from front to back, but the length of each record stands before
+it, so that their places are quickly found.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+
+class RldsEpisodes:
+    """The episodes of one split of an RLDS dataset, read when they are needed.
+
+    Args:
+        dataset: TFDS name and config, such as "coinrun/random_hard"; built first if it
+            has not been.
+        split: such as "train" or "train[:10%]".
+        data_dir: where TFDS keeps its datasets, if not in its usual place.
+        num_kept: how many episodes to keep in memory, still compressed; 512 of CoinRun
+            are about 0.5 GB.
+
+    Attributes:
+        lengths: int64 (episodes,), the number of steps of each.
+
+    Raises:
+        ValueError: if there is no such dataset, config or split, or if it does not hold
+            RLDS episodes.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        split: str,
+        data_dir: str | None = None,
+        num_kept: int = 1,
+    ):
+        info = _prepare(dataset, data_dir).info
+        self._frame_name, columns = _select_columns(dataset, info.features)
+        self._decode_frame = columns[self._frame_name].decode_example_np
+        self._features = tfds.features.FeaturesDict(
+            {"steps": tfds.features.Dataset(columns)}
+        )
+        self._records = []
+        lengths = []
+        for shard in _find_shards(dataset, split, info):
+            with epath.Path(shard.filename).open("rb") as file:
+                records = itertools.islice(
+                    _find_records(file), shard.skip, shard.skip + shard.take
+                )
+                for offset, size in list(records):
+                    self._records.append((shard.filename, offset, size))
+                    lengths.append(_count_steps(file, offset, size))
+        self.lengths = np.array(lengths, np.int64)
+        self._read = functools.lru_cache(maxsize=num_kept)(self._read)
+
+    def read_clips(
+        self, clips: list[np.ndarray], clip_length: int
+    ) -> dict[str, np.ndarray]:
+        """Returns the "video" and "action" of clips given as (episode, start) pairs."""
+        frames, actions = [], []
+        for episode, start in clips:
+            steps = self._read(episode)
+            end = start + clip_length
+            frames += map(self._decode_frame, steps[self._frame_name][start:end])
+            if "action" in steps:
+                actions.append(steps["action"][start : end - 1])
+        video = np.stack(frames)
+        batch = {"video": video.reshape(-1, clip_length, *video.shape[1:])}
+        if actions:
+            batch["action"] = np.stack(actions).astype(np.int32)
+        return batch
+
+    def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns all frames of an episode, and its discrete actions if it has any."""
+        steps = self._read(episode)
+        frames = map(self._decode_frame, steps[self._frame_name])
+        return np.stack(list(frames)), steps.get("action")
+
+    def _read(self, episode: int) -> dict[str, np.ndarray]:
+        """Returns the columns of an episode, its frames still encoded."""
+        filename, offset, size = self._records[episode]
+        with epath.Path(filename).open("rb") as file:
+            file.seek(offset)
+            record = file.read(size)
+        return self._features.deserialize_example_np(
+            record, decoders={"steps": tfds.decode.SkipDecoding()}
+        )["steps"]
+
+
+def split_names(dataset: str, data_dir: str | None = None) -> list[str]:
+    """The splits of a dataset, built first if it has not been.
+
+    Raises:
+        ValueError: if there is no such dataset or config.
+    """
+    return list(_prepare(dataset, data_dir).info.splits)
+
+
+def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a dataset that is ready to be read."""
+    name = dataset.split("/")[0]
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        known = ", ".join(f"coinrun/{config}" for config in _configs("coinrun"))
+        raise ValueError(
+            f"There is no dataset {dataset!r}: genie_tf has {known}; "
+            "tfds.list_builders() lists those of TFDS; a folder of arrays holds "
+            "arrays.json."
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"There is no dataset {dataset!r}: the configs of {name!r} are "
+            f"{', '.join(_configs(name))}."
+        ) from error
+    builder.download_and_prepare()
+    return builder
+
+
+def _configs(name: str) -> list[str]:
+    return list(tfds.builder_cls(name).builder_configs)
+
+
+def _find_shards(dataset: str, split: str, info: tfds.core.DatasetInfo) -> list:
+    """Returns the TFDS file instructions of a split."""
+    if info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise ValueError(
+            f"Dataset {dataset!r} is stored as {info.file_format.value}, and only "
+            "tfrecord can be read."
+        )
+    try:
+        return info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"Dataset {dataset!r} has no split {split!r}: its splits are "
+            f"{', '.join(info.splits)}, or parts of them such as 'train[:10%]'."
+        ) from error
+
+
+def _select_columns(
+    dataset: str, features: tfds.features.FeaturesDict
+) -> tuple[str, dict[str, tfds.features.FeatureConnector]]:
+    """Returns the name of the frames' column, and the features of all columns needed."""
+    steps = dict(features).get("steps")
+    if not isinstance(steps, tfds.features.Dataset) or "observation" not in steps:
+        raise ValueError(
+            f"Dataset {dataset!r} does not hold RLDS episodes: expected a dataset of "
+            f"'steps' with an 'observation', found {', '.join(features)}."
+        )
+    observation = steps["observation"]
+    if isinstance(observation, tfds.features.FeaturesDict):
+        if "image" not in observation:
+            raise ValueError(
+                f"The observations of dataset {dataset!r} have no 'image', only "
+                f"{', '.join(observation)}."
+            )
+        name, frame = "observation/image", observation["image"]
+    else:
+        name, frame = "observation", observation
+    columns = {name: frame}
+    if "action" in steps:
+        action = steps["action"]
+        if action.shape == () and np.issubdtype(action.np_dtype, np.integer):
+            columns["action"] = action
+    return name, columns
+
+
+def _find_records(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Yields the (offset, size) in bytes of each record of a TFRecord file."""
+    # A record is its size in 8 bytes, a checksum in 4, its data, a checksum in 4.
+    end = file.seek(0, 2)
+    offset = 0
+    while offset < end:
+        file.seek(offset)
+        size = int.from_bytes(file.read(8), "little")
+        yield offset + 12, size
+        offset += size + 16
+
+
+def _count_steps(file: BinaryIO, offset: int, size: int) -> int:
+    """Counts the steps of an episode without reading its frames.
+
+    The record is a tf.train.Example, a map whose entries can be skipped from the first
+    to the next. The values of `is_first`, 0 or 1, take one byte each.
+    """
+    file.seek(offset)
+    _read_size(file)  # Example.features, all there is in it
+    while file.tell() < offset + size:
+        entry_size = _read_size(file)
+        next_entry = file.tell() + entry_size
+        if file.read(_read_size(file)) == b"steps/is_first":
+            _read_size(file)  # the entry's value, a Feature
+            _read_size(file)  # Feature.int64_list
+            return _read_size(file)  # Int64List.value, packed
+        file.seek(next_entry)
+    raise ValueError(f"A record of {file.name} has no 'steps/is_first': not RLDS.")
+
+
+def _read_size(file: BinaryIO) -> int:
+    """Reads a protobuf field's tag and the size of what follows."""
+    file.read(1)  # all tags met here fit in one byte
+    size = shift = 0
+    while True:
+        byte = file.read(1)[0]
+        size |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return size
+        shift += 7

@@ -1,0 +1,136 @@
+"""How weights and batches lie on a mesh of devices: `keras.distribution`, on JAX."""
+
+import math
+import re
+from collections.abc import Mapping
+
+import jax
+import keras
+
+# Axes of a mesh, from the outermost.
+_AXES = ("data", "fsdp", "model")
+# Layers of the ST-transformer whose outputs, or inputs, tensor parallelism divides.
+_DIVIDED_OUTPUTS = ("to_qkv", "mlp_in")
+_DIVIDED_INPUTS = ("to_output", "mlp_out")
+# Layers whose outputs are tokens of the model's width.
+_TOKENS_OUT = "st_block|layer_normalization|dense"
+# Small tables that are looked up by index, which would gather them whole.
+_TABLES = ("codebook", "embeddings")
+
+
+class Sharding(keras.distribution.ModelParallel):
+    """A mesh of devices with three axes, and what of a training lies where.
+
+    - "data": the batch is divided, and each device has all weights (data parallel).
+    - "fsdp": the batch is divided, and so are weights, moments and gradients (ZeRO
+      stage 3, Rajbhandari et al. 2020), but for small tables.
+    - "model": heads of attentions and the hidden width of feed-forwards are divided
+      (tensor parallel, Shoeybi et al. 2019).
+
+    Args:
+        mesh: devices along each axis, such as {"data": 4, "model": 2}. An axis left out
+            has one device; an empty mesh has all there are along "data".
+
+    Raises:
+        ValueError: if the mesh has other axes, or not as many devices as there are.
+    """
+
+    def __init__(self, mesh: Mapping[str, int]):
+        devices = keras.distribution.list_devices()
+        mesh = dict(mesh) or {"data": len(devices)}
+        unknown = ", ".join(mesh.keys() - set(_AXES))
+        if unknown:
+            raise ValueError(
+                f"A mesh has the axes {', '.join(_AXES)}; received {unknown}."
+            )
+        shape = tuple(mesh.get(axis, 1) for axis in _AXES)
+        if math.prod(shape) != len(devices) or min(shape) < 1:
+            asked = ",".join(f"{axis}:{size}" for axis, size in mesh.items())
+            raise ValueError(
+                f"The mesh {asked} must have as many devices as there are, "
+                f"{len(devices)}; it has {math.prod(shape)}."
+            )
+        device_mesh = keras.distribution.DeviceMesh(shape, _AXES, devices)
+        super().__init__(layout_map=keras.distribution.LayoutMap(device_mesh))
+        self.size = dict(zip(_AXES, shape, strict=True))
+
+    @property
+    def num_batch_shares(self) -> int:
+        """How many parts a batch is divided into."""
+        return self.size["data"] * self.size["fsdp"]
+
+    def get_variable_layout(self, variable) -> keras.distribution.TensorLayout:
+        return keras.distribution.TensorLayout(
+            self.axes_of(variable.path, variable.shape), self.device_mesh
+        )
+
+    def batch_layout(self, axis: int = 0) -> jax.sharding.NamedSharding:
+        """Where tensors lie that have the batch on an axis."""
+        spec = jax.sharding.PartitionSpec(*[None] * axis, ("data", "fsdp"))
+        return jax.sharding.NamedSharding(self.device_mesh.backend_mesh, spec)
+
+    def get_tensor_layout(self, path: str) -> jax.sharding.NamedSharding | None:
+        """Divides the tokens between the parts of a block by the batch alone.
+
+        Left to itself, XLA may divide them as the weights are, and gather them whole.
+        """
+        *_, layer, _ = path.split("/")
+        return self.batch_layout() if re.match(_TOKENS_OUT, layer) else None
+
+    def axes_of(self, path: str, shape: tuple[int, ...]) -> list[str | None]:
+        """Along which axis of the mesh each dimension of a variable is divided.
+
+        Args:
+            path: of the variable, such as ".../st_block/mlp_in/kernel".
+            shape: of the variable.
+
+        Raises:
+            ValueError: if heads or hidden width do not divide evenly.
+        """
+        *_, layer, name = ("", *path.split("/"))
+        axes: list[str | None] = [None] * len(shape)
+        if self.size["model"] > 1:
+            if layer in _DIVIDED_OUTPUTS:
+                axes[-1] = "model"
+            elif layer in _DIVIDED_INPUTS and name == "kernel":
+                axes[0] = "model"
+        for axis, size in zip(axes, shape, strict=True):
+            if axis and size % self.size[axis]:
+                raise ValueError(
+                    f"The mesh axis model:{self.size[axis]} must divide heads and "
+                    f"feed-forwards; {path} has {size} columns or rows."
+                )
+        if self.size["fsdp"] > 1 and name not in _TABLES:
+            free = [
+                i
+                for i, size in enumerate(shape)
+                if axes[i] is None and size % self.size["fsdp"] == 0
+            ]
+            if free:
+                axes[max(free, key=lambda i: shape[i])] = "fsdp"
+        return axes
+
+
+def make_sharding(mesh: str = "", virtual_devices: int = 1) -> Sharding:
+    """The sharding of a text, before anything else has used JAX's devices.
+
+    Args:
+        mesh: devices along each axis, such as "data:4,model:2"; by default all are
+            along "data".
+        virtual_devices: split the CPU into so many devices, to try several.
+
+    Raises:
+        ValueError: if that is not possible here.
+    """
+    if virtual_devices < 1:
+        raise ValueError(f"virtual_devices must be 1 or more; is {virtual_devices}.")
+    try:
+        pairs = [part.split(":") for part in mesh.split(",") if part]
+        sizes = {axis: int(size) for axis, size in pairs}
+    except ValueError as error:
+        raise ValueError(
+            f"A mesh must be like data:4,model:2; received {mesh!r}."
+        ) from error
+    if virtual_devices > 1:
+        jax.config.update("jax_num_cpu_devices", virtual_devices)
+    return Sharding(sizes)

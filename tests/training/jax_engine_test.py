@@ -1,0 +1,182 @@
+"""The JAX engine: however weights and batches are divided, it is TensorFlow's numbers.
+
+Keras has one backend a process, and JAX its virtual devices before it starts, so this
+file is also a program, which trains on JAX.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genie_tf.testing.tiny_models import (
+    tiny_batch,
+    tiny_genie,
+    tiny_latent_action_model,
+    tiny_tokenizer,
+)
+from genie_tf.training.checkpoints import Checkpoints
+from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+
+MODELS = {
+    "tokenizer": tiny_tokenizer,
+    "latent_action_model": tiny_latent_action_model,
+    "genie": tiny_genie,
+}
+# Mesh, stage, and parts of a batch, which are also steps a call.
+RUNS = [
+    ("data:8", "tokenizer", 1),
+    ("fsdp:8", "tokenizer", 1),
+    ("data:4,model:2", "tokenizer", 1),
+    ("data:2,fsdp:2,model:2", "latent_action_model", 1),
+    ("data:2,fsdp:2,model:2", "genie", 2),
+]
+NUM_STEPS = 10
+
+
+def make_engine(engine_class, stage: str, devices=None, accumulate=1):
+    return engine_class(
+        MODELS[stage],
+        lambda model: make_optimizer(model, WarmupDecay(1e-3, NUM_STEPS, 2), ema=0.9),
+        0.5,
+        devices,
+        accumulate,
+    )
+
+
+def train(engine, calls: int = NUM_STEPS) -> dict[str, list[float]]:
+    """Metrics of each step, and of an evaluation at the end."""
+    batches = [tiny_batch(step, batch=16) for step in range(NUM_STEPS)]
+    per_call = NUM_STEPS // calls
+    records = [
+        engine.train_steps(batches[i : i + per_call])
+        for i in range(0, NUM_STEPS, per_call)
+    ]
+    scores = engine.eval_step(tiny_batch(NUM_STEPS, batch=16))
+    return {
+        name: [float(x) for record in records for x in np.array(record[name])]
+        + [float(scores[x]) for x in {name} & scores.keys()]
+        for name in records[0]
+    }
+
+
+def local_share(variables) -> float:
+    """Which share of the bytes of the transformers lies on the first device."""
+    values = [variable.value for variable in variables if "block" in variable.path]
+    on_first = sum(value.addressable_shards[0].data.nbytes for value in values)
+    return on_first / sum(value.nbytes for value in values)
+
+
+def train_on_jax(folder: Path) -> None:
+    """Goes on from TensorFlow's checkpoints, and leaves metrics and checkpoints."""
+    from genie_tf.training.jax_engine import JaxEngine
+    from genie_tf.training.sharding import Sharding, make_sharding
+
+    make_sharding(virtual_devices=8)
+    for mesh, stage, parts in RUNS:
+        engine = make_engine(JaxEngine, stage, make_sharding(mesh), parts)
+        Checkpoints(folder / stage).restore(engine.model, engine.optimizer)
+        metrics = train(engine, calls=NUM_STEPS // parts)
+        shares = [local_share(x) for x in (engine.model.weights, engine._variables[2])]
+        place = folder / mesh / stage
+        checkpoints = Checkpoints(place)
+        checkpoints.save(NUM_STEPS, engine.model, engine.optimizer)
+        checkpoints.wait()
+        (place / "found.json").write_text(json.dumps([metrics, shares]))
+    errors = {}
+    for mesh in ({"data": 3}, {"rows": 8}, {"data": 8, "model": 0}):
+        with pytest.raises(ValueError) as error:
+            Sharding(mesh)
+        errors[str(mesh)] = str(error.value)
+    with pytest.raises(ValueError) as error:
+        make_sharding("model:8").axes_of("st_block/mlp_in/kernel", (16, 20))
+    errors["width"] = str(error.value)
+    with pytest.raises(ValueError) as error:
+        engine.train_steps([tiny_batch(0, batch=4)])
+    errors["batch"] = str(error.value)
+    (folder / "errors.json").write_text(json.dumps(errors))
+    assert "tensorflow" not in sys.modules
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder of what JAX made, and of each stage, engine and metrics of TensorFlow."""
+    import tensorflow as tf
+
+    from genie_tf.training.engine import TensorFlowEngine
+
+    folder = tmp_path_factory.mktemp("jax")
+    engines = {stage: make_engine(TensorFlowEngine, stage) for stage in MODELS}
+    for stage, engine in engines.items():
+        # XLA is slow to compile, and needed on one side of the comparison alone.
+        engine._gradients = tf.function(engine._replica_gradients)
+        engine._train = tf.function(engine._train_batches)
+        engine._eval = tf.function(engine._eval_replicas)
+        checkpoints = Checkpoints(folder / stage)
+        checkpoints.save(0, engine.model, engine.optimizer)
+        checkpoints.wait()
+    ended = subprocess.run(
+        [sys.executable, __file__, folder],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+    )
+    assert ended.returncode == 0, ended.stderr
+    # What XLA says when it has to gather a tensor that lies awkwardly.
+    assert "rematerialization" not in ended.stderr
+    return folder, {stage: (engine, train(engine)) for stage, engine in engines.items()}
+
+
+@pytest.mark.parametrize(("mesh", "stage"), [run[:2] for run in RUNS])
+def test_every_layout_computes_what_one_device_of_tensorflow_does(mesh, stage, trained):
+    from genie_tf.training.engine import TensorFlowEngine
+
+    folder, engines = trained
+    engine, expected = engines[stage]
+    found, _ = json.loads((folder / mesh / stage / "found.json").read_text())
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, err_msg=name)
+    other = make_engine(TensorFlowEngine, stage)
+    Checkpoints(folder / mesh / stage).restore(other.model, other.optimizer)
+    for mine, theirs in zip(
+        [*engine.model.weights, *engine.optimizer.variables],
+        [*other.model.weights, *other.optimizer.variables],
+        strict=True,
+    ):
+        # Single steps are 1e-3 long; Adam divides by small numbers.
+        np.testing.assert_allclose(mine, theirs, atol=1e-4, err_msg=mine.path)
+
+
+def test_zero_3_divides_weights_and_moments_by_the_devices(trained):
+    def shares(mesh):
+        text = (trained[0] / mesh / "tokenizer" / "found.json").read_text()
+        return json.loads(text)[1]
+
+    assert shares("data:8") == [1, 1]
+    assert shares("fsdp:8") == [1 / 8, 1 / 8]
+    # Norms and the biases of what is added up are whole.
+    for share in shares("data:4,model:2"):
+        assert 1 / 2 < share < 0.55
+
+
+def test_errors_are_one_sentence(trained):
+    assert json.loads((trained[0] / "errors.json").read_text()) == {
+        "{'data': 3}": "The mesh data:3 must have as many devices as there are, 8; it "
+        "has 3.",
+        "{'rows': 8}": "A mesh has the axes data, fsdp, model; received rows.",
+        "{'data': 8, 'model': 0}": "The mesh data:8,model:0 must have as many devices "
+        "as there are, 8; it has 0.",
+        "width": "The mesh axis model:8 must divide heads and feed-forwards; "
+        "st_block/mlp_in/kernel has 20 columns or rows.",
+        "batch": "A batch must split evenly over data x fsdp = 4 shares of the mesh and "
+        "2 parts each; received 4 clips.",
+    }
+
+
+if __name__ == "__main__":
+    train_on_jax(Path(sys.argv[1]))
