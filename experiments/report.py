@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from genie_tf import media
@@ -62,7 +63,7 @@ PSNR in dB by the number of frames after the prompt:
 
 def environment() -> dict:
     """The hardware and the versions that scores and times depend on."""
-    packages = ("genie_tf", "tensorflow", "keras", "numpy", "tensorflow-datasets")
+    packages = ("genie_tf", keras.config.backend(), "keras", "numpy")
     return {
         "hardware": {
             "processor": platform.processor() or platform.machine(),

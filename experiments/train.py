@@ -8,6 +8,7 @@ Any setting of the config can be changed: --config.steps=500 --config.batch_size
 Writes checkpoints, metrics.jsonl, TensorBoard event files and, at the end, the trained
 model as the folder WORKDIR/model. The same command goes on where a killed one stopped.
 With KERAS_BACKEND=jax it trains on JAX, where --mesh can divide weights among devices.
+With --plan it only prints what the training will need.
 """
 
 import itertools
@@ -45,6 +46,22 @@ def define_flags() -> None:
         "virtual_devices",
         1,
         "Split the CPU into so many devices, to try training on several.",
+    )
+    flags.DEFINE_bool(
+        "plan",
+        False,
+        "Train nothing; print parameters, FLOPs, memory and days on --devices. As "
+        "--config.tokenizer, FILE.py:SIZE of its config will do.",
+    )
+    flags.DEFINE_integer("devices", 1, "Of a plan: how many devices.")
+    flags.DEFINE_float("device_memory_gb", 32, "Of a plan: 10^9 bytes of each.")
+    flags.DEFINE_float("device_tflops", 275, "Of a plan: 10^12 FLOPs a second of each.")
+    flags.DEFINE_float("utilisation", 0.4, "Of a plan: share of these FLOPs reached.")
+    flags.DEFINE_integer(
+        "model_parallel",
+        None,
+        "Of a plan: devices among which tensor parallelism divides a layer; by default "
+        "as many as can be, up to 8.",
     )
 
 
@@ -316,6 +333,22 @@ On {config.validation_clips} validation clips:
 
 
 def main() -> None:
+    if FLAGS.plan:
+        from genie_tf.experiments.plan import plan
+
+        with cli.user_errors():
+            text = plan(
+                FLAGS.config,
+                FLAGS.devices,
+                FLAGS.device_memory_gb,
+                FLAGS.device_tflops,
+                FLAGS.utilisation,
+                FLAGS.model_parallel,
+            )
+        print(text)
+        return
+    if FLAGS.workdir is None:
+        raise cli.UserError("expected --workdir, which --help describes")
     train(
         FLAGS.config,
         FLAGS.workdir,
@@ -328,7 +361,7 @@ def main() -> None:
 
 
 def run() -> None:
-    cli.run(main, define_flags, required=["config", "workdir"])
+    cli.run(main, define_flags, required=["config"])
 
 
 if __name__ == "__main__":

@@ -64,7 +64,10 @@ class JaxEngine:
             name: np.stack([b[name].reshape(*parts, *x.shape[1:]) for b in batches])
             for name, x in batches[0].items()
         }
-        values = jax.tree.map(lambda variable: variable.value, self._variables)
+        # Bound to their devices, as they come back: else JAX would compile twice.
+        values = jax.device_put(
+            jax.tree.map(lambda variable: variable.value, self._variables), self._places
+        )
         with self.sharding.scope():
             values, metrics = self._train(
                 values, jax.device_put(stacked, self.sharding.batch_layout(axis=2))

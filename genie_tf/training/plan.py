@@ -1,9 +1,24 @@
 """What a training will need, found out without allocating its weights."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import keras
+
+from genie_tf.layers import STTransformer, VectorQuantizer
+from genie_tf.models import Dynamics, LatentActionModel, VideoTokenizer
+
+_FLOAT32 = 4  # Bytes of a number.
+# Weights that tensor parallelism divides: heads and hidden widths.
+_DIVIDED = (
+    "to_qkv/kernel",
+    "to_output/kernel",
+    "mlp_in/kernel",
+    "mlp_in/bias",
+    "mlp_out/kernel",
+)
 
 
 def without_weights(make_model: Callable[[], keras.Model]) -> keras.Model:
@@ -36,5 +51,288 @@ def count_parameters(make_model: Callable[[], keras.Model]) -> dict[str, int]:
         is not made of others.
     """
     model = without_weights(make_model)
-    parts = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    return {part.name: part.count_params() for part in parts or [model]}
+    return {part.name: part.count_params() for part in parts_of(model)}
+
+
+def parts_of(model: keras.Model) -> list[keras.Model]:
+    """The models that a model is made of; the model itself, if of no others."""
+    return [x for x in model.layers if isinstance(x, keras.Model)] or [model]
+
+
+def transformers_of(model: keras.Model) -> list[STTransformer]:
+    """The transformers of all parts of a model."""
+    layers = [layer for part in parts_of(model) for layer in part.layers]
+    return [layer for layer in layers if isinstance(layer, STTransformer)]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training step costs for one clip.
+
+    Args:
+        forward: FLOPs of the forward pass.
+        backward: FLOPs of the backward pass.
+        kept: bytes of activations that are kept for the backward pass.
+        block: bytes that the backward pass needs besides, for the block it is at.
+    """
+
+    forward: float = 0
+    backward: float = 0
+    kept: float = 0
+    block: float = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.forward + other.forward,
+            self.backward + other.backward,
+            self.kept + other.kept,
+            max(self.block, other.block),
+        )
+
+    @property
+    def flops(self) -> float:
+        return self.forward + self.backward
+
+
+def step_costs(model: keras.Model, frames: int, shards: int = 1) -> dict[str, Cost]:
+    """What a training step costs for one clip, for each part of a model.
+
+    FLOPs are those of matrix products alone: norms, softmax and the like are another 2%
+    at a width of 256, and less in a wider model. Activations are what XLA keeps: inputs
+    of norms and products, and what softmax and GELU are made of. docs/scaling.md
+    compares both with compiled programs.
+
+    Args:
+        model: a `VideoTokenizer`, `LatentActionModel` or `Genie`; it needs no weights.
+        frames: of a clip.
+        shards: devices that tensor parallelism divides heads and hidden widths among.
+            Bytes are those of one of them, FLOPs of all.
+
+    Returns:
+        A dict from the name of each of `parts_of(model)`.
+    """
+    costs = {}
+    for part in parts_of(model):
+        if isinstance(part, Dynamics):
+            cost = _dynamics(part, frames, shards)
+        elif isinstance(part, LatentActionModel):
+            cost = _latent_action_model(part, frames, shards)
+        elif part is model:
+            cost = _encoder(part, frames, shards) + _decoder(part, frames, shards)
+        else:  # A frozen tokenizer encodes, and keeps nothing.
+            cost = Cost(forward=_encoder(part, frames, shards).forward)
+        costs[part.name] = cost
+    return costs
+
+
+def _encoder(model: VideoTokenizer, frames: int, shards: int) -> Cost:
+    tokens = frames * model.num_patches
+    return (
+        _dense(model.patch_embedding, tokens, gradients=1)
+        + _transformer(model.encoder, frames, model.num_patches, shards)
+        + _dense(model.to_latents, tokens)
+        + _quantizer(model.quantizer, tokens)
+    )
+
+
+def _decoder(model: VideoTokenizer, frames: int, shards: int) -> Cost:
+    tokens = frames * model.num_patches
+    return (
+        _dense(model.code_embedding, tokens)
+        + _transformer(model.decoder, frames, model.num_patches, shards)
+        + _dense(model.to_pixels, tokens)
+        + _squared_error(model.to_pixels, tokens)
+    )
+
+
+def _latent_action_model(model: LatentActionModel, frames: int, shards: int) -> Cost:
+    n, actions = model.num_patches, frames - 1
+    return (
+        _dense(model.encoder_embedding, frames * n, gradients=1)
+        # The action token is one more patch.
+        + _transformer(model.encoder, frames, n + 1, shards)
+        + _dense(model.to_latents, actions)
+        + _quantizer(model.quantizer, actions)
+        + _dense(model.decoder_embedding, actions * n, gradients=1)
+        + _dense(model.action_embedding, actions)
+        + _transformer(model.decoder, actions, n, shards)
+        + _dense(model.to_change, actions * n)
+        + _squared_error(model.to_change, actions * n)
+    )
+
+
+def _dynamics(model: Dynamics, frames: int, shards: int) -> Cost:
+    tokens = frames * model.num_patches
+    logits = tokens * model.num_codes
+    return (
+        _dense(model.token_embedding, tokens)
+        + _dense(model.action_embedding, frames - 1, gradients=1)
+        + _transformer(model.transformer, frames, model.num_patches, shards)
+        + _dense(model.to_change, tokens)
+        + _product(logits * model.code_dim)
+        # Codes, logits and their exponentials; at the loss, the logits' gradient.
+        + Cost(
+            kept=_FLOAT32 * (tokens * model.code_dim + 2 * logits),
+            block=_FLOAT32 * logits,
+        )
+    )
+
+
+def _transformer(layer: STTransformer, frames: int, n: int, shards: int) -> Cost:
+    tokens, size = frames * n, _size(layer)
+    dim, hidden, heads = layer.dim, layer.mlp_dim, layer.num_heads
+    width = heads * layer.head_dim
+    # Of a token in a block. The feed-forward keeps its input before and after the norm,
+    # and its hidden layer before and after GELU, with GELU's tanh.
+    multiplications = 2 * dim * hidden
+    kept = size * (2 * dim + 3 * hidden / shards)
+    widest = size * hidden / shards
+    # How many tokens each attends to; over time none, where it sees its frame alone.
+    past = frames if layer.window > 1 else 0
+    lengths = {"st": (n, past), "space": (n,), "space_time": (n * frames,)}
+    for length in lengths[layer.attention]:
+        projections = 3 if length else 1  # Alone, it takes its own value.
+        multiplications += width * ((projections + 1) * dim + 2 * length)
+        # Before their norm, queries and keys are one tensor with the values.
+        inputs = width * (projections + 1 + 3 * (layer.qk_norm and length > 0))
+        # Softmax keeps its exponentials, in float32, and its shares.
+        scores = heads * length
+        kept += size * 2 * dim + (size * (inputs + scores) + _FLOAT32 * scores) / shards
+        widest = max(widest, _FLOAT32 * scores / shards)
+    block = _product(tokens * multiplications)
+    residual = size * tokens * dim
+    # The backward pass has gradients of the residual and of one other tensor at a time.
+    again, kept, at_hand = 0, tokens * kept, residual + tokens * widest
+    if layer.remat:
+        # A block keeps its input; the rest is computed anew when the backward pass comes
+        # to it, all but the last product.
+        again = block.forward - _product(tokens * hidden * dim).forward
+        kept, at_hand = residual, at_hand + kept
+    return Cost(
+        layer.num_blocks * block.forward,
+        layer.num_blocks * (block.backward + again),
+        layer.num_blocks * kept + residual,
+        at_hand,
+    )
+
+
+def _quantizer(layer: VectorQuantizer, rows: int) -> Cost:
+    """Similarities have no gradient; latents before and after their norm, and codes."""
+    numbers = rows * layer.code_dim
+    return Cost(2 * numbers * layer.num_codes, kept=_FLOAT32 * 3 * numbers)
+
+
+def _squared_error(layer: keras.layers.Dense, rows: int) -> Cost:
+    """Prediction and target, in float32."""
+    return Cost(kept=_FLOAT32 * 2 * rows * layer.units)
+
+
+def _dense(layer: keras.layers.Dense, rows: int, gradients: int = 2) -> Cost:
+    """One gradient is that of the weights, the other that of the input, if it has any."""
+    inputs, outputs = layer.kernel.shape
+    product = _product(rows * inputs * outputs, gradients)
+    return product + Cost(kept=_size(layer) * rows * inputs)
+
+
+def _product(multiplications: float, gradients: int = 2) -> Cost:
+    """Each multiplication comes with a sum; each gradient is a product as large."""
+    return Cost(2 * multiplications, 2 * multiplications * gradients)
+
+
+def _size(layer: keras.layers.Layer) -> int:
+    return 2 if layer.compute_dtype == "bfloat16" else _FLOAT32
+
+
+def muon_flops(model: keras.Model) -> float:
+    """FLOPs of Muon in a step: 5 Newton-Schulz iterations of each kernel's momentum.
+
+    An iteration has products of r x c with c x r, r x r with r x r, and r x r with r x c,
+    where r is the smaller side of a kernel (Jordan et al. 2024).
+    """
+    sides = [sorted(v.shape) for v in model.trainable_variables if v.name == "kernel"]
+    return sum(5 * 2 * (2 * r * r * c + r**3) for r, c in sides)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a device holds in a training step.
+
+    Args:
+        weights: of all parts, in float32.
+        moments: what the optimiser keeps, in float32.
+        gradients: in float32; and their sum over the parts of a batch, if of several.
+        activations: kept for the backward pass, and of the block it is at.
+        gathered: with ZeRO-3, the weights of the block at hand, and its gradients until
+            they are divided.
+        peak: all of it, but of gradients and activations only the larger: the backward
+            pass frees the ones as it makes the others.
+    """
+
+    weights: float
+    moments: float
+    gradients: float
+    activations: float
+    gathered: float
+    peak: float
+
+
+def step_memory(
+    model: keras.Model,
+    frames: int,
+    batch: int,
+    mesh: Mapping[str, int],
+    optimizer: str = "adamw",
+    ema: float = 0.0,
+    accumulate: int = 1,
+) -> Memory:
+    """What each device holds in a training step.
+
+    Args:
+        model: a `VideoTokenizer`, `LatentActionModel` or `Genie`; it needs no weights.
+        frames: of a clip.
+        batch: clips of all devices together.
+        mesh: devices along "data", "fsdp" and "model", as of `Sharding`; 1 where left
+            out. Along "fsdp" weights, moments and gradients are divided, and weights
+            gathered block by block (ZeRO-3, Rajbhandari et al. 2020); along "model",
+            those of heads and hidden widths (Shoeybi et al. 2019).
+        optimizer, ema: as of `make_optimizer`.
+        accumulate: parts that a batch is run in.
+    """
+    fsdp, shards = mesh.get("fsdp", 1), mesh.get("model", 1)
+
+    def held(variables: Iterable) -> float:
+        """Bytes of variables that tensor parallelism alone divides."""
+        return _FLOAT32 * sum(
+            math.prod(v.shape) / (shards if v.path.endswith(_DIVIDED) else 1)
+            for v in variables
+        )
+
+    def slots(variable) -> int:
+        """Muon has no second moment of kernels."""
+        moments = 1 if optimizer == "muon" and variable.name == "kernel" else 2
+        return moments + (ema > 0)
+
+    trainable = model.trainable_variables
+    weights = held(model.variables) / fsdp
+    moments = held(v for v in trainable for _ in range(slots(v))) / fsdp
+    gradients = held(trainable) / fsdp
+    summed = gradients if accumulate > 1 else 0
+
+    gathered = 0
+    if fsdp > 1:
+        gathered = 2 * max(
+            held(layer.blocks[0].variables) * _size(layer) / _FLOAT32
+            for layer in transformers_of(model)
+        )
+
+    cost = sum(step_costs(model, frames, shards).values(), Cost())
+    clips = batch / (mesh.get("data", 1) * fsdp * accumulate)
+    kept, block = clips * cost.kept, clips * cost.block
+    return Memory(
+        weights,
+        moments,
+        gradients + summed,
+        kept + block,
+        gathered,
+        weights + moments + summed + max(gradients, kept) + block + gathered,
+    )

@@ -262,7 +262,6 @@ def test_report(evaluated):
             "tensorflow": 0,
             "keras": 0,
             "numpy": 0,
-            "tensorflow-datasets": 0,
         },
     }
     assert (report["dataset"], report["split"]) == ("coinrun/tiny", "test")

@@ -1,17 +1,202 @@
-"""Numbers of parameters, against models that have them."""
+"""What is planned, against models, and against what XLA says of compiled steps.
 
+Keras has one backend a process, and JAX its virtual devices before it starts, so this
+file is also a program, which compiles on JAX.
+"""
+
+import json
+import os
 import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
 
 import keras
 import numpy as np
+import pytest
 
-from genie_tf.models import Dynamics
+from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
 from genie_tf.testing.tiny_models import tiny_tokenizer
-from genie_tf.training.plan import count_parameters, without_weights
+from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+from genie_tf.training.plan import (
+    count_parameters,
+    muon_flops,
+    step_costs,
+    step_memory,
+    without_weights,
+)
+
+FRAMES = {"frame_shape": (32, 32, 3), "patch_size": 4}
+NUM_CODES, NUM_PATCHES, CLIP_LENGTH, NUM_DEVICES = 256, 64, 4, 4
 
 
 def numbers_in(model):
     return sum(np.array(weight).size for weight in model.weights)
+
+
+def blocks(**changes) -> dict:
+    return {"dim": 256, "num_blocks": 1, "num_heads": 4, **changes}
+
+
+def make_tokenizer(encoder=None, decoder=None, **both) -> VideoTokenizer:
+    encoder, decoder = (blocks(**(own or {}), **both) for own in (encoder, decoder))
+    return VideoTokenizer(
+        **FRAMES, num_codes=NUM_CODES, code_dim=32, encoder=encoder, decoder=decoder
+    )
+
+
+def make_latent_action_model(**changes) -> LatentActionModel:
+    both = {"encoder": blocks(**changes), "decoder": blocks(**changes)}
+    return LatentActionModel(**FRAMES, num_actions=6, action_dim=32, **both)
+
+
+def make_genie(**changes) -> Genie:
+    dynamics = Dynamics(NUM_CODES, NUM_PATCHES, 32, blocks(qk_norm=True, **changes))
+    return Genie(make_tokenizer(), make_latent_action_model(**changes), dynamics)
+
+
+class Program(NamedTuple):
+    """A training step that is planned and compiled."""
+
+    make_model: Callable[..., keras.Model]
+    mesh: Mapping[str, int] = {"data": NUM_DEVICES}
+    batch: int = 16
+    optimizer: str = "adamw"
+    ema: float = 0.0
+    accumulate: int = 1
+
+
+windows = partial(
+    make_tokenizer, encoder={"qk_norm": True}, decoder={"window": 1, "mlp_dim": 512}
+)
+reaches = partial(
+    make_tokenizer,
+    encoder={"attention": "space"},
+    decoder={"attention": "space_time", "head_dim": 32},
+)
+PROGRAMS = {
+    "tokenizer": Program(windows),
+    "tokenizer, remat": Program(partial(windows, remat=True)),
+    "other attentions": Program(reaches),
+    "latent action model": Program(make_latent_action_model),
+    "latent action model, remat": Program(
+        partial(make_latent_action_model, remat=True)
+    ),
+    "genie": Program(make_genie),
+    "genie, remat": Program(partial(make_genie, remat=True)),
+    "one clip a device, Muon": Program(
+        make_tokenizer, batch=4, optimizer="muon", ema=0.9
+    ),
+    "in parts": Program(make_tokenizer, accumulate=4),
+    "ZeRO-3": Program(make_tokenizer, {"fsdp": 4}),
+    "tensor parallel": Program(make_tokenizer, {"data": 2, "model": 2}),
+}
+
+
+def compile_on_jax() -> None:
+    """Prints what XLA says of each program: FLOPs and bytes of a device."""
+    from genie_tf.training.jax_engine import JaxEngine
+    from genie_tf.training.sharding import make_sharding
+
+    make_sharding(virtual_devices=NUM_DEVICES)
+    for name, program in PROGRAMS.items():
+        make = partial(
+            make_optimizer,
+            schedule=WarmupDecay(1e-3, steps=10, warmup_steps=2),
+            name=program.optimizer,
+            ema=program.ema,
+        )
+        mesh = ",".join(f"{axis}:{size}" for axis, size in program.mesh.items())
+        engine = JaxEngine(
+            program.make_model, make, 1.0, make_sharding(mesh), program.accumulate
+        )
+        batch = {
+            "video": np.zeros(
+                (program.batch, CLIP_LENGTH, *FRAMES["frame_shape"]), "uint8"
+            ),
+            "mask": np.ones((program.batch, CLIP_LENGTH, NUM_PATCHES), bool),
+        }
+        step, compiled = engine._train, []
+
+        def compile_only(values, batches, step=step, compiled=compiled):
+            compiled.append(step.lower(values, batches).compile())
+            return values, {}
+
+        engine._train = compile_only
+        engine.train_steps([batch])
+        memory = compiled[0].memory_analysis()
+        found = {
+            "flops": compiled[0].cost_analysis()["flops"],
+            "state": memory.argument_size_in_bytes,
+            "peak": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+        }
+        print(json.dumps({name: found}))
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """What XLA says of each program."""
+    flags = (
+        # Else the CPU's compiler runs a block anew as soon as it can, and keeps it all.
+        "--xla_disable_hlo_passes=cse_barrier_expander "
+        # Saves time, and changes neither FLOPs nor buffers.
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    )
+    ended = subprocess.run(
+        [sys.executable, __file__],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags},
+    )
+    assert ended.returncode == 0, ended.stderr
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    return {name: found for line in lines for name, found in line.items()}
+
+
+def planned(program: Program) -> dict:
+    """What `compile_on_jax` measures, as planned."""
+    model = without_weights(program.make_model)
+    memory = step_memory(
+        model,
+        CLIP_LENGTH,
+        program.batch,
+        program.mesh,
+        program.optimizer,
+        program.ema,
+        program.accumulate,
+    )
+    costs = step_costs(model, CLIP_LENGTH).values()
+    flops = program.batch * sum(cost.flops for cost in costs)
+    # Each device orthogonalises all kernels, and XLA counts a loop as its body.
+    muon = muon_flops(model) if program.optimizer == "muon" else 0
+    return {
+        "flops": flops / NUM_DEVICES / program.accumulate + muon,
+        "state": memory.weights + memory.moments,
+        "peak": memory.peak,
+    }
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_step_is_as_xla_compiles_it(name, measured):
+    found, expected = measured[name], planned(PROGRAMS[name])
+    off = {key: found[key] / expected[key] - 1 for key in expected}
+    print(f"\n{name:28}", *(f"{key} {share:+6.1%}" for key, share in off.items()))
+    # Outside the blocks, tensor parallelism has all devices compute the same.
+    assert abs(off["flops"]) < (0.1 if "model" in PROGRAMS[name].mesh else 0.05)
+    assert abs(off["state"]) < 0.03
+    assert abs(off["peak"]) < 0.15
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_moments_are_those_of_the_optimizer(name, ema):
+    model = tiny_tokenizer()
+    optimizer = make_optimizer(model, WarmupDecay(1e-3, 10, 2), name, ema=ema)
+    slots = [x for x in optimizer.variables if len(x.shape)]
+    memory = step_memory(model, CLIP_LENGTH, 4, {}, name, ema)
+    assert memory.moments == sum(np.array(slot).nbytes for slot in slots)
 
 
 def test_a_model_has_as_many_parameters_as_are_counted():
@@ -44,3 +229,7 @@ def test_nothing_is_allocated_neither_then_nor_later():
     with keras.StatelessScope():
         pass
     assert peak_bytes() - before < 4 * model.count_params() / 10
+
+
+if __name__ == "__main__":
+    compile_on_jax()

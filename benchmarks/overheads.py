@@ -1,0 +1,94 @@
+"""What a training spends beside its steps: on making batches, and on checkpoints.
+
+python benchmarks/overheads.py --config=experiments/configs/coinrun_tokenizer.py:tiny
+
+Prints the processor time that the host needs for a batch beside the time of a step, and
+how much longer steps take while checkpoints are written as often as the config says.
+Steps with and without a checkpoint take turns, so that what else the machine does hits
+both alike.
+"""
+
+import itertools
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from absl import flags
+from genie_tf.experiments import cli
+from ml_collections import config_flags
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    config_flags.DEFINE_config_file(
+        "config", None, "A file of experiments/configs, with its size: FILE.py:tiny."
+    )
+    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    flags.DEFINE_integer("rounds", 5, "Turns with and without a checkpoint.")
+    flags.DEFINE_integer("steps", 20, "Steps a turn; a checkpoint at the first.")
+    flags.DEFINE_integer("batches", 50, "Batches to make, without training.")
+
+
+def main():
+    from genie_tf.datasets.clips import clip_batches
+    from genie_tf.experiments.train import make_engine
+
+    from genie_tf.training.checkpoints import Checkpoints
+
+    config = FLAGS.config
+    with cli.user_errors():
+        engine = make_engine(config)
+        batches = clip_batches(
+            config.dataset,
+            "train",
+            clip_length=config.clip_length,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            mask_patches=engine.model.dynamics.num_patches
+            if config.stage == "genie"
+            else None,
+            data_dir=FLAGS.data_dir,
+        )
+    next(batches)
+    cpu_start = time.process_time()
+    made = list(itertools.islice(batches, FLAGS.batches))
+    host = (time.process_time() - cpu_start) / FLAGS.batches
+    batches.close()
+
+    def seconds_of_steps(checkpoints):
+        """Of a turn, until its last step is done and its checkpoint written."""
+        start = time.perf_counter()
+        for step in range(FLAGS.steps):
+            metrics = engine.train_steps([made[step % len(made)]])
+            if checkpoints and step == 0:
+                checkpoints.save(FLAGS.steps, engine.model, engine.optimizer)
+        float(metrics["loss"][0])
+        if checkpoints:
+            checkpoints.wait()
+        return time.perf_counter() - start
+
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder))
+        seconds_of_steps(None)
+        rounds = [
+            (seconds_of_steps(None), seconds_of_steps(checkpoints))
+            for _ in range(FLAGS.rounds)
+        ]
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*.npz"))
+    step = statistics.median(without for without, _ in rounds) / FLAGS.steps
+    save = statistics.median(each - without for without, each in rounds)
+    every = config.checkpoint_every
+    print(f"a step: {step:.3f} s")
+    print(
+        f"making its batch: {host * 1e3:.1f} ms of a core, {host / step:.1%} of a step"
+    )
+    print(
+        f"a checkpoint of {size / 1e6:.0f} MB: {save:.2f} s more, "
+        f"{save / (every * step):.2%} of the {every} steps between two"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags, required=["config"])

@@ -1,0 +1,439 @@
+"""Training steps of the video tokenizer on a CPU, beside Jafar's and Jasmine's.
+
+git clone https://github.com/FLAIROx/jafar
+git clone https://github.com/p-doom/jasmine
+python benchmarks/train_step.py --jafar=jafar --jasmine=jasmine \
+    --peers_python=peers/bin/python
+
+All train the same sizes on the same clips in float32: two blocks of width 256 in the
+encoder and two in the decoder, patches of 4, four clips of 16 frames of 64x64 pixels.
+Jafar's feed-forward is one matrix of 256x256, beside which ours is 256 wide, twice the
+work; Jasmine's is 1024 wide, and so is ours beside it. Jafar's step is the one of its
+`train_tokenizer.py`; Jasmine's is what the `main` of its `train_tokenizer_vqvae.py`
+makes, without flash attention, which a CPU has not, and in float32.
+
+Each runs in a program of its own, on the same cores, and they take turns, so that what
+else the machine does hits all alike. All keep freed memory, as our programs do. One more multiplies large matrices: what the cores
+can do. FLOPs are those of a model's matrix products, forward once and backward twice,
+without what remat computes anew, as both peers do.
+
+--peers_python is a Python with jax, flax, optax, orbax-checkpoint, einops, dm_pix and
+tyro: without wandb, PyTorch and grain, which a step does not need.
+"""
+
+import dataclasses
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+CLIPS, FRAMES, SIDE = 4, 16, 64
+DIM, HEADS, BLOCKS = 256, 4, 2
+PATCH, CODES, CODE_DIM = 4, 1024, 32
+MATRIX, PRODUCTS = 2048, 16  # Side of the large matrices, and products a turn.
+# What `cli.keep_freed_memory` does, for all.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
+
+
+# The parent: starts the programs, lets them take turns, and compares.
+
+
+@dataclasses.dataclass
+class Contestant:
+    name: str
+    flops: float
+    command: list[str]  # The program's, which ends in `serve`.
+
+    def start(self):
+        """Starts the program and waits until it is warm."""
+        self.seconds, self.cpu_seconds = [], []
+        self.errors = tempfile.TemporaryFile("w+")
+        self.program = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env={**os.environ, **KEEP_MEMORY},
+        )
+        self._answer()
+
+    def take_turn(self, steps: int):
+        print(steps, file=self.program.stdin, flush=True)
+        seconds, cpu_seconds = map(float, self._answer().split())
+        self.seconds.append(seconds)
+        self.cpu_seconds.append(cpu_seconds)
+
+    def end(self):
+        self.program.stdin.close()
+        self.program.wait()
+
+    def _answer(self) -> str:
+        answer = self.program.stdout.readline()
+        if not answer:
+            self.errors.seek(0)
+            lines = self.errors.read().strip().splitlines() or ["no message"]
+            sys.exit(f"The program of {self.name} ended: {lines[-1]}")
+        return answer
+
+    def summary(self, matmul: "Contestant") -> dict:
+        seconds = statistics.median(self.seconds)
+        work = self.flops / matmul.flops
+        return {
+            "seconds": seconds,
+            "cpu_seconds": statistics.median(self.cpu_seconds),
+            "gflop_per_s": self.flops / seconds / 1e9,
+            "share_of_matmul": work * _ratio(matmul.seconds, self.seconds),
+            "cpu_share_of_matmul": work * _ratio(matmul.cpu_seconds, self.cpu_seconds),
+            "rounds": self.seconds,
+            "cpu_rounds": self.cpu_seconds,
+        }
+
+
+def define_flags():
+    from absl import flags
+
+    flags.DEFINE_string("jafar", None, "Folder of a clone of Jafar.")
+    flags.DEFINE_string("jasmine", None, "Folder of a clone of Jasmine.")
+    flags.DEFINE_string("peers_python", sys.executable, "The Python that runs them.")
+    flags.DEFINE_integer("rounds", 7, "Turns of each.", lower_bound=1)
+    flags.DEFINE_integer("steps", 2, "Training steps a turn.", lower_bound=1)
+    flags.DEFINE_integer("threads", 2, "Cores that all share.", lower_bound=1)
+    flags.DEFINE_string("json", None, "A file for the figures.")
+
+
+def main():
+    from absl import flags
+    from genie_tf.experiments import cli
+
+    flags = flags.FLAGS
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < flags.threads:
+        raise cli.UserError(
+            f"--threads must be {len(cores)} at most, the cores there are; received "
+            f"{flags.threads}"
+        )
+    for name, file in (
+        ("jafar", JAFAR_SCRIPT),
+        ("jasmine", JASMINE_SCRIPT),
+    ):
+        if flags[name].value and not (Path(flags[name].value) / file).is_file():
+            raise cli.UserError(
+                f"--{name} must be a clone of {name.capitalize()}, with {file}; "
+                f"received {flags[name].value}"
+            )
+    json_file = flags.json and cli.check_folder(Path(flags.json).parent)
+    os.sched_setaffinity(0, cores[: flags.threads])  # Children inherit it.
+
+    def contestant(name, flops, python, *arguments):
+        command = [python, __file__, *map(str, arguments)]
+        return Contestant(name, flops, command)
+
+    matmul = contestant(
+        "large matmul", PRODUCTS * 2 * MATRIX**3, sys.executable, "matmul"
+    )
+    ours = {
+        mlp_dim: contestant(
+            f"genie_tf, mlp_dim={mlp_dim}",
+            step_flops(4 * DIM * mlp_dim),
+            sys.executable,
+            "genie_tf",
+            mlp_dim,
+        )
+        for mlp_dim in (256, 1024)
+    }
+    peers = {}
+    if flags.jafar:
+        peers[256] = contestant(
+            "Jafar",
+            step_flops(2 * DIM * DIM),
+            flags.peers_python,
+            "jafar",
+            flags.jafar,
+        )
+    if flags.jasmine:
+        peers[1024] = contestant(
+            "Jasmine",
+            step_flops(4 * DIM * 1024),
+            flags.peers_python,
+            "jasmine",
+            flags.jasmine,
+        )
+    contestants = [matmul, *ours.values(), *peers.values()]
+    for each in contestants:
+        each.start()
+    for turn in range(flags.rounds):
+        for each in contestants:
+            each.take_turn(flags.steps)
+        print(f"round {turn + 1} of {flags.rounds}", file=sys.stderr, flush=True)
+    for each in contestants:
+        each.end()
+
+    figures = {each.name: each.summary(matmul) for each in contestants}
+    print(
+        f"{'':24}{'s/step':>8}{'CPU s/step':>12}{'GFLOP/s':>9}{'of matmul':>11}"
+        f"{'by CPU time':>13}"
+    )
+    for name, figure in figures.items():
+        print(
+            f"{name:24}{figure['seconds']:8.3f}{figure['cpu_seconds']:12.3f}"
+            f"{figure['gflop_per_s']:9.1f}{figure['share_of_matmul']:11.0%}"
+            f"{figure['cpu_share_of_matmul']:13.0%}"
+        )
+    for mlp_dim, peer in peers.items():
+        own = ours[mlp_dim]
+        ratio = _ratio(peer.seconds, own.seconds)
+        cpu_ratio = _ratio(peer.cpu_seconds, own.cpu_seconds)
+        figures[peer.name]["times_ours"] = ratio
+        figures[peer.name]["cpu_times_ours"] = cpu_ratio
+        print(
+            f"{own.name} is {ratio:.2f} times as fast as {peer.name}, which takes "
+            f"{cpu_ratio:.2f} times the CPU time"
+        )
+    if json_file:
+        Path(flags.json).write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def _ratio(times: list[float], others: list[float]) -> float:
+    """The median over rounds of the ratio of two times of the same round."""
+    pairs = zip(times, others, strict=True)
+    return statistics.median(one / other for one, other in pairs)
+
+
+def step_flops(mlp: int) -> float:
+    """FLOPs of the matrix products of a step.
+
+    Args:
+        mlp: FLOPs of the feed-forward for one token.
+    """
+    patches = (SIDE // PATCH) ** 2
+    projections = 2 * 2 * 4 * DIM * DIM
+    attention = 2 * 2 * (patches + FRAMES) * DIM
+    embedding, head = 2 * DIM * PATCH**2 * 3, 2 * DIM * PATCH**2 * 3
+    codes = 2 * 2 * DIM * CODE_DIM
+    forward = 2 * BLOCKS * (projections + attention + mlp) + embedding + head + codes
+    # Pixels take no gradient, and neither does the search for the closest code.
+    token = 3 * forward - embedding + 2 * CODE_DIM * CODES
+    return CLIPS * FRAMES * patches * token
+
+
+# The programs: each trains, or multiplies, as often as it is told.
+
+
+def serve(step, wait):
+    """For each number on stdin, runs so many steps; answers with seconds of one.
+
+    The time that passes, and the time of all cores in this program: the latter depends
+    less on what else the machine does.
+
+    Args:
+        step: starts one, and returns what `wait` takes.
+        wait: returns when it is done.
+    """
+    answers = os.fdopen(int(os.environ["ANSWERS"]), "w")
+    for _ in range(2):
+        wait(step())
+    print("warm", file=answers, flush=True)
+    for line in sys.stdin:
+        steps = int(line)
+        start, cpu_start = time.perf_counter(), time.process_time()
+        for _ in range(steps):
+            result = step()
+        wait(result)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+        print(seconds / steps, cpu / steps, file=answers, flush=True)
+
+
+def clips() -> np.ndarray:
+    shape = (CLIPS, FRAMES, SIDE, SIDE, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def serve_matmul():
+    import tensorflow as tf
+
+    one, other = (tf.random.stateless_normal((MATRIX, MATRIX), (0, i)) for i in (0, 1))
+    serve(
+        lambda: [tf.matmul(one, other) for _ in range(PRODUCTS)],
+        lambda products: products[-1][0, 0].numpy(),
+    )
+
+
+def serve_genie_tf(mlp_dim: str):
+    from genie_tf.models import VideoTokenizer
+    from genie_tf.training.engine import TensorFlowEngine
+    from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+
+    transformer = {
+        "dim": DIM,
+        "num_blocks": BLOCKS,
+        "num_heads": HEADS,
+        "mlp_dim": int(mlp_dim),
+    }
+    schedule = WarmupDecay(3e-4, steps=300_000, warmup_steps=10_000)
+    engine = TensorFlowEngine(
+        lambda: VideoTokenizer(
+            (SIDE, SIDE, 3), PATCH, CODES, CODE_DIM, transformer, transformer
+        ),
+        lambda model: make_optimizer(
+            model, schedule, "adamw", beta_1=0.9, beta_2=0.9, weight_decay=1e-4
+        ),
+    )
+    batch = {"video": clips()}
+    serve(
+        lambda: engine.train_steps([batch]),
+        lambda metrics: {name: value.numpy() for name, value in metrics.items()},
+    )
+
+
+JAFAR_SCRIPT = "train_tokenizer.py"
+
+
+def serve_jafar(folder: str):
+    sys.path.insert(0, folder)
+    stub("wandb", "utils.dataloader")
+    sys.argv = [
+        JAFAR_SCRIPT,
+        f"--batch_size={CLIPS}",
+        f"--seq_len={FRAMES}",
+        f"--image_resolution={SIDE}",
+        f"--model_dim={DIM}",
+        f"--num_heads={HEADS}",
+        f"--num_blocks={BLOCKS}",
+        f"--patch_size={PATCH}",
+        f"--num_latents={CODES}",
+        f"--latent_dim={CODE_DIM}",
+    ]
+    jafar = importlib.import_module("train_tokenizer")
+    jax, optax, args = jafar.jax, jafar.optax, jafar.args
+    tokenizer = jafar.TokenizerVQVAE(
+        in_dim=args.image_channels,
+        **{
+            name: getattr(args, name)
+            for name in (
+                *("model_dim", "latent_dim", "num_latents", "patch_size"),
+                *("num_blocks", "num_heads", "dropout", "codebook_dropout"),
+            )
+        },
+    )
+    videos = clips().astype(np.float32) / 255  # Its loader does so, on the host.
+    rng, key = jax.random.split(jax.random.PRNGKey(args.seed))
+    schedule = optax.warmup_cosine_decay_schedule(
+        args.min_lr, args.max_lr, args.warmup_steps, args.num_steps
+    )
+    state = jafar.TrainState.create(
+        apply_fn=tokenizer.apply,
+        params=tokenizer.init(key, {"videos": videos}),
+        tx=optax.adamw(schedule, b1=0.9, b2=0.9, weight_decay=1e-4),
+    )
+
+    def step():
+        nonlocal state, rng
+        rng, key = jax.random.split(rng)
+        state, *results = jafar.train_step(state, {"videos": videos, "rng": key})
+        return state, results
+
+    serve(step, jax.block_until_ready)
+
+
+JASMINE_SCRIPT = "jasmine/baselines/maskgit/train_tokenizer_vqvae.py"
+
+
+def serve_jasmine(folder: str):
+    sys.path.insert(0, folder)
+    stub("wandb", "grain", "jasmine.utils.dataloader")
+    jasmine = importlib.import_module(JASMINE_SCRIPT[:-3].replace("/", "."))
+    jax, jnp, nnx, pix = jasmine.jax, jasmine.jnp, jasmine.nnx, jasmine.pix
+    args = jasmine.Args(
+        batch_size=CLIPS,
+        seq_len=FRAMES,
+        image_height=SIDE,
+        image_width=SIDE,
+        model_dim=DIM,
+        ffn_dim=4 * DIM,
+        num_heads=HEADS,
+        num_blocks=BLOCKS,
+        patch_size=PATCH,
+        num_latents=CODES,
+        latent_dim=CODE_DIM,
+        use_flash_attention=False,
+    )
+    args.dtype = jnp.float32  # Not a field: it has no annotation.
+    model, _ = jasmine.build_model(args, jax.random.key(args.seed))
+    optimizer = jasmine.build_optimizer(model, args)
+
+    def loss_fn(model, videos):
+        model.train()
+        target = jnp.asarray(videos, dtype=jnp.float32) / 255
+        outputs = model({"videos": target.astype(args.dtype)}, training=True)
+        reconstruction = outputs["recon"].astype(jnp.float32)
+        latents, codes = outputs["emb"], outputs["z"]
+        mse = jnp.square(target - reconstruction).mean()
+        q_loss = jnp.square(jax.lax.stop_gradient(latents) - codes).mean()
+        commitment = jnp.square(latents - jax.lax.stop_gradient(codes)).mean()
+        loss = mse + q_loss + args.vq_beta * commitment
+        counts = jnp.unique_counts(
+            jnp.ravel(outputs["indices"]), size=args.num_latents, fill_value=0
+        )[1]
+        frames = [
+            video.clip(0, 1).reshape(-1, *video.shape[2:])
+            for video in (target, reconstruction)
+        ]
+        metrics = {
+            "mse": mse,
+            "psnr": jnp.asarray(pix.psnr(*frames)).mean(),
+            "ssim": jnp.asarray(pix.ssim(*frames)).mean(),
+            "loss": loss,
+            "q_loss": q_loss,
+            "commitment_loss": commitment,
+            "codebook_usage": (counts != 0).mean(),
+        }
+        return loss, (reconstruction, metrics)
+
+    @nnx.jit(donate_argnums=0)
+    def train_step(optimizer, videos):
+        (loss, (reconstruction, metrics)), gradients = nnx.value_and_grad(
+            loss_fn, has_aux=True
+        )(optimizer.model, videos)
+        optimizer.update(gradients)
+        return loss, reconstruction, metrics
+
+    videos = clips()
+    serve(
+        lambda: train_step(optimizer, videos),
+        lambda results: jax.block_until_ready((results, nnx.state(optimizer))),
+    )
+
+
+def stub(*names: str):
+    """Puts empty modules where others are imported that a step does not need."""
+    for name in names:
+        module = mock.MagicMock(__spec__=None)
+        sys.modules[name] = module
+
+
+PROGRAMS = {
+    "matmul": serve_matmul,
+    "genie_tf": serve_genie_tf,
+    "jafar": serve_jafar,
+    "jasmine": serve_jasmine,
+}
+
+if __name__ == "__main__":
+    if sys.argv[1:] and sys.argv[1] in PROGRAMS:
+        # What libraries print must not pass for an answer.
+        os.environ["ANSWERS"] = str(os.dup(1))
+        os.dup2(2, 1)
+        PROGRAMS[sys.argv[1]](*sys.argv[2:])
+    else:
+        from genie_tf.experiments import cli
+
+        cli.run(main, define_flags)

@@ -1,0 +1,166 @@
+"""Plans of published settings, against what Genie's paper says of its trainings."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from genie_tf.experiments import configs, published
+from genie_tf.experiments.plan import plan
+
+from genie_tf.presets import save_preset
+from genie_tf.testing.tiny_models import tiny_tokenizer
+
+TOKENIZER = f"{Path(configs.__file__).parent / 'platformers_tokenizer.py'}:paper"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def load(name, **changes):
+    """The config of a name such as "platformers_genie:41m", changed."""
+    config = published.load(name)
+    if "tokenizer" in config:
+        config.tokenizer = TOKENIZER
+    config.update(changes)
+    return config
+
+
+def numbers_of(text, start):
+    """Numbers in the line that starts so."""
+    line = next(line for line in text.splitlines() if line.startswith(start))
+    numbers = re.findall(r" ([\d,]+\.\d+(?:e\+\d+)?)", line)
+    return [float(number.replace(",", "")) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "batch_size", "flops"),
+    [
+        # Genie, tables 6 and 12.
+        ("platformers_tokenizer:paper", "video_tokenizer", 64, 4.22e20),
+        ("platformers_tokenizer:paper", "video_tokenizer", 384, 2.57e21),
+        ("platformers_genie:10.1b", "dynamics", 512, 6.6e22),
+    ],
+)
+def test_flops_are_as_many_as_published(name, part, batch_size, flops):
+    config = load(name, batch_size=batch_size)
+    text = plan(config, 64, device_memory_gb=32, device_tflops=100)
+    found = numbers_of(text, part)[-1] * config.steps
+    print(f"\n{name}, batch of {batch_size}: {found:.3g}, published {flops:.3g}")
+    assert found == pytest.approx(flops, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("size", "devices", "device_tflops", "published_days"),
+    [
+        # Genie, table 10. TPUs of version 2 have a peak of 46 TFLOP/s, of version 3, 123.
+        ("41m", 64, 46, 3),
+        ("404m", 64, 46, 18),
+        ("1.6b", 128, 123, 12),
+    ],
+)
+def test_days_are_those_published_at_half_the_peak(
+    size, devices, device_tflops, published_days
+):
+    config = load(f"platformers_genie:{size}")
+    text = plan(config, devices, 16, device_tflops, utilisation=0.5)
+    found = float(re.search(r"([\d.,]+) days", text)[1])
+    print(f"\n{size}: {found} days, published {published_days}")
+    assert found == pytest.approx(published_days, rel=0.15)
+
+
+_LARGEST = """
+import resource, sys, time
+from genie_tf.experiments import published
+from genie_tf.experiments.plan import plan
+
+config = published.load("platformers_genie:10.1b")
+config.update(tokenizer=sys.argv[1], remat=True, accumulate=2)
+start = time.monotonic()
+text = plan(config, 256, 32, 459, 0.4)
+print(time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(text)
+"""
+
+
+def test_the_largest_takes_seconds_and_no_memory_and_is_as_the_page_shows():
+    command = [sys.executable, "-c", _LARGEST, TOKENIZER]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    numbers, _, text = ended.stdout.partition("\n")
+    seconds, kilobytes = map(float, numbers.split())
+    print(f"\n{seconds:.1f} seconds, {kilobytes / 1e3:.0f} MB")
+    assert seconds < 60
+    # Nearly all of it is TensorFlow's; the weights would take 42 GB.
+    assert kilobytes < 1e6
+    assert text.strip() in (DOCS / "scaling.md").read_text()
+
+
+def test_memory_and_what_fits():
+    plain, remat = (
+        plan(load("platformers_genie:10.1b", remat=remat, accumulate=2), 256, 32, 459)
+        for remat in (False, True)
+    )
+    # 4 bytes for each of 10.6 billion weights, and twice that for those trained.
+    assert numbers_of(plain, "data parallel")[:3] == [42.5, 83.4, 83.4]
+    assert numbers_of(plain, "ZeRO-3")[:3] == [0.2, 0.3, 0.3]
+    # 36 heads, of which 4 devices can have as many each, and 8 cannot.
+    assert "data:64,model:4" in plain
+    assert [line.endswith("fits") for line in remat.splitlines()[-3:]] == [0, 1, 0]
+    assert not re.search("fits$", plain, re.MULTILINE)
+
+
+def test_the_tokenizer_may_be_trained_already(tmp_path):
+    frames = {"frame_shape": (64, 64, 3), "patch_size": 8}
+    save_preset(tiny_tokenizer(**frames), tmp_path / "model", card="")
+    text = plan(load("coinrun_genie:tiny", tokenizer=str(tmp_path / "model")), 1, 8, 1)
+    parameters = tiny_tokenizer(**frames).count_params()
+    assert numbers_of(text, "video_tokenizer")[0] == round(parameters / 1e6, 1)
+    # Muon runs on each device, and its moments are fewer.
+    assert numbers_of(text, "Muon")
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        ({}, {"devices": 0}, "--devices must be more than 0; is 0."),
+        (
+            {},
+            {"device_memory_gb": -1},
+            "--device_memory_gb must be more than 0; is -1.",
+        ),
+        ({}, {"device_tflops": 0}, "--device_tflops must be more than 0; is 0."),
+        ({}, {"utilisation": 0}, "--utilisation must be more than 0; is 0."),
+        ({}, {"utilisation": 1.5}, "--utilisation must be 1 or less; is 1.5."),
+        (
+            {"accumulate": 2},
+            {"devices": 8},
+            "config.batch_size must divide evenly among --devices=8 and "
+            "config.accumulate=2 parts each; is 8.",
+        ),
+        (
+            {},
+            {"model_parallel": 3},
+            "--model_parallel must divide --devices=4 and all heads and hidden widths, "
+            "which 4 does; is 3.",
+        ),
+        (
+            {"tokenizer": ""},
+            {},
+            "--config.tokenizer must be the folder of a trained tokenizer, or "
+            "FILE.py:SIZE of one to be trained; is ''.",
+        ),
+        (
+            {"tokenizer": "missing.py:paper"},
+            {},
+            "--config.tokenizer must be the folder of a trained tokenizer, or "
+            "FILE.py:SIZE of one to be trained; is 'missing.py:paper'.",
+        ),
+    ],
+)
+def test_errors_are_one_sentence(changes, arguments, message):
+    tokenizer = Path(configs.__file__).parent / "coinrun_tokenizer.py"
+    config = load("coinrun_genie:tiny", **{"tokenizer": f"{tokenizer}:tiny", **changes})
+    sizes = {"devices": 4, "device_memory_gb": 8, "device_tflops": 1, **arguments}
+    with pytest.raises(ValueError) as error:
+        plan(config, **sizes)
+    assert str(error.value) == message
