@@ -100,6 +100,7 @@ def train(
         _check(config)
         keras.config.set_dtype_policy(config.precision)
         engine = make_engine(config, strategy, tpu, virtual_devices, mesh)
+        engine.check_batch(config.batch_size // engine.num_workers)
         is_genie = config.stage == "genie"
 
         def batches_of(split: str, start: int = 0):

@@ -48,6 +48,14 @@ class TensorFlowEngine:
         self._train = tf.function(self._train_batches, jit_compile=not several)
         self._eval = tf.function(self._eval_replicas, jit_compile=not several)
 
+    def check_batch(self, size: int) -> None:
+        parts = self.num_local_replicas * self.accumulate
+        if size % parts:
+            raise ValueError(
+                f"A batch must split evenly over {self.num_local_replicas} replicas "
+                f"and {self.accumulate} parts each; received {size} clips."
+            )
+
     def train_steps(
         self, batches: Sequence[Mapping[str, np.ndarray]]
     ) -> dict[str, tf.Tensor]:
@@ -66,13 +74,7 @@ class TensorFlowEngine:
         return float(self.strategy.reduce("sum", flags, axis=None)) > 0
 
     def _distribute(self, batch, axis: int):
-        size = next(iter(batch.values())).shape[axis]
-        parts = self.num_local_replicas * self.accumulate
-        if size % parts:
-            raise ValueError(
-                f"A batch must split evenly over {self.num_local_replicas} replicas "
-                f"and {self.accumulate} parts each; received {size} clips."
-            )
+        self.check_batch(next(iter(batch.values())).shape[axis])
         if self.num_replicas == 1:
             return {name: tf.convert_to_tensor(x) for name, x in batch.items()}
 

@@ -54,11 +54,19 @@ class JaxEngine:
         )
         self._eval = jax.jit(self._eval_batch)
 
+    def check_batch(self, size: int) -> None:
+        shares = self.sharding.num_batch_shares
+        if size % (shares * self.accumulate):
+            raise ValueError(
+                f"A batch must split evenly over data x fsdp = {shares} shares of the "
+                f"mesh and {self.accumulate} parts each; received {size} clips."
+            )
+
     def train_steps(
         self, batches: Sequence[Mapping[str, np.ndarray]]
     ) -> dict[str, jax.Array]:
         size = len(batches[0]["video"])
-        self._check(size, self.accumulate)
+        self.check_batch(size)
         parts = self.accumulate, size // self.accumulate
         stacked = {
             name: np.stack([b[name].reshape(*parts, *x.shape[1:]) for b in batches])
@@ -78,7 +86,7 @@ class JaxEngine:
         return metrics
 
     def eval_step(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        self._check(len(batch["video"]))
+        self.check_batch(len(batch["video"]))
         values = jax.tree.map(lambda variable: variable.value, self._variables[:2])
         with self.sharding.scope():
             return self._eval(
@@ -87,14 +95,6 @@ class JaxEngine:
 
     def any_worker(self, flag: bool) -> bool:
         return flag
-
-    def _check(self, size: int, parts: int = 1) -> None:
-        shares = self.sharding.num_batch_shares
-        if size % (shares * parts):
-            raise ValueError(
-                f"A batch must split evenly over data x fsdp = {shares} shares of the "
-                f"mesh and {parts} parts each; received {size} clips."
-            )
 
     def _train_batches(self, values, batches):
         return jax.lax.scan(self._train_step, values, batches)

@@ -35,6 +35,9 @@ class Engine(Protocol):
     worker: int
     num_workers: int
 
+    def check_batch(self, size: int) -> None:
+        """Raises a ValueError if this worker's share of a batch cannot be split."""
+
     def train_steps(self, batches: Sequence[Mapping[str, np.ndarray]]) -> dict:
         """Steps of the optimiser, one a batch, without the host in between.
 

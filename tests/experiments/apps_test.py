@@ -364,6 +364,11 @@ WRONG = [
     ),
     (
         TOKENIZER,
+        {"config.accumulate": 3},
+        "A batch must split evenly over 1 replicas and 3 parts each; received 2 clips.",
+    ),
+    (
+        TOKENIZER,
         {"strategy": "zero3"},
         "The strategy must be one of auto, one, mirrored, multi_worker, tpu; received "
         "'zero3'.",
