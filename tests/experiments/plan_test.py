@@ -69,29 +69,27 @@ def test_days_are_those_published_at_half_the_peak(
 
 
 _LARGEST = """
-import resource, sys, time
+import re, sys
+from pathlib import Path
 from genie_tf.experiments import published
 from genie_tf.experiments.plan import plan
 
 config = published.load("platformers_genie:10.1b")
 config.update(tokenizer=sys.argv[1], remat=True, accumulate=2)
-start = time.monotonic()
 text = plan(config, 256, 32, 459, 0.4)
-print(time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# ru_maxrss would include what the process that started this one had.
+print(re.search("VmHWM:(.*) kB", Path("/proc/self/status").read_text())[1])
 print(text)
 """
 
 
-def test_the_largest_takes_seconds_and_no_memory_and_is_as_the_page_shows():
+def test_the_largest_takes_no_memory_and_is_as_the_page_shows():
     command = [sys.executable, "-c", _LARGEST, TOKENIZER]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    numbers, _, text = ended.stdout.partition("\n")
-    seconds, kilobytes = map(float, numbers.split())
-    print(f"\n{seconds:.1f} seconds, {kilobytes / 1e3:.0f} MB")
-    assert seconds < 60
+    kilobytes, _, text = ended.stdout.partition("\n")
     # Nearly all of it is TensorFlow's; the weights would take 42 GB.
-    assert kilobytes < 1e6
+    assert int(kilobytes) < 1e6
     assert text.strip() in (DOCS / "scaling.md").read_text()
 
 
