@@ -7,6 +7,7 @@ episodes one after the other; `lengths.npy`, int64 (episodes,); and `action.npy`
 are not compressed: 12 KB each of CoinRun.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -65,6 +66,15 @@ class ArrayEpisodes:
 def is_array_dataset(folder: str | os.PathLike) -> bool:
     """Whether there is a folder of arrays of this name."""
     return (Path(folder) / "arrays.json").is_file()
+
+
+def check_tfds(dataset: str) -> None:
+    """Raises a ValueError if TFDS, which must know a dataset, is not installed."""
+    if not importlib.util.find_spec("tensorflow_datasets"):
+        raise ValueError(
+            f"{dataset!r} is no folder of arrays, which would hold arrays.json, and "
+            "TFDS, which may know it by that name, is not installed."
+        )
 
 
 def write_arrays(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
-from genie_tf.datasets.array_episodes import ArrayEpisodes, is_array_dataset
+from genie_tf.datasets.array_episodes import ArrayEpisodes, check_tfds, is_array_dataset
 
 # Clips are shuffled within a window of so many (shuffled) episodes, which are kept in
 # memory. Smaller splits are one window.
@@ -167,6 +167,7 @@ class _Episodes(Protocol):
 def _open_episodes(dataset: str, split: str, data_dir: str | None) -> _Episodes:
     if is_array_dataset(dataset):
         return ArrayEpisodes(dataset, split)
+    check_tfds(dataset)
     # Imported here, for arrays are read without TFDS.
     from genie_tf.datasets.rlds_episodes import RldsEpisodes
 

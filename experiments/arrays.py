@@ -52,6 +52,9 @@ def _played(levels) -> dict[str, Iterator]:
 
 def _stored(dataset: str, data_dir: str | None) -> dict[str, Iterator]:
     """Episodes of a dataset of TFDS, as `write_arrays` takes them."""
+    from genie_tf.datasets.array_episodes import check_tfds
+
+    check_tfds(dataset)
     from genie_tf.datasets.rlds_episodes import RldsEpisodes, split_names
     from tqdm import tqdm
 

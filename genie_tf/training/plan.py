@@ -9,16 +9,9 @@ import keras
 
 from genie_tf.layers import STTransformer, VectorQuantizer
 from genie_tf.models import Dynamics, LatentActionModel, VideoTokenizer
+from genie_tf.training.sharding import divided_dimension
 
 _FLOAT32 = 4  # Bytes of a number.
-# Weights that tensor parallelism divides: heads and hidden widths.
-_DIVIDED = (
-    "to_qkv/kernel",
-    "to_output/kernel",
-    "mlp_in/kernel",
-    "mlp_in/bias",
-    "mlp_out/kernel",
-)
 
 
 def without_weights(make_model: Callable[[], keras.Model]) -> keras.Model:
@@ -303,7 +296,7 @@ def step_memory(
     def held(variables: Iterable) -> float:
         """Bytes of variables that tensor parallelism alone divides."""
         return _FLOAT32 * sum(
-            math.prod(v.shape) / (shards if v.path.endswith(_DIVIDED) else 1)
+            math.prod(v.shape) / (1 if divided_dimension(v.path) is None else shards)
             for v in variables
         )
 

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Mapping
 
-import jax
 import keras
 
 # Axes of a mesh, from the outermost.
@@ -64,12 +63,14 @@ class Sharding(keras.distribution.ModelParallel):
             self.axes_of(variable.path, variable.shape), self.device_mesh
         )
 
-    def batch_layout(self, axis: int = 0) -> jax.sharding.NamedSharding:
-        """Where tensors lie that have the batch on an axis."""
-        spec = jax.sharding.PartitionSpec(*[None] * axis, ("data", "fsdp"))
-        return jax.sharding.NamedSharding(self.device_mesh.backend_mesh, spec)
+    def batch_layout(self, axis: int = 0):
+        """Where tensors lie that have the batch on an axis: a `NamedSharding` of JAX."""
+        from jax.sharding import NamedSharding, PartitionSpec
 
-    def get_tensor_layout(self, path: str) -> jax.sharding.NamedSharding | None:
+        spec = PartitionSpec(*[None] * axis, ("data", "fsdp"))
+        return NamedSharding(self.device_mesh.backend_mesh, spec)
+
+    def get_tensor_layout(self, path: str):
         """Divides the tokens between the parts of a block by the batch alone.
 
         Left to itself, XLA may divide them as the weights are, and gather them whole.
@@ -85,22 +86,18 @@ class Sharding(keras.distribution.ModelParallel):
             shape: of the variable.
 
         Raises:
-            ValueError: if heads or hidden width do not divide evenly.
+            ValueError: if the numbers of heads or hidden widths do not divide evenly.
         """
-        *_, layer, name = ("", *path.split("/"))
         axes: list[str | None] = [None] * len(shape)
-        if self.size["model"] > 1:
-            if layer in _DIVIDED_OUTPUTS:
-                axes[-1] = "model"
-            elif layer in _DIVIDED_INPUTS and name == "kernel":
-                axes[0] = "model"
-        for axis, size in zip(axes, shape, strict=True):
-            if axis and size % self.size[axis]:
+        divided = divided_dimension(path)
+        if self.size["model"] > 1 and divided is not None:
+            if shape[divided] % self.size["model"]:
                 raise ValueError(
-                    f"The mesh axis model:{self.size[axis]} must divide heads and "
-                    f"feed-forwards; {path} has {size} columns or rows."
+                    f"The mesh axis model:{self.size['model']} must divide heads and "
+                    f"feed-forwards; {path} has {shape[divided]} columns or rows."
                 )
-        if self.size["fsdp"] > 1 and name not in _TABLES:
+            axes[divided] = "model"
+        if self.size["fsdp"] > 1 and path.split("/")[-1] not in _TABLES:
             free = [
                 i
                 for i, size in enumerate(shape)
@@ -109,6 +106,18 @@ class Sharding(keras.distribution.ModelParallel):
             if free:
                 axes[max(free, key=lambda i: shape[i])] = "fsdp"
         return axes
+
+
+def divided_dimension(path: str) -> int | None:
+    """Which dimension of a variable tensor parallelism divides; None if it is whole.
+
+    Args:
+        path: of the variable, such as ".../st_block/mlp_in/kernel".
+    """
+    *_, layer, name = ("", *path.split("/"))
+    if layer in _DIVIDED_OUTPUTS:
+        return -1
+    return 0 if layer in _DIVIDED_INPUTS and name == "kernel" else None
 
 
 def make_sharding(mesh: str = "", virtual_devices: int = 1) -> Sharding:
@@ -132,5 +141,7 @@ def make_sharding(mesh: str = "", virtual_devices: int = 1) -> Sharding:
             f"A mesh must be like data:4,model:2; received {mesh!r}."
         ) from error
     if virtual_devices > 1:
+        import jax
+
         jax.config.update("jax_num_cpu_devices", virtual_devices)
     return Sharding(sizes)

@@ -102,6 +102,18 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_without_tfds_other_datasets_are_not_known(folder, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    settings = {"clip_length": 5, "batch_size": 1, "seed": 0}
+    clip_batches(str(folder), "train", **settings).close()
+    with pytest.raises(ValueError) as error:
+        clip_batches("coinrun/random_hard", "train", **settings)
+    assert str(error.value) == (
+        "'coinrun/random_hard' is no folder of arrays, which would hold arrays.json, "
+        "and TFDS, which may know it by that name, is not installed."
+    )
+
+
 def test_errors_are_one_sentence(folder, tmp_path):
     def error_of(function, *arguments):
         with pytest.raises(ValueError) as error:
