@@ -138,7 +138,7 @@ def test_actions_are_uniform_and_differ_between_levels():
 def test_any_number_of_workers_plays_the_same_episodes_in_order():
     level_seeds = [22, 3, 6, 4, 5, 1]
     one, two = (
-        list(rollouts.play_levels(level_seeds, NUM_STEPS, num_workers))
+        list(rollouts.play_levels(level_seeds, NUM_STEPS, num_workers=num_workers))
         for num_workers in (1, 2)
     )
     assert [episodes[0].level_seed for episodes in one] == level_seeds
@@ -185,4 +185,9 @@ def test_folder_is_importable_as_tfds_build_does():
         "        'coinrun.coinrun_dataset_builder')\n"
         "print(builder.name, *builder.builder_configs)\n"
     )
-    assert outcome.stdout.split() == ["coinrun", "random_hard", "random_hard_small"]
+    assert outcome.stdout.split() == [
+        "coinrun",
+        "random_hard",
+        "random_hard_small",
+        "genieredux",
+    ]
