@@ -65,9 +65,9 @@ DATASETS = {
     "genieredux": Levels(
         "Random policy, hard levels, an episode each: as much as GenieRedux's data.",
         {
-            "train": range(79_200),
-            "validation": range(79_200, 88_000),
-            "test": range(100_000, 101_000),
+            "train": range(100_000, 179_200),
+            "validation": range(179_200, 188_000),
+            "test": range(20_000, 21_000),
         },
         500,
         one_episode=True,

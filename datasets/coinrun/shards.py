@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
+
+# Imported when it is used: registering a dataset needs no TensorFlow.
+from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
 # Workers are threads; they are as many as this environment variable says.
 _WORKERS = "COINRUN_WORKERS"

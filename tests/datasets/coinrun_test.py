@@ -119,6 +119,14 @@ def test_wrong_configs(settings, message):
         config_of_json(*settings)
 
 
+def test_no_config_trains_on_levels_another_evaluates_on():
+    train, held_out = set(), set()
+    for config in coinrun_dataset_builder.Builder.BUILDER_CONFIGS:
+        for split, levels in config.levels.items():
+            (train if split == "train" else held_out).update(levels)
+    assert not train & held_out
+
+
 def test_flags_mark_the_ends_of_episodes(levels):
     for episodes in levels.values():
         for steps in episodes:
