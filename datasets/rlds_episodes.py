@@ -5,10 +5,9 @@ it, so that their places are quickly found.
 """
 
 import functools
-import itertools
-from collections.abc import Iterator
 from typing import BinaryIO
 
+import google_crc32c
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
@@ -29,8 +28,8 @@ class RldsEpisodes:
         lengths: int64 (episodes,), the number of steps of each.
 
     Raises:
-        ValueError: if there is no such dataset, config or split, or if it does not hold
-            RLDS episodes.
+        ValueError: if there is no such dataset, config or split, if it does not hold
+            RLDS episodes, or, on reading too, if a file is damaged.
     """
 
     def __init__(
@@ -50,10 +49,10 @@ class RldsEpisodes:
         lengths = []
         for shard in _find_shards(dataset, split, info):
             with epath.Path(shard.filename).open("rb") as file:
-                records = itertools.islice(
-                    _find_records(file), shard.skip, shard.skip + shard.take
-                )
-                for offset, size in list(records):
+                records = _find_records(file)
+                if len(records) != shard.examples_in_shard:
+                    raise _damage(shard.filename)
+                for offset, size in records[shard.skip : shard.skip + shard.take]:
                     self._records.append((shard.filename, offset, size))
                     lengths.append(_count_steps(file, offset, size))
         self.lengths = np.array(lengths, np.int64)
@@ -88,6 +87,8 @@ class RldsEpisodes:
         with epath.Path(filename).open("rb") as file:
             file.seek(offset)
             record = file.read(size)
+            if file.read(4) != _checksum(record):
+                raise _damage(filename)
         return self._features.deserialize_example_np(
             record, decoders={"steps": tfds.decode.SkipDecoding()}
         )["steps"]
@@ -171,16 +172,35 @@ def _select_columns(
     return name, columns
 
 
-def _find_records(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Yields the (offset, size) in bytes of each record of a TFRecord file."""
+def _find_records(file: BinaryIO) -> list[tuple[int, int]]:
+    """Returns the (offset, size) in bytes of each record before the first damaged one."""
     # A record is its size in 8 bytes, a checksum in 4, its data, a checksum in 4.
+    records = []
     end = file.seek(0, 2)
     offset = 0
     while offset < end:
         file.seek(offset)
-        size = int.from_bytes(file.read(8), "little")
-        yield offset + 12, size
+        head = file.read(8)
+        size = int.from_bytes(head, "little")
+        if file.read(4) != _checksum(head) or offset + size + 16 > end:
+            break
+        records.append((offset + 12, size))
         offset += size + 16
+    return records
+
+
+def _checksum(data: bytes) -> bytes:
+    """Returns the 4 bytes that follow these in a TFRecord file."""
+    crc = google_crc32c.value(data)
+    # Turned and shifted, because data with a checksum in it has a poor one itself.
+    masked = (crc >> 15 | crc << 17) + 0xA282EAD8
+    return (masked & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def _damage(filename: str) -> ValueError:
+    return ValueError(
+        f"{filename} is damaged: delete the folder it is in, and build the dataset anew."
+    )
 
 
 def _count_steps(file: BinaryIO, offset: int, size: int) -> int:

@@ -1,14 +1,19 @@
 """CoinRun as a TFDS dataset of RLDS episodes."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
 # Relative, because `tfds build datasets/coinrun` imports this folder as `coinrun`.
-from . import rollouts
+from . import rollouts, shards
+
+# A shard is some 50 MB: what a worker loses when it is killed takes seconds to make again.
+_STEPS_PER_SHARD = 25_000
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -16,12 +21,46 @@ class CoinRunConfig(tfds.core.BuilderConfig):
     """Which levels each split plays, and for how long.
 
     Attributes:
-        levels: the level seeds of each split; no two splits share one.
+        levels: the level seeds of each split, or "0:500" for those from 0 to 499; no two
+            splits share one.
         steps_per_level: how many actions are taken in each level.
+        one_episode: whether a level is left when its first episode ends.
+
+    Raises:
+        ValueError: if a split has no levels, if splits share one, or if there are no
+            steps.
     """
 
-    levels: Mapping[str, range]
+    levels: Mapping[str, Sequence[int] | str]
     steps_per_level: int
+    one_episode: bool = False
+
+    def __post_init__(self):
+        self.levels = {
+            split: _parse_levels(split, levels) for split, levels in self.levels.items()
+        }
+        seeds = [seed for levels in self.levels.values() for seed in levels]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"A level is played twice in config {self.name!r}.")
+        if self.steps_per_level < 1:
+            raise ValueError(
+                f"steps_per_level must be at least 1, received {self.steps_per_level}."
+            )
+
+
+def _parse_levels(split: str, levels: Sequence[int] | str) -> Sequence[int]:
+    """Returns the level seeds that a config names."""
+    if isinstance(levels, str):
+        ends = re.fullmatch(r"(\d+):(\d+)", levels)
+        seeds = range(*map(int, ends.groups())) if ends else ()
+    else:
+        seeds = levels
+    if not seeds:
+        raise ValueError(
+            f"The levels of split {split!r} must be the first and the end, such as "
+            f"'0:500', received {levels!r}."
+        )
+    return seeds
 
 
 class _EncodedSteps(tfds.features.Dataset):
@@ -39,17 +78,25 @@ class _EncodedSteps(tfds.features.Dataset):
         return tfds.features.Dataset(self.feature).to_proto()
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Builds CoinRun by playing it: nothing is downloaded."""
+class Builder(shards.ResumableBuilder):
+    """Builds CoinRun by playing it: nothing is downloaded.
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    Shards are made side by side, as many as the environment variable COINRUN_WORKERS
+    says, by default one for each core. A build that was stopped goes on where it was.
+    """
+
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {
+        "2.0.0": "Episodes in the order of their levels; smaller frames.",
+        "1.0.0": "Initial release.",
+    }
     BUILDER_CONFIGS = [
         CoinRunConfig(
             name=name,
             description=levels.description,
             levels=levels.splits,
             steps_per_level=levels.steps_per_level,
+            one_episode=levels.one_episode,
         )
         for name, levels in rollouts.DATASETS.items()
     ]
@@ -90,28 +137,41 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             homepage="https://github.com/openai/procgen",
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+    def _settings(self) -> str:
+        config = self.builder_config
+        return repr(
+            (
+                str(self.version),
+                config.levels,
+                config.steps_per_level,
+                config.one_episode,
+            )
+        )
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Iterator]]]:
         return {
-            split: self._generate_examples(split, levels)
-            for split, levels in self.builder_config.levels.items()
+            split: [
+                functools.partial(self._play, levels)
+                for levels in self._divide(all_levels)
+            ]
+            for split, all_levels in self.builder_config.levels.items()
         }
 
-    def _generate_examples(
-        self, split: str, levels: range
-    ) -> Iterator[tuple[str, dict]]:
-        played = rollouts.play_levels(levels, self.builder_config.steps_per_level)
-        # TFDS counts episodes, whose number is known only at the end; levels show how
-        # far it has come.
-        for episodes in tfds.core.utils.tqdm(
-            played,
-            desc=f"Playing {split} levels...",
-            unit=" levels",
-            total=len(levels),
-            leave=False,
-            mininterval=1.0,
-        ):
-            for episode in episodes:
-                yield f"{episode.level_seed}_{episode.index}", _to_example(episode)
+    def _divide(self, levels: Sequence[int]) -> list[Sequence[int]]:
+        """Returns the levels of each shard of a split."""
+        size = max(1, _STEPS_PER_SHARD // self.builder_config.steps_per_level)
+        return [levels[first : first + size] for first in range(0, len(levels), size)]
+
+    def _play(self, levels: Sequence[int]) -> Iterator[tuple[str, dict]]:
+        """Yields the (key, example) of each episode of some levels."""
+        config = self.builder_config
+        for level in levels:
+            for episode in rollouts.play_level(
+                level, config.steps_per_level, config.one_episode
+            ):
+                yield f"{level}_{episode.index}", _to_example(episode)
 
 
 def _to_example(episode: rollouts.Episode) -> dict:

@@ -1,6 +1,6 @@
 """Plays CoinRun levels and cuts what happens into episodes.
 
-Workers are threads, not processes: procgen steps and zlib compresses outside the
+Workers are threads, not processes: procgen steps and libdeflate compresses outside the
 interpreter lock, so two threads keep two cores busy, and building a dataset never
 re-imports the user's script, as spawned processes would.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import NamedTuple
 
+import deflate
 import numpy as np
 
 FRAME_SHAPE = (64, 64, 3)
@@ -19,6 +20,9 @@ NUM_ACTIONS = 15
 # procgen ends an episode that has come to neither coin nor death after this many steps.
 TIMEOUT = 1_000
 
+# Of libdeflate, which writes the streams of zlib: 14% smaller than zlib's level 1 in about
+# the same time. Levels 7 to 12 save at most another 8% and take up to 35 times as long.
+_COMPRESSION = 6
 # Second half of the seed (level seed, purpose), one number for each thing drawn at random.
 _ACTIONS = 0
 
@@ -30,11 +34,13 @@ class Levels(NamedTuple):
         description: in a few words.
         splits: the level seeds of each split; no two splits share one.
         steps_per_level: how many actions are taken in each level.
+        one_episode: whether a level is left when its first episode ends.
     """
 
     description: str
     splits: Mapping[str, range]
     steps_per_level: int
+    one_episode: bool = False
 
 
 DATASETS = {
@@ -55,6 +61,16 @@ DATASETS = {
             "test": range(20_000, 20_032),
         },
         500,
+    ),
+    "genieredux": Levels(
+        "Random policy, hard levels, an episode each: as much as GenieRedux's data.",
+        {
+            "train": range(100_000, 179_200),
+            "validation": range(179_200, 188_000),
+            "test": range(20_000, 21_000),
+        },
+        500,
+        one_episode=True,
     ),
 }
 
@@ -106,15 +122,18 @@ def make_environment(level_seed: int):
     )
 
 
-def play_level(level_seed: int, num_steps: int) -> list[Episode]:
+def play_level(
+    level_seed: int, num_steps: int, one_episode: bool = False
+) -> list[Episode]:
     """Plays uniformly random actions in one level, restarting it whenever it ends.
 
     Args:
         level_seed: the level, 0..2**31-2.
         num_steps: how many actions to take in all.
+        one_episode: whether to stop when the first episode ends.
 
     Returns:
-        The episodes, `num_steps` steps long together.
+        The episodes, `num_steps` steps long together, or the first one alone.
     """
     actions = np.random.default_rng((level_seed, _ACTIONS)).integers(
         NUM_ACTIONS, size=num_steps, dtype=np.int32
@@ -127,7 +146,10 @@ def play_level(level_seed: int, num_steps: int) -> list[Episode]:
     environment = make_environment(level_seed)
     for step in range(num_steps):
         rewards[step], observation, is_first[step] = environment.observe()
-        frames.append(zlib.compress(observation["rgb"], level=1))
+        if one_episode and step and is_first[step]:
+            num_steps = step
+            break
+        frames.append(bytes(deflate.zlib_compress(observation["rgb"], _COMPRESSION)))
         environment.act(actions[step : step + 1])
     rewards[num_steps], _, is_first[num_steps] = environment.observe()
     environment.close()
@@ -152,13 +174,17 @@ def play_level(level_seed: int, num_steps: int) -> list[Episode]:
 
 
 def play_levels(
-    level_seeds: Iterable[int], num_steps: int, num_workers: int | None = None
+    level_seeds: Iterable[int],
+    num_steps: int,
+    one_episode: bool = False,
+    num_workers: int | None = None,
 ) -> Iterator[list[Episode]]:
     """Plays many levels side by side.
 
     Args:
         level_seeds: the levels.
         num_steps: how many actions to take in each.
+        one_episode: whether to leave a level when its first episode ends.
         num_workers: how many levels to play at a time, by default one for each core.
 
     Yields:
@@ -168,7 +194,7 @@ def play_levels(
     with futures.ThreadPoolExecutor(num_workers) as pool:
         waiting = collections.deque()
         for level_seed in level_seeds:
-            waiting.append(pool.submit(play_level, level_seed, num_steps))
+            waiting.append(pool.submit(play_level, level_seed, num_steps, one_episode))
             # Far enough ahead to keep the workers busy, and no further: a level of
             # 1,000 steps holds 2 MB, and there are 10,000 levels.
             if len(waiting) > 2 * num_workers:

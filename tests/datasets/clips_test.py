@@ -295,19 +295,47 @@ def test_coinrun_clips_are_its_episodes(tmp_path):
     np.testing.assert_array_equal(batch["action"][0], steps["action"][:-1])
 
 
+def cut(file):
+    return file[:-7]
+
+
+def flip(file, position):
+    return file[:position] + bytes([file[position] ^ 1]) + file[position + 1 :]
+
+
+# The records' sizes stand at the start of the file, among others; frames in its middle.
+@pytest.mark.parametrize("damage", [cut, lambda x: flip(x, 1), lambda x: flip(x, 99)])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    builder = NumberedEpisodes(config="plain", data_dir=tmp_path)
+    builder.download_and_prepare()
+    (path,) = builder.data_path.glob("*.tfrecord-*")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=f"^{path} is damaged: delete the folder"):
+        next(
+            clips.clip_batches(
+                "numbered_episodes/plain",
+                "train",
+                clip_length=CLIP_LENGTH,
+                batch_size=sum(CLIPS_PER_EPISODE),
+                seed=0,
+                data_dir=tmp_path,
+            )
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
             {"dataset": "coinrn/random_hard"},
             "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
-            "coinrun/random_hard_small; tfds.list_builders() lists those of TFDS; "
+            "coinrun/random_hard_small, coinrun/genieredux; tfds.list_builders() lists those of TFDS; "
             "a folder of arrays holds arrays.json.",
         ),
         (
             {"dataset": "coinrun/easy"},
             "There is no dataset 'coinrun/easy': the configs of 'coinrun' are "
-            "random_hard, random_hard_small.",
+            "random_hard, random_hard_small, genieredux.",
         ),
         (
             {"split": "valid"},

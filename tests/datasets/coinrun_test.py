@@ -1,5 +1,6 @@
 """Tests of the CoinRun dataset: its episodes are what the game really shows."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -51,9 +52,6 @@ def levels(builder):
     for split in TINY.levels:
         for level_seed, steps in read(builder, split):
             levels.setdefault((split, level_seed), []).append(steps)
-    # Episodes are stored shuffled. In these levels none but the last was cut short.
-    for episodes in levels.values():
-        episodes.sort(key=lambda steps: not steps["is_terminal"][-1])
     return levels
 
 
@@ -74,6 +72,59 @@ def test_each_split_plays_all_its_levels_for_all_their_steps(levels):
 def test_splits_share_no_level(config):
     level_seeds = [seed for seeds in config.levels.values() for seed in seeds]
     assert len(set(level_seeds)) == len(level_seeds)
+
+
+def test_genieredux_has_as_many_episodes_as_published():
+    config = coinrun_dataset_builder.Builder.builder_configs["genieredux"]
+    sizes = {split: len(levels) for split, levels in config.levels.items()}
+    assert sizes == {"train": 79_200, "validation": 8_800, "test": 1_000}
+    assert config.one_episode
+
+
+def test_one_episode_of_a_level_is_its_first():
+    first, *others = rollouts.play_level(6, NUM_STEPS)
+    assert others
+    (alone,) = rollouts.play_level(6, NUM_STEPS, one_episode=True)
+    np.testing.assert_equal(alone, first)
+    (cut,) = rollouts.play_level(6, 10, one_episode=True)
+    assert len(cut.actions) == 10
+    assert not cut.is_terminal
+
+
+def config_of_json(levels, steps_per_level=30):
+    """As `tfds build` makes a config from JSON."""
+    settings = {"name": "x", "levels": levels, "steps_per_level": steps_per_level}
+    return coinrun_dataset_builder.Builder.builder_config_cls(
+        **json.loads(json.dumps(settings))
+    )
+
+
+def test_levels_are_named_in_json():
+    config = config_of_json({"train": "0:500", "test": [7_000, 7_002]})
+    assert config.levels == {"train": range(500), "test": [7_000, 7_002]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (({"train": "500"},), "The levels of split 'train' must be the first and the "),
+        (({"train": "5:5"},), "such as '0:500', received '5:5'."),
+        (({"train": []},), "such as '0:500', received \\[\\]."),
+        (({"train": "0:9", "test": "8:10"},), "A level is played twice in config 'x'"),
+        (({"train": "0:9"}, 0), "steps_per_level must be at least 1, received 0."),
+    ],
+)
+def test_wrong_configs(settings, message):
+    with pytest.raises(ValueError, match=message):
+        config_of_json(*settings)
+
+
+def test_no_config_trains_on_levels_another_evaluates_on():
+    train, held_out = set(), set()
+    for config in coinrun_dataset_builder.Builder.BUILDER_CONFIGS:
+        for split, levels in config.levels.items():
+            (train if split == "train" else held_out).update(levels)
+    assert not train & held_out
 
 
 def test_flags_mark_the_ends_of_episodes(levels):
@@ -138,7 +189,7 @@ def test_actions_are_uniform_and_differ_between_levels():
 def test_any_number_of_workers_plays_the_same_episodes_in_order():
     level_seeds = [22, 3, 6, 4, 5, 1]
     one, two = (
-        list(rollouts.play_levels(level_seeds, NUM_STEPS, num_workers))
+        list(rollouts.play_levels(level_seeds, NUM_STEPS, num_workers=num_workers))
         for num_workers in (1, 2)
     )
     assert [episodes[0].level_seed for episodes in one] == level_seeds
@@ -146,7 +197,7 @@ def test_any_number_of_workers_plays_the_same_episodes_in_order():
 
 
 def test_two_builds_give_the_same_examples_in_the_same_order(builder, tmp_path):
-    with mock.patch.object(os, "cpu_count", return_value=1):
+    with mock.patch.dict(os.environ, COINRUN_WORKERS="1"):
         again = build(tmp_path)
     for split in TINY.levels:
         np.testing.assert_equal(read(again, split), read(builder, split))
@@ -185,4 +236,9 @@ def test_folder_is_importable_as_tfds_build_does():
         "        'coinrun.coinrun_dataset_builder')\n"
         "print(builder.name, *builder.builder_configs)\n"
     )
-    assert outcome.stdout.split() == ["coinrun", "random_hard", "random_hard_small"]
+    assert outcome.stdout.split() == [
+        "coinrun",
+        "random_hard",
+        "random_hard_small",
+        "genieredux",
+    ]

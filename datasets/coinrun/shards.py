@@ -1,0 +1,159 @@
+"""TFDS builders that write shards side by side, and go on where they were stopped.
+
+TFDS writes one example after the other and throws everything away when it is stopped.
+Here each shard is made by one worker, from its own part of the data alone, so that the
+number of workers changes nothing in it. Whole shards are kept beside the dataset until
+that is finished.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import file_adapters
+
+# Imported when it is used: registering a dataset needs no TensorFlow.
+from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
+
+# Workers are threads; they are as many as this environment variable says.
+_WORKERS = "COINRUN_WORKERS"
+
+
+class ResumableBuilder(tfds.core.ShardBasedBuilder):
+    """A builder whose shards do not depend on each other.
+
+    Subclasses define `_shard_iterators_per_split`, and `_settings`.
+
+    Raises (on building):
+        ValueError: if COINRUN_WORKERS is no number of workers, or if the shards kept
+            from an earlier build are of other settings.
+        OSError: if a shard cannot be written, or if another program builds the same.
+    """
+
+    def _settings(self) -> str:
+        """All that the content of the shards depends on."""
+        raise NotImplementedError
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        num_workers = _count_workers()
+        generators = self._shard_iterators_per_split(dl_manager)
+        folder = self._kept_shards
+        with _claim(folder, self._settings()):
+            pool = futures.ThreadPoolExecutor(num_workers, thread_name_prefix="shards")
+            try:
+                written = {
+                    split: [
+                        pool.submit(self._write, path, make)
+                        for path, make in zip(self._paths(split, len(parts)), parts)
+                    ]
+                    for split, parts in generators.items()
+                }
+                for _ in tfds.core.utils.tqdm(
+                    (future.result() for split in written.values() for future in split),
+                    desc=f"Making {self.name}...",
+                    total=sum(map(len, generators.values())),
+                    unit=" shards",
+                ):
+                    pass
+            finally:
+                pool.shutdown(cancel_futures=True)
+            self.info.set_splits(
+                tfds.core.splits.SplitDict(
+                    [self._finish(split, written[split]) for split in generators]
+                )
+            )
+
+    def _post_download_and_prepare_hook(self) -> None:
+        shutil.rmtree(self._kept_shards, ignore_errors=True)
+
+    @property
+    def _kept_shards(self) -> Path:
+        """The folder of whole shards of a dataset that is not."""
+        return Path(self.data_path.parent) / f"{self.version}.unfinished"
+
+    def _paths(self, split: str, num_shards: int) -> list[Path]:
+        """Where TFDS wants the shards of a split."""
+        template = self._get_filename_template(split)
+        return list(map(Path, template.sharded_filepaths(num_shards)))
+
+    def _write(self, path: Path, make: Callable[[], Iterator]) -> int:
+        """Makes a shard, unless it was kept; returns its number of examples."""
+        kept = self._kept_shards / path.name
+        adapter = file_adapters.ADAPTER_FOR_FORMAT[self.info.file_format]
+        if kept.exists():
+            # Reads all of it and compares the checksums: the disk may have failed.
+            with contextlib.suppress(tf.errors.DataLossError):
+                return adapter.num_examples(kept)
+        num_examples = 0
+
+        def serialize():
+            nonlocal num_examples
+            for key, example in make():
+                num_examples += 1
+                yield key, self.info.features.serialize_example(example)
+
+        unfinished = kept.with_name(f"unfinished.{kept.name}")
+        try:
+            adapter.write_examples(unfinished, serialize())
+            os.replace(unfinished, kept)
+        except (OSError, tf.errors.OpError) as error:
+            reason = error.message if isinstance(error, tf.errors.OpError) else error
+            raise OSError(
+                f"Shard {path.name} could not be written: {reason}. Whole shards are "
+                f"kept in {kept.parent}; the same command goes on from there."
+            ) from error
+        return num_examples
+
+    def _finish(self, split: str, written: list[futures.Future]) -> tfds.core.SplitInfo:
+        """Puts the shards of a split into the dataset, and returns what is in them."""
+        num_bytes = 0
+        for path in self._paths(split, len(written)):
+            kept = self._kept_shards / path.name
+            num_bytes += kept.stat().st_size
+            # Until TFDS has renamed the dataset's folder, that may be lost: a link stays.
+            try:
+                os.link(kept, path)
+            except OSError:  # Not all file systems have links.
+                os.replace(kept, path)
+        return tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[future.result() for future in written],
+            num_bytes=num_bytes,
+            filename_template=self._get_filename_template(split),
+        )
+
+
+def _count_workers() -> int:
+    text = os.environ.get(_WORKERS)
+    if text is None:
+        return len(os.sched_getaffinity(0))
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f"{_WORKERS} must be a number from 1 on, received {text!r}.")
+    return int(text)
+
+
+@contextlib.contextmanager
+def _claim(folder: Path, settings: str) -> Iterator[None]:
+    """Holds a folder of shards of these settings, made if need be, for this program."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "settings.txt", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(f"Another program is writing in {folder}.") from error
+        file.seek(0)
+        found = file.read()
+        if not found:
+            file.write(settings)
+            file.flush()
+        elif found != settings:
+            raise ValueError(
+                f"The shards kept in {folder} are of other settings than those asked "
+                "for: delete that folder, or give your config another name."
+            )
+        yield

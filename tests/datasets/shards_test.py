@@ -1,0 +1,190 @@
+"""Tests of builds that are stopped: nothing whole is made twice, and nothing differs."""
+
+import functools
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from genie_tf.datasets.coinrun import shards
+
+SHARDS = {"train": range(0, 40, 10), "test": range(100, 110, 10)}
+LARGE = 1 << 20
+
+
+class Counting(shards.ResumableBuilder):
+    """Each shard counts to ten; `stop(first)` is called in the middle of each."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    settings = "ten"
+    text_size = 0
+
+    def __init__(self, stop=lambda first: None, **kwargs):
+        super().__init__(**kwargs)
+        self.stop = stop
+        self.made = []
+
+    def _info(self):
+        features = {"number": np.int64, "text": tfds.features.Text()}
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features)
+        )
+
+    def _settings(self):
+        return self.settings
+
+    def _shard_iterators_per_split(self, dl_manager):
+        return {
+            split: [functools.partial(self._count, first) for first in firsts]
+            for split, firsts in SHARDS.items()
+        }
+
+    def _count(self, first):
+        self.made.append(first)
+        for number in range(first, first + 10):
+            if number == first + 5:
+                self.stop(first)
+            yield number, {"number": number, "text": "x" * self.text_size}
+
+
+def stop_at(shard, action):
+    return lambda first: action() if first == shard else None
+
+
+def fail():
+    raise RuntimeError("Stopped.")
+
+
+def build(data_dir, **kwargs):
+    builder = Counting(data_dir=data_dir, **kwargs)
+    builder.download_and_prepare()
+    return builder
+
+
+def files(builder):
+    return {path.name: path.read_bytes() for path in Path(builder.data_path).iterdir()}
+
+
+@pytest.fixture
+def one_worker(monkeypatch):
+    monkeypatch.setenv("COINRUN_WORKERS", "1")
+
+
+@pytest.fixture
+def stopped(tmp_path, one_worker):
+    """A folder in which a build failed in its third shard, perhaps after later ones."""
+    with pytest.raises(RuntimeError, match="Stopped"):
+        build(tmp_path, stop=stop_at(20, fail))
+    return tmp_path
+
+
+def test_examples_stay_in_order(tmp_path):
+    builder = build(tmp_path)
+    for split, firsts in SHARDS.items():
+        numbers = [int(x["number"]) for x in builder.as_dataset(split=split)]
+        assert numbers == list(range(firsts[0], firsts[-1] + 10))
+    assert builder.info.splits["train"].shard_lengths == [10, 10, 10, 10]
+
+
+def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
+    built = []
+    for workers in ("1", "3"):
+        monkeypatch.setenv("COINRUN_WORKERS", workers)
+        built.append(files(build(tmp_path / workers)))
+    assert built[0] == built[1]
+
+
+def test_a_build_goes_on_where_it_failed(stopped, tmp_path_factory):
+    builder = build(stopped)
+    assert builder.made[0] == 20
+    assert files(builder) == files(build(tmp_path_factory.mktemp("whole")))
+    assert not list(stopped.rglob("*unfinished*"))
+
+
+def test_a_build_goes_on_where_it_was_killed(tmp_path, one_worker):
+    killed = subprocess.run([sys.executable, __file__, tmp_path], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    builder = build(tmp_path)
+    assert builder.made == [20, 30, 100]
+    assert files(builder) == files(build(tmp_path / "whole"))
+
+
+def test_shards_are_kept_until_tfds_has_finished(tmp_path):
+    with mock.patch.object(
+        tfds.core.DatasetInfo,
+        "write_to_directory",
+        side_effect=RuntimeError("Stopped."),
+    ):
+        with pytest.raises(RuntimeError, match="Stopped"):
+            build(tmp_path)
+    assert not build(tmp_path).made
+
+
+def test_file_systems_without_links(tmp_path):
+    with mock.patch.object(os, "link", side_effect=OSError):
+        built = files(build(tmp_path))
+    assert built == files(build(tmp_path / "linked"))
+
+
+@pytest.mark.parametrize("damage", [lambda x: x[:-7], lambda x: x[:40] + b"!" + x[41:]])
+def test_a_damaged_shard_is_made_again(stopped, damage):
+    (kept,) = stopped.rglob("*train*00001-of*")
+    kept.write_bytes(damage(kept.read_bytes()))
+    assert build(stopped).made[:2] == [10, 20]
+
+
+def test_a_full_disk_is_named_and_whole_shards_are_kept(tmp_path, one_worker):
+    """A limit on the size of files stands for the disk's."""
+    with mock.patch.object(Counting, "text_size", LARGE):
+        builder = Counting(data_dir=tmp_path)
+        limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        lower = functools.partial(
+            resource.setrlimit, resource.RLIMIT_FSIZE, (2 * LARGE, hard)
+        )
+        builder.stop = stop_at(10, lower)
+        try:
+            with pytest.raises(
+                OSError, match="00001-of-00004 could not be written: .*go"
+            ):
+                builder.download_and_prepare()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        assert build(tmp_path).made[0] == 10
+
+
+def test_two_builds_at_once(tmp_path, one_worker):
+    def build_too():
+        with pytest.raises(OSError, match="Another program is writing in"):
+            build(tmp_path)
+
+    build(tmp_path, stop=stop_at(0, build_too))
+
+
+def test_shards_of_other_settings_are_not_mixed_in(stopped):
+    with mock.patch.object(Counting, "settings", "eleven"):
+        with pytest.raises(ValueError, match="are of other settings than those asked"):
+            build(stopped)
+    assert build(stopped).made[0] == 20
+
+
+@pytest.mark.parametrize("workers", ["0", "two", "-1", ""])
+def test_a_wrong_number_of_workers(tmp_path, monkeypatch, workers):
+    monkeypatch.setenv("COINRUN_WORKERS", workers)
+    with pytest.raises(ValueError, match=f"a number from 1 on, received '{workers}'"):
+        build(tmp_path)
+
+
+def test_array_record(tmp_path):
+    builder = build(tmp_path, file_format="array_record")
+    numbers = [int(x["number"]) for x in builder.as_data_source(split="train")]
+    assert numbers == list(range(40))
+
+
+if __name__ == "__main__":
+    build(sys.argv[1], stop=stop_at(20, lambda: os.kill(os.getpid(), signal.SIGKILL)))
