@@ -71,6 +71,27 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
     tokenizer = load_part(folder / "tokenizer/model", "tokenizer")
     assert tokenizer.frame_shape == (64, 64, 3)
 
+    # Other clips of the same videos.
+    changes = {
+        "workdir": "small",
+        "config.model.frame_shape": "(32, 32, 3)",
+        "config.resize": True,
+        "config.stride": 5,
+        "config.train_split": "train[:50%]",
+        "config.validation_split": "test",
+    }
+    arguments += [f"--{k}={v}" for k, v in changes.items()]
+    ended = run_app("train", *arguments, folder=folder)
+    assert ended.code == 0, ended.errors
+    tokenizer = load_part(folder / "small/model", "tokenizer")
+    assert tokenizer.frame_shape == (32, 32, 3)
+    ended = run_app("train", *arguments, "--config.camera=hand", folder=folder)
+    assert ended.code == 2
+    assert ended.errors[-1].endswith(
+        "The observations of dataset 'video_folder/mine' are of one camera without a "
+        "name; received 'hand'."
+    )
+
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
