@@ -52,13 +52,19 @@ class ArrayEpisodes:
         self._starts = np.cumsum(self.lengths) - self.lengths
 
     def read_clips(
-        self, clips: list[np.ndarray], clip_length: int
+        self, clips: list[np.ndarray], clip_length: int, stride: int = 1
     ) -> dict[str, np.ndarray]:
-        """Returns the "video" and "action" of clips given as (episode, start) pairs."""
+        """Returns the "video" and "action" of clips given as (episode, start) pairs.
+
+        The frames of a clip are `stride` steps apart; an action is that of the first of
+        these.
+        """
         first = [self._starts[episode] + start for episode, start in clips]
         frames = {"video": clip_length, "action": clip_length - 1}
         return {
-            name: np.stack([column[i : i + frames[name]] for i in first])
+            name: np.stack(
+                [column[i : i + frames[name] * stride : stride] for i in first]
+            )
             for name, column in self._columns.items()
         }
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 from genie_tf.datasets.array_episodes import ArrayEpisodes, check_tfds, is_array_dataset
+from PIL import Image, ImageOps
 
 # Clips are shuffled within a window of so many (shuffled) episodes, which are kept in
 # memory. Smaller splits are one window.
@@ -37,6 +38,9 @@ def clip_batches(
     start_step: int = 0,
     mask_patches: int | None = None,
     shard: tuple[int, int] = (0, 1),
+    camera: str | None = None,
+    stride: int = 1,
+    frame_size: tuple[int, int] | None = None,
     data_dir: str | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Returns an endless iterator over batches of shuffled clips.
@@ -57,21 +61,28 @@ def clip_batches(
         mask_patches: number of patches (tokens) of a frame, if masks are wanted.
         shard: (index, number): of each batch, only the part of that index out of so
             many equal ones, for one of several workers.
+        camera: which of the observations of TFDS are the frames; by default
+            "observation" itself or its "image".
+        stride: steps of the episode from one frame of a clip to the next, so that clips
+            have the dataset's frame rate divided by it.
+        frame_size: (height, width) that frames are scaled to fill; what is then too high
+            or too wide is cut off evenly. By default frames are as the dataset has them.
         data_dir: where TFDS keeps its datasets, if not in its usual place.
 
     Returns:
         An iterator over dictionaries of
             "video": uint8 (batch, time, height, width, 3);
             "action": int32 (batch, time-1), where [:, t] was done between frames t and
-                t+1; only if the dataset has discrete actions;
+                t+1, first if there is a stride; only if the dataset has discrete
+                actions;
             "mask": bool (batch, time, patches), only with `mask_patches`. True hides a
                 patch, with a probability drawn from U(0.5, 1) for each clip; frame 0 is
                 never hidden.
         Batches are made ahead of time by background threads, which its `close()` ends.
 
     Raises:
-        ValueError: if there is no such dataset, config or split, if it does not hold
-            RLDS episodes, if none of them is as long as a clip, or if a batch does
+        ValueError: if there is no such dataset, config, split or camera, if it does not
+            hold RLDS episodes, if none of them is as long as a clip, or if a batch does
             not split evenly.
     """
     index, num_shards = shard
@@ -86,18 +97,22 @@ def clip_batches(
         ("batch_size", batch_size, 1),
         ("seed", seed, 0),
         ("start_step", start_step, 0),
+        ("stride", stride, 1),
+        ("frame_size", min(frame_size or (1,)), 1),
     ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, received {value}.")
-    episodes = _open_episodes(dataset, split, data_dir)
-    num_clips_per_epoch = _count_clips(episodes, clip_length)
+    episodes = _open_episodes(dataset, split, data_dir, camera)
+    # Steps of an episode from the first frame of a clip to its last.
+    span = (clip_length - 1) * stride + 1
+    num_clips_per_epoch = _count_clips(episodes, span)
     if not num_clips_per_epoch:
         raise ValueError(
             f"No episode of {dataset!r}, split {split!r}, is long enough: clips of "
-            f"{clip_length} frames were asked for and the longest episode has "
+            f"{span} frames were asked for and the longest episode has "
             f"{episodes.lengths.max(initial=0)}."
         )
-    num_short = np.count_nonzero(episodes.lengths < clip_length)
+    num_short = np.count_nonzero(episodes.lengths < span)
     if num_short:
         logging.warning(
             "%s, split %s: %d of %d episodes are shorter than %d frames and left out.",
@@ -105,13 +120,13 @@ def clip_batches(
             split,
             num_short,
             len(episodes.lengths),
-            clip_length,
+            span,
         )
 
     @functools.lru_cache(maxsize=2)
     def clips_of_epoch(epoch: int) -> np.ndarray:
         rng = np.random.default_rng((seed, _ORDER, epoch))
-        return _plan_epoch(episodes.lengths, clip_length, rng)
+        return _plan_epoch(episodes.lengths, span, rng)
 
     def make_batch(step: int) -> dict[str, np.ndarray]:
         first = step * batch_size + index * share
@@ -120,7 +135,9 @@ def clip_batches(
         for example in examples:
             epoch, position = divmod(example, num_clips_per_epoch)
             clips.append(clips_of_epoch(epoch)[position])
-        batch = episodes.read_clips(clips, clip_length)
+        batch = episodes.read_clips(clips, clip_length, stride)
+        if frame_size is not None:
+            batch["video"] = fit_frames(batch["video"], frame_size)
         if mask_patches is not None:
             batch["mask"] = np.stack(
                 [
@@ -134,6 +151,26 @@ def clip_batches(
         return batch
 
     return _prefetch(make_batch, start_step)
+
+
+def fit_frames(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scales frames to fill a size, and cuts off evenly what is too high or too wide.
+
+    Args:
+        video: uint8 (..., height, width, 3).
+        size: the new height and width.
+
+    Returns:
+        uint8 (..., new height, new width, 3).
+    """
+    height, width = size
+    if video.shape[-3:-1] == (height, width):
+        return video
+    frames = [
+        ImageOps.fit(Image.fromarray(frame), (width, height), Image.Resampling.BILINEAR)
+        for frame in video.reshape(-1, *video.shape[-3:])
+    ]
+    return np.stack(frames).reshape(*video.shape[:-3], height, width, 3)
 
 
 def num_clips(
@@ -159,40 +196,48 @@ class _Episodes(Protocol):
     lengths: np.ndarray
 
     def read_clips(
-        self, clips: list[np.ndarray], clip_length: int
+        self, clips: list[np.ndarray], clip_length: int, stride: int
     ) -> dict[str, np.ndarray]:
         """The "video" and "action" of clips given as (episode, start) pairs."""
 
 
-def _open_episodes(dataset: str, split: str, data_dir: str | None) -> _Episodes:
+def _open_episodes(
+    dataset: str, split: str, data_dir: str | None, camera: str | None = None
+) -> _Episodes:
     if is_array_dataset(dataset):
+        if camera is not None:
+            raise ValueError(
+                f"The arrays of {dataset!r} are of one camera without a name; received "
+                f"{camera!r}."
+            )
         return ArrayEpisodes(dataset, split)
     check_tfds(dataset)
     # Imported here, for arrays are read without TFDS.
     from genie_tf.datasets.rlds_episodes import RldsEpisodes
 
-    return RldsEpisodes(dataset, split, data_dir, num_kept=_WINDOW)
+    return RldsEpisodes(dataset, split, data_dir, camera, num_kept=_WINDOW)
 
 
 # Which clips, in which order, with which masks.
 
 
-def _count_clips(episodes: _Episodes, clip_length: int) -> int:
-    return int(np.sum(episodes.lengths // clip_length))
+def _count_clips(episodes: _Episodes, span: int) -> int:
+    return int(np.sum(episodes.lengths // span))
 
 
-def _plan_epoch(
-    lengths: np.ndarray, clip_length: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Returns the (episode, start) of each clip of an epoch, in order: int (clips, 2)."""
+def _plan_epoch(lengths: np.ndarray, span: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns the (episode, start) of each clip of an epoch, in order: int (clips, 2).
+
+    A clip takes `span` steps of its episode.
+    """
     episodes = rng.permutation(len(lengths))
-    counts, slack = np.divmod(lengths[episodes], clip_length)
+    counts, slack = np.divmod(lengths[episodes], span)
     phases = rng.integers(slack, endpoint=True)
     windows = np.arange(len(episodes)) // _WINDOW
 
     total = counts.sum()
     tiles = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    starts = np.repeat(phases, counts) + clip_length * tiles
+    starts = np.repeat(phases, counts) + span * tiles
     order = np.lexsort((rng.random(total), np.repeat(windows, counts)))
     return np.stack([np.repeat(episodes, counts), starts], axis=1)[order]
 

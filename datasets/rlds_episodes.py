@@ -21,6 +21,8 @@ class RldsEpisodes:
             has not been.
         split: such as "train" or "train[:10%]".
         data_dir: where TFDS keeps its datasets, if not in its usual place.
+        camera: which of the observations are the frames; by default "observation"
+            itself or its "image".
         num_kept: how many episodes to keep in memory, still compressed; 512 of CoinRun
             are about 0.5 GB.
 
@@ -28,8 +30,8 @@ class RldsEpisodes:
         lengths: int64 (episodes,), the number of steps of each.
 
     Raises:
-        ValueError: if there is no such dataset, config or split, if it does not hold
-            RLDS episodes, or, on reading too, if a file is damaged.
+        ValueError: if there is no such dataset, config, split or camera, if it does
+            not hold RLDS episodes, or, on reading too, if a file is damaged.
     """
 
     def __init__(
@@ -37,10 +39,11 @@ class RldsEpisodes:
         dataset: str,
         split: str,
         data_dir: str | None = None,
+        camera: str | None = None,
         num_kept: int = 1,
     ):
         info = _prepare(dataset, data_dir).info
-        self._frame_name, columns = _select_columns(dataset, info.features)
+        self._frame_name, columns = _select_columns(dataset, info.features, camera)
         self._decode_frame = columns[self._frame_name].decode_example_np
         self._features = tfds.features.FeaturesDict(
             {"steps": tfds.features.Dataset(columns)}
@@ -59,16 +62,21 @@ class RldsEpisodes:
         self._read = functools.lru_cache(maxsize=num_kept)(self._read)
 
     def read_clips(
-        self, clips: list[np.ndarray], clip_length: int
+        self, clips: list[np.ndarray], clip_length: int, stride: int = 1
     ) -> dict[str, np.ndarray]:
-        """Returns the "video" and "action" of clips given as (episode, start) pairs."""
+        """Returns the "video" and "action" of clips given as (episode, start) pairs.
+
+        The frames of a clip are `stride` steps apart; an action is that of the first of
+        these.
+        """
         frames, actions = [], []
         for episode, start in clips:
             steps = self._read(episode)
-            end = start + clip_length
-            frames += map(self._decode_frame, steps[self._frame_name][start:end])
+            last = start + (clip_length - 1) * stride
+            encoded = steps[self._frame_name][start : last + 1 : stride]
+            frames += map(self._decode_frame, encoded)
             if "action" in steps:
-                actions.append(steps["action"][start : end - 1])
+                actions.append(steps["action"][start:last:stride])
         video = np.stack(frames)
         batch = {"video": video.reshape(-1, clip_length, *video.shape[1:])}
         if actions:
@@ -145,7 +153,7 @@ def _find_shards(dataset: str, split: str, info: tfds.core.DatasetInfo) -> list:
 
 
 def _select_columns(
-    dataset: str, features: tfds.features.FeaturesDict
+    dataset: str, features: tfds.features.FeaturesDict, camera: str | None
 ) -> tuple[str, dict[str, tfds.features.FeatureConnector]]:
     """Returns the name of the frames' column, and the features of all columns needed."""
     steps = dict(features).get("steps")
@@ -156,12 +164,20 @@ def _select_columns(
         )
     observation = steps["observation"]
     if isinstance(observation, tfds.features.FeaturesDict):
-        if "image" not in observation:
+        cameras = [key for key, seen in observation.items() if _is_frame(seen)]
+        if (camera or "image") not in cameras:
             raise ValueError(
-                f"The observations of dataset {dataset!r} have no 'image', only "
-                f"{', '.join(observation)}."
+                f"The observations of dataset {dataset!r} have no camera "
+                f"{camera or 'image'!r}: those they have are "
+                f"{', '.join(sorted(cameras)) or 'none'}."
             )
-        name, frame = "observation/image", observation["image"]
+        frame = observation[camera or "image"]
+        name = f"observation/{camera or 'image'}"
+    elif camera is not None:
+        raise ValueError(
+            f"The observations of dataset {dataset!r} are of one camera without a name; "
+            f"received {camera!r}."
+        )
     else:
         name, frame = "observation", observation
     columns = {name: frame}
@@ -170,6 +186,12 @@ def _select_columns(
         if action.shape == () and np.issubdtype(action.np_dtype, np.integer):
             columns["action"] = action
     return name, columns
+
+
+def _is_frame(feature: tfds.features.FeatureConnector) -> bool:
+    shape = feature.shape
+    is_image = isinstance(shape, tuple) and len(shape) == 3 and shape[-1] == 3
+    return is_image and feature.np_dtype == np.uint8
 
 
 def _find_records(file: BinaryIO) -> list[tuple[int, int]]:

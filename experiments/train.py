@@ -102,6 +102,7 @@ def train(
         engine = make_engine(config, strategy, tpu, virtual_devices, mesh)
         engine.check_batch(config.batch_size // engine.num_workers)
         is_genie = config.stage == "genie"
+        model = engine.model.tokenizer if is_genie else engine.model
 
         def batches_of(split: str, start: int = 0):
             return clip_batches(
@@ -113,17 +114,19 @@ def train(
                 start_step=start,
                 mask_patches=engine.model.dynamics.num_patches if is_genie else None,
                 shard=(engine.worker, engine.num_workers),
+                camera=config.camera or None,
+                stride=config.stride,
+                frame_size=model.frame_shape[:2] if config.resize else None,
                 data_dir=data_dir,
             )
 
-        with_validation = batches_of("validation")
+        with_validation = batches_of(config.validation_split)
         validation = list(
             itertools.islice(
                 with_validation, max(1, config.validation_clips // config.batch_size)
             )
         )
         with_validation.close()
-        model = engine.model.tokenizer if is_genie else engine.model
         cli.check_frames(model.frame_shape, validation[0]["video"], config.dataset)
         checkpoints = Checkpoints(
             folder / "checkpoints",
@@ -147,7 +150,7 @@ def train(
         with sigterm_caught() as stop:
             step, records = run_loop(
                 engine,
-                lambda start: batches_of("train", start),
+                lambda start: batches_of(config.train_split, start),
                 checkpoints=checkpoints,
                 start=start,
                 pending=pending,

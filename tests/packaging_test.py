@@ -82,7 +82,9 @@ def test_models_do_not_need_tensorflow(folder):
 def test_imports_are_declared(path):
     """Also says no to `import datasets`, which is Hugging Face's."""
     options, extras = CONFIG["options"], CONFIG["options.extras_require"]
-    requirements = options["install_requires"] + extras["jax"] + extras["mp4"]
+    requirements = options["install_requires"] + "".join(
+        extras[extra] for extra in ("jax", "mp4", "video")
+    )
     declared = set(re.findall(r"^[A-Za-z][\w-]*", requirements, re.MULTILINE))
     known = {"genie_tf"} | sys.stdlib_module_names
     for module in imports(path):

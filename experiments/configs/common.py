@@ -22,6 +22,14 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
+            "train_split": "train",
+            "validation_split": "validation",
+            # Which of the observations are the frames; "" is the usual one.
+            "camera": "",
+            # Steps of an episode from one frame of a clip to the next.
+            "stride": 1,
+            # Whether frames are scaled and cut off to the size the model is for.
+            "resize": False,
             # "mixed_bfloat16" computes in bfloat16; weights stay float32.
             "precision": "float32",
             "clip_norm": 1.0,

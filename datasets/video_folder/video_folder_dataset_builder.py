@@ -1,0 +1,116 @@
+"""Videos of a folder as a TFDS dataset of RLDS episodes without actions."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+from genie_tf.datasets.video_folder import videos
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class VideoFolderConfig(tfds.core.BuilderConfig):
+    """Which videos become episodes of which form.
+
+    Attributes:
+        folder: where the videos are.
+        splits: the videos of each split, relative to the folder.
+        skipped: why each of the files left out cannot be used.
+        fps: frames a second.
+        height, width: of the frames, in pixels.
+        max_steps: what is longer becomes several episodes.
+    """
+
+    folder: Path
+    splits: Mapping[str, Sequence[str]]
+    skipped: Mapping[str, str]
+    fps: float
+    height: int
+    width: int
+    max_steps: int
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Builds a dataset of a user's videos.
+
+    It is not registered: what it has built, TFDS reads from the files alone.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    # TFDS would look below genie_tf/, where an editable install has no such folder.
+    pkg_dir_path = epath.Path(__file__).parent
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        step = {
+            "observation": tfds.features.Tensor(
+                shape=(config.height, config.width, 3),
+                dtype=np.uint8,
+                encoding=tfds.features.Encoding.ZLIB,
+                doc="A frame of the video.",
+            ),
+            "is_first": np.bool_,
+            "is_last": np.bool_,
+            "is_terminal": np.bool_,
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "steps": tfds.features.Dataset(step),
+                    "episode_metadata": {
+                        "video": tfds.features.Text(doc="The video's name."),
+                        "start": tfds.features.Scalar(
+                            np.float32, doc="Where in it the episode begins, seconds."
+                        ),
+                    },
+                }
+            ),
+            homepage="https://github.com/PyAV-Org/PyAV",
+            metadata=tfds.core.MetadataDict(
+                fps=config.fps, skipped=dict(config.skipped)
+            ),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+        return {
+            split: self._generate_examples(names)
+            for split, names in self.builder_config.splits.items()
+        }
+
+    def _generate_examples(self, names: Sequence[str]) -> Iterator[tuple[str, dict]]:
+        config = self.builder_config
+        for name in tfds.core.utils.tqdm(names, unit=" videos", leave=False):
+            episodes = videos.read_episodes(
+                config.folder / name,
+                fps=config.fps,
+                height=config.height,
+                width=config.width,
+                max_steps=config.max_steps,
+            )
+            try:
+                for number, (start, frames) in enumerate(episodes):
+                    yield f"{name}_{number}", _to_example(name, start, frames)
+            except ValueError as error:
+                self.info.metadata["skipped"][name] = (
+                    f"it breaks off, and its beginning was used: {error}"
+                )
+
+
+def _to_example(name: str, start: float, frames: np.ndarray) -> dict:
+    last = len(frames) - 1
+    return {
+        "steps": [
+            {
+                "observation": frame,
+                "is_first": position == 0,
+                "is_last": position == last,
+                # The video ends there, or is cut; the world in it goes on.
+                "is_terminal": False,
+            }
+            for position, frame in enumerate(frames)
+        ],
+        "episode_metadata": {"video": name, "start": start},
+    }

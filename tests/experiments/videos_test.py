@@ -1,0 +1,152 @@
+"""genie-videos as a user runs it: a folder becomes a dataset, and is trained on."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from genie_tf.experiments import configs
+from PIL import Image
+
+from genie_tf.presets import load_part
+
+TINY = {
+    "config": f"{Path(configs.__file__).parent}/coinrun_tokenizer.py:tiny",
+    "workdir": "tokenizer",
+    "config.dataset": "video_folder/mine",
+    "config.steps": 1,
+    "config.batch_size": 2,
+    "config.clip_length": 4,
+    "config.validation_clips": 2,
+    "config.model.patch_size": 32,
+    "config.model.encoder.dim": 16,
+    "config.model.decoder.dim": 16,
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three videos, a broken one and a file that is none."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("a", "b", "c"):
+        noise = np.random.default_rng(0).integers(256, size=(40, 64, 64, 3))
+        first, *others = (Image.fromarray(frame.astype(np.uint8)) for frame in noise)
+        first.save(
+            *[videos / f"{name}.gif"],
+            **{"save_all": True, "append_images": others, "duration": 100},
+        )
+    (videos / "broken.mp4").write_text("no video")
+    (videos / "notes.txt").write_text("filmed in May")
+    return tmp_path
+
+
+@pytest.fixture
+def make(run_app, folder):
+    """A function that runs genie-videos with some flags changed."""
+
+    def make_changed(changes=(), **circumstances):
+        flags = {"input": "videos", "name": "mine", "data_dir": "data"}
+        arguments = [f"--{k}={v}" for k, v in {**flags, **dict(changes)}.items()]
+        return run_app("videos", *arguments, folder=folder, **circumstances)
+
+    return make_changed
+
+
+def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
+    ended = make({"clip_seconds": 2})
+    assert ended.code == 0, ended.errors
+    lines = ended.out.splitlines()[-4:]
+    assert lines == [
+        "Wrote video_folder/mine, episodes: 2 train, 2 validation, 2 test.",
+        "It is in data/video_folder/mine/1.0.0.",
+        "Left out: notes.txt: its ending is none of .avi, .gif, .jpeg, .jpg, .m4v, "
+        ".mkv, .mov, .mp4, .png, .webm.",
+        "Left out: broken.mp4: it cannot be decoded (Invalid data found when processing "
+        "input).",
+    ]
+    arguments = [f"--{k}={v}" for k, v in {**TINY, "data_dir": "data"}.items()]
+    ended = run_app("train", *arguments, folder=folder)
+    assert ended.code == 0, ended.errors
+    tokenizer = load_part(folder / "tokenizer/model", "tokenizer")
+    assert tokenizer.frame_shape == (64, 64, 3)
+
+    # Other clips of the same videos.
+    changes = {
+        "workdir": "small",
+        "config.model.frame_shape": "(32, 32, 3)",
+        "config.resize": True,
+        "config.stride": 5,
+        "config.train_split": "train[:50%]",
+        "config.validation_split": "test",
+    }
+    arguments += [f"--{k}={v}" for k, v in changes.items()]
+    ended = run_app("train", *arguments, folder=folder)
+    assert ended.code == 0, ended.errors
+    tokenizer = load_part(folder / "small/model", "tokenizer")
+    assert tokenizer.frame_shape == (32, 32, 3)
+    ended = run_app("train", *arguments, "--config.camera=hand", folder=folder)
+    assert ended.code == 2
+    assert ended.errors[-1].endswith(
+        "The observations of dataset 'video_folder/mine' are of one camera without a "
+        "name; received 'hand'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"input": "none"}, "there is no folder none, which --input names"),
+        ({"input": "videos/a.gif"}, "there is no folder videos/a.gif, which .*"),
+        (
+            {"input": "empty"},
+            "Training, validation and test need a video each, and empty has 0 that can "
+            "be used.",
+        ),
+        (
+            {"name": "my/videos"},
+            "--name must be of letters, digits and _ alone; received 'my/videos'",
+        ),
+        (
+            {"clip_seconds": 0.1},
+            "an episode must have two frames or more; --clip_seconds=0.1 and --fps=10 "
+            "make 1",
+        ),
+        ({"height": 0}, "flag --height=0: 0 is not a positive integer"),
+        ({"fps": 0}, "flag --fps=0: .* 0.01"),
+        (
+            {"data_dir": "videos/notes.txt"},
+            "cannot write in the folder videos/notes.txt: choose another",
+        ),
+    ],
+)
+def test_wrong_input_is_told_in_one_sentence(make, folder, changes, sentence):
+    (folder / "empty").mkdir()
+    before = set(folder.rglob("*"))
+    ended = make(changes)
+    assert ended.code == 2
+    (line,) = ended.errors
+    assert re.fullmatch(f"videos(.py)?: {sentence}", line), line
+    assert set(folder.rglob("*")) == before
+
+
+def test_a_dataset_that_exists_is_left_alone(make, folder):
+    assert make().code == 0
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    ended = make()
+    assert ended.code == 2
+    assert ended.errors[-1].endswith(
+        "data/video_folder/mine/1.0.0 exists already: choose another --name, or delete "
+        "that folder."
+    )
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_disk_too_small_leaves_nothing(make, folder):
+    ended = make(largest_file=50_000)
+    assert ended.code == 2, "\n".join(ended.errors[-8:])
+    sentence = "videos(.py)?: nothing is written: .*File too large$"
+    assert re.search(sentence, ended.errors[-1]), ended.errors
+    assert not [path for path in folder.rglob("data/**/*") if path.is_file()]
+    ended = make()
+    assert ended.code == 0, ended.errors
