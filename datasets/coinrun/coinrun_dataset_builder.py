@@ -9,6 +9,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+# Imported when it is used: registering a dataset needs no TensorFlow.
+from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
+
 # Relative, because `tfds build datasets/coinrun` imports this folder as `coinrun`.
 from . import rollouts, shards
 
@@ -63,21 +66,6 @@ def _parse_levels(split: str, levels: Sequence[int] | str) -> Sequence[int]:
     return seeds
 
 
-class _EncodedSteps(tfds.features.Dataset):
-    """A stock Dataset feature that is given whole columns of encoded values.
-
-    The stock one takes a dictionary for each step and encodes its values one by one,
-    which takes longer than playing the game. On disk there is no difference, and
-    `features.json` names the stock feature, so no one needs this class to read.
-    """
-
-    def encode_example(self, columns):
-        return columns
-
-    def to_proto(self):
-        return tfds.features.Dataset(self.feature).to_proto()
-
-
 class Builder(shards.ResumableBuilder):
     """Builds CoinRun by playing it: nothing is downloaded.
 
@@ -127,7 +115,7 @@ class Builder(shards.ResumableBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    "steps": _EncodedSteps(step),
+                    "steps": tfds.features.Dataset(step),
                     "episode_metadata": {
                         "level_seed": tfds.features.Scalar(np.int32),
                         "policy": tfds.features.Text(),
@@ -148,6 +136,10 @@ class Builder(shards.ResumableBuilder):
             )
         )
 
+    def _download_and_prepare(self, *args, **kwargs) -> None:
+        with rollouts.Players() as self._players:
+            super()._download_and_prepare(*args, **kwargs)
+
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Iterator]]]:
@@ -164,33 +156,46 @@ class Builder(shards.ResumableBuilder):
         size = max(1, _STEPS_PER_SHARD // self.builder_config.steps_per_level)
         return [levels[first : first + size] for first in range(0, len(levels), size)]
 
-    def _play(self, levels: Sequence[int]) -> Iterator[tuple[str, dict]]:
-        """Yields the (key, example) of each episode of some levels."""
+    def _play(self, levels: Sequence[int]) -> Iterator[tuple[str, rollouts.Episode]]:
+        """Yields the key of each episode of some levels, and the episode."""
         config = self.builder_config
-        for level in levels:
-            for episode in rollouts.play_level(
-                level, config.steps_per_level, config.one_episode
-            ):
-                yield f"{level}_{episode.index}", _to_example(episode)
+        played = self._players.play(levels, config.steps_per_level, config.one_episode)
+        for episodes in played:
+            for episode in episodes:
+                yield f"{episode.level_seed}_{episode.index}", episode
+
+    def _serialize(self, episode: rollouts.Episode) -> bytes:
+        """As TFDS would, which takes a dictionary for each step.
+
+        Encoding their values one by one takes longer than playing the game.
+        """
+        num_steps = len(episode.actions)
+        position = np.arange(num_steps)
+        is_last = position == num_steps - 1
+        is_terminal = is_last & episode.is_terminal
+        columns = {
+            "steps/observation": episode.frames,
+            "steps/action": episode.actions,
+            "steps/reward": episode.rewards,
+            "steps/discount": 1 - is_terminal.astype(np.float32),
+            "steps/is_first": position == 0,
+            "steps/is_last": is_last,
+            "steps/is_terminal": is_terminal,
+            "episode_metadata/level_seed": np.array([episode.level_seed]),
+            "episode_metadata/policy": [b"uniform_random"],
+        }
+        features = tf.train.Features(
+            feature={name: _to_feature(column) for name, column in columns.items()}
+        )
+        example = tf.train.Example(features=features)
+        return example.SerializeToString(deterministic=True)
 
 
-def _to_example(episode: rollouts.Episode) -> dict:
-    num_steps = len(episode.actions)
-    position = np.arange(num_steps)
-    is_last = position == num_steps - 1
-    is_terminal = is_last & episode.is_terminal
-    return {
-        "steps": {
-            "observation": episode.frames,
-            "action": episode.actions,
-            "reward": episode.rewards,
-            "discount": 1 - is_terminal.astype(np.float32),
-            "is_first": position == 0,
-            "is_last": is_last,
-            "is_terminal": is_terminal,
-        },
-        "episode_metadata": {
-            "level_seed": episode.level_seed,
-            "policy": "uniform_random",
-        },
-    }
+def _to_feature(column: np.ndarray | list[bytes]) -> "tf.train.Feature":
+    if isinstance(column, list):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=column))
+    if column.dtype == np.float32:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=column.tolist()))
+    return tf.train.Feature(
+        int64_list=tf.train.Int64List(value=column.astype(np.int64).tolist())
+    )

@@ -27,7 +27,7 @@ _WORKERS = "COINRUN_WORKERS"
 class ResumableBuilder(tfds.core.ShardBasedBuilder):
     """A builder whose shards do not depend on each other.
 
-    Subclasses define `_shard_iterators_per_split`, and `_settings`.
+    Subclasses define `_shard_iterators_per_split`, `_serialize` and `_settings`.
 
     Raises (on building):
         ValueError: if COINRUN_WORKERS is no number of workers, or if the shards kept
@@ -37,6 +37,13 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
 
     def _settings(self) -> str:
         """All that the content of the shards depends on."""
+        raise NotImplementedError
+
+    def _serialize(self, example) -> bytes:
+        """The tf.train.Example of an example, in bytes that depend on nothing else.
+
+        Those of the features' own `serialize_example` do: its maps are in random order.
+        """
         raise NotImplementedError
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
@@ -95,7 +102,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
             nonlocal num_examples
             for key, example in make():
                 num_examples += 1
-                yield key, self.info.features.serialize_example(example)
+                yield key, self._serialize(example)
 
         unfinished = kept.with_name(f"unfinished.{kept.name}")
         try:

@@ -194,6 +194,41 @@ def test_any_number_of_workers_plays_the_same_episodes_in_order():
     )
     assert [episodes[0].level_seed for episodes in one] == level_seeds
     np.testing.assert_equal(one, two)
+    here = [rollouts.play_level(level_seed, NUM_STEPS) for level_seed in level_seeds]
+    np.testing.assert_equal(one, here)
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """The processes that play, as they are started."""
+    started = []
+
+    def start(*args, **kwargs):
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    yield started
+    assert started
+    assert all(process.poll() is not None for process in started)
+
+
+def test_players_are_kept_for_the_next_levels_and_end_at_last(processes):
+    with rollouts.Players() as players:
+        for level_seed in (1, 2):
+            list(players.play([level_seed], 10))
+        next(players.play([3, 4], 10))
+        assert len(processes) == 1
+
+
+def test_a_player_that_is_killed(processes):
+    with rollouts.Players() as players:
+        played = players.play([1, 2, 3, 4], 10)
+        next(played)
+        processes[0].kill()
+        with pytest.raises(ChildProcessError, match="ended with code -9; perhaps memo"):
+            list(played)
 
 
 def test_two_builds_give_the_same_examples_in_the_same_order(builder, tmp_path):
@@ -201,6 +236,8 @@ def test_two_builds_give_the_same_examples_in_the_same_order(builder, tmp_path):
         again = build(tmp_path)
     for split in TINY.levels:
         np.testing.assert_equal(read(again, split), read(builder, split))
+    for path in builder.data_path.glob("*.tfrecord*"):
+        assert (again.data_path / path.name).read_bytes() == path.read_bytes()
 
 
 def test_stock_tfds_reads_the_files(builder):

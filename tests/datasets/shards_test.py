@@ -11,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from genie_tf.datasets.coinrun import shards
 
@@ -35,6 +36,11 @@ class Counting(shards.ResumableBuilder):
         return tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features)
         )
+
+    def _serialize(self, example):
+        serialized = self.info.features.serialize_example(example)
+        parsed = tf.train.Example.FromString(serialized)
+        return parsed.SerializeToString(deterministic=True)
 
     def _settings(self):
         return self.settings
