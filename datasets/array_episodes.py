@@ -26,23 +26,26 @@ class ArrayEpisodes:
 
     Attributes:
         lengths: int64 (episodes,), the number of steps of each.
+        num_bytes: what they take on disk.
 
     Raises:
         ValueError: if there is no such split, or if its arrays are cut short.
     """
 
     def __init__(self, folder: str | os.PathLike, split: str):
-        splits = json.loads((Path(folder) / "arrays.json").read_text())["splits"]
+        splits = _columns(folder)
         if split not in splits:
             raise ValueError(
                 f"Dataset {os.fspath(folder)!r} has no split {split!r}: its splits are "
                 f"{', '.join(splits)}."
             )
         arrays = {}
+        self.num_bytes = 0
         for name in splits[split]:
             path = Path(folder) / split / f"{name}.npy"
             try:
                 arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+                self.num_bytes += path.stat().st_size
             except (OSError, ValueError) as error:
                 raise ValueError(
                     f"Expected {path} to hold a whole array; it does not ({error})."
@@ -68,10 +71,22 @@ class ArrayEpisodes:
             for name, column in self._columns.items()
         }
 
+    def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
+        """Returns the "action" of each step of an episode, if there are actions."""
+        if "action" not in self._columns:
+            return {}
+        start = self._starts[episode]
+        return {"action": self._columns["action"][start:][: self.lengths[episode]]}
+
 
 def is_array_dataset(folder: str | os.PathLike) -> bool:
     """Whether there is a folder of arrays of this name."""
     return (Path(folder) / "arrays.json").is_file()
+
+
+def split_names(folder: str | os.PathLike) -> list[str]:
+    """The splits of a folder of arrays."""
+    return list(_columns(folder))
 
 
 def check_tfds(dataset: str) -> None:
@@ -111,6 +126,11 @@ def write_arrays(
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _columns(folder: str | os.PathLike) -> dict[str, list[str]]:
+    """The names of the arrays of each split."""
+    return json.loads((Path(folder) / "arrays.json").read_text())["splits"]
 
 
 def _write_split(folder: Path, episodes) -> list[str]:

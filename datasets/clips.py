@@ -10,11 +10,11 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from absl import logging
-from genie_tf.datasets.array_episodes import ArrayEpisodes, check_tfds, is_array_dataset
+from genie_tf.datasets.episodes import Episodes, open_episodes
 from PIL import Image, ImageOps
 
 # Clips are shuffled within a window of so many (shuffled) episodes, which are kept in
@@ -102,7 +102,7 @@ def clip_batches(
     ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, received {value}.")
-    episodes = _open_episodes(dataset, split, data_dir, camera)
+    episodes = open_episodes(dataset, split, data_dir, camera, num_kept=_WINDOW)
     # Steps of an episode from the first frame of a clip to its last.
     span = (clip_length - 1) * stride + 1
     num_clips_per_epoch = _count_clips(episodes, span)
@@ -187,41 +187,13 @@ def num_clips(
     Raises:
         ValueError: as `clip_batches` does for an unknown or unsuitable dataset.
     """
-    return _count_clips(_open_episodes(dataset, split, data_dir), clip_length)
-
-
-class _Episodes(Protocol):
-    """Episodes of one split, of `lengths` steps each, int64 (episodes,)."""
-
-    lengths: np.ndarray
-
-    def read_clips(
-        self, clips: list[np.ndarray], clip_length: int, stride: int
-    ) -> dict[str, np.ndarray]:
-        """The "video" and "action" of clips given as (episode, start) pairs."""
-
-
-def _open_episodes(
-    dataset: str, split: str, data_dir: str | None, camera: str | None = None
-) -> _Episodes:
-    if is_array_dataset(dataset):
-        if camera is not None:
-            raise ValueError(
-                f"The arrays of {dataset!r} are of one camera without a name; received "
-                f"{camera!r}."
-            )
-        return ArrayEpisodes(dataset, split)
-    check_tfds(dataset)
-    # Imported here, for arrays are read without TFDS.
-    from genie_tf.datasets.rlds_episodes import RldsEpisodes
-
-    return RldsEpisodes(dataset, split, data_dir, camera, num_kept=_WINDOW)
+    return _count_clips(open_episodes(dataset, split, data_dir), clip_length)
 
 
 # Which clips, in which order, with which masks.
 
 
-def _count_clips(episodes: _Episodes, span: int) -> int:
+def _count_clips(episodes: Episodes, span: int) -> int:
     return int(np.sum(episodes.lengths // span))
 
 

@@ -5,6 +5,7 @@ it, so that their places are quickly found.
 """
 
 import functools
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import google_crc32c
@@ -28,6 +29,7 @@ class RldsEpisodes:
 
     Attributes:
         lengths: int64 (episodes,), the number of steps of each.
+        num_bytes: what they take on disk.
 
     Raises:
         ValueError: if there is no such dataset, config, split or camera, if it does
@@ -43,11 +45,11 @@ class RldsEpisodes:
         num_kept: int = 1,
     ):
         info = _prepare(dataset, data_dir).info
-        self._frame_name, columns = _select_columns(dataset, info.features, camera)
-        self._decode_frame = columns[self._frame_name].decode_example_np
-        self._features = tfds.features.FeaturesDict(
-            {"steps": tfds.features.Dataset(columns)}
-        )
+        self._frame_name, frame = _select_frame(dataset, info.features, camera)
+        self._decode_frame = frame.decode_example_np
+        numbers = _select_numbers(info.features["steps"])
+        self._columns = _Columns({self._frame_name: frame, **numbers})
+        self._numbers = _Columns(numbers)
         self._records = []
         lengths = []
         for shard in _find_shards(dataset, split, info):
@@ -59,6 +61,8 @@ class RldsEpisodes:
                     self._records.append((shard.filename, offset, size))
                     lengths.append(_count_steps(file, offset, size))
         self.lengths = np.array(lengths, np.int64)
+        # With the size and the checksums around each record.
+        self.num_bytes = sum(size + 16 for _, _, size in self._records)
         self._read = functools.lru_cache(maxsize=num_kept)(self._read)
 
     def read_clips(
@@ -89,6 +93,23 @@ class RldsEpisodes:
         frames = map(self._decode_frame, steps[self._frame_name])
         return np.stack(list(frames)), steps.get("action")
 
+    def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
+        """Returns the "action" and "reward" of each step, those that the dataset has.
+
+        Actions that are not discrete are left out. The frames are not even read, hence
+        no checksum is compared.
+        """
+        if not self._numbers.names:
+            return {}
+        filename, offset, size = self._records[episode]
+        entries = b""
+        with epath.Path(filename).open("rb") as file:
+            for name, start, end in _find_entries(file, offset, size):
+                if name in self._numbers.names:
+                    file.seek(start)
+                    entries += file.read(end - start)
+        return self._numbers.parse(_make_record(entries))
+
     def _read(self, episode: int) -> dict[str, np.ndarray]:
         """Returns the columns of an episode, its frames still encoded."""
         filename, offset, size = self._records[episode]
@@ -97,6 +118,19 @@ class RldsEpisodes:
             record = file.read(size)
             if file.read(4) != _checksum(record):
                 raise _damage(filename)
+        return self._columns.parse(record)
+
+
+class _Columns:
+    """Some of the features of a step, which are columns of an episode's record."""
+
+    def __init__(self, features: dict[str, tfds.features.FeatureConnector]):
+        self.names = {f"steps/{name}".encode() for name in features}
+        steps = {"steps": tfds.features.Dataset(features)}
+        self._features = tfds.features.FeaturesDict(steps)
+
+    def parse(self, record: bytes) -> dict[str, np.ndarray]:
+        """Returns the columns in a record, by name; frames are still encoded."""
         return self._features.deserialize_example_np(
             record, decoders={"steps": tfds.decode.SkipDecoding()}
         )["steps"]
@@ -152,10 +186,10 @@ def _find_shards(dataset: str, split: str, info: tfds.core.DatasetInfo) -> list:
         ) from error
 
 
-def _select_columns(
+def _select_frame(
     dataset: str, features: tfds.features.FeaturesDict, camera: str | None
-) -> tuple[str, dict[str, tfds.features.FeatureConnector]]:
-    """Returns the name of the frames' column, and the features of all columns needed."""
+) -> tuple[str, tfds.features.FeatureConnector]:
+    """Returns the name of the frames' column, and its feature."""
     steps = dict(features).get("steps")
     if not isinstance(steps, tfds.features.Dataset) or "observation" not in steps:
         raise ValueError(
@@ -171,21 +205,28 @@ def _select_columns(
                 f"{camera or 'image'!r}: those they have are "
                 f"{', '.join(sorted(cameras)) or 'none'}."
             )
-        frame = observation[camera or "image"]
-        name = f"observation/{camera or 'image'}"
-    elif camera is not None:
+        camera = camera or "image"
+        return f"observation/{camera}", observation[camera]
+    if camera is not None:
         raise ValueError(
             f"The observations of dataset {dataset!r} are of one camera without a name; "
             f"received {camera!r}."
         )
-    else:
-        name, frame = "observation", observation
-    columns = {name: frame}
-    if "action" in steps:
-        action = steps["action"]
-        if action.shape == () and np.issubdtype(action.np_dtype, np.integer):
-            columns["action"] = action
-    return name, columns
+    return "observation", observation
+
+
+def _select_numbers(
+    steps: tfds.features.Dataset,
+) -> dict[str, tfds.features.FeatureConnector]:
+    """Returns the features of discrete actions and of rewards, if there are any."""
+    kinds = {"action": np.integer, "reward": np.number}
+    return {
+        name: steps[name]
+        for name, kind in kinds.items()
+        if name in steps
+        and steps[name].shape == ()
+        and np.issubdtype(steps[name].np_dtype, kind)
+    }
 
 
 def _is_frame(feature: tfds.features.FeatureConnector) -> bool:
@@ -228,20 +269,43 @@ def _damage(filename: str) -> ValueError:
 def _count_steps(file: BinaryIO, offset: int, size: int) -> int:
     """Counts the steps of an episode without reading its frames.
 
-    The record is a tf.train.Example, a map whose entries can be skipped from the first
-    to the next. The values of `is_first`, 0 or 1, take one byte each.
+    The values of `is_first`, 0 or 1, take one byte each.
     """
-    file.seek(offset)
-    _read_size(file)  # Example.features, all there is in it
-    while file.tell() < offset + size:
-        entry_size = _read_size(file)
-        next_entry = file.tell() + entry_size
-        if file.read(_read_size(file)) == b"steps/is_first":
+    for name, _, _ in _find_entries(file, offset, size):
+        if name == b"steps/is_first":
             _read_size(file)  # the entry's value, a Feature
             _read_size(file)  # Feature.int64_list
             return _read_size(file)  # Int64List.value, packed
-        file.seek(next_entry)
     raise ValueError(f"A record of {file.name} has no 'steps/is_first': not RLDS.")
+
+
+def _find_entries(
+    file: BinaryIO, offset: int, size: int
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yields the name of each entry of a record, and where it starts and ends.
+
+    The record is a tf.train.Example, a map whose entries can be skipped from the first
+    to the next. After each name the file is at the entry's value.
+    """
+    file.seek(offset)
+    _read_size(file)  # Example.features, all there is in it
+    start = file.tell()
+    while start < offset + size:
+        entry_size = _read_size(file)
+        end = file.tell() + entry_size
+        yield file.read(_read_size(file)), start, end
+        file.seek(end)
+        start = end
+
+
+def _make_record(entries: bytes) -> bytes:
+    """Returns a record of these entries alone: what `_find_entries` takes apart."""
+    size = len(entries)
+    head = [0x0A]  # the tag of Example.features
+    while size >= 0x80:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*head, size]) + entries
 
 
 def _read_size(file: BinaryIO) -> int:

@@ -127,6 +127,7 @@ def save_mp4(path, video, fps: float = 10):
             codec="libx264",
             quality=9,
             macro_block_size=2,
+            ffmpeg_log_level="error",
         )
         writer.send(None)
         for frame in video:

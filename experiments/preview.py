@@ -1,0 +1,259 @@
+"""Shows what is in a dataset, before a model is trained on it.
+
+genie-preview --dataset=coinrun/random_hard_small --output=runs/preview
+
+Takes all that training takes: RLDS datasets of TFDS by name, which are built first if
+need be, video_folder/NAME, and folders of arrays. Writes
+
+contact_sheet.png: eight frames each of eight random episodes of the split;
+clips.mp4: up to sixteen random clips of it; one that ends early stays at its last frame;
+statistics.md, statistics.json: of every split, how many episodes and frames, how long,
+    how large on disk, their pixels, which actions and rewards.
+
+Decodes few frames, and reads actions and rewards of 10,000 episodes a split at most.
+Equal seeds give equal files. MP4 needs imageio-ffmpeg: pip install genie_tf[mp4].
+"""
+
+import json
+import math
+
+import numpy as np
+from absl import flags
+from genie_tf.experiments import cli
+
+FLAGS = flags.FLAGS
+
+_NUM_EPISODES, _NUM_FRAMES = 8, 8  # Of the contact sheet.
+_NUM_CLIPS, _CLIP_LENGTH = 16, 50
+# Frames less high than half of this are enlarged, and higher ones made smaller.
+_HEIGHT = 128
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("dataset", None, "TFDS name, or folder of arrays.")
+    flags.DEFINE_string("split", "train", "Split to show.")
+    flags.DEFINE_string("output", "runs/preview", "Folder for what is written.")
+    flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
+    flags.DEFINE_float("fps", 10, "Frames a second of clips.mp4.", lower_bound=0.01)
+    flags.DEFINE_integer("seed", 0, "Chooses episodes and clips.", lower_bound=0)
+    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+
+
+def main() -> None:
+    from genie_tf.datasets.episodes import open_episodes, split_names
+    from genie_tf.datasets.summary import summarize
+
+    from genie_tf import media
+
+    cli.check_folder(FLAGS.output)
+
+    def open_split(split):
+        episodes = open_episodes(FLAGS.dataset, split, FLAGS.data_dir, FLAGS.camera)
+        if not episodes.lengths.any():
+            raise ValueError(f"The split {split!r} of {FLAGS.dataset!r} is empty.")
+        return episodes
+
+    rng = np.random.default_rng(FLAGS.seed)
+    with cli.user_errors():
+        shown = open_split(FLAGS.split)
+        names = split_names(FLAGS.dataset, FLAGS.data_dir)
+        splits = summarize({name: open_split(name) for name in names}, FLAGS.seed)
+        size, scale = choose_size(shown)
+        rows, labels = choose_frames(shown, size, rng)
+        clips = choose_clips(shown, size, rng)
+    statistics = {"dataset": FLAGS.dataset, "camera": FLAGS.camera, "splits": splits}
+    texts = {
+        "statistics.json": json.dumps(statistics, indent=1) + "\n",
+        "statistics.md": to_markdown(FLAGS.dataset, splits),
+    }
+    folder = cli.make_folder(FLAGS.output)
+    video = folder / "clips.mp4"
+    with cli.user_errors():
+        media.save_image_grid(folder / "contact_sheet.png", rows, labels, scale)
+        for name, text in texts.items():
+            with media.replacing(folder / name) as path:
+                path.write_text(text)
+        try:
+            media.save_mp4(video, media.grid(clips, scale=scale), FLAGS.fps)
+        except ImportError as error:
+            video.unlink(
+                missing_ok=True
+            )  # An earlier one would not belong to the rest.
+            print(f"Left out: {video}. {error}")
+    print(f"Wrote {folder}/statistics.md, statistics.json and pictures.")
+
+
+# The pictures.
+
+
+def choose_size(episodes) -> tuple[tuple[int, int], int]:
+    """Chooses how large frames are shown, so that a grid of them fits on a screen.
+
+    Args:
+        episodes: of one split.
+
+    Returns:
+        The (height, width) to scale frames to, that of the first one or less; and how
+        many pixels wide a pixel then becomes.
+    """
+    (episode,) = np.flatnonzero(episodes.lengths)[:1]
+    height, width = episodes.read_clips([(episode, 0)], 1)["video"].shape[2:4]
+    factor = min(1, _HEIGHT / height)
+    size = round(factor * height), max(1, round(factor * width))
+    return size, max(1, _HEIGHT // height)
+
+
+def choose_frames(episodes, size: tuple[int, int], rng: np.random.Generator):
+    """Chooses frames of random episodes, evenly from the first to the last.
+
+    Args:
+        episodes: of one split.
+        size: (height, width) of the frames.
+        rng: chooses the episodes.
+
+    Returns:
+        The frames of each episode, uint8 (frames, height, width, 3), and labels.
+    """
+    rows, labels = [], []
+    for episode in _choose_episodes(episodes, _NUM_EPISODES, rng):
+        length = episodes.lengths[episode]
+        positions = np.linspace(0, length - 1, _NUM_FRAMES).round().astype(int)
+        rows.append(_read_frames(episodes, episode, positions, size))
+        labels.append(f"episode {episode}, {length:,} frames")
+    return rows, labels
+
+
+def choose_clips(episodes, size: tuple[int, int], rng: np.random.Generator):
+    """Chooses clips of random episodes, from random frames on.
+
+    Args:
+        episodes: of one split.
+        size: (height, width) of the frames.
+        rng: chooses the clips.
+
+    Returns:
+        Rows of a grid of clips, uint8 (time, height, width, 3), each as long as the
+        longest: one whose episode ends before stays at its last frame.
+    """
+    chosen = _choose_episodes(episodes, _NUM_CLIPS, rng)
+    lengths = episodes.lengths[chosen]
+    clip_length = min(_CLIP_LENGTH, lengths.max())
+    clips = []
+    for episode, length in zip(chosen, lengths, strict=True):
+        start = rng.integers(max(0, length - clip_length), endpoint=True)
+        positions = np.minimum(start + np.arange(clip_length), length - 1)
+        clips.append(_read_frames(episodes, episode, positions, size))
+    num_rows = math.isqrt(len(clips))
+    columns = len(clips) // num_rows
+    return [clips[row * columns :][:columns] for row in range(num_rows)]
+
+
+def _choose_episodes(episodes, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns so many episodes, or as many as there are, in order."""
+    filled = np.flatnonzero(episodes.lengths)
+    return np.sort(rng.choice(filled, min(number, len(filled)), replace=False))
+
+
+def _read_frames(
+    episodes, episode: int, positions: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    from genie_tf.datasets.clips import fit_frames
+
+    clips = [(episode, position) for position in positions]
+    return fit_frames(episodes.read_clips(clips, 1)["video"][:, 0], size)
+
+
+# The text.
+
+
+def to_markdown(dataset: str, splits: dict[str, dict]) -> str:
+    """Writes what `summarize` found as tables with a column for each split.
+
+    Args:
+        dataset: its name.
+        splits: as `summarize` returns them.
+    """
+    actions = {name: x["actions"] for name, x in splits.items() if "actions" in x}
+    rewards = {name: x["rewards"] for name, x in splits.items() if "rewards" in x}
+    known = sorted({int(key) for x in actions.values() for key in x["counts"]})
+    return f"""# {dataset}
+
+{_table("", {name: _sizes(x) for name, x in splits.items()})}
+
+Pixels are the red, green and blue, from 0 to 255, of the frames looked at.
+
+## Lengths of episodes
+
+{_table("frames", {name: _lengths(x) for name, x in splits.items()})}
+
+## Actions
+
+{_table("action", {name: _actions(x, known) for name, x in actions.items()})}
+
+## Rewards
+
+{_table("", {name: _rewards(x) for name, x in rewards.items()})}
+"""
+
+
+def _sizes(split: dict) -> dict[str, str]:
+    lengths, pixels = split["lengths"], split["pixels"]
+    return {
+        "episodes": f"{split['episodes']:,}",
+        "frames": f"{split['frames']:,}",
+        "shortest episode": f"{lengths['min']:,}",
+        "median": f"{lengths['median']:,g}",
+        "mean": f"{lengths['mean']:,.1f}",
+        "longest": f"{lengths['max']:,}",
+        "bytes on disk": f"{split['bytes']:,}",
+        "bytes a frame": f"{split['bytes_per_frame']:,.0f}",
+        "frames looked at": f"{pixels['frames']:,}",
+        "height x width": ", ".join(f"{h}x{w}" for h, w in pixels["sizes"]),
+        "pixels, mean": ", ".join(f"{value:.1f}" for value in pixels["mean"]),
+        "pixels, standard deviation": ", ".join(f"{x:.1f}" for x in pixels["std"]),
+    }
+
+
+def _lengths(split: dict) -> dict[str, str]:
+    return {
+        f"{bar['from']:,} to {bar['to']:,}": _share(bar["episodes"], split["episodes"])
+        for bar in split["lengths"]["histogram"]
+    }
+
+
+def _actions(actions: dict, known: list[int]) -> dict[str, str]:
+    counts = actions["counts"]
+    total = sum(counts.values())
+    shares = {f"{key}": _share(counts.get(f"{key}", 0), total) for key in known}
+    return {**shares, "episodes looked at": f"{actions['episodes']:,}"}
+
+
+def _rewards(rewards: dict) -> dict[str, str]:
+    return {
+        "sum": f"{rewards['sum']:,g}",
+        "mean of an episode": f"{rewards['mean']:,.3g}",
+        "episodes with a reward": _share(rewards["nonzero"], rewards["episodes"]),
+        "episodes looked at": f"{rewards['episodes']:,}",
+    }
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count:,} ({count / total:.1%})"
+
+
+def _table(corner: str, columns: dict[str, dict[str, str]]) -> str:
+    """Writes a table of columns that have the same rows; says if there are none."""
+    if not columns:
+        return "The dataset has none."
+    rows = next(iter(columns.values()))
+    lines = [[corner, *columns], ["---"] * (1 + len(columns))]
+    lines += [[row, *(column[row] for column in columns.values())] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def run() -> None:
+    cli.run(main, define_flags, required=["dataset"])
+
+
+if __name__ == "__main__":
+    run()
