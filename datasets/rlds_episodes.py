@@ -5,9 +5,12 @@ it, so that their places are quickly found.
 """
 
 import functools
-from collections.abc import Iterator
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
+import deflate
 import google_crc32c
 import numpy as np
 import tensorflow_datasets as tfds
@@ -46,7 +49,7 @@ class RldsEpisodes:
     ):
         info = _prepare(dataset, data_dir).info
         self._frame_name, frame = _select_frame(dataset, info.features, camera)
-        self._decode_frame = frame.decode_example_np
+        self._decode = _decoder(frame)
         numbers = _select_numbers(info.features["steps"])
         self._columns = _Columns({self._frame_name: frame, **numbers})
         self._numbers = _Columns(numbers)
@@ -77,11 +80,10 @@ class RldsEpisodes:
         for episode, start in clips:
             steps = self._read(episode)
             last = start + (clip_length - 1) * stride
-            encoded = steps[self._frame_name][start : last + 1 : stride]
-            frames += map(self._decode_frame, encoded)
+            frames.append(steps[self._frame_name][start : last + 1 : stride])
             if "action" in steps:
                 actions.append(steps["action"][start:last:stride])
-        video = np.stack(frames)
+        video = self._decode(np.concatenate(frames))
         batch = {"video": video.reshape(-1, clip_length, *video.shape[1:])}
         if actions:
             batch["action"] = np.stack(actions).astype(np.int32)
@@ -90,8 +92,7 @@ class RldsEpisodes:
     def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns all frames of an episode, and its discrete actions if it has any."""
         steps = self._read(episode)
-        frames = map(self._decode_frame, steps[self._frame_name])
-        return np.stack(list(frames)), steps.get("action")
+        return self._decode(steps[self._frame_name]), steps.get("action")
 
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
         """Returns the "action" and "reward" of each step, those that the dataset has.
@@ -233,6 +234,31 @@ def _is_frame(feature: tfds.features.FeatureConnector) -> bool:
     shape = feature.shape
     is_image = isinstance(shape, tuple) and len(shape) == 3 and shape[-1] == 3
     return is_image and feature.np_dtype == np.uint8
+
+
+def _decoder(
+    feature: tfds.features.FeatureConnector,
+) -> Callable[[Sequence[bytes]], np.ndarray]:
+    """Returns the function that decodes frames, to uint8 (frames, ...)."""
+    if (
+        type(feature) is not tfds.features.Tensor
+        or feature.to_json_content().encoding != tfds.features.Encoding.ZLIB.value
+    ):
+        return lambda encoded: np.stack(list(map(feature.decode_example_np, encoded)))
+    shape, dtype = feature.shape, np.dtype(feature.np_dtype)
+    size = math.prod(shape) * dtype.itemsize
+    lock = threading.Lock()
+
+    def decode(encoded: Sequence[bytes]) -> np.ndarray:
+        """As the feature does with zlib, in less than half the time."""
+        # Threads which take turns frame by frame would be slower than one of them.
+        with lock:
+            frames = bytearray().join(
+                deflate.zlib_decompress(frame, size) for frame in encoded
+            )
+        return np.frombuffer(frames, dtype).reshape(-1, *shape)
+
+    return decode
 
 
 def _find_records(file: BinaryIO) -> list[tuple[int, int]]:
