@@ -2,15 +2,13 @@
 
 import dataclasses
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-
-# Imported when it is used: registering a dataset needs no TensorFlow.
-from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
 # Relative, because `tfds build datasets/coinrun` imports this folder as `coinrun`.
 from . import rollouts, shards
@@ -136,6 +134,16 @@ class Builder(shards.ResumableBuilder):
             )
         )
 
+    def _num_workers(self) -> int:
+        text = os.environ.get("COINRUN_WORKERS")
+        if text is None:
+            return len(os.sched_getaffinity(0))
+        if not text.isdecimal() or not int(text):
+            raise ValueError(
+                f"COINRUN_WORKERS must be a number from 1 on, received {text!r}."
+            )
+        return int(text)
+
     def _download_and_prepare(self, *args, **kwargs) -> None:
         with rollouts.Players() as self._players:
             super()._download_and_prepare(*args, **kwargs)
@@ -156,46 +164,28 @@ class Builder(shards.ResumableBuilder):
         size = max(1, _STEPS_PER_SHARD // self.builder_config.steps_per_level)
         return [levels[first : first + size] for first in range(0, len(levels), size)]
 
-    def _play(self, levels: Sequence[int]) -> Iterator[tuple[str, rollouts.Episode]]:
-        """Yields the key of each episode of some levels, and the episode."""
+    def _play(self, levels: Sequence[int]) -> Iterator[tuple[str, dict]]:
+        """Yields the key and the columns of each episode of some levels."""
         config = self.builder_config
         played = self._players.play(levels, config.steps_per_level, config.one_episode)
         for episodes in played:
             for episode in episodes:
-                yield f"{episode.level_seed}_{episode.index}", episode
-
-    def _serialize(self, episode: rollouts.Episode) -> bytes:
-        """As TFDS would, which takes a dictionary for each step.
-
-        Encoding their values one by one takes longer than playing the game.
-        """
-        num_steps = len(episode.actions)
-        position = np.arange(num_steps)
-        is_last = position == num_steps - 1
-        is_terminal = is_last & episode.is_terminal
-        columns = {
-            "steps/observation": episode.frames,
-            "steps/action": episode.actions,
-            "steps/reward": episode.rewards,
-            "steps/discount": 1 - is_terminal.astype(np.float32),
-            "steps/is_first": position == 0,
-            "steps/is_last": is_last,
-            "steps/is_terminal": is_terminal,
-            "episode_metadata/level_seed": np.array([episode.level_seed]),
-            "episode_metadata/policy": [b"uniform_random"],
-        }
-        features = tf.train.Features(
-            feature={name: _to_feature(column) for name, column in columns.items()}
-        )
-        example = tf.train.Example(features=features)
-        return example.SerializeToString(deterministic=True)
+                yield f"{episode.level_seed}_{episode.index}", _to_columns(episode)
 
 
-def _to_feature(column: np.ndarray | list[bytes]) -> "tf.train.Feature":
-    if isinstance(column, list):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=column))
-    if column.dtype == np.float32:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=column.tolist()))
-    return tf.train.Feature(
-        int64_list=tf.train.Int64List(value=column.astype(np.int64).tolist())
-    )
+def _to_columns(episode: rollouts.Episode) -> dict[str, np.ndarray | list[bytes]]:
+    num_steps = len(episode.actions)
+    position = np.arange(num_steps)
+    is_last = position == num_steps - 1
+    is_terminal = is_last & episode.is_terminal
+    return {
+        "steps/observation": episode.frames,
+        "steps/action": episode.actions,
+        "steps/reward": episode.rewards,
+        "steps/discount": 1 - is_terminal.astype(np.float32),
+        "steps/is_first": position == 0,
+        "steps/is_last": is_last,
+        "steps/is_terminal": is_terminal,
+        "episode_metadata/level_seed": np.array([episode.level_seed]),
+        "episode_metadata/policy": [b"uniform_random"],
+    }

@@ -106,6 +106,11 @@ class Episode(NamedTuple):
         return np.frombuffer(frames, np.uint8).reshape(-1, *FRAME_SHAPE)
 
 
+def compress(frame: np.ndarray) -> bytes:
+    """Returns the zlib string of a frame."""
+    return bytes(deflate.zlib_compress(frame, _COMPRESSION))
+
+
 def make_environment(level_seed: int):
     """Returns a gym3 environment that plays this one level of hard CoinRun for ever."""
     # procgen imports gym, which prints from this table that it is no longer maintained.
@@ -154,7 +159,7 @@ def play_level(
         if one_episode and step and is_first[step]:
             num_steps = step
             break
-        frames.append(bytes(deflate.zlib_compress(observation["rgb"], _COMPRESSION)))
+        frames.append(compress(observation["rgb"]))
         environment.act(actions[step : step + 1])
     rewards[num_steps], _, is_first[num_steps] = environment.observe()
     environment.close()

@@ -10,28 +10,27 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
 
 # Imported when it is used: registering a dataset needs no TensorFlow.
 from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
-# Workers are threads; they are as many as this environment variable says.
-_WORKERS = "COINRUN_WORKERS"
-
 
 class ResumableBuilder(tfds.core.ShardBasedBuilder):
     """A builder whose shards do not depend on each other.
 
-    Subclasses define `_shard_iterators_per_split`, `_serialize` and `_settings`.
+    Subclasses define `_settings`, `_num_workers` and `_shard_iterators_per_split`, which
+    yields the key of each example, and the example as its columns: lists of bytes, or
+    arrays of one dimension, by their names in tf.train.Example.
 
     Raises (on building):
-        ValueError: if COINRUN_WORKERS is no number of workers, or if the shards kept
-            from an earlier build are of other settings.
+        ValueError: if the shards kept from an earlier build are of other settings.
         OSError: if a shard cannot be written, or if another program builds the same.
     """
 
@@ -39,15 +38,12 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         """All that the content of the shards depends on."""
         raise NotImplementedError
 
-    def _serialize(self, example) -> bytes:
-        """The tf.train.Example of an example, in bytes that depend on nothing else.
-
-        Those of the features' own `serialize_example` do: its maps are in random order.
-        """
+    def _num_workers(self) -> int:
+        """How many shards are made at a time."""
         raise NotImplementedError
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
-        num_workers = _count_workers()
+        num_workers = self._num_workers()
         generators = self._shard_iterators_per_split(dl_manager)
         folder = self._kept_shards
         with _claim(folder, self._settings()):
@@ -100,9 +96,9 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
 
         def serialize():
             nonlocal num_examples
-            for key, example in make():
+            for key, columns in make():
                 num_examples += 1
-                yield key, self._serialize(example)
+                yield key, _serialize(columns)
 
         unfinished = kept.with_name(f"unfinished.{kept.name}")
         try:
@@ -135,13 +131,26 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         )
 
 
-def _count_workers() -> int:
-    text = os.environ.get(_WORKERS)
-    if text is None:
-        return len(os.sched_getaffinity(0))
-    if not text.isdecimal() or not int(text):
-        raise ValueError(f"{_WORKERS} must be a number from 1 on, received {text!r}.")
-    return int(text)
+def _serialize(columns: Mapping[str, Sequence[bytes] | np.ndarray]) -> bytes:
+    """The tf.train.Example of these columns, in bytes that depend on nothing else.
+
+    TFDS would take a dictionary for each step and encode its values one by one, which
+    takes longer than playing a game, and write the columns in random order.
+    """
+    features = tf.train.Features(
+        feature={name: _to_feature(column) for name, column in columns.items()}
+    )
+    example = tf.train.Example(features=features)
+    return example.SerializeToString(deterministic=True)
+
+
+def _to_feature(column: Sequence[bytes] | np.ndarray) -> "tf.train.Feature":
+    if not isinstance(column, np.ndarray):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=column))
+    if np.issubdtype(column.dtype, np.floating):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=column.tolist()))
+    integers = column.astype(np.int64).tolist()
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=integers))
 
 
 @contextlib.contextmanager

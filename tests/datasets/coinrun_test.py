@@ -240,6 +240,13 @@ def test_two_builds_give_the_same_examples_in_the_same_order(builder, tmp_path):
         assert (again.data_path / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("workers", ["0", "two", "-1", ""])
+def test_a_wrong_number_of_workers(tmp_path, monkeypatch, workers):
+    monkeypatch.setenv("COINRUN_WORKERS", workers)
+    with pytest.raises(ValueError, match=f"a number from 1 on, received '{workers}'"):
+        build(tmp_path)
+
+
 def test_stock_tfds_reads_the_files(builder):
     folder = builder.data_path
     assert "genie_tf" not in (folder / "features.json").read_text()
