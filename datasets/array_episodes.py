@@ -23,6 +23,7 @@ class ArrayEpisodes:
     Args:
         folder: the dataset.
         split: such as "train".
+        video: whether to read frames.
 
     Attributes:
         lengths: int64 (episodes,), the number of steps of each.
@@ -32,7 +33,9 @@ class ArrayEpisodes:
         ValueError: if there is no such split, or if its arrays are cut short.
     """
 
-    def __init__(self, folder: str | os.PathLike, split: str):
+    tokens_of = None  # No tokens are stored.
+
+    def __init__(self, folder: str | os.PathLike, split: str, video: bool = True):
         splits = _columns(folder)
         if split not in splits:
             raise ValueError(
@@ -41,7 +44,7 @@ class ArrayEpisodes:
             )
         arrays = {}
         self.num_bytes = 0
-        for name in splits[split]:
+        for name in splits[split] if video else set(splits[split]) - {"video"}:
             path = Path(folder) / split / f"{name}.npy"
             try:
                 arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -71,12 +74,17 @@ class ArrayEpisodes:
             for name, column in self._columns.items()
         }
 
+    def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns all frames of an episode, and its actions if it has any."""
+        start = self._starts[episode]
+        part = slice(start, start + self.lengths[episode])
+        action = self._columns.get("action")
+        return self._columns["video"][part], None if action is None else action[part]
+
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
         """Returns the "action" of each step of an episode, if there are actions."""
-        if "action" not in self._columns:
-            return {}
-        start = self._starts[episode]
-        return {"action": self._columns["action"][start:][: self.lengths[episode]]}
+        _, action = self.read_episode(episode)
+        return {} if action is None else {"action": action}
 
 
 def is_array_dataset(folder: str | os.PathLike) -> bool:

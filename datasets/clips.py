@@ -41,6 +41,8 @@ def clip_batches(
     camera: str | None = None,
     stride: int = 1,
     frame_size: tuple[int, int] | None = None,
+    video: bool = True,
+    tokenizer: str | None = None,
     data_dir: str | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Returns an endless iterator over batches of shuffled clips.
@@ -51,8 +53,9 @@ def clip_batches(
 
     Args:
         dataset: TFDS name and config, such as "coinrun/random_hard", which must consist
-            of RLDS episodes, and is built first if it has not been; or a folder of
-            arrays that `write_arrays` made, which needs no TFDS.
+            of RLDS episodes, and is built first if it has not been; a folder with such
+            a dataset, as `write_token_cache` makes; or a folder of arrays that
+            `write_arrays` made, which needs no TFDS.
         split: such as "train", or, of TFDS, "train[:10%]".
         clip_length: frames in a clip.
         batch_size: clips in a batch.
@@ -67,14 +70,19 @@ def clip_batches(
             have the dataset's frame rate divided by it.
         frame_size: (height, width) that frames are scaled to fill; what is then too high
             or too wide is cut off evenly. By default frames are as the dataset has them.
+        video: whether to read frames.
+        tokenizer: the `presets.digest` of a tokenizer, to read its tokens if the dataset
+            has tokens.
         data_dir: where TFDS keeps its datasets, if not in its usual place.
 
     Returns:
         An iterator over dictionaries of
-            "video": uint8 (batch, time, height, width, 3);
+            "video": uint8 (batch, time, height, width, 3), unless left out;
             "action": int32 (batch, time-1), where [:, t] was done between frames t and
                 t+1, first if there is a stride; only if the dataset has discrete
                 actions;
+            "tokens": int32 (batch, time, patches), only with `tokenizer`, and if the
+                dataset has tokens;
             "mask": bool (batch, time, patches), only with `mask_patches`. True hides a
                 patch, with a probability drawn from U(0.5, 1) for each clip; frame 0 is
                 never hidden.
@@ -82,8 +90,8 @@ def clip_batches(
 
     Raises:
         ValueError: if there is no such dataset, config, split or camera, if it does not
-            hold RLDS episodes, if none of them is as long as a clip, or if a batch does
-            not split evenly.
+            hold RLDS episodes, if none of them is as long as a clip, if its tokens are
+            another tokenizer's or of other clips, or if a batch does not split evenly.
     """
     index, num_shards = shard
     if batch_size % num_shards:
@@ -102,7 +110,17 @@ def clip_batches(
     ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, received {value}.")
-    episodes = open_episodes(dataset, split, data_dir, camera, num_kept=_WINDOW)
+    episodes = open_episodes(
+        dataset, split, data_dir, camera, _WINDOW, video, tokenizer
+    )
+    if (episodes.tokens_of or 1) > 1 and (clip_length, stride) != (
+        episodes.tokens_of,
+        1,
+    ):
+        raise ValueError(
+            f"The tokens of {dataset!r} are of clips of {episodes.tokens_of} frames with "
+            f"stride 1; asked for were {clip_length} frames with stride {stride}."
+        )
     # Steps of an episode from the first frame of a clip to its last.
     span = (clip_length - 1) * stride + 1
     num_clips_per_epoch = _count_clips(episodes, span)
@@ -136,7 +154,7 @@ def clip_batches(
             epoch, position = divmod(example, num_clips_per_epoch)
             clips.append(clips_of_epoch(epoch)[position])
         batch = episodes.read_clips(clips, clip_length, stride)
-        if frame_size is not None:
+        if video and frame_size is not None:
             batch["video"] = fit_frames(batch["video"], frame_size)
         if mask_patches is not None:
             batch["mask"] = np.stack(

@@ -12,15 +12,21 @@ class Episodes(Protocol):
     Attributes:
         lengths: int64 (episodes,), the number of steps of each.
         num_bytes: what they take on disk.
+        tokens_of: if tokens are read, the number of frames of the clips that they were
+            made of, or 1 if each is of its frame alone; otherwise None.
     """
 
     lengths: np.ndarray
     num_bytes: int
+    tokens_of: int | None
 
     def read_clips(
         self, clips: list[np.ndarray], clip_length: int, stride: int = 1
     ) -> dict[str, np.ndarray]:
-        """The "video" and "action" of clips given as (episode, start) pairs."""
+        """The "video", "action" and "tokens" of clips, (episode, start) pairs."""
+
+    def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """All frames of an episode, and its discrete actions if it has any."""
 
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
         """The "action" and "reward" of each step of an episode, if it has them."""
@@ -32,21 +38,27 @@ def open_episodes(
     data_dir: str | None = None,
     camera: str | None = None,
     num_kept: int = 1,
+    video: bool = True,
+    tokenizer: str | None = None,
 ) -> Episodes:
     """Opens one split of a dataset.
 
     Args:
         dataset: TFDS name and config, such as "coinrun/random_hard", which is built
-            first if it has not been; or a folder of arrays, which needs no TFDS.
+            first if it has not been; a folder with a dataset of TFDS; or a folder of
+            arrays, which needs no TFDS.
         split: such as "train", or, of TFDS, "train[:10%]".
         data_dir: where TFDS keeps its datasets, if not in its usual place.
         camera: which of the observations of TFDS are the frames; by default
             "observation" itself or its "image".
         num_kept: how many episodes of TFDS to keep in memory, still compressed.
+        video: whether to read frames.
+        tokenizer: the `presets.digest` of the tokenizer whose tokens are read, if the
+            dataset has tokens.
 
     Raises:
-        ValueError: if there is no such dataset, config, split or camera, or if it does
-            not hold RLDS episodes.
+        ValueError: if there is no such dataset, config, split or camera, if it does
+            not hold RLDS episodes, or if its tokens are another tokenizer's.
     """
     if array_episodes.is_array_dataset(dataset):
         if camera is not None:
@@ -54,12 +66,12 @@ def open_episodes(
                 f"The arrays of {dataset!r} are of one camera without a name; received "
                 f"{camera!r}."
             )
-        return array_episodes.ArrayEpisodes(dataset, split)
+        return array_episodes.ArrayEpisodes(dataset, split, video)
     array_episodes.check_tfds(dataset)
     # Imported here, for arrays are read without TFDS.
     from genie_tf.datasets.rlds_episodes import RldsEpisodes
 
-    return RldsEpisodes(dataset, split, data_dir, camera, num_kept)
+    return RldsEpisodes(dataset, split, data_dir, camera, num_kept, video, tokenizer)
 
 
 def split_names(dataset: str, data_dir: str | None = None) -> list[str]:

@@ -4,10 +4,11 @@ TFDS reads TFRecord files from front to back, but the length of each record stan
 it, so that their places are quickly found.
 """
 
+import collections
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 import deflate
@@ -29,14 +30,20 @@ class RldsEpisodes:
             itself or its "image".
         num_kept: how many episodes to keep in memory, still compressed; 512 of CoinRun
             are about 0.5 GB.
+        video: whether to read frames.
+        tokenizer: the `presets.digest` of the tokenizer whose tokens are read, if the
+            dataset has tokens.
 
     Attributes:
         lengths: int64 (episodes,), the number of steps of each.
         num_bytes: what they take on disk.
+        tokens_of: if tokens are read, the number of frames of the clips that they were
+            made of, or 1 if each is of its frame alone; otherwise None.
 
     Raises:
         ValueError: if there is no such dataset, config, split or camera, if it does
-            not hold RLDS episodes, or, on reading too, if a file is damaged.
+            not hold RLDS episodes, if its tokens are another tokenizer's, or, on
+            reading too, if a file is damaged.
     """
 
     def __init__(
@@ -46,13 +53,24 @@ class RldsEpisodes:
         data_dir: str | None = None,
         camera: str | None = None,
         num_kept: int = 1,
+        video: bool = True,
+        tokenizer: str | None = None,
     ):
         info = _prepare(dataset, data_dir).info
-        self._frame_name, frame = _select_frame(dataset, info.features, camera)
-        self._decode = _decoder(frame)
+        frame_name, frame = _select_frame(dataset, info.features, camera)
         numbers = _select_numbers(info.features["steps"])
-        self._columns = _Columns({self._frame_name: frame, **numbers})
         self._numbers = _Columns(numbers)
+        columns = {name: numbers[name] for name in ("action",) if name in numbers}
+        self._decoders = {}
+        if video:
+            columns[frame_name] = frame
+            self._decoders["video"] = frame_name, _decoder(frame)
+        self.tokens_of = None
+        if tokenizer is not None and "tokens" in info.features["steps"]:
+            columns["tokens"] = tokens = info.features["steps"]["tokens"]
+            self._decoders["tokens"] = "tokens", _token_decoder(tokens)
+            self.tokens_of = _check_tokenizer(dataset, info.metadata, tokenizer)
+        self._columns = _Columns(columns)
         self._records = []
         lengths = []
         for shard in _find_shards(dataset, split, info):
@@ -71,28 +89,32 @@ class RldsEpisodes:
     def read_clips(
         self, clips: list[np.ndarray], clip_length: int, stride: int = 1
     ) -> dict[str, np.ndarray]:
-        """Returns the "video" and "action" of clips given as (episode, start) pairs.
+        """Returns the "video", "action" and "tokens" of clips, (episode, start) pairs.
 
         The frames of a clip are `stride` steps apart; an action is that of the first of
-        these.
+        these. What the dataset has not is left out.
         """
-        frames, actions = [], []
+        parts = collections.defaultdict(list)
         for episode, start in clips:
             steps = self._read(episode)
             last = start + (clip_length - 1) * stride
-            frames.append(steps[self._frame_name][start : last + 1 : stride])
+            for name, (column, _) in self._decoders.items():
+                parts[name].append(steps[column][start : last + 1 : stride])
             if "action" in steps:
-                actions.append(steps["action"][start:last:stride])
-        video = self._decode(np.concatenate(frames))
-        batch = {"video": video.reshape(-1, clip_length, *video.shape[1:])}
-        if actions:
-            batch["action"] = np.stack(actions).astype(np.int32)
+                parts["action"].append(steps["action"][start:last:stride])
+        batch = {}
+        for name, (_, decode) in self._decoders.items():
+            steps = decode(np.concatenate(parts[name]))
+            batch[name] = steps.reshape(-1, clip_length, *steps.shape[1:])
+        if "action" in parts:
+            batch["action"] = np.stack(parts["action"]).astype(np.int32)
         return batch
 
     def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns all frames of an episode, and its discrete actions if it has any."""
         steps = self._read(episode)
-        return self._decode(steps[self._frame_name]), steps.get("action")
+        column, decode = self._decoders["video"]
+        return decode(steps[column]), steps.get("action")
 
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
         """Returns the "action" and "reward" of each step, those that the dataset has.
@@ -148,6 +170,8 @@ def split_names(dataset: str, data_dir: str | None = None) -> list[str]:
 
 def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """Returns the builder of a dataset that is ready to be read."""
+    if (epath.Path(dataset) / "dataset_info.json").exists():
+        return tfds.builder_from_directory(dataset)
     name = dataset.split("/")[0]
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
@@ -155,8 +179,8 @@ def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         known = ", ".join(f"coinrun/{config}" for config in _configs("coinrun"))
         raise ValueError(
             f"There is no dataset {dataset!r}: genie_tf has {known}; "
-            "tfds.list_builders() lists those of TFDS; a folder of arrays holds "
-            "arrays.json."
+            "tfds.list_builders() lists those of TFDS; a folder of a dataset holds "
+            "dataset_info.json or arrays.json."
         ) from error
     except ValueError as error:
         raise ValueError(
@@ -259,6 +283,28 @@ def _decoder(
         return np.frombuffer(frames, dtype).reshape(-1, *shape)
 
     return decode
+
+
+def _token_decoder(
+    feature: tfds.features.Tensor,
+) -> Callable[[Sequence[bytes]], np.ndarray]:
+    """Returns the function that decodes tokens, to int32 (frames, patches)."""
+
+    def decode(encoded: Sequence[bytes]) -> np.ndarray:
+        tokens = np.frombuffer(b"".join(encoded), feature.np_dtype)
+        return tokens.reshape(-1, *feature.shape).astype(np.int32)
+
+    return decode
+
+
+def _check_tokenizer(dataset: str, made_by: Mapping, tokenizer: str) -> int:
+    """Returns the number of frames that tokens were made of, see `tokens_of`."""
+    if made_by["tokenizer"] != tokenizer:
+        raise ValueError(
+            f"The tokens of dataset {dataset!r} were made by another tokenizer than the "
+            "one given: give that one, or make them anew with genie-tokenize."
+        )
+    return made_by["clip_length"] or 1
 
 
 def _find_records(file: BinaryIO) -> list[tuple[int, int]]:

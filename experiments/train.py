@@ -89,7 +89,7 @@ def train(
     import keras
     from genie_tf.datasets.clips import clip_batches
 
-    from genie_tf.presets import save_preset
+    from genie_tf.presets import digest, save_preset
     from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.optimizers import averaged_weights
     from genie_tf.training.training_loop import sigterm_caught
@@ -103,6 +103,7 @@ def train(
         engine.check_batch(config.batch_size // engine.num_workers)
         is_genie = config.stage == "genie"
         model = engine.model.tokenizer if is_genie else engine.model
+        tokenizer = digest(model) if is_genie else None
 
         def batches_of(split: str, start: int = 0):
             return clip_batches(
@@ -117,6 +118,7 @@ def train(
                 camera=config.camera or None,
                 stride=config.stride,
                 frame_size=model.frame_shape[:2] if config.resize else None,
+                tokenizer=tokenizer,
                 data_dir=data_dir,
             )
 

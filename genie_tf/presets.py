@@ -5,6 +5,7 @@ A preset is a folder of `config.json`, which names each part with its settings, 
 dynamics; a part alone is a preset of one part.
 """
 
+import hashlib
 import inspect
 import json
 import os
@@ -12,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from genie_tf.layers import STTransformer
 from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
@@ -92,6 +94,14 @@ def load_part(folder: str | os.PathLike, name: str) -> keras.Model:
             "describes; it is missing, damaged, or of another model."
         ) from error
     return part
+
+
+def digest(part: keras.Model) -> str:
+    """A text that two parts share if they have the same settings and weights."""
+    sha = hashlib.sha256(json.dumps(part.arguments(), sort_keys=True).encode())
+    for variable in part.variables:
+        sha.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)))
+    return sha.hexdigest()
 
 
 def _make_part(name: str, settings, path: Path) -> keras.Model:

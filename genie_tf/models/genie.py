@@ -24,6 +24,7 @@ class Genie(keras.Model):
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
         mask: bool (batch, time, patches), tokens hidden from the dynamics.
+        tokens: int32 (batch, time, patches), of the video, where they are known.
 
     Returns:
         A dict: `logits` of the dynamics; `tokens`; `latent_action_model`, its outputs.
@@ -63,8 +64,9 @@ class Genie(keras.Model):
         tokenizer.trainable = False
         self.built = True
 
-    def call(self, video, mask):
-        tokens = self.tokenizer.tokenize(video)
+    def call(self, video, mask, tokens=None):
+        if tokens is None:
+            tokens = self.tokenizer.tokenize(video)
         actions = self.latent_action_model(self._seen_by_actions(video, tokens))
         logits = self.dynamics(tokens, ops.stop_gradient(actions["quantized"]), mask)
         return {"logits": logits, "tokens": tokens, "latent_action_model": actions}
@@ -83,7 +85,7 @@ class Genie(keras.Model):
 
     def reconstruct(self, batch):
         """A batch's video, masked tokens replaced by the likeliest."""
-        outputs = self(batch["video"], batch["mask"])
+        outputs = self(batch["video"], batch["mask"], batch.get("tokens"))
         likeliest = ops.argmax(outputs["logits"], axis=-1)
         return self.tokenizer.detokenize(
             ops.where(batch["mask"], likeliest, outputs["tokens"])
@@ -93,8 +95,8 @@ class Genie(keras.Model):
         """Loss and metrics of a batch of clips.
 
         Args:
-            batch: a dict with `video`, (batch, time, height, width, channels), and
-                `mask`, bool (batch, time, patches).
+            batch: a dict with `video`, (batch, time, height, width, channels), `mask`,
+                bool (batch, time, patches), and `tokens`, where they are known.
 
         Returns:
             A dict of scalars with `loss` = dynamics cross-entropy at the masked
@@ -102,7 +104,7 @@ class Genie(keras.Model):
             and `codebook_metrics` take.
         """
         video, mask = batch["video"], batch["mask"]
-        outputs = self(video, mask)
+        outputs = self(video, mask, batch.get("tokens"))
         actions = self.latent_action_model.metrics_of(
             self._seen_by_actions(video, outputs["tokens"]),
             outputs["latent_action_model"],

@@ -100,6 +100,11 @@ class VideoTokenizer(keras.Model):
         pixels = ops.sigmoid(ops.cast(self.to_pixels(features), "float32"))
         return unpatchify(pixels, self.patch_size, *self.frame_shape[:2])
 
+    @property
+    def sees_one_frame(self) -> bool:
+        """Whether the tokens of a frame depend on that frame alone."""
+        return self.encoder.window == 1 or self.encoder.attention == "space"
+
     def tokenize(self, video):
         """A video as tokens, int32 (batch, time, patches)."""
         return self.encode(video)["indices"]

@@ -1,0 +1,200 @@
+"""A dataset of frames with their tokens, so that training need not make them again."""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from genie_tf.datasets.clips import fit_frames
+from genie_tf.datasets.coinrun.rollouts import compress
+from genie_tf.datasets.coinrun.shards import ResumableBuilder
+from genie_tf.datasets.episodes import Episodes, open_episodes, split_names
+
+# What a stopped call has to make again.
+_STEPS_PER_SHARD = 10_000
+# Frames given to the tokenizer at a time.
+_BATCH = 256
+
+
+def write_token_cache(
+    folder: str | os.PathLike,
+    dataset: str,
+    tokenize: Callable[[np.ndarray], np.ndarray],
+    *,
+    tokenizer: str,
+    frame_shape: tuple[int, int, int],
+    num_patches: int,
+    clip_length: int | None = None,
+    camera: str | None = None,
+    data_dir: str | None = None,
+) -> None:
+    """Writes the frames of a dataset with their tokens, as RLDS episodes of TFDS.
+
+    Whole or not at all; shards that a stopped call has made are kept beside the folder,
+    and the same call goes on from there.
+
+    Args:
+        folder: to write; must not exist.
+        dataset: as `clip_batches` takes it.
+        tokenize: of uint8 (clips, time, height, width, 3), the tokens, integers below
+            65,536, (clips, time, patches); called with one shape, in threads.
+        tokenizer: the `presets.digest` of the tokenizer, by which the cache knows it.
+        frame_shape: (height, width, 3) that frames are scaled to fill.
+        num_patches: tokens of a frame.
+        clip_length: cuts episodes into clips of so many frames, each tokenized by
+            itself; fewer at the end are dropped. Left out, each frame is by itself.
+        camera, data_dir: as of `clip_batches`.
+
+    Raises:
+        ValueError: as `clip_batches` does, if the folder exists, or if what was kept of
+            a stopped call is of other settings.
+        OSError: if something cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise ValueError(f"{folder} exists already: choose another folder.")
+    splits = {
+        split: open_episodes(dataset, split, data_dir, camera)
+        for split in split_names(dataset, data_dir)
+    }
+    for split, episodes in splits.items():
+        if not np.any(episodes.lengths >= (clip_length or 1)):
+            raise ValueError(
+                f"No episode of {dataset!r}, split {split!r}, has {clip_length or 1} "
+                "frames."
+            )
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    builder = TokenCache(
+        splits,
+        tokenize,
+        frame_shape,
+        num_patches,
+        {
+            "dataset": dataset,
+            "camera": camera,
+            "tokenizer": tokenizer,
+            "clip_length": clip_length,
+        },
+        data_dir=unfinished,
+    )
+    builder.download_and_prepare()
+    os.replace(builder.data_path, folder)
+    shutil.rmtree(unfinished)
+
+
+class TokenCache(ResumableBuilder, skip_registration=True):
+    """Builds what `write_token_cache` writes.
+
+    Args:
+        splits: the episodes of each split.
+        tokenize, frame_shape, num_patches: as of `write_token_cache`.
+        metadata: where frames and tokens come from.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(
+        self,
+        splits: Mapping[str, Episodes],
+        tokenize: Callable[[np.ndarray], np.ndarray],
+        frame_shape: tuple[int, int, int],
+        num_patches: int,
+        metadata: dict,
+        **kwargs,
+    ):
+        self._splits = splits
+        self._tokenize = tokenize
+        self._frame_shape = frame_shape
+        self._num_patches = num_patches
+        self._metadata = metadata
+        super().__init__(**kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        step = {
+            "observation": tfds.features.Tensor(
+                shape=self._frame_shape,
+                dtype=np.uint8,
+                encoding=tfds.features.Encoding.ZLIB,
+            ),
+            "tokens": tfds.features.Tensor(
+                shape=(self._num_patches,),
+                dtype=np.uint16,
+                encoding=tfds.features.Encoding.BYTES,
+            ),
+            "is_first": np.bool_,
+            "is_last": np.bool_,
+        }
+        first = next(iter(self._splits.values()))
+        if first.read_episode(0)[1] is not None:
+            step["action"] = tfds.features.Scalar(np.int32)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Frames of another dataset, with their tokens.",
+            features=tfds.features.FeaturesDict({"steps": tfds.features.Dataset(step)}),
+            metadata=tfds.core.MetadataDict(self._metadata),
+        )
+
+    def _settings(self) -> str:
+        return repr(sorted(self._metadata.items()))
+
+    def _num_workers(self) -> int:
+        return 2  # One decodes, compresses and writes while the other one tokenizes.
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Iterator]]]:
+        return {
+            split: [
+                functools.partial(self._make, episodes, part)
+                for part in _divide(episodes.lengths)
+            ]
+            for split, episodes in self._splits.items()
+        }
+
+    def _make(
+        self, episodes: Episodes, chosen: Sequence[int]
+    ) -> Iterator[tuple[str, dict]]:
+        """Yields the key and the columns of the clips of some episodes."""
+        for episode in chosen:
+            frames, actions = episodes.read_episode(episode)
+            frames = fit_frames(frames, self._frame_shape[:2])
+            clip_length = self._metadata["clip_length"] or len(frames)
+            tokens = self._tokenize_frames(frames)
+            for start in range(0, len(tokens), clip_length):
+                part = slice(start, start + clip_length)
+                position = np.arange(clip_length)
+                columns = {
+                    "steps/observation": list(map(compress, frames[part])),
+                    "steps/tokens": [row.tobytes() for row in tokens[part]],
+                    "steps/is_first": position == 0,
+                    "steps/is_last": position == clip_length - 1,
+                }
+                if actions is not None:
+                    columns["steps/action"] = np.asarray(actions[part])
+                yield f"{episode}_{start}", columns
+
+    def _tokenize_frames(self, frames: np.ndarray) -> np.ndarray:
+        """Returns the tokens of all whole clips: uint16 (frames, patches)."""
+        time = self._metadata["clip_length"] or 1
+        clips = frames[: len(frames) // time * time].reshape(
+            -1, time, *frames.shape[1:]
+        )
+        size = max(1, _BATCH // time)
+        tokens = []
+        for first in range(0, len(clips), size):
+            part = clips[first : first + size]
+            blank = np.zeros((size - len(part), *part.shape[1:]), np.uint8)
+            found = np.asarray(self._tokenize(np.concatenate([part, blank])))
+            tokens.append(found[: len(part)].astype(np.uint16))
+        if not tokens:
+            return np.zeros((0, self._num_patches), np.uint16)
+        return np.concatenate(tokens).reshape(-1, self._num_patches)
+
+
+def _divide(lengths: np.ndarray) -> list[np.ndarray]:
+    """Returns the numbers of the episodes of each shard."""
+    shards = (np.cumsum(lengths) - 1) // _STEPS_PER_SHARD
+    return np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(shards)) + 1)

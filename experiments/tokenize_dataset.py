@@ -1,0 +1,82 @@
+"""Writes a dataset with its tokens, so that training a Genie need not make them again.
+
+genie-tokenize --preset=runs/tokenizer/model --dataset=coinrun/random_hard_small \
+    --output=data/tokens
+genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
+    --config.tokenizer=runs/tokenizer/model --config.dataset=data/tokens
+
+The output is a dataset of TFDS, with the frames too, which the latent action model sees.
+Training takes it with that tokenizer alone. The same command goes on where a stopped one
+was. A tokenizer whose tokens depend on the frames before needs --clip_length, that of the
+training to come: episodes are then cut into clips of so many frames, once and for all.
+"""
+
+from absl import flags
+from genie_tf.experiments import cli
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("preset", None, "Folder of a trained tokenizer, or of a Genie.")
+    flags.DEFINE_string("dataset", None, "TFDS name, or folder of a dataset.")
+    flags.DEFINE_string("output", None, "Folder to write; must not exist yet.")
+    flags.DEFINE_integer(
+        "clip_length", None, "Frames that are tokenized together.", lower_bound=1
+    )
+    flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
+    flags.DEFINE_bool(
+        "resize", False, "Scale frames to the size that the tokenizer is for."
+    )
+    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+
+
+def main() -> None:
+    # Imported here so that --help and wrong flags answer at once.
+    from genie_tf.datasets.episodes import open_episodes, split_names
+    from genie_tf.datasets.token_cache import write_token_cache
+
+    from genie_tf.compilation import compiled
+    from genie_tf.presets import digest, load_part
+
+    cli.check_folder(FLAGS.output)
+    with cli.user_errors():
+        tokenizer = load_part(FLAGS.preset, "tokenizer")
+        _check_clip_length(tokenizer)
+        if not FLAGS.resize:
+            split = split_names(FLAGS.dataset, FLAGS.data_dir)[0]
+            episodes = open_episodes(FLAGS.dataset, split, FLAGS.data_dir, FLAGS.camera)
+            first = episodes.read_clips([(0, 0)], 1)["video"]
+            cli.check_frames(tokenizer.frame_shape, first, FLAGS.dataset)
+        write_token_cache(
+            FLAGS.output,
+            FLAGS.dataset,
+            compiled(tokenizer.tokenize),
+            tokenizer=digest(tokenizer),
+            frame_shape=tokenizer.frame_shape,
+            num_patches=tokenizer.num_patches,
+            clip_length=FLAGS.clip_length,
+            camera=FLAGS.camera,
+            data_dir=FLAGS.data_dir,
+        )
+    print(f"Wrote {FLAGS.output}, to be given as --config.dataset.")
+
+
+def _check_clip_length(tokenizer) -> None:
+    if tokenizer.sees_one_frame and FLAGS.clip_length is not None:
+        raise ValueError(
+            "The tokens of this tokenizer are of one frame each: leave out --clip_length."
+        )
+    if not tokenizer.sees_one_frame and FLAGS.clip_length is None:
+        raise ValueError(
+            "The tokens of this tokenizer depend on the frames before: give the "
+            "config.clip_length of the training as --clip_length."
+        )
+
+
+def run() -> None:
+    cli.run(main, define_flags, required=["preset", "dataset", "output"])
+
+
+if __name__ == "__main__":
+    run()

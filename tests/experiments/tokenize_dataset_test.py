@@ -1,0 +1,269 @@
+"""genie-tokenize as a user runs it: training from tokens is training from frames."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from genie_tf.datasets import token_cache
+from genie_tf.datasets.array_episodes import write_arrays
+from genie_tf.datasets.clips import clip_batches
+from genie_tf.experiments import configs
+
+from genie_tf.presets import digest, load_part, save_preset
+from genie_tf.testing.tiny_models import tiny_tokenizer
+
+TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
+TRAINING = {
+    "config": f"{Path(configs.__file__).parent}/coinrun_genie.py:tiny",
+    "config.tokenizer": "one",
+    "config.steps": 3,
+    "config.batch_size": 2,
+    "config.clip_length": 4,
+    "config.validation_clips": 2,
+    "config.log_every": 1,
+    "config.latent_action_model.patch_size": 32,
+    **{
+        f"config.{part}.{name}": value
+        for part in (
+            *("latent_action_model.encoder", "latent_action_model.decoder", "dynamics"),
+        )
+        for name, value in TRANSFORMER.items()
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Tokenizers `one`, of single frames, `many`, of all frames before, and `other`."""
+    folder = tmp_path_factory.mktemp("tokens")
+    for name, changes in {
+        "one": {"encoder": {**TRANSFORMER, "window": 1}},
+        "many": {},
+        "other": {"encoder": {**TRANSFORMER, "window": 1}, "num_codes": 25},
+    }.items():
+        tokenizer = tiny_tokenizer(
+            **{"frame_shape": (64, 64, 3), "patch_size": 32, **changes}
+        )
+        save_preset(tokenizer, folder / name, "For tests.")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenize(run_app, folder, data_dir):
+    """A function that runs genie-tokenize with some flags changed."""
+
+    def tokenize_changed(changes=(), **circumstances):
+        flags = {
+            "preset": "one",
+            "dataset": "coinrun/tiny",
+            "output": "tokens",
+            "data_dir": data_dir,
+            **dict(changes),
+        }
+        arguments = [f"--{name}={value}" for name, value in flags.items()]
+        return run_app("tokenize_dataset", *arguments, folder=folder, **circumstances)
+
+    return tokenize_changed
+
+
+@pytest.fixture(scope="module")
+def tokens(tokenize, folder):
+    ended = tokenize()
+    assert ended.code == 0, ended.errors
+    assert ended.out.endswith("Wrote tokens, to be given as --config.dataset.\n")
+    assert not (folder / "tokens.unfinished").exists()
+    return folder / "tokens"
+
+
+def clips(folder, dataset, tokenizer="one", **changes):
+    settings = {"clip_length": 5, "batch_size": 3, "seed": 7, **changes}
+    batches = clip_batches(
+        str(dataset),
+        "train",
+        tokenizer=digest(load_part(folder / tokenizer, "tokenizer")),
+        **settings,
+    )
+    batch = next(batches)
+    batches.close()
+    return batch
+
+
+def test_the_same_clips_with_their_tokens(folder, tokens, data_dir):
+    found = clips(folder, tokens)
+    expected = clips(folder, "coinrun/tiny", data_dir=data_dir)
+    tokenizer = load_part(folder / "one", "tokenizer")
+    assert found["tokens"].dtype == np.int32
+    np.testing.assert_array_equal(
+        found.pop("tokens"), tokenizer.tokenize(expected["video"])
+    )
+    np.testing.assert_equal(found, expected)
+
+
+def test_tokens_are_read_without_frames(folder, tokens):
+    whole = clips(folder, tokens, stride=2)
+    del whole["video"]
+    np.testing.assert_equal(clips(folder, tokens, stride=2, video=False), whole)
+
+
+def test_stock_tfds_reads_all_steps(tokens, data_dir):
+    found = tfds.builder_from_directory(tokens)
+    expected = tfds.builder("coinrun/tiny", data_dir=data_dir)
+    for split in expected.info.splits:
+        episodes = zip(found.as_dataset(split=split), expected.as_dataset(split=split))
+        for ours, theirs in episodes:
+            ours, theirs = (
+                next(episode["steps"].batch(99).as_numpy_iterator())
+                for episode in (ours, theirs)
+            )
+            assert ours.pop("tokens").shape == (len(theirs["action"]), 4)
+            np.testing.assert_equal(ours, {name: theirs[name] for name in ours})
+
+
+def test_training_from_tokens_is_training_from_frames(
+    run_app, folder, tokens, data_dir
+):
+    curves = []
+    for dataset in ("coinrun/tiny", "tokens"):
+        flags = {**TRAINING, "config.dataset": dataset, "data_dir": data_dir}
+        flags["workdir"] = f"genie_{len(curves)}"
+        ended = run_app(
+            "train", *(f"--{k}={v}" for k, v in flags.items()), folder=folder
+        )
+        assert ended.code == 0, ended.errors
+        lines = map(json.loads, (folder / flags["workdir"] / "metrics.jsonl").open())
+        curves.append([{**line, "steps_per_second": 0} for line in lines])
+    assert curves[0] == curves[1]
+
+
+def test_clips_of_a_tokenizer_that_sees_several_frames(tokenize, folder):
+    ended = tokenize({"preset": "many", "output": "clips", "clip_length": 6})
+    assert ended.code == 0, ended.errors
+    batch = clips(folder, folder / "clips", "many", clip_length=6)
+    tokenizer = load_part(folder / "many", "tokenizer")
+    np.testing.assert_array_equal(batch["tokens"], tokenizer.tokenize(batch["video"]))
+    with pytest.raises(ValueError) as error:
+        clips(folder, folder / "clips", "many", clip_length=5)
+    assert str(error.value) == (
+        f"The tokens of '{folder / 'clips'}' are of clips of 6 frames with stride 1; "
+        "asked for were 5 frames with stride 1."
+    )
+    # Of 20 frames there are three clips.
+    assert tfds.builder_from_directory(folder / "clips").info.splits[
+        "validation"
+    ].num_examples == (20 // 6)
+
+
+def test_arrays_without_actions_are_tokenized_too(tokenize, folder):
+    frames = np.random.default_rng(0).integers(256, size=(9, 128, 96, 3), dtype="uint8")
+    write_arrays(folder / "arrays", {"train": [(frames, None)]})
+    ended = tokenize({"dataset": "arrays", "output": "of_arrays", "resize": True})
+    assert ended.code == 0, ended.errors
+    batch = clips(folder, folder / "of_arrays")
+    assert set(batch) == {"video", "tokens"}
+    assert batch["video"].shape == (3, 5, 64, 64, 3)
+
+
+def test_the_tokens_of_another_tokenizer_are_refused(run_app, folder, tokens):
+    flags = {
+        **TRAINING,
+        "config.tokenizer": "other",
+        "config.dataset": "tokens",
+        "workdir": "refused",
+    }
+    ended = run_app("train", *(f"--{k}={v}" for k, v in flags.items()), folder=folder)
+    assert ended.code == 2
+    assert ended.errors == [
+        "train.py: The tokens of dataset 'tokens' were made by another tokenizer than "
+        "the one given: give that one, or make them anew with genie-tokenize."
+    ]
+    assert not (folder / "refused").exists()
+
+
+def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(token_cache, "_STEPS_PER_SHARD", 20)
+    monkeypatch.setattr(token_cache.TokenCache, "_num_workers", lambda self: 1)
+    calls = []
+
+    def tokenize(video, limit):
+        if len(calls) == limit:
+            raise KeyboardInterrupt
+        calls.append(len(video))
+        return video[..., 0, 0, :2].astype(int)
+
+    def write(name, limit=None):
+        token_cache.write_token_cache(
+            *(tmp_path / name, "coinrun/tiny", lambda video: tokenize(video, limit)),
+            tokenizer="any",
+            frame_shape=(64, 64, 3),
+            num_patches=2,
+            data_dir=data_dir,
+        )
+        return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+
+    with pytest.raises(KeyboardInterrupt):
+        write("tokens", limit=3)
+    assert not (tmp_path / "tokens").exists()
+    found = write("tokens")
+    stopped, calls = len(calls), []
+    assert found == write("again")
+    assert stopped == len(calls)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"preset": "none"}, "none is not the folder of a trained model: .*"),
+        ({"dataset": "coinrn/tiny"}, "There is no dataset 'coinrn/tiny': .*"),
+        (
+            {"preset": "many"},
+            "The tokens of this tokenizer depend on the frames before: give the "
+            "config.clip_length of the training as --clip_length.",
+        ),
+        (
+            {"clip_length": 5},
+            "The tokens of this tokenizer are of one frame each: leave out "
+            "--clip_length.",
+        ),
+        (
+            {"preset": "many", "clip_length": 21},
+            "No episode of 'coinrun/tiny', split 'train', has 21 frames.",
+        ),
+        ({"output": "tokens"}, "tokens exists already: choose another folder."),
+        (
+            {"output": "one/config.json"},
+            "cannot write in the folder one/config.json: .*",
+        ),
+        (
+            {"dataset": "small"},
+            "the model is for frames of (64, 64, 3); small has frames of (16, 16, 3)",
+        ),
+    ],
+)
+def test_wrong_input_is_told_in_one_sentence(
+    tokenize, folder, tokens, changes, sentence
+):
+    if not (folder / "small").exists():
+        frames = np.zeros((4, 16, 16, 3), "uint8")
+        write_arrays(folder / "small", {"train": [(frames, None)]})
+    before = set(folder.rglob("*"))
+    ended = tokenize({"output": "new", **changes})
+    assert ended.code == 2
+    (line,) = ended.errors
+    sentence = sentence.replace("(", r"\(").replace(")", r"\)")
+    assert re.fullmatch(f"tokenize_dataset.py: {sentence}", line), line
+    assert set(folder.rglob("*")) == before
+
+
+def test_a_disk_too_small_leaves_nothing_half_written(tokenize, folder):
+    ended = tokenize({"output": "large"}, largest_file=20_000)
+    assert ended.code == 2, ended.errors
+    assert re.search(
+        "Shard token_cache-.* could not be written: .*; the same command goes on from "
+        "there.$",
+        ended.errors[-1],
+    ), ended.errors
+    assert not (folder / "large").exists()
+    assert tokenize({"output": "large"}).code == 0
