@@ -1,63 +1,61 @@
 """Writes CoinRun and reads it again: speed, size and memory.
 
 python benchmarks/data.py --json=data.json
+git clone https://github.com/FLAIROx/jafar
+python benchmarks/data.py --json=data.json --jafar=jafar --peers_python=peers/bin/python
 
-Builds 500 levels of 1,000 steps of hard CoinRun in a temporary folder, then reads
-shuffled clips of 16 frames from it, and, to compare, the same steps by plain
-`tfds.load`. Processor time is printed beside the speed: where other programs are
+Builds 500 levels of 1,000 steps of hard CoinRun in a temporary folder, and reads clips of
+16 frames from it, in random order: frames; the tokens of a token cache (of random tokens,
+for which no tokenizer is needed); and both. To compare, plain `tfds.load` reads the same
+steps in order, and Jafar's loader the same episodes from .npy files, as Jafar stores them.
+
+Jafar's loader is that of its `utils/dataloader.py`, run by a Python with jax. What it needs
+of PyTorch, a `DataLoader` without workers, is a loop over shuffled examples, and done here.
+
+All keep freed memory, as our programs do. Processor time, children's too, is printed beside the speed: where other programs are
 running, it is the one to go by.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import pathlib
 import resource
+import subprocess
+import sys
 import tempfile
 import time
+import types
+from concurrent import futures
 
-import tensorflow_datasets as tfds
-from genie_tf.datasets import clips
-from genie_tf.datasets.coinrun.coinrun_dataset_builder import Builder, CoinRunConfig
+import numpy as np
 
 SECONDS = 20
 STEPS = 1_000
+CLIP_LENGTH = 16
+BATCH = 48
+PATCHES = 256
 
 
 def measure(action) -> dict[str, float]:
     """Frames a second, and microseconds of processor time a frame; `action` counts."""
-    start, cpu = time.perf_counter(), time.process_time()
+    start, cpu = time.perf_counter(), sum(os.times()[:4])
     num_frames = action()
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    seconds, cpu = time.perf_counter() - start, sum(os.times()[:4]) - cpu
     return {
         "frames": num_frames,
         "frames_per_second": round(num_frames / seconds),
-        "cpu_microseconds_per_frame": round(cpu / num_frames * 1e6, 1),
+        "cpu_microseconds_per_frame": round(cpu / num_frames * 1e6, 2),
     }
 
 
-def read_clips(data_dir: str) -> int:
-    batches = clips.clip_batches(
-        "coinrun/benchmark",
-        "train",
-        clip_length=16,
-        batch_size=48,
-        seed=0,
-        data_dir=data_dir,
-    )
+def count_frames(batches) -> int:
+    """Counts the frames of batches (clips, time, ...) that come within some time."""
     num_frames, end = 0, time.monotonic() + SECONDS
     while time.monotonic() < end:
-        num_frames += next(batches)["video"][..., 0, 0, 0].size
-    batches.close()
-    return num_frames
-
-
-def read_steps(data_dir: str) -> int:
-    episodes = tfds.load("coinrun/benchmark", split="train", data_dir=data_dir)
-    num_frames, end = 0, time.monotonic() + SECONDS
-    for steps in episodes.flat_map(lambda episode: episode["steps"]).batch(16):
-        num_frames += len(steps["observation"])
-        if time.monotonic() > end:
-            break
+        batch = next(batches)
+        num_frames += batch.shape[0] * batch.shape[1]
     return num_frames
 
 
@@ -66,32 +64,174 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=500, help="levels to play")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--folder", help="where to make the temporary folder")
+    parser.add_argument("--jafar", help="clone of Jafar")
+    parser.add_argument("--peers_python", default=sys.executable, help="one with jax")
+    parser.add_argument("--read_with", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    config = CoinRunConfig(
-        name="benchmark", levels={"train": f"0:{args.levels}"}, steps_per_level=STEPS
-    )
+    if args.read_with:
+        print(json.dumps(read_with_jafar(args.jafar, args.read_with)))
+        return
+    from genie_tf.experiments.cli import keep_freed_memory
 
-    with tempfile.TemporaryDirectory(dir=args.folder) as data_dir:
-        builder = Builder(config=config, data_dir=data_dir)
-
-        def write() -> int:
-            builder.download_and_prepare()
-            return args.levels * STEPS
-
-        results = {"cores": len(os.sched_getaffinity(0)), "write": measure(write)}
-        results["write"]["peak_memory_mib"] = (
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        )
-        results["write"]["bytes_per_frame"] = round(
-            builder.info.dataset_size / (args.levels * STEPS), 1
-        )
-        results["clip_batches"] = measure(lambda: read_clips(data_dir))
-        results["tfds.load"] = measure(lambda: read_steps(data_dir))
-
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        results = {"cores": len(os.sched_getaffinity(0))}
+        results["write"] = write(args.levels, folder)
+        results.update(read(folder))
+        if args.jafar:
+            results["Jafar's loader"] = start_jafar(args, folder)
     print(json.dumps(results, indent=2))
     if args.json:
         with open(args.json, "w") as file:
             json.dump(results, file, indent=2)
+
+
+def write(num_levels: int, folder: str) -> dict[str, float]:
+    """Builds the dataset coinrun/benchmark."""
+    from genie_tf.datasets.coinrun.coinrun_dataset_builder import Builder, CoinRunConfig
+
+    levels = {"train": f"0:{num_levels}"}
+    config = CoinRunConfig(name="benchmark", levels=levels, steps_per_level=STEPS)
+    builder = Builder(config=config, data_dir=folder)
+
+    def build() -> int:
+        builder.download_and_prepare()
+        return num_levels * STEPS
+
+    with futures.ThreadPoolExecutor() as pool:
+        building = pool.submit(measure, build)
+        largest = 0
+        while not building.done():
+            largest = max(largest, resident_bytes())
+            time.sleep(0.5)
+    results = building.result()
+    results["peak_memory_mib"] = largest >> 20
+    results["bytes_per_frame"] = round(builder.info.dataset_size / build(), 1)
+    return results
+
+
+def resident_bytes() -> int:
+    """Memory of this process and its children; pages shared are counted for each."""
+    children = pathlib.Path("/proc/self/task").glob("*/children")
+    processes = [
+        "self",
+        *(pid for path in children for pid in path.read_text().split()),
+    ]
+    pages = 0
+    for process in processes:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            pages += int(pathlib.Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def read(folder: str) -> dict[str, dict]:
+    """Reads frames and tokens."""
+    import tensorflow_datasets as tfds
+    from genie_tf.datasets.clips import clip_batches
+    from genie_tf.datasets.token_cache import write_token_cache
+
+    tokens = f"{folder}/tokens"
+    rng = np.random.default_rng(0)
+    write_token_cache(
+        tokens,
+        "coinrun/benchmark",
+        lambda video: rng.integers(1024, size=(*video.shape[:2], PATCHES)),
+        tokenizer="random",
+        frame_shape=(64, 64, 3),
+        num_patches=PATCHES,
+        data_dir=folder,
+    )
+
+    def open_clips(dataset="coinrun/benchmark", start_step=0, **settings):
+        return clip_batches(
+            dataset,
+            "train",
+            clip_length=CLIP_LENGTH,
+            batch_size=BATCH,
+            seed=0,
+            start_step=start_step,
+            data_dir=folder,
+            **settings,
+        )
+
+    def read_clips(column, **settings) -> dict[str, float]:
+        batches = open_clips(**settings)
+        columns = (batch[column] for batch in batches)
+        next(columns)
+        results = measure(lambda: count_frames(columns))
+        batches.close()
+        return results
+
+    def seconds_to_start(step: int) -> float:
+        start = time.perf_counter()
+        batches = open_clips(start_step=step)
+        next(batches)
+        batches.close()
+        return round(time.perf_counter() - start, 2)
+
+    def steps():
+        episodes = tfds.load("coinrun/benchmark", split="train", data_dir=folder)
+        all_steps = episodes.flat_map(lambda episode: episode["steps"]).repeat()
+        for batch in all_steps.batch(BATCH * CLIP_LENGTH):
+            yield batch["observation"][None]
+
+    of_tokens = {"dataset": tokens, "tokenizer": "random"}
+    return {
+        "clip_batches": read_clips("video"),
+        "clip_batches, tokens": read_clips("tokens", video=False, **of_tokens),
+        "clip_batches, tokens and frames": read_clips("video", **of_tokens),
+        "tfds.load": measure(lambda: count_frames(steps())),
+        "seconds_to_first_batch": {
+            f"at step {step:,}": seconds_to_start(step) for step in (0, 100_000)
+        },
+    }
+
+
+def start_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
+    """Stores the episodes as Jafar does, and has them read by a program of its own."""
+    from genie_tf.datasets.episodes import open_episodes
+
+    stored = pathlib.Path(folder) / "jafar"
+    stored.mkdir()
+    episodes = open_episodes("coinrun/benchmark", "train", folder)
+    metadata = []
+    for episode in np.flatnonzero(episodes.lengths >= CLIP_LENGTH):
+        path = stored / f"{episode}.npy"
+        np.save(path, episodes.read_episode(episode)[0])
+        metadata.append({"path": str(path)})
+    np.save(stored / "metadata.npy", metadata)
+    command = [args.peers_python, __file__, f"--jafar={args.jafar}"]
+    answer = subprocess.run(
+        [*command, f"--read_with={stored}"],
+        stdout=subprocess.PIPE,
+        check=True,
+        # What `keep_freed_memory` does.
+        env=os.environ
+        | {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)},
+    )
+    return json.loads(answer.stdout)
+
+
+def read_with_jafar(clone: str, stored: str) -> dict[str, float]:
+    """Reads clips with Jafar's `get_dataloader`."""
+
+    def data_loader(dataset, batch_size, shuffle, collate_fn):
+        while shuffle:
+            order = np.random.permutation(len(dataset))
+            for first in range(0, len(order), batch_size):
+                part = order[first : first + batch_size]
+                yield collate_fn([dataset[i] for i in part])
+
+    torch_data = types.ModuleType("torch.utils.data")
+    torch_data.Dataset, torch_data.DataLoader = object, data_loader
+    for name in ("torch", "torch.utils", "torch.utils.data"):
+        sys.modules[name] = torch_data
+    sys.path.insert(0, clone)
+    from utils.dataloader import get_dataloader
+
+    batches = get_dataloader(stored, CLIP_LENGTH, BATCH)
+    next(batches)
+    return measure(lambda: count_frames(batches))
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from absl import logging
 from genie_tf.datasets.episodes import Episodes, open_episodes
+from genie_tf.datasets.threads import map_images
 from PIL import Image, ImageOps
 
 # Clips are shuffled within a window of so many (shuffled) episodes, which are kept in
 # memory. Smaller splits are one window.
 _WINDOW = 512
-# Batches made at the same time, and ahead of the one being used.
-_NUM_WORKERS = 2
+# Batches made ahead of the one being used.
 _NUM_AHEAD = 4
 
 # Second part of the seed, one number for each thing drawn at random.
@@ -86,7 +86,7 @@ def clip_batches(
             "mask": bool (batch, time, patches), only with `mask_patches`. True hides a
                 patch, with a probability drawn from U(0.5, 1) for each clip; frame 0 is
                 never hidden.
-        Batches are made ahead of time by background threads, which its `close()` ends.
+        Batches are made ahead of time by a background thread, which its `close()` ends.
 
     Raises:
         ValueError: if there is no such dataset, config, split or camera, if it does not
@@ -184,11 +184,14 @@ def fit_frames(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     if video.shape[-3:-1] == (height, width):
         return video
-    frames = [
-        ImageOps.fit(Image.fromarray(frame), (width, height), Image.Resampling.BILINEAR)
-        for frame in video.reshape(-1, *video.shape[-3:])
-    ]
-    return np.stack(frames).reshape(*video.shape[:-3], height, width, 3)
+
+    def fit(frame: np.ndarray) -> np.ndarray:
+        image = Image.fromarray(frame)
+        method = Image.Resampling.BILINEAR
+        return np.asarray(ImageOps.fit(image, (width, height), method))
+
+    frames = map_images(fit, video.reshape(-1, *video.shape[-3:]))
+    return frames.reshape(*video.shape[:-3], height, width, 3)
 
 
 def num_clips(
@@ -241,8 +244,11 @@ def _draw_mask(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _prefetch(make: Callable[[int], Any], start: int) -> Iterator[Any]:
-    """Yields make(start), make(start + 1), ..., made ahead of time in threads."""
-    pool = futures.ThreadPoolExecutor(_NUM_WORKERS, thread_name_prefix="clips")
+    """Yields make(start), make(start + 1), ..., made ahead of time in a thread.
+
+    A second one would have to share the interpreter's lock, and both would be slower.
+    """
+    pool = futures.ThreadPoolExecutor(1, thread_name_prefix="clips")
     waiting = collections.deque()
     try:
         for step in itertools.count(start):

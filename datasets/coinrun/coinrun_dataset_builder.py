@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -135,14 +134,7 @@ class Builder(shards.ResumableBuilder):
         )
 
     def _num_workers(self) -> int:
-        text = os.environ.get("COINRUN_WORKERS")
-        if text is None:
-            return len(os.sched_getaffinity(0))
-        if not text.isdecimal() or not int(text):
-            raise ValueError(
-                f"COINRUN_WORKERS must be a number from 1 on, received {text!r}."
-            )
-        return int(text)
+        return rollouts.count_workers()
 
     def _download_and_prepare(self, *args, **kwargs) -> None:
         with rollouts.Players() as self._players:

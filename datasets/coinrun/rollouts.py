@@ -195,12 +195,12 @@ def play_levels(
         level_seeds: the levels.
         num_steps: how many actions to take in each.
         one_episode: whether to leave a level when its first episode ends.
-        num_workers: how many levels to play at a time, by default one for each core.
+        num_workers: how many levels to play at a time, by default `count_workers()`.
 
     Yields:
         The episodes of each level, in the order of `level_seeds`.
     """
-    num_workers = num_workers or len(os.sched_getaffinity(0))
+    num_workers = num_workers or count_workers()
 
     def play(level_seed):
         return next(players.play([level_seed], num_steps, one_episode))
@@ -215,6 +215,22 @@ def play_levels(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def count_workers() -> int:
+    """As many as the environment variable COINRUN_WORKERS says; else as there are cores.
+
+    Raises:
+        ValueError: if it says no number.
+    """
+    text = os.environ.get("COINRUN_WORKERS")
+    if text is None:
+        return len(os.sched_getaffinity(0))
+    if not text.isdecimal() or not int(text):
+        raise ValueError(
+            f"COINRUN_WORKERS must be a number from 1 on, received {text!r}."
+        )
+    return int(text)
 
 
 class Players:

@@ -330,7 +330,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
             {"dataset": "coinrn/random_hard"},
             "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
             "coinrun/random_hard_small, coinrun/genieredux; tfds.list_builders() lists those of TFDS; "
-            "a folder of arrays holds arrays.json.",
+            "a folder of a dataset holds dataset_info.json or arrays.json.",
         ),
         (
             {"dataset": "coinrun/easy"},
