@@ -25,6 +25,11 @@ def define_flags() -> None:
     flags.DEFINE_string("preset", None, "Folder of a trained Genie.")
     flags.DEFINE_string("dataset", None, "TFDS name, like coinrun/random_hard.")
     flags.DEFINE_string("split", "test", "Split of the dataset.")
+    flags.DEFINE_string("camera", None, "Which of the observations are the frames.")
+    flags.DEFINE_integer(
+        "stride", 1, "Steps from one frame of a clip to the next.", lower_bound=1
+    )
+    flags.DEFINE_bool("resize", False, "Scale frames to the size the model is for.")
     flags.DEFINE_integer("clips", 64, "Number of clips.", lower_bound=2)
     flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
     flags.DEFINE_float(
@@ -53,6 +58,9 @@ def main() -> None:
             batch_size=min(_BATCH, FLAGS.clips),
             seed=0,
             mask_patches=genie.dynamics.num_patches,
+            camera=FLAGS.camera,
+            stride=FLAGS.stride,
+            frame_size=genie.tokenizer.frame_shape[:2] if FLAGS.resize else None,
             data_dir=FLAGS.data_dir,
         )
     first = next(batches)

@@ -274,6 +274,13 @@ def test_report(evaluated):
     assert low <= report["dynamics"]["delta_psnr_4"]["mean"] <= high
 
 
+def test_frames_are_scaled_to_those_of_the_model(run, user_folder, tmp_path):
+    changes = {"preset": user_folder / "genie/model", "resize": True}
+    ended = run("evaluate", tmp_path, changes)
+    assert ended.code == 0, ended.errors
+    assert Image.open(tmp_path / "evaluation/prompt.png").size == (16, 16)
+
+
 def test_evaluation_is_readable(evaluated):
     names = {path.name for path in evaluated.iterdir()}
     assert names == {
@@ -451,6 +458,18 @@ WRONG = [
         {},
         r"the model is for frames of \(16, 16, 3\); coinrun/tiny has frames of "
         r"\(64, 64, 3\)",
+    ),
+    (
+        "evaluate",
+        {"stride": 2},
+        "No episode of 'coinrun/tiny', split 'test', is long enough: clips of 21 frames "
+        "were asked for and the longest episode has 20.",
+    ),
+    (
+        "evaluate",
+        {"camera": "hand"},
+        "The observations of dataset 'coinrun/tiny' are of one camera without a name; "
+        "received 'hand'.",
     ),
     ("arrays", {"output": "file/below"}, NO_FOLDER),
     ("arrays", {"output": "part"}, "part exists already: choose another folder."),
