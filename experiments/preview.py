@@ -76,9 +76,8 @@ def main() -> None:
         try:
             media.save_mp4(video, media.grid(clips, scale=scale), FLAGS.fps)
         except ImportError as error:
-            video.unlink(
-                missing_ok=True
-            )  # An earlier one would not belong to the rest.
+            # An earlier one would not belong to the rest.
+            video.unlink(missing_ok=True)
             print(f"Left out: {video}. {error}")
     print(f"Wrote {folder}/statistics.md, statistics.json and pictures.")
 
