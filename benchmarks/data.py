@@ -12,8 +12,8 @@ steps in order, and Jafar's loader the same episodes from .npy files, as Jafar s
 Jafar's loader is that of its `utils/dataloader.py`, run by a Python with jax. What it needs
 of PyTorch, a `DataLoader` without workers, is a loop over shuffled examples, and done here.
 
-All keep freed memory, as our programs do. Processor time, children's too, is printed beside the speed: where other programs are
-running, it is the one to go by.
+All keep freed memory, as our programs do. Processor time, children's too, is printed beside
+the speed: where other programs are running, it is the one to go by.
 """
 
 import argparse
@@ -50,13 +50,18 @@ def measure(action) -> dict[str, float]:
     }
 
 
-def count_frames(batches) -> int:
-    """Counts the frames of batches (clips, time, ...) that come within some time."""
-    num_frames, end = 0, time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        batch = next(batches)
-        num_frames += batch.shape[0] * batch.shape[1]
-    return num_frames
+def measure_batches(batches) -> dict[str, float]:
+    """Measures how fast batches (clips, time, ...) come after the first one."""
+
+    def count() -> int:
+        num_frames, end = 0, time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            batch = next(batches)
+            num_frames += batch.shape[0] * batch.shape[1]
+        return num_frames
+
+    next(batches)
+    return measure(count)
 
 
 def main() -> None:
@@ -156,9 +161,7 @@ def read(folder: str) -> dict[str, dict]:
 
     def read_clips(column, **settings) -> dict[str, float]:
         batches = open_clips(**settings)
-        columns = (batch[column] for batch in batches)
-        next(columns)
-        results = measure(lambda: count_frames(columns))
+        results = measure_batches(batch[column] for batch in batches)
         batches.close()
         return results
 
@@ -180,7 +183,7 @@ def read(folder: str) -> dict[str, dict]:
         "clip_batches": read_clips("video"),
         "clip_batches, tokens": read_clips("tokens", video=False, **of_tokens),
         "clip_batches, tokens and frames": read_clips("video", **of_tokens),
-        "tfds.load": measure(lambda: count_frames(steps())),
+        "tfds.load": measure_batches(steps()),
         "seconds_to_first_batch": {
             f"at step {step:,}": seconds_to_start(step) for step in (0, 100_000)
         },
@@ -229,9 +232,7 @@ def read_with_jafar(clone: str, stored: str) -> dict[str, float]:
     sys.path.insert(0, clone)
     from utils.dataloader import get_dataloader
 
-    batches = get_dataloader(stored, CLIP_LENGTH, BATCH)
-    next(batches)
-    return measure(lambda: count_frames(batches))
+    return measure_batches(get_dataloader(stored, CLIP_LENGTH, BATCH))
 
 
 if __name__ == "__main__":

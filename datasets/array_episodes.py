@@ -83,8 +83,10 @@ class ArrayEpisodes:
 
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
         """Returns the "action" of each step of an episode, if there are actions."""
-        _, action = self.read_episode(episode)
-        return {} if action is None else {"action": action}
+        if "action" not in self._columns:
+            return {}
+        start = self._starts[episode]
+        return {"action": self._columns["action"][start:][: self.lengths[episode]]}
 
 
 def is_array_dataset(folder: str | os.PathLike) -> bool:

@@ -195,7 +195,13 @@ def fit_frames(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def num_clips(
-    dataset: str, split: str, clip_length: int, data_dir: str | None = None
+    dataset: str,
+    split: str,
+    clip_length: int,
+    *,
+    camera: str | None = None,
+    stride: int = 1,
+    data_dir: str | None = None,
 ) -> int:
     """Returns the number of clips in one epoch of `clip_batches`; 0 if none is possible.
 
@@ -203,12 +209,13 @@ def num_clips(
         dataset: TFDS name and config, such as "coinrun/random_hard".
         split: such as "train" or "train[:10%]".
         clip_length: frames in a clip.
-        data_dir: where TFDS keeps its datasets, if not in its usual place.
+        camera, stride, data_dir: as of `clip_batches`.
 
     Raises:
         ValueError: as `clip_batches` does for an unknown or unsuitable dataset.
     """
-    return _count_clips(open_episodes(dataset, split, data_dir), clip_length)
+    span = (clip_length - 1) * stride + 1
+    return _count_clips(open_episodes(dataset, split, data_dir, camera), span)
 
 
 # Which clips, in which order, with which masks.

@@ -67,7 +67,7 @@ class RldsEpisodes:
             columns[frame_name] = frame
             self._decoders["video"] = frame_name, _decoder(frame)
         self.tokens_of = None
-        if tokenizer is not None and "tokens" in info.features["steps"]:
+        if tokenizer is not None and "tokenizer" in (info.metadata or {}):
             columns["tokens"] = tokens = info.features["steps"]["tokens"]
             self._decoders["tokens"] = "tokens", _token_decoder(tokens)
             self.tokens_of = _check_tokenizer(dataset, info.metadata, tokenizer)
@@ -188,6 +188,8 @@ def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             f"There is no dataset {dataset!r}: the configs of {name!r} are "
             f"{', '.join(_configs(name))}."
         ) from error
+    except AssertionError as error:
+        raise ValueError(f"There is no dataset {dataset!r}: {error}") from error
     builder.download_and_prepare()
     return builder
 

@@ -3,7 +3,7 @@
 import functools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,8 @@ def write_token_cache(
         },
         data_dir=unfinished,
     )
+    # If there is one, a call was stopped here; for which settings is not known.
+    shutil.rmtree(builder.data_path, ignore_errors=True)
     builder.download_and_prepare()
     os.replace(builder.data_path, folder)
     shutil.rmtree(unfinished)
@@ -138,7 +140,11 @@ class TokenCache(ResumableBuilder, skip_registration=True):
         )
 
     def _settings(self) -> str:
-        return repr(sorted(self._metadata.items()))
+        splits = {
+            split: (episodes.lengths.tolist(), episodes.num_bytes)
+            for split, episodes in self._splits.items()
+        }
+        return repr((self._metadata, splits))
 
     def _num_workers(self) -> int:
         return 2  # One decodes, compresses and writes while the other one tokenizes.
@@ -155,10 +161,11 @@ class TokenCache(ResumableBuilder, skip_registration=True):
         }
 
     def _make(
-        self, episodes: Episodes, chosen: Sequence[int]
+        self, episodes: Episodes, chosen: np.ndarray
     ) -> Iterator[tuple[str, dict]]:
         """Yields the key and the columns of the clips of some episodes."""
-        for episode in chosen:
+        least = self._metadata["clip_length"] or 1
+        for episode in chosen[episodes.lengths[chosen] >= least]:
             frames, actions = episodes.read_episode(episode)
             frames = fit_frames(frames, self._frame_shape[:2])
             clip_length = self._metadata["clip_length"] or len(frames)
@@ -189,8 +196,6 @@ class TokenCache(ResumableBuilder, skip_registration=True):
             blank = np.zeros((size - len(part), *part.shape[1:]), np.uint8)
             found = np.asarray(self._tokenize(np.concatenate([part, blank])))
             tokens.append(found[: len(part)].astype(np.uint16))
-        if not tokens:
-            return np.zeros((0, self._num_patches), np.uint16)
         return np.concatenate(tokens).reshape(-1, self._num_patches)
 
 

@@ -19,6 +19,7 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     flags.DEFINE_string("dataset", None, "TFDS name and config of the dataset.")
     flags.DEFINE_string("output", None, "Folder to write; must not exist yet.")
+    flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
     flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
 
 
@@ -32,7 +33,7 @@ def main() -> None:
         if name == "coinrun" and config in rollouts.DATASETS:
             splits = _played(rollouts.DATASETS[config])
         else:
-            splits = _stored(FLAGS.dataset, FLAGS.data_dir)
+            splits = _stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.camera)
         write_arrays(FLAGS.output, splits)
 
 
@@ -50,16 +51,15 @@ def _played(levels) -> dict[str, Iterator]:
     return {split: play(split, seeds) for split, seeds in levels.splits.items()}
 
 
-def _stored(dataset: str, data_dir: str | None) -> dict[str, Iterator]:
+def _stored(
+    dataset: str, data_dir: str | None, camera: str | None
+) -> dict[str, Iterator]:
     """Episodes of a dataset of TFDS, as `write_arrays` takes them."""
-    from genie_tf.datasets.array_episodes import check_tfds
-
-    check_tfds(dataset)
-    from genie_tf.datasets.rlds_episodes import RldsEpisodes, split_names
+    from genie_tf.datasets.episodes import open_episodes, split_names
     from tqdm import tqdm
 
     def read(split):
-        episodes = RldsEpisodes(dataset, split, data_dir)
+        episodes = open_episodes(dataset, split, data_dir, camera)
         for i in tqdm(range(len(episodes.lengths)), split, unit="episode"):
             yield episodes.read_episode(i)
 

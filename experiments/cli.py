@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import re
 import sys
@@ -88,6 +89,21 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_max = -1, -4  # from malloc.h
         mallopt(trim_threshold, -1)
         mallopt(mmap_max, 0)
+
+
+def check_installed(module: str, need: str, extra: str) -> None:
+    """Looks for a module that not every installation has.
+
+    Args:
+        module: its name.
+        need: what needs it, the beginning of the sentence.
+        extra: of genie_tf, that installs it, in brackets; "" if its base does.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    if not importlib.util.find_spec(module):
+        raise UserError(f"{need}: pip install genie_tf{extra}")
 
 
 def check_folder(path: str | os.PathLike) -> Path:

@@ -63,7 +63,7 @@ def main() -> None:
             frame_size=genie.tokenizer.frame_shape[:2] if FLAGS.resize else None,
             data_dir=FLAGS.data_dir,
         )
-    first = next(batches)
+        first = next(batches)
     cli.check_frames(genie.tokenizer.frame_shape, first["video"], FLAGS.dataset)
     sampling = {"num_steps": FLAGS.steps, "temperature": FLAGS.temperature}
     rollout = Rollout(genie, **sampling)
@@ -81,6 +81,9 @@ def main() -> None:
         {
             "dataset": FLAGS.dataset,
             "split": FLAGS.split,
+            "camera": FLAGS.camera,
+            "stride": FLAGS.stride,
+            "resize": FLAGS.resize,
             "sampling": sampling,
             **scores,
             **report.environment(),

@@ -3,7 +3,7 @@
 genie-preview --dataset=coinrun/random_hard_small --output=runs/preview
 
 Takes all that training takes: RLDS datasets of TFDS by name, which are built first if
-need be, video_folder/NAME, and folders of arrays. Writes
+need be, video_folder/NAME, folders of datasets of TFDS and folders of arrays. Writes
 
 contact_sheet.png: eight frames each of eight random episodes of the split;
 clips.mp4: up to sixteen random clips of it; one that ends early stays at its last frame;
@@ -30,7 +30,7 @@ _HEIGHT = 128
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "TFDS name, or folder of arrays.")
+    flags.DEFINE_string("dataset", None, "TFDS name, or folder of a dataset.")
     flags.DEFINE_string("split", "train", "Split to show.")
     flags.DEFINE_string("output", "runs/preview", "Folder for what is written.")
     flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")

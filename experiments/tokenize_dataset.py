@@ -32,6 +32,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     # Imported here so that --help and wrong flags answer at once.
     from genie_tf.datasets.episodes import open_episodes, split_names
     from genie_tf.datasets.token_cache import write_token_cache
@@ -42,7 +43,7 @@ def main() -> None:
     cli.check_folder(FLAGS.output)
     with cli.user_errors():
         tokenizer = load_part(FLAGS.preset, "tokenizer")
-        _check_clip_length(tokenizer)
+        _check(tokenizer)
         if not FLAGS.resize:
             split = split_names(FLAGS.dataset, FLAGS.data_dir)[0]
             episodes = open_episodes(FLAGS.dataset, split, FLAGS.data_dir, FLAGS.camera)
@@ -62,7 +63,12 @@ def main() -> None:
     print(f"Wrote {FLAGS.output}, to be given as --config.dataset.")
 
 
-def _check_clip_length(tokenizer) -> None:
+def _check(tokenizer) -> None:
+    if tokenizer.num_codes > 2**16:
+        raise ValueError(
+            "A token is stored in 2 bytes, of 65,536 codes at most; the tokenizer has "
+            f"{tokenizer.num_codes:,}."
+        )
     if tokenizer.sees_one_frame and FLAGS.clip_length is not None:
         raise ValueError(
             "The tokens of this tokenizer are of one frame each: leave out --clip_length."

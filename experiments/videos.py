@@ -9,7 +9,6 @@ frames, wherever they are below the folder. Needs PyAV: pip install genie_tf[vid
 """
 
 import gc
-import importlib.util
 import re
 from pathlib import Path
 
@@ -32,8 +31,8 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    if not importlib.util.find_spec("av"):
-        raise cli.UserError("reading videos needs PyAV: pip install genie_tf[video]")
+    cli.check_installed("av", "reading videos needs PyAV", "[video]")
+    cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     # Imported here so that --help and wrong flags answer at once.
     from genie_tf.datasets.video_folder.video_folder_dataset_builder import (
         Builder,

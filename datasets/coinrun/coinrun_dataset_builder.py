@@ -12,7 +12,7 @@ from etils import epath
 # Relative, because `tfds build datasets/coinrun` imports this folder as `coinrun`.
 from . import rollouts, shards
 
-# A shard is some 50 MB: what a worker loses when it is killed takes seconds to make again.
+# A shard is up to 50 MB: what a worker loses when it is killed takes seconds to make again.
 _STEPS_PER_SHARD = 25_000
 
 

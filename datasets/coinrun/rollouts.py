@@ -203,18 +203,24 @@ def play_levels(
     num_workers = num_workers or count_workers()
 
     def play(level_seed):
-        return next(players.play([level_seed], num_steps, one_episode))
+        # To the end, or the process would be taken for one that is stopped.
+        (episodes,) = players.play([level_seed], num_steps, one_episode)
+        return episodes
 
-    with Players() as players, futures.ThreadPoolExecutor(num_workers) as pool:
+    with Players() as players:
+        pool = futures.ThreadPoolExecutor(num_workers)
         waiting = collections.deque()
-        for level_seed in level_seeds:
-            waiting.append(pool.submit(play, level_seed))
-            # Far enough ahead to keep the workers busy, and no further: a level of
-            # 1,000 steps holds 2 MB, and there are 10,000 levels.
-            if len(waiting) > 2 * num_workers:
+        try:
+            for level_seed in level_seeds:
+                waiting.append(pool.submit(play, level_seed))
+                # Far enough ahead to keep the workers busy, and no further: a level of
+                # 1,000 steps holds 2 MB, and there are 10,000 levels.
+                if len(waiting) > 2 * num_workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def count_workers() -> int:
@@ -255,9 +261,12 @@ class Players:
         """Yields the `play_level` of levels, which one process plays ahead of the caller.
 
         Raises:
-            ChildProcessError: if the process was killed.
+            ChildProcessError: if the process was killed, or cannot play.
         """
-        process = self._idle.pop() if self._idle else _start()
+        try:
+            process = self._idle.pop()
+        except IndexError:
+            process = _start()
         try:
             for seed, next_seed in itertools.pairwise([None, *level_seeds, None]):
                 if next_seed is not None:
@@ -267,9 +276,14 @@ class Players:
                 if seed is not None:
                     yield _receive(process.stdout, seed)
         except (EOFError, BrokenPipeError) as error:
+            code = process.wait()
+            why = (
+                "memory may be too little for so many of them"
+                if code < 0
+                else "it has said why"
+            )
             raise ChildProcessError(
-                f"A process that played CoinRun ended with code {process.wait()}; "
-                "perhaps memory was too little for so many of them."
+                f"A process that played CoinRun ended with code {code}: {why}."
             ) from error
         except BaseException:  # Also if the caller stops before the last level.
             _end(process)

@@ -89,9 +89,11 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         kept = self._kept_shards / path.name
         adapter = file_adapters.ADAPTER_FOR_FORMAT[self.info.file_format]
         if kept.exists():
-            # Reads all of it and compares the checksums: the disk may have failed.
+            # Reads all of a TFRecord file and compares the checksums, for the disk may
+            # have failed. An empty file has none.
             with contextlib.suppress(tf.errors.DataLossError):
-                return adapter.num_examples(kept)
+                if num_examples := adapter.num_examples(kept):
+                    return num_examples
         num_examples = 0
 
         def serialize():
@@ -103,6 +105,8 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         unfinished = kept.with_name(f"unfinished.{kept.name}")
         try:
             adapter.write_examples(unfinished, serialize())
+            with open(unfinished, "rb") as file:
+                os.fsync(file.fileno())
             os.replace(unfinished, kept)
         except (OSError, tf.errors.OpError) as error:
             reason = error.message if isinstance(error, tf.errors.OpError) else error

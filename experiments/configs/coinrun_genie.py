@@ -3,7 +3,7 @@
 genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model
 
-`tiny`: 6.1 minutes on 2 CPU cores; dPSNR_4 2.1 dB (1.7 to 2.6) on test levels.
+`tiny`: 6.5 minutes on 2 CPU cores; dPSNR_4 2.5 dB (2.0 to 2.9) on test levels.
 `paper` and `fast` have not been trained to the end yet: no duration or score is measured.
 """
 

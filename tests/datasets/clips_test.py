@@ -96,7 +96,9 @@ def clip_batches(data_dir):
 
 @pytest.fixture
 def epoch_size(data_dir):
-    return clips.num_clips("numbered_episodes/plain", "train", CLIP_LENGTH, data_dir)
+    return clips.num_clips(
+        "numbered_episodes/plain", "train", CLIP_LENGTH, data_dir=data_dir
+    )
 
 
 def take(batches, num_batches):
@@ -205,7 +207,9 @@ def test_clips_are_shuffled_within_windows_of_episodes(clip_batches, epoch_size)
 
 def test_part_of_a_split(clip_batches, data_dir):
     counts = [
-        clips.num_clips("numbered_episodes/plain", split, CLIP_LENGTH, data_dir)
+        clips.num_clips(
+            "numbered_episodes/plain", split, CLIP_LENGTH, data_dir=data_dir
+        )
         for split in ("train[:3]", "train[3:]", "train")
     ]
     assert counts[0] + counts[1] == counts[2]

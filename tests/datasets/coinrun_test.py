@@ -222,12 +222,26 @@ def test_players_are_kept_for_the_next_levels_and_end_at_last(processes):
         assert len(processes) == 1
 
 
+def test_a_worker_keeps_its_process(processes):
+    assert len(list(rollouts.play_levels([1, 2, 3], 10, num_workers=1))) == 3
+    assert len(processes) == 1
+
+
+def test_a_player_that_cannot_play(processes, monkeypatch):
+    monkeypatch.setattr(rollouts, "__file__", "/none")
+    with rollouts.Players() as players:
+        with pytest.raises(ChildProcessError, match="ended with code 2: it has said"):
+            list(players.play([1], 10))
+
+
 def test_a_player_that_is_killed(processes):
     with rollouts.Players() as players:
         played = players.play([1, 2, 3, 4], 10)
         next(played)
         processes[0].kill()
-        with pytest.raises(ChildProcessError, match="ended with code -9; perhaps memo"):
+        with pytest.raises(
+            ChildProcessError, match="ended with code -9: memory may be"
+        ):
             list(played)
 
 

@@ -139,7 +139,9 @@ def test_file_systems_without_links(tmp_path):
     assert built == files(build(tmp_path / "linked"))
 
 
-@pytest.mark.parametrize("damage", [lambda x: x[:-7], lambda x: x[:40] + b"!" + x[41:]])
+@pytest.mark.parametrize(
+    "damage", [lambda x: x[:-7], lambda x: x[:40] + b"!" + x[41:], lambda x: b""]
+)
 def test_a_damaged_shard_is_made_again(stopped, damage):
     (kept,) = stopped.rglob("*train*00001-of*")
     kept.write_bytes(damage(kept.read_bytes()))

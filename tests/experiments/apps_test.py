@@ -244,6 +244,9 @@ def test_report(evaluated):
     assert keys(report) == {
         "dataset": 0,
         "split": 0,
+        "camera": 0,
+        "stride": 0,
+        "resize": 0,
         "sampling": {"num_steps": 0, "temperature": 0},
         "clips": 0,
         "tokenizer": {"psnr": 0, "ssim": 0, "codes_used": 0, "perplexity": 0},

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from genie_tf.datasets import token_cache
 from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.datasets.clips import clip_batches
-from genie_tf.experiments import configs
+from genie_tf.experiments import cli, configs
 
 from genie_tf.presets import digest, load_part, save_preset
 from genie_tf.testing.tiny_models import tiny_tokenizer
@@ -255,6 +255,13 @@ def test_wrong_input_is_told_in_one_sentence(
     sentence = sentence.replace("(", r"\(").replace(")", r"\)")
     assert re.fullmatch(f"tokenize_dataset.py: {sentence}", line), line
     assert set(folder.rglob("*")) == before
+
+
+def test_what_is_not_installed_is_told(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(cli.UserError) as error:
+        cli.check_installed("av", "reading videos needs PyAV", "[video]")
+    assert str(error.value) == "reading videos needs PyAV: pip install genie_tf[video]"
 
 
 def test_a_disk_too_small_leaves_nothing_half_written(tokenize, folder):
