@@ -7,6 +7,7 @@ it, so that their places are quickly found.
 import collections
 import functools
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
@@ -17,6 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 from genie_tf.datasets.threads import map_images
+from tensorflow_datasets.proto import tf_example_pb2
 
 
 class RldsEpisodes:
@@ -105,7 +107,7 @@ class RldsEpisodes:
                 parts["action"].append(steps["action"][start:last:stride])
         batch = {}
         for name, (_, decode) in self._decoders.items():
-            steps = decode(np.concatenate(parts[name]))
+            steps = decode(list(itertools.chain(*parts[name])))
             batch[name] = steps.reshape(-1, clip_length, *steps.shape[1:])
         if "action" in parts:
             batch["action"] = np.stack(parts["action"]).astype(np.int32)
@@ -145,19 +147,28 @@ class _Columns:
 
     def __init__(self, features: dict[str, tfds.features.FeatureConnector]):
         self.names = {f"steps/{name}".encode() for name in features}
-        steps = {"steps": tfds.features.Dataset(features)}
-        self._features = tfds.features.FeaturesDict(steps)
+        self._features = features
 
-    def read(self, file: BinaryIO, offset: int, size: int) -> dict[str, np.ndarray]:
-        """Returns the columns in a record, by name; frames are still encoded."""
-        entries = b""
+    def read(
+        self, file: BinaryIO, offset: int, size: int
+    ) -> dict[str, np.ndarray | list[bytes]]:
+        """Returns the columns in a record, by name; what is encoded stays so."""
+        entries = []
         for name, start, end in _find_entries(file, offset, size):
             if name in self.names:
                 file.seek(start)
-                entries += file.read(end - start)
-        return self._features.deserialize_example_np(
-            _make_record(entries), decoders={"steps": tfds.decode.SkipDecoding()}
-        )["steps"]
+                entries.append(file.read(end - start))
+        example = tf_example_pb2.Example.FromString(_make_record(entries))
+        columns = {}
+        for name, feature in self._features.items():
+            column = example.features.feature[f"steps/{name}"]
+            if column.HasField("bytes_list"):
+                columns[name] = list(column.bytes_list.value)
+            else:
+                values = column.int64_list.value or column.float_list.value
+                values = np.array(values, feature.np_dtype)
+                columns[name] = values.reshape(-1, *feature.shape)
+        return columns
 
 
 def split_names(dataset: str, data_dir: str | None = None) -> list[str]:
@@ -370,14 +381,14 @@ def _find_entries(
         start = end
 
 
-def _make_record(entries: bytes) -> bytes:
+def _make_record(entries: list[bytes]) -> bytes:
     """Returns a record of these entries alone: what `_find_entries` takes apart."""
-    size = len(entries)
+    size = sum(map(len, entries))
     head = [0x0A]  # the tag of Example.features
     while size >= 0x80:
         head.append(size & 0x7F | 0x80)
         size >>= 7
-    return bytes([*head, size]) + entries
+    return b"".join([bytes([*head, size]), *entries])
 
 
 def _read_size(file: BinaryIO) -> int:
