@@ -37,6 +37,7 @@ def clip_batches(
     seed: int,
     start_step: int = 0,
     mask_patches: int | None = None,
+    mask_rates: tuple[float, float] = (0.5, 1.0),
     shard: tuple[int, int] = (0, 1),
     camera: str | None = None,
     stride: int = 1,
@@ -62,6 +63,7 @@ def clip_batches(
         seed: fixes order, phases and masks.
         start_step: the number of batches to leave out, as if already seen.
         mask_patches: number of patches (tokens) of a frame, if masks are wanted.
+        mask_rates: the least and the largest share of a clip's patches that is hidden.
         shard: (index, number): of each batch, only the part of that index out of so
             many equal ones, for one of several workers.
         camera: which of the observations of TFDS are the frames; by default
@@ -84,8 +86,8 @@ def clip_batches(
             "tokens": int32 (batch, time, patches), only with `tokenizer`, and if the
                 dataset has tokens;
             "mask": bool (batch, time, patches), only with `mask_patches`. True hides a
-                patch, with a probability drawn from U(0.5, 1) for each clip; frame 0 is
-                never hidden.
+                patch, with a probability drawn evenly from `mask_rates` for each clip;
+                frame 0 is never hidden.
         Batches are made ahead of time by a background thread, which its `close()` ends.
 
     Raises:
@@ -164,6 +166,7 @@ def clip_batches(
                     _draw_mask(
                         np.random.default_rng((seed, _MASK, example)),
                         (clip_length, mask_patches),
+                        mask_rates,
                     )
                     for example in examples
                 ]
@@ -244,9 +247,11 @@ def _plan_epoch(lengths: np.ndarray, span: int, rng: np.random.Generator) -> np.
     return np.stack([np.repeat(episodes, counts), starts], axis=1)[order]
 
 
-def _draw_mask(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def _draw_mask(
+    rng: np.random.Generator, shape: tuple[int, int], rates: tuple[float, float]
+) -> np.ndarray:
     """Returns a (time, patches) mask of Genie's dynamics training."""
-    rate = rng.uniform(0.5, 1.0)
+    rate = rng.uniform(*rates)
     mask = rng.random(shape) < rate
     mask[0] = False
     return mask

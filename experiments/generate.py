@@ -44,7 +44,7 @@ def main() -> None:
         genie = load_preset(FLAGS.preset)
         height, width, _ = genie.tokenizer.frame_shape
         prompt = media.load_prompt_image(FLAGS.prompt, height, width)
-        actions = parse_actions(FLAGS.actions, genie.latent_action_model.num_actions)
+        actions = parse_actions(FLAGS.actions, genie.num_actions)
     rollout = Rollout(genie, num_steps=FLAGS.steps, temperature=FLAGS.temperature)
     video = rollout.generate(prompt[None, None], [actions], seed=FLAGS.seed)
     with cli.user_errors():

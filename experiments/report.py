@@ -92,7 +92,7 @@ def draw_pictures(folder: Path, rollout: Rollout, videos: Mapping) -> None:
         ["truth", "reconstruction"],
         scale=2,
     )
-    num_actions = rollout.genie.latent_action_model.num_actions
+    num_actions = rollout.genie.num_actions
     # All in one batch, which is compiled once: action 0 for each clip, action 1, ...
     actions = np.repeat(np.arange(num_actions), len(truth))[:, None]
     held = rollout.generate(

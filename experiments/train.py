@@ -114,6 +114,7 @@ def train(
                 seed=config.seed,
                 start_step=start,
                 mask_patches=engine.model.dynamics.num_patches if is_genie else None,
+                mask_rates=config.mask_rates if is_genie else (0.5, 1.0),
                 shard=(engine.worker, engine.num_workers),
                 camera=config.camera or None,
                 stride=config.stride,
@@ -290,19 +291,29 @@ def make_model(config: ConfigDict):
 
 
 def make_genie(config: ConfigDict, tokenizer):
-    """The untrained `Genie` of a config, around a `VideoTokenizer`."""
-    from genie_tf.models import Dynamics, Genie, LatentActionModel
+    """The untrained `Genie` or `GuidedGenie` of a config, around a `VideoTokenizer`."""
+    from genie_tf.models import Dynamics, Genie, GuidedGenie, LatentActionModel
+    from genie_tf.presets import load_part
 
-    latent_action_model = LatentActionModel(
-        **_settings(config.latent_action_model, config.remat)
-    )
+    if config.true_actions:
+        latent_action_model = None
+    elif config.trained_actions:
+        latent_action_model = load_part(config.trained_actions, "latent_action_model")
+        latent_action_model.trainable = False
+    else:
+        latent_action_model = LatentActionModel(
+            **_settings(config.latent_action_model, config.remat)
+        )
     dynamics = Dynamics(
         num_codes=tokenizer.num_codes,
         num_patches=tokenizer.num_patches,
-        action_dim=latent_action_model.action_dim,
+        action_dim=config.true_actions or latent_action_model.action_dim,
         transformer={**config.dynamics, "remat": config.remat},
         code_dim=tokenizer.code_dim,
+        conditioning=config.conditioning,
     )
+    if config.true_actions:
+        return GuidedGenie(tokenizer, dynamics)
     return Genie(tokenizer, latent_action_model, dynamics)
 
 

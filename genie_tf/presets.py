@@ -2,7 +2,7 @@
 
 A preset is a folder of `config.json`, which names each part with its settings, and
 `<part>.weights.h5` for each. A Genie has the parts tokenizer, latent_action_model and
-dynamics; a part alone is a preset of one part.
+dynamics, a guided one lacks the second; a part alone is a preset of one part.
 """
 
 import hashlib
@@ -16,13 +16,8 @@ import keras
 import numpy as np
 
 from genie_tf.layers import STTransformer
-from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
-
-_PARTS = {
-    "tokenizer": VideoTokenizer,
-    "latent_action_model": LatentActionModel,
-    "dynamics": Dynamics,
-}
+from genie_tf.models import Genie, GuidedGenie, World
+from genie_tf.models.genie import PARTS
 
 
 def save_preset(model: keras.Model, folder: str | os.PathLike, card: str) -> None:
@@ -52,13 +47,28 @@ def save_preset(model: keras.Model, folder: str | os.PathLike, card: str) -> Non
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def load_preset(folder: str | os.PathLike) -> Genie:
-    """The `Genie` of a preset folder.
+def load_preset(folder: str | os.PathLike) -> World:
+    """The `Genie` of a preset folder, or the `GuidedGenie` if it has no latent actions.
 
     Raises:
         ValueError: if the folder is no preset, or lacks a part, or is damaged.
     """
-    return Genie(**{name: load_part(folder, name) for name in _PARTS})
+    names = [name for name in PARTS if name != "latent_action_model"]
+    if "latent_action_model" not in _read_settings(folder):
+        return GuidedGenie(**{name: load_part(folder, name) for name in names})
+    return Genie(**{name: load_part(folder, name) for name in PARTS})
+
+
+def load_model(folder: str | os.PathLike) -> keras.Model:
+    """Whatever a preset folder holds: a `World`, or a part alone but for a dynamics.
+
+    Raises:
+        ValueError: if the folder is no preset, or lacks a part, or is damaged.
+    """
+    names = list(_read_settings(folder))
+    if names in (["tokenizer"], ["latent_action_model"]):
+        return load_part(folder, names[0])
+    return load_preset(folder)
 
 
 def load_part(folder: str | os.PathLike, name: str) -> keras.Model:
@@ -71,19 +81,13 @@ def load_part(folder: str | os.PathLike, name: str) -> keras.Model:
     Raises:
         ValueError: if the folder is no preset, or lacks the part, or is damaged.
     """
-    path = Path(folder) / "config.json"
-    try:
-        parts = dict(json.loads(path.read_text())["parts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{os.fspath(folder)} is not the folder of a trained model: expected a "
-            f"readable {path}."
-        ) from error
+    parts = _read_settings(folder)
     if name not in parts:
         raise ValueError(
             f"The model in {os.fspath(folder)} has no part {name}, only "
             f"{', '.join(parts)}."
         )
+    path = _settings_path(folder)
     part = _make_part(name, parts[name], path)
     weights = Path(folder) / f"{name}.weights.h5"
     try:
@@ -96,6 +100,22 @@ def load_part(folder: str | os.PathLike, name: str) -> keras.Model:
     return part
 
 
+def _settings_path(folder: str | os.PathLike) -> Path:
+    return Path(folder) / "config.json"
+
+
+def _read_settings(folder: str | os.PathLike) -> dict[str, dict]:
+    """The arguments of each part of a preset."""
+    path = _settings_path(folder)
+    try:
+        return dict(json.loads(path.read_text())["parts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{os.fspath(folder)} is not the folder of a trained model: expected a "
+            f"readable {path}."
+        ) from error
+
+
 def digest(part: keras.Model) -> str:
     """A text that two parts share if they have the same settings and weights."""
     sha = hashlib.sha256(json.dumps(part.arguments(), sort_keys=True).encode())
@@ -105,11 +125,11 @@ def digest(part: keras.Model) -> str:
 
 
 def _make_part(name: str, settings, path: Path) -> keras.Model:
-    part_class = _PARTS[name]
+    part_class = PARTS[name]
     try:
         _check_arguments(part_class, settings)
-        for value in settings.values():
-            if isinstance(value, dict):
+        for name_of_value, value in settings.items():
+            if isinstance(value, dict) and name_of_value != "quantizer":
                 _check_arguments(STTransformer, value)
         return part_class(**settings)
     except (AttributeError, TypeError, ValueError) as error:
@@ -126,9 +146,9 @@ def _check_arguments(made: type, settings: dict) -> None:
 
 
 def _parts_of(model: keras.Model) -> dict[str, keras.Model]:
-    if isinstance(model, Genie):
-        return {name: getattr(model, name) for name in _PARTS}
-    for name, part_class in _PARTS.items():
+    if isinstance(model, World):
+        return model.parts()
+    for name, part_class in PARTS.items():
         if isinstance(model, part_class):
             return {name: model}
     raise ValueError(

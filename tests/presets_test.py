@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from genie_tf.presets import load_part, load_preset, save_preset
+from genie_tf.models import Genie, GuidedGenie
+from genie_tf.presets import load_model, load_part, load_preset, save_preset
 from genie_tf.testing.tiny_models import (
     TRANSFORMER,
     tiny_batch,
@@ -38,7 +39,7 @@ def folder(genie, tmp_path):
 
 def outputs(genie):
     batch = tiny_batch(0)
-    return genie(batch["video"], batch["mask"])
+    return genie.outputs_of(batch)
 
 
 def assert_equal_weights(found, expected):
@@ -95,8 +96,35 @@ def test_a_preset_is_settings_weights_and_a_card(folder):
         "code_dim": 8,
         "encoder": blocks,
         "decoder": blocks,
+        "quantizer": {},
     }
     assert list(parts) == list(PARTS)
+
+
+def test_a_guided_genie_comes_back_and_other_quantizers(genie, tmp_path):
+    tokenizer = tiny_tokenizer(code_dim=2, quantizer={"levels": (6, 4)})
+    guided = GuidedGenie(tokenizer, genie.dynamics)
+    save_preset(guided, tmp_path / "preset", "A card.")
+    loaded = load_preset(tmp_path / "preset")
+    assert type(loaded) is GuidedGenie
+    assert_equal_weights(loaded, guided)
+    assert loaded.tokenizer.quantizer.levels == (6, 4)
+
+
+def test_whatever_is_in_a_preset_comes_back(genie, folder, tmp_path):
+    assert type(load_model(folder)) is Genie
+    for name in PARTS[:2]:
+        save_preset(getattr(genie, name), tmp_path / name, "A card.")
+        assert type(load_model(tmp_path / name)) is type(getattr(genie, name))
+
+
+def test_a_dynamics_alone_is_no_model(genie, tmp_path):
+    save_preset(genie.dynamics, tmp_path / "preset", "A card.")
+    with pytest.raises(ValueError) as error:
+        load_model(tmp_path / "preset")
+    assert str(error.value) == (
+        f"The model in {tmp_path}/preset has no part tokenizer, only dynamics."
+    )
 
 
 def test_another_attention_comes_back(tmp_path):
@@ -165,8 +193,7 @@ def test_a_part_that_is_not_there(genie, tmp_path):
     with pytest.raises(ValueError) as error:
         load_preset(tmp_path / "preset")
     assert str(error.value) == (
-        f"The model in {tmp_path}/preset has no part latent_action_model, only "
-        "tokenizer."
+        f"The model in {tmp_path}/preset has no part dynamics, only tokenizer."
     )
 
 

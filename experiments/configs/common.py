@@ -2,6 +2,18 @@
 
 from ml_collections import ConfigDict
 
+# Settings of any Genie, as published; each can be changed on the command line.
+_GENIE = {
+    # How an action enters the dynamics: "add", "concat" or "token".
+    "conditioning": "add",
+    # Between which two shares of a clip's tokens are hidden from the dynamics.
+    "mask_rates": (0.5, 1.0),
+    # The folder of a trained latent action model, to be kept as it is.
+    "trained_actions": "",
+    # How many true actions the dataset has, to be steered by them; 0: by latent ones.
+    "true_actions": 0,
+}
+
 
 def choose_size(size: str, **sizes: dict) -> ConfigDict:
     """The settings of one size, and how often to log, evaluate and save.
@@ -47,6 +59,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "keep_best": "",
             "best_is": "lowest",
             "validation_clips": 32,
+            **(_GENIE if sizes[size]["stage"] == "genie" else {}),
             **sizes[size],
             # Whole, so that each can be changed on the command line.
             "schedule": {

@@ -5,10 +5,12 @@ from genie_tf.layers.axial_attention import (
     CausalTemporalAttention,
     SpatialAttention,
 )
+from genie_tf.layers.finite_scalar_quantizer import FiniteScalarQuantizer
 from genie_tf.layers.patches import patch_grid, patchify, unpatchify
 from genie_tf.layers.position_embedding import (
     SpatialPositionEmbedding,
     rotary_embedding,
 )
+from genie_tf.layers.quantizer import make_quantizer
 from genie_tf.layers.st_transformer import STBlock, STTransformer
 from genie_tf.layers.vector_quantizer import VectorQuantizer

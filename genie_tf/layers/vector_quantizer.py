@@ -25,9 +25,12 @@ class VectorQuantizer(keras.layers.Layer):
         num_codes: size of the codebook.
         code_dim: width of latents and codes.
         commitment_weight: weight of the commitment loss (VQ-VAE's beta).
-        idle_limit: after how many updates without a use a code is moved.
+        idle_limit: after how many updates without a use a code is moved; None never
+            moves one, not even onto the first batch.
         soft_updates: over how many updates the outputs go from the latents to the
             codes, so that the encoder finds something worth quantising first.
+        ema: if more than 0, the codes have no loss, and follow the mean of the latents
+            that chose them, with this decay an update (VQ-VAE, appendix A.1).
 
     Call arguments:
         latents: (..., code_dim).
@@ -45,8 +48,9 @@ class VectorQuantizer(keras.layers.Layer):
         num_codes: int,
         code_dim: int,
         commitment_weight: float = 0.25,
-        idle_limit: int = 10,
+        idle_limit: int | None = 10,
         soft_updates: int = 0,
+        ema: float = 0.0,
         **kwargs,
     ):
         kwargs["dtype"] = "float32"
@@ -56,6 +60,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.commitment_weight = commitment_weight
         self.idle_limit = idle_limit
         self.soft_updates = soft_updates
+        self.ema = ema
 
     def build(self, input_shape):
         if input_shape[-1] != self.code_dim:
@@ -66,6 +71,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.codebook = self.add_weight(
             shape=(self.num_codes, self.code_dim),
             initializer="random_normal",
+            trainable=not self.ema,
             name="codebook",
             aggregation="only_first_replica",
         )
@@ -73,7 +79,7 @@ class VectorQuantizer(keras.layers.Layer):
         # batch seeds the codebook with data.
         self.idle = self.add_weight(
             shape=(self.num_codes,),
-            initializer=keras.initializers.Constant(self.idle_limit),
+            initializer=keras.initializers.Constant(self.idle_limit or 0),
             dtype="int32",
             trainable=False,
             name="idle",
@@ -108,7 +114,9 @@ class VectorQuantizer(keras.layers.Layer):
         hardness = ops.minimum(
             1.0, (ops.cast(self.updates, "float32") + 1) / (self.soft_updates + 1)
         )
-        codebook_loss = ops.mean((codes - ops.stop_gradient(latents)) ** 2)
+        codebook_loss = (
+            0 if self.ema else ops.mean((codes - ops.stop_gradient(latents)) ** 2)
+        )
         commitment_loss = ops.mean((latents - ops.stop_gradient(codes)) ** 2)
         return {
             "quantized": latents + ops.stop_gradient(hardness * (codes - latents)),
@@ -144,7 +152,8 @@ class VectorQuantizer(keras.layers.Layer):
         latents = ops.reshape(latents, (-1, self.code_dim))
         used = code_counts(indices, self.num_codes) > 0
         idle = ops.where(used, 0, self.idle + 1)
-        moved = idle > self.idle_limit
+        never = self.idle_limit is None
+        moved = ops.zeros_like(used) if never else idle > self.idle_limit
         rank = ops.cumsum(ops.cast(moved, "int32")) - 1
         m = latents.shape[0]
         moved = moved & (rank < m)
@@ -153,6 +162,12 @@ class VectorQuantizer(keras.layers.Layer):
         chosen = ops.take(latents, rank * stride % m, axis=0)
         # On JAX, `where` would miss the value that a variable has in a StatelessScope.
         codebook = ops.convert_to_tensor(self.codebook)
+        if self.ema:
+            indices = ops.reshape(indices, (-1,))
+            sums = ops.segment_sum(latents, indices, num_segments=self.num_codes)
+            mean_latents = ops.normalize(sums, axis=-1)
+            codes = self.ema * self.codes() + (1 - self.ema) * mean_latents
+            codebook = ops.where(used[:, None], codes, codebook)
         self.codebook.assign(ops.where(moved[:, None], chosen, codebook))
         self.idle.assign(ops.where(moved, 0, idle))
         self.updates.assign(self.updates + 1)
@@ -167,11 +182,7 @@ class VectorQuantizer(keras.layers.Layer):
         Returns:
             A dict of scalars: `codes_used`, and `perplexity`, both in [1, num_codes].
         """
-        counts = code_counts(indices, self.num_codes)
-        return {
-            "codes_used": ops.sum(ops.cast(counts > 0, "float32")),
-            "perplexity": perplexity_from_counts(counts),
-        }
+        return codebook_usage_of_batch(indices, self.num_codes)
 
     def compute_output_spec(self, latents):
         return {
@@ -190,7 +201,17 @@ class VectorQuantizer(keras.layers.Layer):
             "commitment_weight": self.commitment_weight,
             "idle_limit": self.idle_limit,
             "soft_updates": self.soft_updates,
+            "ema": self.ema,
         }
+
+
+def codebook_usage_of_batch(indices, num_codes: int):
+    """As `usage` of `VectorQuantizer`."""
+    counts = code_counts(indices, num_codes)
+    return {
+        "codes_used": ops.sum(ops.cast(counts > 0, "float32")),
+        "perplexity": perplexity_from_counts(counts),
+    }
 
 
 def code_counts(indices, num_codes: int):

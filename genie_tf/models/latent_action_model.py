@@ -7,7 +7,7 @@ from keras import ops
 
 from genie_tf.layers import (
     STTransformer,
-    VectorQuantizer,
+    make_quantizer,
     patch_grid,
     patchify,
     unpatchify,
@@ -33,7 +33,7 @@ class LatentActionModel(keras.Model):
         encoder: arguments of the encoder's `STTransformer`.
         decoder: arguments of the decoder's `STTransformer`; with a window of 1 the
             action has to tell all of the motion, not just what is new in it.
-        soft_updates: as of `VectorQuantizer`.
+        quantizer: as of `make_quantizer`.
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
@@ -52,7 +52,7 @@ class LatentActionModel(keras.Model):
         action_dim: int,
         encoder: dict,
         decoder: dict,
-        soft_updates: int = 0,
+        quantizer: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -60,16 +60,14 @@ class LatentActionModel(keras.Model):
         self.patch_size = patch_size
         self.num_actions = num_actions
         self.action_dim = action_dim
-        self.soft_updates = soft_updates
+        self.quantizer_arguments = dict(quantizer or {})
         self.num_patches = math.prod(patch_grid(*self.frame_shape[:2], patch_size))
         policy = {"dtype": self.dtype_policy}
         self.encoder = STTransformer(**encoder, **policy)
         self.decoder = STTransformer(**decoder, **policy)
         self.encoder_embedding = keras.layers.Dense(self.encoder.dim, **policy)
         self.to_latents = keras.layers.Dense(action_dim, **policy)
-        self.quantizer = VectorQuantizer(
-            num_actions, action_dim, soft_updates=soft_updates
-        )
+        self.quantizer = make_quantizer(num_actions, action_dim, quantizer)
         self.decoder_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         self.action_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         # Starts at zero: the first prediction is that nothing changes.
@@ -178,7 +176,7 @@ class LatentActionModel(keras.Model):
             "action_dim": self.action_dim,
             "encoder": self.encoder.arguments(),
             "decoder": self.decoder.arguments(),
-            "soft_updates": self.soft_updates,
+            "quantizer": self.quantizer_arguments,
         }
 
     def get_config(self):

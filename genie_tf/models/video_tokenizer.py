@@ -7,7 +7,7 @@ from keras import ops
 
 from genie_tf.layers import (
     STTransformer,
-    VectorQuantizer,
+    make_quantizer,
     patch_grid,
     patchify,
     unpatchify,
@@ -26,6 +26,7 @@ class VideoTokenizer(keras.Model):
         code_dim: width of a code.
         encoder: arguments of the encoder's `STTransformer`.
         decoder: arguments of the decoder's `STTransformer`.
+        quantizer: as of `make_quantizer`.
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
@@ -45,6 +46,7 @@ class VideoTokenizer(keras.Model):
         code_dim: int,
         encoder: dict,
         decoder: dict,
+        quantizer: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -52,6 +54,7 @@ class VideoTokenizer(keras.Model):
         self.patch_size = patch_size
         self.num_codes = num_codes
         self.code_dim = code_dim
+        self.quantizer_arguments = dict(quantizer or {})
         grid = patch_grid(*self.frame_shape[:2], patch_size)
         self.num_patches = math.prod(grid)
         # Of a frame of `codes_as_video`.
@@ -61,7 +64,7 @@ class VideoTokenizer(keras.Model):
         self.decoder = STTransformer(**decoder, **policy)
         self.patch_embedding = keras.layers.Dense(self.encoder.dim, **policy)
         self.to_latents = keras.layers.Dense(code_dim, **policy)
-        self.quantizer = VectorQuantizer(num_codes, code_dim)
+        self.quantizer = make_quantizer(num_codes, code_dim, quantizer)
         self.code_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         self.to_pixels = keras.layers.Dense(
             patch_size**2 * self.frame_shape[-1], **policy
@@ -168,6 +171,7 @@ class VideoTokenizer(keras.Model):
             "code_dim": self.code_dim,
             "encoder": self.encoder.arguments(),
             "decoder": self.decoder.arguments(),
+            "quantizer": self.quantizer_arguments,
         }
 
     def get_config(self):

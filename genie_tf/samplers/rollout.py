@@ -18,7 +18,7 @@ class Rollout:
     is the tokenizer's, compiled.
 
     Args:
-        genie: a `Genie`.
+        genie: a `Genie` or `GuidedGenie`.
         num_steps: MaskGIT steps a frame.
         temperature: of the tokens' distribution; 0 takes the likeliest.
         choice_temperature: scale of the noise on confidences.
@@ -90,7 +90,7 @@ class Rollout:
         return ops.stack(frames, axis=1)
 
     def _sample_frame(self, action, cache, position, seed):
-        action = self.genie.latent_action_model.quantizer.lookup(action)
+        action = self.genie.action_vectors(action)
         dynamics = self.genie.dynamics
         return sample_frame(
             lambda tokens, masked: dynamics.step(
@@ -105,6 +105,6 @@ class Rollout:
         )
 
     def _remember_frame(self, tokens, action, cache, position):
-        action = self.genie.latent_action_model.quantizer.lookup(action)
+        action = self.genie.action_vectors(action)
         known = ops.zeros_like(tokens, dtype="bool")
         return self.genie.dynamics.step(tokens, action, known, cache, position)[1]

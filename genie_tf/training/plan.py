@@ -159,8 +159,12 @@ def _dynamics(model: Dynamics, frames: int, shards: int) -> Cost:
     logits = tokens * model.num_codes
     return (
         _dense(model.token_embedding, tokens)
-        + _dense(model.action_embedding, frames - 1, gradients=1)
-        + _transformer(model.transformer, frames, model.num_patches, shards)
+        + (
+            Cost()
+            if model.conditioning == "concat"
+            else _dense(model.action_embedding, frames - 1, gradients=1)
+        )
+        + _transformer(model.transformer, frames, model.num_entering, shards)
         + _dense(model.to_change, tokens)
         + _product(logits * model.code_dim)
         # Codes, logits and their exponentials; at the loss, the logits' gradient.
@@ -209,8 +213,10 @@ def _transformer(layer: STTransformer, frames: int, n: int, shards: int) -> Cost
     )
 
 
-def _quantizer(layer: VectorQuantizer, rows: int) -> Cost:
+def _quantizer(layer: keras.layers.Layer, rows: int) -> Cost:
     """Similarities have no gradient; latents before and after their norm, and codes."""
+    if not isinstance(layer, VectorQuantizer):
+        return Cost()
     numbers = rows * layer.code_dim
     return Cost(2 * numbers * layer.num_codes, kept=_FLOAT32 * 3 * numbers)
 

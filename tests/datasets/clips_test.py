@@ -180,6 +180,13 @@ def test_examples_do_not_depend_on_the_batch_size(clip_batches):
     )
 
 
+def test_mask_hides_as_much_as_asked_for(clip_batches):
+    mask = take(clip_batches(mask_patches=400, mask_rates=(0.2, 0.2)), 20)["mask"]
+    np.testing.assert_allclose(mask[:, 1:].mean(axis=(1, 2)), 0.2, atol=0.1)
+    mask = take(clip_batches(mask_patches=6, mask_rates=(1.0, 1.0)), 4)["mask"]
+    assert mask[:, 1:].all() and not mask[:, 0].any()
+
+
 def test_mask_hides_half_to_all_of_every_frame_but_the_first(clip_batches):
     mask = take(clip_batches(mask_patches=400), 200)["mask"]
     assert not mask[:, 0].any()

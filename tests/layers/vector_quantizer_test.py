@@ -49,6 +49,7 @@ def test_layer():
             "commitment_weight": 0.5,
             "idle_limit": 3,
             "soft_updates": 2,
+            "ema": 0.9,
         },
         (2, 3, L),
         mixed_output_dtype="float32",
@@ -252,6 +253,34 @@ def test_more_idle_codes_than_latents_move_over_several_updates():
         )
         all_moved.extend(np.flatnonzero(moved))
     assert len(set(all_moved)) == 8
+
+
+@pytest.mark.parametrize("limit, moved_at_first", [(None, False), (1_000, True)])
+def test_codes_may_never_move_or_only_at_the_start(limit, moved_at_first):
+    quantizer, codes = axes_quantizer(idle_limit=limit)
+    latents = codes[:1] + random_latents(codes.shape) / 99
+    moved = [update(quantizer, latents)[1].any() for _ in range(5)]
+    assert moved == [moved_at_first] + [False] * 4
+
+
+def test_with_ema_codes_follow_the_latents_that_chose_them():
+    quantizer, codes = axes_quantizer(idle_limit=None, ema=0.75)
+    assert not quantizer.trainable_variables
+    latents = (codes + random_latents(codes.shape) / 9)[:5]
+    latents = np.concatenate([latents, 3 * latents[:1] + 0.1])
+    outputs, _ = update(quantizer, latents)
+    assert outputs["indices"].tolist() == [0, 1, 2, 3, 4, 0]
+    directions = unit(latents)
+    means = unit(np.concatenate([directions[:1] + directions[5:], directions[1:5]]))
+    expected = np.concatenate([0.75 * codes[:5] + 0.25 * means, codes[5:]])
+    np.testing.assert_allclose(quantizer.codebook, expected, atol=1e-6)
+
+
+def test_with_ema_the_loss_is_commitment_alone():
+    latents = random_latents()
+    outputs = make_quantizer(ema=0.9)(latents)
+    distance = np.mean((unit(latents) - outputs["quantized"]) ** 2)
+    np.testing.assert_allclose(outputs["loss"], 0.25 * distance, rtol=1e-5)
 
 
 def test_update_is_deterministic():

@@ -15,15 +15,16 @@ TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "qk_norm": True}
 NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
 
 
-def make_dynamics(window=16):
+def make_dynamics(window=16, conditioning="add"):
     """A model whose head is no longer zero, with a table of large differences."""
     keras.utils.set_random_seed(0)
-    dynamics = Dynamics(K, N, A, {**TRANSFORMER, "window": window}, code_dim=8)
+    transformer = {**TRANSFORMER, "window": window}
+    dynamics = Dynamics(K, N, A, transformer, code_dim=8, conditioning=conditioning)
     rng = np.random.default_rng(0)
     for weight, scale in (
         (dynamics.table.embeddings, 0.2),
         (dynamics.to_change.kernel, 0.5),
-        (dynamics.action_embedding.bias, 1),
+        *[(bias, 1) for bias in dynamics.action_embedding.weights[1:]],
     ):
         weight.assign(scale * rng.normal(size=weight.shape))
     return dynamics
@@ -38,9 +39,9 @@ def random_inputs(time=T):
     return tokens, actions, mask
 
 
-@pytest.fixture(scope="module")
-def dynamics():
-    return make_dynamics()
+@pytest.fixture(scope="module", params=["add", "concat", "token"])
+def dynamics(request):
+    return make_dynamics(conditioning=request.param)
 
 
 def frames_changed(before, after):
@@ -56,6 +57,7 @@ def test_model():
         "action_dim": A,
         "transformer": NO_BLOCKS,
         "code_dim": 8,
+        "conditioning": "concat",
     }
     run_layer_test(
         Dynamics, arguments, list(random_inputs()), mixed_output_dtype="float32"
@@ -114,6 +116,40 @@ def test_what_a_masked_token_was_does_not_leak_into_its_frame(dynamics, frame):
     assert frames_changed(before, after)[:, frame + 1 :].all()
 
 
+def test_concatenated_actions_enter_beside_the_patches_as_they_are():
+    dynamics = make_dynamics(conditioning="concat")
+    tokens, actions, _ = random_inputs()
+    steering = np.pad(actions, [(0, 0), (1, 0), (0, 0)])
+    entered = ops.convert_to_numpy(dynamics.embed(tokens, tokens, steering))
+    assert entered.shape == (B, T, N, 16)
+    expected = np.repeat(steering[:, :, None], N, axis=2)
+    np.testing.assert_array_equal(entered[..., -A:], expected)
+    # What the patches are made of is the same whatever the action.
+    other = dynamics.embed(tokens, tokens, steering + 1)
+    np.testing.assert_array_equal(other[..., :-A], entered[..., :-A])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            {"conditioning": "film"},
+            "`conditioning` must be one of add, concat, token; received 'film'.",
+        ),
+        (
+            {"conditioning": "concat", "action_dim": 16},
+            "Beside an action of action_dim=16, nothing is left of the transformer's "
+            "dim=16 for the patches.",
+        ),
+    ],
+)
+def test_impossible_conditioning(arguments, message):
+    arguments = {"action_dim": A, **arguments}
+    with pytest.raises(ValueError) as error:
+        Dynamics(K, N, transformer=NO_BLOCKS, **arguments)
+    assert str(error.value) == message
+
+
 def test_an_untrained_model_predicts_that_nothing_changes():
     dynamics = Dynamics(K, N, A, NO_BLOCKS, code_dim=16)
     dynamics.start_from(np.eye(K, 16))
@@ -132,9 +168,10 @@ def test_a_table_that_starts_from_a_codebook_keeps_its_mask_token():
     np.testing.assert_array_equal(table[K], mask_token)
 
 
-def test_play_step_by_step_equals_all_at_once_past_the_window():
+@pytest.mark.parametrize("conditioning", ["add", "concat", "token"])
+def test_play_step_by_step_equals_all_at_once_past_the_window(conditioning):
     frames = 5
-    dynamics = make_dynamics(window=3)
+    dynamics = make_dynamics(3, conditioning)
     tokens, actions, mask = random_inputs(frames)
     mask[:, 0, :2] = True  # the first frame may be made up, too
     # An action for frame 0, which must be left out, whatever it is.

@@ -6,7 +6,13 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+from genie_tf.models import (
+    Dynamics,
+    Genie,
+    GuidedGenie,
+    LatentActionModel,
+    VideoTokenizer,
+)
 
 B, T, N = 2, 4, 6
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
@@ -41,7 +47,8 @@ def random_batch():
     video = rng.integers(0, 256, (B, T, 8, 12, 3), dtype="uint8")
     mask = rng.random((B, T, N)) < 0.7
     mask[:, 0] = False
-    return {"video": video, "mask": mask}
+    action = rng.integers(0, 8, (B, T - 1), dtype="int32")
+    return {"video": video, "mask": mask, "action": action}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,7 @@ def genie():
 
 def test_outputs_are_those_of_the_parts(genie):
     batch = random_batch()
-    outputs = genie(batch["video"], batch["mask"])
+    outputs = genie.outputs_of(batch)
     tokens = genie.tokenizer.tokenize(batch["video"])
     actions = genie.latent_action_model(batch["video"])
     codes = genie.latent_action_model.quantizer.lookup(actions["indices"])
@@ -103,10 +110,56 @@ def test_latent_actions_learn_from_their_own_loss_in_full_and_from_no_other(geni
         assert np.any(tf.convert_to_tensor(gradient))
 
 
+def test_trained_latent_actions_may_stay_as_they_are():
+    genie = make_genie()
+    model = genie.latent_action_model
+    model.trainable = False
+    assert not {id(v) for v in model.weights} & {id(v) for v in genie.trainable_weights}
+    metrics, codebook_inputs = genie.losses_and_metrics(random_batch())
+    assert float(metrics["loss"]) == float(metrics["dynamics/cross_entropy"])
+    assert float(metrics["latent_action/loss"]) > 0
+    before = [ops.convert_to_numpy(variable) for variable in model.weights]
+    genie.update_codebooks(codebook_inputs)
+    for expected, found in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_guided_genie_sees_true_actions_as_one_hot():
+    keras.utils.set_random_seed(0)
+    dynamics = make_dynamics(TRANSFORMER)
+    kernel = dynamics.to_change.kernel
+    kernel.assign(np.random.default_rng(0).normal(size=kernel.shape))
+    guided = GuidedGenie(make_tokenizer(), dynamics)
+    assert guided.num_actions == 8
+    batch = random_batch()
+    outputs = guided.outputs_of(batch)
+    tokens = guided.tokenizer.tokenize(batch["video"])
+    np.testing.assert_array_equal(outputs["tokens"], tokens)
+    np.testing.assert_array_equal(outputs["actions"], batch["action"])
+    expected = dynamics(tokens, np.eye(8)[batch["action"]], batch["mask"])
+    np.testing.assert_allclose(outputs["logits"], expected, atol=1e-4)
+    known = guided.outputs_of({**batch, "tokens": tokens})
+    np.testing.assert_array_equal(known["logits"], outputs["logits"])
+
+    metrics, codebook_inputs = guided.losses_and_metrics(batch)
+    assert set(metrics) == {"loss", "dynamics/cross_entropy", "dynamics/top1"}
+    assert float(metrics["loss"]) == float(metrics["dynamics/cross_entropy"]) > 0
+    assert codebook_inputs == {} == guided.codebook_metrics({})
+    guided.update_codebooks({})
+    assert len(guided.trainable_variables) == len(dynamics.trainable_variables)
+    with pytest.raises(ValueError, match="guided Genie cannot tell the actions of a"):
+        guided.infer_actions(batch["video"])
+
+
+def test_a_guided_genie_needs_parts_that_fit():
+    with pytest.raises(ValueError, match="agree on `num_codes`; received 16 and 20[.]"):
+        GuidedGenie(make_tokenizer(), make_dynamics(num_codes=20))
+
+
 def test_losses_and_metrics(genie):
     batch = random_batch()
     metrics, codebook_inputs = genie.losses_and_metrics(batch)
-    outputs = genie(batch["video"], batch["mask"])
+    outputs = genie.outputs_of(batch)
     actions, _ = genie.latent_action_model.losses_and_metrics(batch)
     actions |= genie.latent_action_model.codebook_metrics(codebook_inputs)
     metrics |= genie.codebook_metrics(codebook_inputs)
@@ -130,7 +183,7 @@ def test_losses_and_metrics(genie):
 
 def test_reconstruction_fills_in_masked_tokens_and_keeps_the_others(genie):
     batch = random_batch()
-    outputs = genie(batch["video"], batch["mask"])
+    outputs = genie.outputs_of(batch)
     expected = np.where(
         batch["mask"], np.argmax(outputs["logits"], axis=-1), outputs["tokens"]
     )
@@ -149,7 +202,7 @@ def test_a_latent_action_model_may_see_tokens_in_place_of_pixels():
     seen = ((codes + 1) / 2).reshape(B, T, 2, 3, 8)
 
     expected = of_tokens(seen)
-    outputs = genie(batch["video"], batch["mask"])["latent_action_model"]
+    outputs = genie.outputs_of(batch)["latent_action_model"]
     for found in (outputs["indices"], genie.infer_actions(batch["video"])):
         np.testing.assert_array_equal(found, expected["indices"])
     np.testing.assert_allclose(outputs["prediction"], expected["prediction"], atol=1e-5)
@@ -207,15 +260,19 @@ def test_parts_that_do_not_fit(genie, changed, message):
         Genie(**parts)
 
 
-def test_config_makes_an_equal_genie():
-    genie = make_genie(NO_BLOCKS)
+@pytest.mark.parametrize("kind", [Genie, GuidedGenie])
+def test_config_makes_an_equal_genie(kind):
+    parts = make_genie(NO_BLOCKS).parts()
+    if kind is GuidedGenie:
+        del parts["latent_action_model"]
+    genie = kind(**parts)
     config = json.loads(json.dumps(genie.get_config()))
-    copy = Genie.from_config(config)
+    copy = kind.from_config(config)
     assert json.loads(json.dumps(copy.get_config())) == config
     assert not copy.tokenizer.trainable_variables
     copy.set_weights(genie.get_weights())
     batch = random_batch()
-    before, after = (model(batch["video"], batch["mask"]) for model in (genie, copy))
+    before, after = (model.outputs_of(batch) for model in (genie, copy))
     for name in ("logits", "tokens"):
         np.testing.assert_allclose(before[name], after[name], atol=1e-5)
 

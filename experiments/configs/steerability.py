@@ -1,0 +1,69 @@
+"""What makes actions matter: one change at a time of a short training of `tiny`.
+
+genie-train --config=experiments/configs/steerability.py:base --workdir=runs/steerability/base \
+    --config.tokenizer=runs/tokenizer/model
+
+docs/steerability.md has the results of all rows, and benchmarks/steerability.py trains and
+evaluates them.
+"""
+
+from genie_tf.experiments.configs import coinrun_genie
+from genie_tf.experiments.configs.common import choose_size, transformer
+from ml_collections import ConfigDict
+
+_QUANTIZER = "latent_action_model.quantizer"
+
+# What each row changes.
+ROWS = {
+    "base": {},
+    "seed_1": {"seed": 1},
+    "seed_2": {"seed": 2},
+    "token": {"conditioning": "token"},
+    "concat": {"conditioning": "concat"},
+    "guided_add": {"true_actions": 15},
+    "guided_token": {"true_actions": 15, "conditioning": "token"},
+    "guided_concat": {"true_actions": 15, "conditioning": "concat"},
+    # With --config.trained_actions=FOLDER of the row `actions_alone`.
+    "actions_alone": {"stage": "latent_action_model"},
+    "separate": {},
+    "mask_all": {"mask_rates": (1.0, 1.0)},
+    "mask_075": {"mask_rates": (0.75, 0.75)},
+    "decoder_sees_past": {
+        "latent_action_model.decoder": transformer(128, 2, 4, window=4)
+    },
+    "both_see_past": {
+        "latent_action_model.encoder": transformer(128, 1, 4, window=4),
+        "latent_action_model.decoder": transformer(128, 2, 4, window=4),
+    },
+    "patch_16": {"latent_action_model.patch_size": 16},
+    "no_soft_start": {_QUANTIZER: {}},
+    "never_reseeded": {_QUANTIZER: {"soft_updates": 130, "idle_limit": 1_000_000}},
+    "random_codebook": {_QUANTIZER: {"soft_updates": 130, "idle_limit": None}},
+    "ema": {_QUANTIZER: {"soft_updates": 130, "ema": 0.9}},
+    "fsq": {"latent_action_model.action_dim": 2, _QUANTIZER: {"levels": (3, 2)}},
+    "actions_7": {"latent_action_model.num_actions": 7},
+    "actions_8": {"latent_action_model.num_actions": 8},
+    "frames_8": {"clip_length": 8, "batch_size": 4, "dynamics.window": 8},
+}
+
+
+def get_config(row: str = "base"):
+    if row not in ROWS:
+        raise ValueError(
+            f"the row after the colon in --config must be one of {', '.join(ROWS)}; "
+            f"received {row!r}"
+        )
+    config = choose_size("tiny", **coinrun_genie.SIZES)
+    config.steps = 400
+    config.log_every, config.evaluate_every, config.checkpoint_every = 20, 400, 400
+    config.schedule.decay_steps = 160
+    config.latent_action_model.quantizer.soft_updates = 130
+    for name, value in ROWS[row].items():
+        *groups, last = name.split(".")
+        group = config
+        for part in groups:
+            group = group[part]
+        group[last] = ConfigDict(value) if isinstance(value, dict) else value
+    if config.stage == "latent_action_model":
+        config.model = config.latent_action_model
+    return config

@@ -1,0 +1,91 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from genie_tf.layers import FiniteScalarQuantizer, VectorQuantizer, make_quantizer
+from genie_tf.testing.layer_test import run_layer_test
+
+LEVELS = (3, 2, 5)
+
+
+def random_latents(shape=(40, 25, 3)):
+    return 2 * np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def test_layer():
+    run_layer_test(
+        FiniteScalarQuantizer,
+        {"num_codes": 30, "code_dim": 3, "levels": LEVELS},
+        (2, 4, 3),
+        mixed_output_dtype="float32",
+        mixed_tolerance=2.5,  # another level now and then
+    )
+
+
+def test_each_number_goes_to_one_of_its_levels_and_all_are_used():
+    outputs = FiniteScalarQuantizer(30, 3, LEVELS)(random_latents())
+    quantized = ops.convert_to_numpy(outputs["quantized"])
+    for axis, values in enumerate(([-1, 0, 1], [-1, 1], [-1, -0.5, 0, 0.5, 1])):
+        np.testing.assert_allclose(np.unique(quantized[..., axis].round(5)), values)
+    assert set(np.unique(outputs["indices"])) == set(range(30))
+    assert keras.backend.standardize_dtype(outputs["indices"].dtype) == "int32"
+    assert float(outputs["loss"]) == 0
+
+
+def test_larger_latents_never_go_to_lower_levels():
+    quantizer = FiniteScalarQuantizer(12, 2, (3, 4))
+    line = np.linspace(-4, 4, 200, dtype="float32")
+    quantized = quantizer(np.stack([line, line], axis=1))["quantized"]
+    steps = np.diff(ops.convert_to_numpy(quantized), axis=0)
+    assert steps.min() >= 0
+    np.testing.assert_array_equal(np.count_nonzero(steps, axis=0), [2, 3])
+    # The same upwards as downwards.
+    np.testing.assert_allclose(quantized[::-1], -quantized, atol=1e-6)
+
+
+def test_codes_looked_up_are_those_quantised_to():
+    quantizer = FiniteScalarQuantizer(30, 3, LEVELS)
+    outputs = quantizer(random_latents())
+    found = quantizer.lookup(outputs["indices"])
+    np.testing.assert_allclose(found, outputs["quantized"], atol=1e-6)
+    assert len(np.unique(quantizer.codes(), axis=0)) == 30
+
+
+def test_gradient_passes_straight_through_the_rounding():
+    quantizer, latents = FiniteScalarQuantizer(30, 3, LEVELS), tf.constant([[0.3] * 3])
+    with tf.GradientTape() as tape:
+        tape.watch(latents)
+        target = tf.reduce_sum(quantizer(latents)["quantized"])
+    slope = 1.001 * (1 - np.tanh(0.3) ** 2)
+    np.testing.assert_allclose(
+        tape.gradient(target, latents)[0], [slope] * 3, rtol=1e-4
+    )
+
+
+def test_there_is_nothing_to_learn_or_to_update():
+    quantizer = FiniteScalarQuantizer(30, 3, LEVELS)
+    assert not quantizer.weights
+    outputs = quantizer(random_latents())
+    quantizer.update(**quantizer.update_inputs(outputs))
+    usage = quantizer.usage(outputs["indices"])
+    assert float(usage["codes_used"]) == 30
+    assert 20 < float(usage["perplexity"]) < 30
+
+
+@pytest.mark.parametrize("levels", [(), (6, 1), (2, 2), (6,), (1, 6)])
+def test_levels_that_do_not_fit(levels):
+    with pytest.raises(ValueError) as error:
+        FiniteScalarQuantizer(6, 2, levels)
+    assert str(error.value) == (
+        "`levels` must be code_dim=2 numbers from 2 on whose product is num_codes=6; "
+        f"received {levels}."
+    )
+
+
+def test_which_quantizer_is_said_by_its_arguments():
+    assert isinstance(make_quantizer(6, 2, {"levels": (3, 2)}), FiniteScalarQuantizer)
+    quantizer = make_quantizer(6, 2, {"ema": 0.5})
+    assert isinstance(quantizer, VectorQuantizer) and quantizer.ema == 0.5
+    assert isinstance(make_quantizer(6, 2), VectorQuantizer)
