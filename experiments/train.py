@@ -131,6 +131,8 @@ def train(
         )
         with_validation.close()
         cli.check_frames(model.frame_shape, validation[0]["video"], config.dataset)
+        if is_genie:
+            _check_actions(config, validation)
         checkpoints = Checkpoints(
             folder / "checkpoints",
             config.keep_last,
@@ -181,6 +183,24 @@ def train(
             f"stopped: {error}; the last checkpoint is of step "
             f"{checkpoints.latest_step()}, from which the same command goes on"
         ) from error
+
+
+def _check_actions(config: ConfigDict, batches: list[dict]) -> None:
+    """Raises a ValueError if true actions are wanted that the dataset has not."""
+    if not config.true_actions:
+        return
+    actions = [batch["action"] for batch in batches if "action" in batch]
+    if not actions:
+        raise ValueError(
+            f"config.true_actions={config.true_actions} needs a dataset with discrete "
+            f"actions; {config.dataset} has none."
+        )
+    largest = max(action.max() for action in actions)
+    if largest >= config.true_actions:
+        raise ValueError(
+            f"config.true_actions must be how many actions {config.dataset} has; is "
+            f"{config.true_actions}, and there is an action {largest}."
+        )
 
 
 def _check(config: ConfigDict) -> None:

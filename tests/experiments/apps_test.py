@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from genie_tf.experiments import configs
+from genie_tf.experiments import configs, train
+from ml_collections import ConfigDict
 from PIL import Image
 
 from genie_tf.presets import load_part, save_preset
@@ -60,6 +61,16 @@ RUNS = {
             "config.latent_action_model.num_actions": 3,
             **transformer("latent_action_model.encoder"),
             **transformer("latent_action_model.decoder"),
+            **transformer("dynamics"),
+        },
+    ),
+    "train guided": training(
+        "genie",
+        {
+            "workdir": "guided",
+            "config.tokenizer": "tokenizer/model",
+            "config.true_actions": 15,
+            "config.conditioning": "token",
             **transformer("dynamics"),
         },
     ),
@@ -125,6 +136,49 @@ def test_training_leaves_model_curves_and_checkpoint(trained, stage):
     card = (workdir / "model/README.md").read_text()
     assert "3 steps of 2 clips of\n4 frames of coinrun/tiny" in card
     assert f"| loss | {records[-1]['validation/loss']:.4g} |" in card
+
+
+def test_a_guided_genie_is_a_tokenizer_and_a_dynamics(run, trained):
+    ended = run("train guided", trained, {})
+    assert ended.code == 0, ended.errors
+    model = trained / "guided/model"
+    parts = json.loads((model / "config.json").read_text())["parts"]
+    assert list(parts) == ["tokenizer", "dynamics"]
+    assert parts["dynamics"]["action_dim"] == 15
+
+
+def test_trained_latent_actions_stay_as_they_are(run, trained):
+    changes = {"workdir": "separate", "config.trained_actions": "genie/model"}
+    ended = run("train genie", trained, changes)
+    assert ended.code == 0, ended.errors
+    before, after = (
+        load_part(trained / folder / "model", "latent_action_model").get_weights()
+        for folder in ("genie", "separate")
+    )
+    for expected, found in zip(before, after, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [
+        (
+            {},
+            "config.true_actions=15 needs a dataset with discrete actions; coinrun/tiny "
+            "has none.",
+        ),
+        (
+            {"action": np.array([[3, 15]])},
+            "config.true_actions must be how many actions coinrun/tiny has; is 15, and "
+            "there is an action 15.",
+        ),
+    ],
+)
+def test_a_guided_genie_needs_the_actions_of_its_dataset(batch, sentence):
+    config = ConfigDict({"true_actions": 15, "dataset": "coinrun/tiny"})
+    with pytest.raises(ValueError) as error:
+        train._check_actions(config, [batch])
+    assert str(error.value) == sentence
 
 
 def test_genie_takes_the_tokenizer_as_it_is(trained):
@@ -432,6 +486,16 @@ WRONG = [
         TOKENIZER,
         {"config.optimizer.name": "sgd"},
         '`name` of the optimiser must be "adamw" or "muon"; received "sgd".',
+    ),
+    (
+        GENIE,
+        {"config.tokenizer": "part", "config.conditioning": "film"},
+        "`conditioning` must be one of add, concat, token; received 'film'.",
+    ),
+    (
+        GENIE,
+        {"config.tokenizer": "part", "config.trained_actions": "none"},
+        f"{NO_PRESET}.json.",
     ),
     (
         GENIE,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from genie_tf.experiments import configs
+from genie_tf.experiments.configs import steerability
 from genie_tf.experiments.train import make_model
 from ml_collections.config_flags import config_flags
 
@@ -12,6 +13,7 @@ from genie_tf.presets import save_preset
 from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_tokenizer
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
+STEERABILITY = Path(configs.__file__).parent / "steerability.py"
 FILES = sorted(Path(configs.__file__).parent.glob("coinrun_*.py"))
 STAGES = {
     "coinrun_tokenizer": "tokenizer",
@@ -25,7 +27,7 @@ def small(settings: dict) -> dict:
     settings = copy.deepcopy(settings)
     for value in [settings, *settings.values()]:
         if isinstance(value, dict) and "num_blocks" in value:
-            value.update(dim=4 * value["num_heads"], num_blocks=1, mlp_dim=None)
+            value.update(dim=16 * value["num_heads"], num_blocks=1, mlp_dim=None)
     return settings
 
 
@@ -39,8 +41,29 @@ def tokenizer(tmp_path_factory):
 @pytest.mark.parametrize("size", ["paper", "fast", "tiny"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_config_can_be_trained(path, size, tokenizer):
-    config = config_flags.ConfigFileFlagParser("config").parse(f"{path}:{size}")
+    config = parse(path, size)
     assert config.stage == STAGES[path.stem]
+    check(config, tokenizer)
+
+
+@pytest.mark.parametrize("row", steerability.ROWS)
+def test_rows_of_the_ablation_can_be_trained_and_differ_from_the_base(row, tokenizer):
+    config = parse(STEERABILITY, row)
+    is_same = config.to_dict() == parse(STEERABILITY, "base").to_dict()
+    assert is_same == (row in ("base", "separate"))
+    check(config, tokenizer)
+
+
+def test_no_such_row():
+    with pytest.raises(ValueError, match="one of base, seed_1, .*; received 'none'"):
+        steerability.get_config("none")
+
+
+def parse(path, size):
+    return config_flags.ConfigFileFlagParser("config").parse(f"{path}:{size}")
+
+
+def check(config, tokenizer):
     for name in ("log_every", "evaluate_every", "checkpoint_every"):
         assert 1 <= config[name] <= config.steps
     # Wide and deep models take long to build; the names of their arguments do not.
