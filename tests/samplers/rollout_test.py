@@ -4,7 +4,13 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+from genie_tf.models import (
+    Dynamics,
+    Genie,
+    GuidedGenie,
+    LatentActionModel,
+    VideoTokenizer,
+)
 from genie_tf.samplers import Rollout, num_left_masked
 
 # Axes: b batch, t time, n patches, k codes.
@@ -24,15 +30,27 @@ def genie():
         LatentActionModel((8, 12, 3), 4, 3, 8, TRANSFORMER, NO_BLOCKS),
         Dynamics(K, N, 8, {**TRANSFORMER, "window": WINDOW}),
     )
-    # Louder than untrained: actions steer, and logits differ from code to code.
+    make_louder(genie.dynamics)
+    return genie
+
+
+@pytest.fixture(scope="module")
+def guided(genie):
+    transformer = {**TRANSFORMER, "window": WINDOW}
+    dynamics = Dynamics(K, N, 3, transformer, conditioning="token")
+    make_louder(dynamics)
+    return GuidedGenie(genie.tokenizer, dynamics)
+
+
+def make_louder(dynamics):
+    """Than untrained: actions steer, and logits differ from code to code."""
     rng = np.random.default_rng(0)
     for weight, scale in (
-        (genie.dynamics.table.embeddings, 0.1),
-        (genie.dynamics.to_change.kernel, 3),
-        (genie.dynamics.action_embedding.kernel, 2),
+        (dynamics.table.embeddings, 0.1),
+        (dynamics.to_change.kernel, 3),
+        (dynamics.action_embedding.kernel, 2),
     ):
         weight.assign(scale * rng.normal(size=weight.shape))
-    return genie
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +140,8 @@ def eager():
 
 def reference_tokens(genie, num_steps):
     """The same from the definition: no cache, no noise, all frames at each step."""
-    codes = ops.convert_to_numpy(
-        genie.latent_action_model.quantizer.lookup(
-            np.concatenate([BETWEEN, ACTIONS], axis=1)
-        )
-    )
+    actions = np.concatenate([BETWEEN, ACTIONS], axis=1)
+    codes = ops.convert_to_numpy(genie.action_vectors(actions))
     tokens = PROMPT
     for _ in range(ACTIONS.shape[1]):
         tokens = np.concatenate([tokens, np.zeros((B, 1, N), "int32")], axis=1)
@@ -149,7 +164,9 @@ def reference_tokens(genie, num_steps):
     return tokens
 
 
-def test_cached_generation_equals_the_definition_past_the_window(genie, eager):
+@pytest.mark.parametrize("kind", ["genie", "guided"])
+def test_cached_generation_equals_the_definition_past_the_window(kind, eager, request):
+    genie = request.getfixturevalue(kind)
     greedy = Rollout(genie, num_steps=4, temperature=0.0, choice_temperature=0.0)
     tokens = generate(greedy)
     assert tokens.shape[1] > WINDOW + 2

@@ -1,0 +1,83 @@
+"""What makes actions matter: trains and evaluates each row of docs/steerability.md.
+
+python benchmarks/steerability.py --tokenizer=runs/tokenizer/model --output=runs/steerability
+
+A row is a training of 400 steps that differs from `base` in one thing, as
+experiments/configs/steerability.py says. Rows that have a report already are not run
+again. Prints the table; --rows=base,token runs these alone.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+from genie_tf.experiments import cli
+from genie_tf.experiments.configs import steerability
+
+FLAGS = flags.FLAGS
+
+_CONFIG = Path(steerability.__file__)
+_DATASET = "coinrun/random_hard_small"
+
+
+def define_flags():
+    flags.DEFINE_string("tokenizer", None, "Folder of a trained tokenizer.")
+    flags.DEFINE_string("output", None, "Folder for all rows.")
+    flags.DEFINE_list("rows", list(steerability.ROWS), "Which rows.")
+    flags.DEFINE_integer("clips", 256, "Clips of an evaluation.")
+
+
+def main():
+    folder = cli.make_folder(FLAGS.output)
+    print(
+        "| row | dPSNR_4, dB | PSNR 1 / 4 / 10 | mean of 10 | NMI (shuffled) | perplexity |"
+    )
+    print("|---|---|---|---|---|---|", flush=True)
+    for row in FLAGS.rows:
+        if row not in steerability.ROWS:
+            raise cli.UserError(f"expected rows of {_CONFIG}; received {row}")
+        if not (folder / row / "report/report.json").exists():
+            _train(row, folder)
+        if row != "actions_alone":
+            print(_line(row, folder), flush=True)
+
+
+def _train(row: str, folder: Path) -> None:
+    extra = []
+    if row == "separate":
+        extra = [f"--config.trained_actions={folder / 'actions_alone/model'}"]
+    _run(
+        "train",
+        f"--config={_CONFIG}:{row}",
+        f"--workdir={folder / row}",
+        f"--config.tokenizer={FLAGS.tokenizer}",
+        *extra,
+    )
+    if row != "actions_alone":
+        _run(
+            "evaluate",
+            f"--preset={folder / row / 'model'}",
+            f"--dataset={_DATASET}",
+            f"--clips={FLAGS.clips}",
+            "--steps=1",
+            "--temperature=0",
+            f"--output={folder / row / 'report'}",
+        )
+
+
+def _line(row: str, folder: Path) -> str:
+    report = json.loads((folder / row / "report/report.json").read_text())
+    raise NotImplementedError(report)
+
+
+def _run(app: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", f"genie_tf.experiments.{app}", *arguments]
+    if subprocess.run(command, stdout=sys.stderr).returncode:
+        raise cli.UserError(f"this failed, as said above: {' '.join(command)}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    cli.run(main, define_flags, required=["tokenizer", "output"])
