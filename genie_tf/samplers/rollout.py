@@ -80,14 +80,42 @@ class Rollout:
         # The first frame has no action: any will do, and `step` leaves it out.
         led = ops.concatenate([ops.zeros((b, 1), "int32"), between, actions], axis=1)
         frames = [tokens[:, i] for i in range(t)]
-        for i in range(led.shape[1]):
-            position = ops.convert_to_tensor(i, "int32")
+        for i in range(1, led.shape[1]):
+            before, position = (ops.convert_to_tensor(k, "int32") for k in (i - 1, i))
+            cache = self._remember(frames[i - 1], led[:, i - 1], cache, before)
             if i >= t:
                 frames.append(
                     self._sample(led[:, i], cache, position, ops.cast(seed, "int32"))
                 )
-            cache = self._remember(frames[i], led[:, i], cache, position)
         return ops.stack(frames, axis=1)
+
+    def play(self, first, actions, seed):
+        """The tokens that follow one frame, to be part of a larger compiled program.
+
+        Args:
+            first: int32 (b, n), the tokens of the prompt's only frame.
+            actions: int32 (b, frames).
+            seed: int32 scalar.
+
+        Returns:
+            int32 (b, frames, n), equal to what `generate_tokens` makes of them.
+        """
+        b, frames = actions.shape
+        # One more in front, as the first frame has no action.
+        led = ops.pad(actions, [(0, 0), (1, 0)])
+        places = ops.arange(frames)[:, None, None]
+
+        def body(i, state):
+            made, last, cache = state
+            cache = self._remember_frame(last, ops.take(led, i, axis=1), cache, i)
+            action = ops.take(led, i + 1, axis=1)
+            last = self._sample_frame(action, cache, i + 1, seed)
+            return ops.where(places == i, last, made), last, cache
+
+        made = ops.zeros((frames, b, self.genie.dynamics.num_patches), "int32")
+        state = made, first, self.genie.dynamics.empty_cache(b)
+        made, _, _ = ops.fori_loop(0, frames, body, state)
+        return ops.transpose(made, (1, 0, 2))
 
     def _sample_frame(self, action, cache, position, seed):
         action = self.genie.action_vectors(action)

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from genie_tf.compilation import compiled
 from genie_tf.models import (
     Dynamics,
     Genie,
@@ -128,6 +129,20 @@ def test_one_program_makes_all_frames(rollout):
     generate(rollout, PROMPT[:, :1], BETWEEN[:, :0], ACTIONS[:, :3])
     for program in (rollout._sample, rollout._remember):
         assert program.experimental_get_tracing_count() == 1
+
+
+def test_play_is_generation_in_one_program(rollout):
+    whole = generate(rollout, PROMPT[:, :1], BETWEEN[:, :0], ACTIONS, seed=5)
+    played = compiled(rollout.play)(PROMPT[:, 0], ACTIONS, np.int32(5))
+    np.testing.assert_array_equal(played, whole[:, 1:])
+
+
+def test_no_frame_is_remembered_that_none_follows(genie):
+    rollout, positions = Rollout(genie), []
+    rollout._remember = lambda *inputs: positions.append(int(inputs[-1]))
+    rollout._sample = lambda *inputs: PROMPT[:, 0]
+    generate(rollout)
+    assert positions == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.fixture
