@@ -6,7 +6,7 @@ For evaluation: numpy in, numpy out, float64.
 import numpy as np
 from keras import ops
 from scipy.optimize import linear_sum_assignment
-from scipy.special import stdtrit
+from scipy.special import entr
 
 from genie_tf.metrics.image_quality import psnr
 
@@ -74,13 +74,27 @@ def normalized_mutual_information(a, b) -> float:
     Raises:
         ValueError: if the shapes differ, or there are no labels.
     """
-    joint = _joint_counts(a, b)
-    joint = joint / joint.sum()
-    entropy_a, entropy_b = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))
-    if entropy_a == entropy_b == 0:
-        return 1.0
-    information = entropy_a + entropy_b - _entropy(joint)
-    return float(np.clip(2 * information / (entropy_a + entropy_b), 0, 1))
+    return float(mutual_information_of_counts(_joint_counts(a, b)))
+
+
+def mutual_information_of_counts(joint):
+    """`normalized_mutual_information` of labels that were counted.
+
+    Args:
+        joint: (..., labels of one kind, labels of the other), how often they meet.
+
+    Returns:
+        float64 (...).
+    """
+    shares = joint / joint.sum(axis=(-2, -1), keepdims=True)
+    entropy_a = entr(shares.sum(axis=-1)).sum(axis=-1)
+    entropy_b = entr(shares.sum(axis=-2)).sum(axis=-1)
+    total = entropy_a + entropy_b
+    information = total - entr(shares).sum(axis=(-2, -1))
+    known = total > 0
+    return np.where(
+        known, np.clip(2 * information / np.where(known, total, 1), 0, 1), 1.0
+    )
 
 
 def best_assignment_accuracy(latent, true) -> float:
@@ -99,8 +113,21 @@ def best_assignment_accuracy(latent, true) -> float:
     Raises:
         ValueError: if the shapes differ, or there are no labels.
     """
-    joint = _joint_counts(latent, true)
-    return float(joint[linear_sum_assignment(joint, maximize=True)].sum() / joint.sum())
+    return float(assignment_accuracy_of_counts(_joint_counts(latent, true)))
+
+
+def assignment_accuracy_of_counts(joint):
+    """`best_assignment_accuracy` of labels that were counted.
+
+    Args:
+        joint: (..., latent labels, true labels), how often they meet.
+
+    Returns:
+        float64 (...).
+    """
+    tables = joint.reshape(-1, *joint.shape[-2:])
+    hits = [t[linear_sum_assignment(t, maximize=True)].sum() for t in tables]
+    return np.reshape(hits, joint.shape[:-2]) / joint.sum(axis=(-2, -1))
 
 
 def coinrun_action_groups(actions):
@@ -126,32 +153,6 @@ def coinrun_action_groups(actions):
     return np.where(actions < len(COINRUN_ACTION_GROUPS), actions, none)
 
 
-def mean_confidence_interval(values):
-    """The mean of independent values, one per clip, and its 95% confidence interval.
-
-    Student's t with n-1 degrees of freedom, symmetric about the mean.
-
-    Args:
-        values: (n,), at least two.
-
-    Returns:
-        The mean, and (low, high).
-
-    Raises:
-        ValueError: if `values` is not a list of at least two numbers.
-    """
-    values = np.asarray(values, dtype="float64")
-    if values.ndim != 1 or len(values) < 2:
-        raise ValueError(
-            "An interval needs a list of at least two values; received shape "
-            f"{values.shape}."
-        )
-    n = len(values)
-    mean = float(values.mean())
-    margin = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
-    return mean, (mean - margin, mean + margin)
-
-
 def _joint_counts(a, b):
     """How often each label of `a` meets each of `b`: (labels of a, labels of b)."""
     a, b = np.asarray(a), np.asarray(b)
@@ -164,9 +165,3 @@ def _joint_counts(a, b):
     labels_b, b = np.unique(b.ravel(), return_inverse=True)
     counts = np.bincount(a * len(labels_b) + b, minlength=len(labels_a) * len(labels_b))
     return counts.reshape(len(labels_a), len(labels_b))
-
-
-def _entropy(shares):
-    """In nats, of shares that sum to one; 0 log 0 = 0."""
-    shares = shares[shares > 0]
-    return float(-np.sum(shares * np.log(shares)))

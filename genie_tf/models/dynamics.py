@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from genie_tf.layers import STTransformer
+from genie_tf.metrics.token_prediction import masked_token_scores
 
 # Logit of the token before, as a unit vector, over one at right angles.
 _COPY_SHARPNESS = 16.0
@@ -204,10 +205,5 @@ def masked_cross_entropy(tokens, logits, mask):
     Returns:
         Two scalars: cross-entropy in nats, and the share of top-1 hits.
     """
-    weight = ops.cast(mask, "float32")
-    weight /= ops.maximum(ops.sum(weight, axis=(1, 2), keepdims=True), 1)
-    nats = keras.losses.sparse_categorical_crossentropy(tokens, logits, True)
-    hits = ops.cast(ops.argmax(logits, axis=-1) == tokens, "float32")
-    return tuple(
-        ops.mean(ops.sum(values * weight, axis=(1, 2))) for values in (nats, hits)
-    )
+    scores = masked_token_scores(tokens, logits, mask, top=(1,))
+    return ops.mean(scores["cross_entropy"]), ops.mean(scores["top1"])

@@ -2,7 +2,6 @@ import itertools
 
 import numpy as np
 import pytest
-import scipy.stats
 from sklearn.metrics import normalized_mutual_info_score
 
 from genie_tf.metrics.controllability import (
@@ -10,7 +9,6 @@ from genie_tf.metrics.controllability import (
     best_assignment_accuracy,
     coinrun_action_groups,
     delta_psnr,
-    mean_confidence_interval,
     normalized_mutual_information,
 )
 
@@ -110,28 +108,3 @@ def test_coinrun_actions_fall_into_nine_groups():
     ]
     with pytest.raises(ValueError, match="0..14; received values from 3 to 15"):
         coinrun_action_groups([3, 15])
-
-
-@pytest.mark.parametrize("n", [2, 5, 100])
-def test_interval_equals_scipy(n):
-    values = np.random.default_rng(n).normal(2, 3, n)
-    mean, interval = mean_confidence_interval(values)
-    assert mean == pytest.approx(values.mean())
-    assert interval == pytest.approx(
-        scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values))
-    )
-
-
-def test_interval_covers_the_true_mean_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(2000):
-        _, (low, high) = mean_confidence_interval(rng.normal(size=6))
-        covered += low < 0 < high
-    assert 0.93 < covered / 2000 < 0.97
-
-
-@pytest.mark.parametrize("values", [[], [1.0], [[1.0, 2.0]]])
-def test_interval_needs_two_values(values):
-    with pytest.raises(ValueError, match="at least two values; received shape"):
-        mean_confidence_interval(values)

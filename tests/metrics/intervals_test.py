@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import scipy.stats
+
+from genie_tf.metrics.intervals import jackknife_interval, mean_confidence_interval
+
+
+@pytest.mark.parametrize("n", [2, 5, 100])
+def test_interval_equals_scipy(n):
+    values = np.random.default_rng(n).normal(2, 3, n)
+    mean, interval = mean_confidence_interval(values)
+    assert mean == pytest.approx(values.mean())
+    assert interval == pytest.approx(
+        scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values))
+    )
+
+
+def test_interval_covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        _, (low, high) = mean_confidence_interval(rng.normal(size=6))
+        covered += low < 0 < high
+    assert 0.93 < covered / 2000 < 0.97
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [[1.0, 2.0]]])
+def test_interval_needs_two_values(values):
+    with pytest.raises(ValueError, match="at least two values; received shape"):
+        mean_confidence_interval(values)
+    with pytest.raises(ValueError, match="at least two values; received shape"):
+        jackknife_interval(1.0, values)
+
+
+@pytest.mark.parametrize("n", [2, 5, 100])
+def test_the_jackknife_of_a_mean_is_its_interval(n):
+    values = np.random.default_rng(n).normal(2, 3, n)
+    without_each = [np.delete(values, i).mean() for i in range(n)]
+    mean, interval = mean_confidence_interval(values)
+    assert jackknife_interval(mean, without_each) == pytest.approx(interval)
+
+
+def test_the_jackknife_covers_a_correlation_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        x, noise = rng.normal(size=(2, 40))
+        y = 0.6 * x + 0.8 * noise
+
+        def correlation(kept, x=x, y=y):
+            return np.corrcoef(x[kept], y[kept])[0, 1]
+
+        all_but = ~np.eye(40, dtype=bool)
+        low, high = jackknife_interval(
+            correlation(slice(None)), list(map(correlation, all_but))
+        )
+        covered += low < 0.6 < high
+    assert 0.9 < covered / 300 < 0.98
