@@ -44,12 +44,15 @@ def compiled_on_replicas(
         return lambda inputs: [program(*inputs)]
     import tensorflow as tf
 
-    run = tf.function(lambda shares: strategy.run(program, args=(shares,)))
+    def own(share):  # Were it `program`, all replicas would be one program.
+        return program(share)
+
+    run = tf.function(lambda shares: strategy.run(own, args=(shares,)))
 
     def call(inputs):
         def share(context):
-            own = inputs[context.replica_id_in_sync_group]
-            return {name: tf.convert_to_tensor(x) for name, x in own.items()}
+            chosen = inputs[context.replica_id_in_sync_group]
+            return {name: tf.convert_to_tensor(x) for name, x in chosen.items()}
 
         shares = strategy.experimental_distribute_values_from_function(share)
         return strategy.experimental_local_results(run(shares))

@@ -74,7 +74,9 @@ def action_agreement(latent, true, num_latent: int, seed: int = 0) -> dict:
             },
         }
     codes, names = linear_sum_assignment(joint, maximize=True)
-    assigned = dict(zip(names.tolist(), codes.tolist(), strict=True))
+    assigned = {
+        g: a for g, a in zip(names.tolist(), codes.tolist(), strict=True) if joint[a, g]
+    }
     totals = joint.sum(axis=0)
     agreement["groups"] = [
         {
