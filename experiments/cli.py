@@ -77,6 +77,20 @@ def run(
     app.run(guarded, flags_parser=parse)
 
 
+def define_device_flags() -> None:
+    """Defines the flags that `make_strategy` takes."""
+    flags.DEFINE_string(
+        "strategy",
+        "auto",
+        "Devices of TensorFlow: one; mirrored, all of this machine; multi_worker, those "
+        "of all workers in TF_CONFIG; tpu; or auto, what there is.",
+    )
+    flags.DEFINE_string("tpu", None, "Name or address of the TPU.")
+    flags.DEFINE_integer(
+        "virtual_devices", 1, "Split the CPU into so many devices, to try several."
+    )
+
+
 def keep_freed_memory() -> None:
     """Keeps what is freed for the next use, instead of giving it to the system.
 

@@ -4,7 +4,7 @@ genie-demo --output=runs/demo
 
 Builds the dataset coinrun/random_hard_small, trains the `tiny` tokenizer and Genie,
 evaluates on test levels, and leaves in the output folder: the model in genie/model,
-report.md, report.json, rollout.gif, reconstructions.png and curves.png. Each step is a
+report.md, report.json, curves.png and the pictures of genie-evaluate. Each step is a
 command of its own, which is printed. Starts anew each time.
 """
 
@@ -63,13 +63,14 @@ def main() -> None:
             "--clips=128",
             "--steps=1",
             "--temperature=0",
+            "--overwrite",
             f"--output={folder}",
             *data_dir,
         ),
     }
     seconds["total"] = time.perf_counter() - start
     scores = json.loads((folder / "report.json").read_text())
-    report.write_report(folder, {"seconds": seconds, **scores})
+    report.write_report(folder, {**scores, "seconds": seconds})
     media.plot_curves(folder / "curves.png", _curves(tokenizer, genie))
     print(f"{seconds['total'] / 60:.1f} minutes. Look at {folder}/rollout.gif and")
     print(f"{folder}/report.md; play on with:")

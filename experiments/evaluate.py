@@ -1,16 +1,19 @@
-"""Measures how good a trained Genie is, on clips it has not seen.
+"""Measures how good a trained model is, on clips it has not seen.
 
 genie-evaluate --preset=runs/genie/model --dataset=coinrun/random_hard_small \
     --split=test --output=runs/evaluation
 
-Writes report.json and report.md: how well the tokenizer and the latent action model
-reconstruct and use their codes; how well the dynamics predicts ten frames after one,
-with the actions inferred from them; how much worse with random actions (dPSNR); and
-how well repeating the prompt would do. Draws reconstructions.png and rollout.gif: the
-truth, the prediction, and the same prompt under each action held.
+The preset may hold a tokenizer, a latent action model, or a Genie. Writes report.json,
+report.md and pictures: how well tokenizer and latent actions reconstruct and use their
+codes; how well latent actions agree with true ones; how well the dynamics predicts ten
+frames after one, with the actions inferred from them, how much worse with random actions
+(dPSNR), and how well repeating the prompt would do. docs/evaluation.md describes it all.
 """
 
+import contextlib
 import itertools
+import os
+import time
 
 import numpy as np
 from absl import flags
@@ -18,11 +21,12 @@ from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
 
-_BATCH = 64
+_BATCH = 32
+_SHOWN_PROMPTS = 4
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "Folder of a trained Genie.")
+    flags.DEFINE_string("preset", None, "Folder of a trained model.")
     flags.DEFINE_string("dataset", None, "TFDS name, like coinrun/random_hard.")
     flags.DEFINE_string("split", "test", "Split of the dataset.")
     flags.DEFINE_string("camera", None, "Which of the observations are the frames.")
@@ -30,67 +34,172 @@ def define_flags() -> None:
         "stride", 1, "Steps from one frame of a clip to the next.", lower_bound=1
     )
     flags.DEFINE_bool("resize", False, "Scale frames to the size the model is for.")
+    flags.DEFINE_enum(
+        "actions",
+        None,
+        ["coinrun", "as_is"],
+        "Whether true actions that do the same in CoinRun count as one; by default, if "
+        "the dataset's name begins with coinrun.",
+    )
     flags.DEFINE_integer("clips", 64, "Number of clips.", lower_bound=2)
+    flags.DEFINE_integer("frames", 16, "Frames of a clip.", lower_bound=5)
     flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
     flags.DEFINE_float(
         "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
     )
+    flags.DEFINE_integer(
+        "seed", 0, "Of clips, masks, samples and random actions.", lower_bound=0
+    )
+    flags.DEFINE_list(
+        "fid_features", [], "Networks of Fréchet distances between frames."
+    )
+    flags.DEFINE_list(
+        "fvd_features", [], "Networks of Fréchet distances between videos."
+    )
     flags.DEFINE_string("output", None, "Folder for report and pictures.")
+    flags.DEFINE_bool("overwrite", False, "Replace the report in that folder.")
     flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_device_flags()
 
 
 def main() -> None:
-    from genie_tf.datasets.clips import clip_batches
-    from genie_tf.experiments import report
+    from genie_tf.datasets.clips import clip_batches, num_clips
+    from genie_tf.experiments import pictures, report
 
-    from genie_tf.evaluation import PREDICTED_FRAMES, evaluate
+    from genie_tf.evaluation import check_batch, evaluate, hold_actions
     from genie_tf.metrics.controllability import coinrun_action_groups
-    from genie_tf.presets import load_preset
+    from genie_tf.presets import load_model
     from genie_tf.samplers import Rollout
 
-    cli.check_folder(FLAGS.output)
+    start = time.perf_counter()
+    _check_output(FLAGS.output)
     with cli.user_errors():
-        genie = load_preset(FLAGS.preset)
+        strategy = _make_strategy()
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            model = load_model(FLAGS.preset)
+        plays = hasattr(model, "dynamics")
+        networks = _load_feature_networks(plays)
+        source = {"camera": FLAGS.camera, "stride": FLAGS.stride}
+        frame_shape = (model.tokenizer if plays else model).frame_shape
         batches = clip_batches(
             FLAGS.dataset,
             FLAGS.split,
-            clip_length=1 + PREDICTED_FRAMES,
+            clip_length=FLAGS.frames,
             batch_size=min(_BATCH, FLAGS.clips),
-            seed=0,
-            mask_patches=genie.dynamics.num_patches,
-            camera=FLAGS.camera,
-            stride=FLAGS.stride,
-            frame_size=genie.tokenizer.frame_shape[:2] if FLAGS.resize else None,
+            seed=FLAGS.seed,
+            mask_patches=model.dynamics.num_patches if plays else None,
+            frame_size=frame_shape[:2] if FLAGS.resize else None,
             data_dir=FLAGS.data_dir,
+            **source,
         )
         first = next(batches)
-    cli.check_frames(genie.tokenizer.frame_shape, first["video"], FLAGS.dataset)
+        available = num_clips(
+            FLAGS.dataset,
+            FLAGS.split,
+            FLAGS.frames,
+            data_dir=FLAGS.data_dir,
+            **source,
+        )
+        if available < FLAGS.clips:
+            raise ValueError(
+                f"{FLAGS.dataset}, split {FLAGS.split}, has {available} clips of "
+                f"{FLAGS.frames} frames; --clips asks for {FLAGS.clips}."
+            )
+        cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
+        check_batch(model, first)
+        by_name = "coinrun" if FLAGS.dataset.startswith("coinrun/") else "as_is"
+        grouping = FLAGS.actions or by_name
+        group = coinrun_action_groups if grouping == "coinrun" else np.asarray
+        group(first.get("action", ()))
     sampling = {"num_steps": FLAGS.steps, "temperature": FLAGS.temperature}
-    rollout = Rollout(genie, **sampling)
-    is_coinrun = FLAGS.dataset.split("/")[0] == "coinrun"
-    scores, videos = evaluate(
-        rollout,
+    scores, shown = evaluate(
+        model,
         itertools.chain([first], batches),
         FLAGS.clips,
-        coinrun_action_groups if is_coinrun else np.asarray,
+        sampling=sampling,
+        seed=FLAGS.seed,
+        group_actions=group,
+        strategy=strategy,
+        feature_networks=networks,
     )
     batches.close()
+    if plays:
+        prompts = shown["truth"][:_SHOWN_PROMPTS, 0]
+        shown["held"] = hold_actions(Rollout(model, **sampling), prompts)
     folder = cli.make_folder(FLAGS.output)
-    report.write_report(
-        folder,
-        {
-            "dataset": FLAGS.dataset,
-            "split": FLAGS.split,
-            "camera": FLAGS.camera,
-            "stride": FLAGS.stride,
-            "resize": FLAGS.resize,
-            "sampling": sampling,
-            **scores,
-            **report.environment(),
-        },
-    )
-    report.draw_pictures(folder, rollout, videos)
-    print(f"Wrote {folder}/report.md, reconstructions.png and rollout.gif.")
+    written = {
+        "model": type(model).__name__,
+        "preset": FLAGS.preset,
+        "dataset": FLAGS.dataset,
+        "split": FLAGS.split,
+        **source,
+        "resize": FLAGS.resize,
+        "actions": grouping,
+        **({"sampling": sampling} if plays else {}),
+        "seed": FLAGS.seed,
+        **scores,
+        **report.environment(),
+        "seconds": {"evaluation": time.perf_counter() - start},
+    }
+    report.write_report(folder, written)
+    names = pictures.draw_pictures(folder, written, shown)
+    print(f"Wrote {', '.join(['report.md', *names])} in {folder}.")
+
+
+def _check_output(path: str) -> None:
+    """Raises a UserError if nothing can be written there, or a report is there."""
+    folder = cli.check_folder(path)
+    if (folder / "report.json").exists() and not FLAGS.overwrite:
+        raise cli.UserError(
+            f"there is a report in {path}: choose another folder, or --overwrite"
+        )
+
+
+def _make_strategy():
+    """The strategy that the flags ask for; None with JAX.
+
+    Raises:
+        ValueError: if that is not possible here.
+    """
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        if FLAGS.strategy != "auto" or FLAGS.tpu or FLAGS.virtual_devices > 1:
+            raise ValueError(
+                "--strategy, --tpu and --virtual_devices are for TensorFlow; on other "
+                "backends one device evaluates."
+            )
+        return None
+    workers = FLAGS.strategy == "auto" and "TF_CONFIG" in os.environ
+    if FLAGS.strategy == "multi_worker" or workers:
+        raise ValueError(
+            "An evaluation runs on one machine: choose --strategy=one, mirrored or tpu."
+        )
+    from genie_tf.training.strategies import make_strategy
+
+    return make_strategy(FLAGS.strategy, FLAGS.tpu, FLAGS.virtual_devices)
+
+
+def _load_feature_networks(plays: bool) -> list:
+    """The networks of Fréchet distances that the flags name.
+
+    Raises:
+        ValueError: if there is no such network, or no prediction to measure.
+    """
+    if not FLAGS.fid_features and not FLAGS.fvd_features:
+        return []
+    if not plays:
+        raise ValueError(
+            "--fid_features and --fvd_features compare predicted frames, which a Genie "
+            "makes alone."
+        )
+    from genie_tf.experiments.feature_networks import load_feature_network
+
+    return [
+        load_feature_network(source, kind)
+        for kind, sources in (("fid", FLAGS.fid_features), ("fvd", FLAGS.fvd_features))
+        for source in sources
+    ]
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: report.json, report.md and pictures."""
+"""What an evaluation leaves behind to read: report.json and report.md."""
 
 import json
 import os
@@ -8,57 +8,31 @@ from importlib import metadata
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from genie_tf import media
-from genie_tf.evaluation import PREDICTED_FRAMES
-from genie_tf.samplers import Rollout
+from genie_tf.metrics.controllability import COINRUN_ACTION_GROUPS
+
+ROW_NAMES = {
+    "prediction": "prediction",
+    "random_actions": "with random actions",
+    "reconstruction": "reconstruction",
+    "repeat": "repeating the last frame",
+    "ceiling": "tokenizer's reconstruction (ceiling)",
+}
 
 
 def write_report(folder: Path, report: dict) -> None:
-    """Writes `report.json` and `report.md`."""
+    """Writes `report.json` and `report.md`.
+
+    Args:
+        folder: where to write.
+        report: the scores of `evaluate`, and how they came about.
+    """
     texts = {"report.json": json.dumps(report, indent=1) + "\n"}
     texts["report.md"] = _markdown(report)
     for name, text in texts.items():
         with media.replacing(folder / name) as path:
             path.write_text(text)
-
-
-def _markdown(report: dict) -> str:
-    tokenizer, actions = report["tokenizer"], report["latent_actions"]
-    dynamics = report["dynamics"]
-    horizons = range(1, PREDICTED_FRAMES + 1)
-    low, high = dynamics["delta_psnr_4"]["ci95"]
-    rows = "\n".join(
-        f"| {name} | " + " | ".join(f"{value:.1f}" for value in values) + " |"
-        for name, values in (
-            ("dynamics, inferred actions", dynamics["psnr"]),
-            ("repeating the prompt", report["baselines"]["repeat_last_frame_psnr"]),
-        )
-    )
-    return f"""# {report["dataset"]}, split {report["split"]}: {report["clips"]} clips
-
-One prompt frame, {PREDICTED_FRAMES} predicted frames; sampling {report["sampling"]}.
-
-| part | what | value |
-|---|---|---|
-| tokenizer | PSNR of reconstructions, dB | {tokenizer["psnr"]:.2f} |
-| | SSIM of reconstructions | {tokenizer["ssim"]:.3f} |
-| | codes used, perplexity | {tokenizer["codes_used"]}, {tokenizer["perplexity"]:.0f} |
-| latent actions | PSNR of the next frame, dB | {actions.get("psnr", float("nan")):.2f} |
-| | codes used, perplexity | {actions["codes_used"]}, {actions["perplexity"]:.2f} |
-| | mutual information with true actions (NMI) | {actions.get("nmi", float("nan")):.3f} |
-| dynamics | SSIM of predicted frames | {dynamics["ssim"]:.3f} |
-| | top-1 accuracy at masked tokens | {dynamics["top1"]:.3f} |
-| | dPSNR_4, dB, and its 95% interval | {dynamics["delta_psnr_4"]["mean"]:.2f} \
-({low:.2f} to {high:.2f}) |
-
-PSNR in dB by the number of frames after the prompt:
-
-| | {" | ".join(map(str, horizons))} |
-|---|{"---|" * PREDICTED_FRAMES}
-{rows}
-"""
 
 
 def environment() -> dict:
@@ -76,36 +50,192 @@ def environment() -> dict:
     }
 
 
-def draw_pictures(folder: Path, rollout: Rollout, videos: Mapping) -> None:
-    """Writes reconstructions.png, rollout.gif and prompt.png, of the first clips.
+def action_names(report: Mapping) -> list[str]:
+    """What the true actions of a report's agreement are called, in its order."""
+    numbers = report["latent_actions"]["agreement"]["true_actions"]
+    if report["actions"] == "coinrun":
+        return [COINRUN_ACTION_GROUPS[number] for number in numbers]
+    return [str(number) for number in numbers]
 
-    Args:
-        folder: where to write.
-        rollout: of the Genie that was evaluated.
-        videos: as `evaluate` returns them.
-    """
-    truth, prediction = videos["truth"][:4], videos["prediction"][:4]
-    media.save_strip(folder / "prompt.png", truth[0, :1])
-    media.save_image_grid(
-        folder / "reconstructions.png",
-        [videos["truth"][:8, -1], videos["reconstruction"][:8, -1]],
-        ["truth", "reconstruction"],
-        scale=2,
+
+def _markdown(report: Mapping) -> str:
+    sections = [_heading(report)]
+    for part, write in (
+        ("tokenizer", _tokenizer),
+        ("latent_actions", _latent_actions),
+        ("dynamics", _dynamics),
+        ("frechet", _frechet),
+    ):
+        if part in report:
+            sections += write(report)
+    return "\n\n".join(sections) + "\n"
+
+
+def _heading(report: Mapping) -> str:
+    seconds = report["seconds"]["evaluation"]
+    settings = {
+        "model": f"{report['model']}, {report['preset']}",
+        "frames of a clip": report["frames"],
+        "steps from frame to frame": report["stride"],
+        "seed": report["seed"],
+    }
+    if "dynamics" in report:
+        settings |= {
+            "prompt frames": report["dynamics"]["prompt_frames"],
+            "predicted frames": report["dynamics"]["predicted_frames"],
+            "MaskGIT steps": report["sampling"]["num_steps"],
+            "temperature": report["sampling"]["temperature"],
+        }
+    hardware = report["hardware"]
+    settings |= {
+        "hardware": f"{hardware['processor']}, {hardware['cores']} cores",
+        "versions": ", ".join(f"{k} {v}" for k, v in report["versions"].items()),
+        "seconds taken": f"{seconds:.0f}",
+    }
+    return "\n\n".join(
+        [
+            f"# {report['dataset']}, split {report['split']}: {report['clips']} clips",
+            _table(["", ""], [[name, str(text)] for name, text in settings.items()]),
+            "After each mean comes its 95% interval over clips.",
+        ]
     )
-    num_actions = rollout.genie.num_actions
-    # All in one batch, which is compiled once: action 0 for each clip, action 1, ...
-    actions = np.repeat(np.arange(num_actions), len(truth))[:, None]
-    held = rollout.generate(
-        np.tile(truth[:, :1], (num_actions, 1, 1, 1, 1)),
-        np.tile(actions, PREDICTED_FRAMES),
-    )
-    held = np.split(np.asarray(held), num_actions)
-    media.save_gif(
-        folder / "rollout.gif",
-        media.grid(
-            [truth, prediction, *held],
-            ["truth", "inferred actions", *(f"action {i}" for i in range(num_actions))],
-            scale=2,
+
+
+def _tokenizer(report: Mapping) -> list[str]:
+    scores = report["tokenizer"]
+    return ["## Tokenizer", _videos(scores["videos"]), _codes(scores)]
+
+
+def _latent_actions(report: Mapping) -> list[str]:
+    scores = report["latent_actions"]
+    sections = ["## Latent actions", _codes(scores)]
+    if "videos" in scores:
+        sections[1:1] = ["The next frame, from the true ones before it:"]
+        sections[2:2] = [_videos(scores["videos"])]
+    if "agreement" not in scores:
+        return [*sections, "The dataset has no actions to compare with."]
+    agreement = scores["agreement"]
+    measures = {
+        "normalised mutual information (NMI)": agreement["nmi"],
+        "accuracy under the best assignment": agreement["accuracy"],
+    }
+    names = action_names(report)
+    return [
+        *sections,
+        "Agreement with true actions; its interval is a jackknife's over clips:",
+        _table(
+            ["", "value", "shuffled, mean", "shuffled, 95% quantile"],
+            [
+                [
+                    name,
+                    _interval({"mean": found["value"], **found}, 3),
+                    f"{found['shuffled']['mean']:.3f}",
+                    f"{found['shuffled']['quantile95']:.3f}",
+                ]
+                for name, found in measures.items()
+            ],
         ),
-        fps=5,
+        _table(
+            ["true action", "share", "most frequent", "assigned", "recall"],
+            [
+                [
+                    name,
+                    f"{group['share']:.3f}",
+                    str(group["most_frequent"]),
+                    "none" if group["assigned"] is None else str(group["assigned"]),
+                    f"{group['recall']:.3f}",
+                ]
+                for name, group in zip(names, agreement["groups"], strict=True)
+            ],
+        ),
+    ]
+
+
+def _dynamics(report: Mapping) -> list[str]:
+    scores = report["dynamics"]
+    frames = range(1, scores["predicted_frames"] + 1)
+    horizons = [
+        [ROW_NAMES[name], *(f"{mean['mean']:.1f}" for mean in row["psnr"])]
+        for name, row in scores["horizons"].items()
+    ]
+    return [
+        "## Dynamics",
+        _table(
+            ["", "mean"],
+            [
+                ["dPSNR_4, dB", _interval(scores["delta_psnr_4"], 2)],
+                [
+                    "cross-entropy at masked tokens, nats",
+                    _interval(scores["cross_entropy"], 3),
+                ],
+                *(
+                    [f"top-{k} accuracy", _interval(scores[f"top{k}"], 3)]
+                    for k in (1, 2, 5, 16)
+                ),
+            ],
+        ),
+        f"{len(frames)} frames after one, with the actions "
+        f"{'of the data' if report['model'] == 'GuidedGenie' else 'inferred'}:",
+        _videos(scores["videos"]),
+        "PSNR in dB by the number of frames after the prompt:",
+        _table(
+            ["", *map(str, frames)],
+            [row + [""] * (1 + len(frames) - len(row)) for row in horizons],
+        ),
+    ]
+
+
+def _frechet(report: Mapping) -> list[str]:
+    rows = ("prediction", "repeat", "ceiling")
+    return [
+        "## Fréchet distances of the predicted frames",
+        _table(
+            ["", *(ROW_NAMES[name] for name in rows)],
+            [
+                [
+                    f"{found['score']}, {found['network']}",
+                    *(f"{found[name]:.1f}" for name in rows),
+                ]
+                for found in report["frechet"]
+            ],
+        ),
+    ]
+
+
+def _videos(videos: Mapping) -> str:
+    """The table of a comparison."""
+    has_ceiling = "ceiling" in videos
+    rows = [
+        [
+            ROW_NAMES[name],
+            _interval(row["psnr"], 2),
+            _interval(row["ssim"], 3),
+            *(
+                [_interval(row["psnr_below_ceiling"], 2)]
+                if "psnr_below_ceiling" in row
+                else [""] * has_ceiling
+            ),
+        ]
+        for name, row in videos.items()
+    ]
+    return _table(
+        ["", "PSNR, dB", "SSIM", *["below the ceiling, dB"] * has_ceiling], rows
     )
+
+
+def _codes(scores: Mapping) -> str:
+    return (
+        f"Codes used: {scores['codes_used']} of {len(scores['counts'])} "
+        f"({scores['usage']:.1%}); perplexity {scores['perplexity']:.1f}; entropy "
+        f"{scores['entropy']:.3f} of the most possible."
+    )
+
+
+def _interval(mean: Mapping, digits: int) -> str:
+    low, high = mean["ci95"]
+    return f"{mean['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

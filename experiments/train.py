@@ -28,24 +28,13 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("workdir", None, "Folder for all that is written.")
     flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
-    flags.DEFINE_string(
-        "strategy",
-        "auto",
-        "Devices of TensorFlow: one; mirrored, all of this machine; multi_worker, those "
-        "of all workers in TF_CONFIG; tpu; or auto, what there is.",
-    )
-    flags.DEFINE_string("tpu", None, "Name or address of the TPU.")
+    cli.define_device_flags()
     flags.DEFINE_string(
         "mesh",
         "",
         "Devices of JAX along each axis, such as data:4,model:2. The batch is divided "
         "along data and fsdp, weights along fsdp (ZeRO-3) and model (tensor parallel). "
         "By default all devices are along data.",
-    )
-    flags.DEFINE_integer(
-        "virtual_devices",
-        1,
-        "Split the CPU into so many devices, to try training on several.",
     )
     flags.DEFINE_bool(
         "plan",

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _GAP = 2  # White pixels between the cells of a grid.
+_HEADING = 14  # Pixels above it for the names of its columns.
 
 
 def save_video(path, video, fps: float = 10):
@@ -135,7 +136,7 @@ def save_mp4(path, video, fps: float = 10):
         writer.close()
 
 
-def grid(rows, labels=None, scale: int = 4):
+def grid(rows, labels=None, scale: int = 4, columns=None):
     """Puts clips side by side and above each other, enlarged, for a person to compare.
 
     Args:
@@ -143,6 +144,7 @@ def grid(rows, labels=None, scale: int = 4):
             of one shape, all rows of one length.
         labels: one text per row, written on its left; none if not given.
         scale: how many pixels wide a pixel becomes.
+        columns: one text per column, written above it; none if not given.
 
     Returns:
         One video: uint8 (time, grid height, grid width, 3).
@@ -167,32 +169,44 @@ def grid(rows, labels=None, scale: int = 4):
             f"A grid needs one label per row; received {len(labels)} labels for "
             f"{len(rows)} rows."
         )
+    if columns is not None and len(columns) != lengths[0]:
+        raise ValueError(
+            f"A grid needs one text per column; received {len(columns)} for "
+            f"{lengths[0]} columns."
+        )
     height, width = (scale * side for side in shapes[0][1:3])
     margin = _margin(labels)
+    above = 0 if columns is None else _HEADING
     canvas = Image.new(
         "RGB",
         (
             margin + len(rows[0]) * (width + _GAP) - _GAP,
-            len(rows) * (height + _GAP) - _GAP,
+            above + len(rows) * (height + _GAP) - _GAP,
         ),
         "white",
     )
+    for index, label in enumerate(columns or ()):
+        middle = margin + index * (width + _GAP) + width // 2
+        ImageDraw.Draw(canvas).text(
+            (middle, above // 2), str(label), "black", _font(), anchor="mm"
+        )
     for index, label in enumerate(labels or ()):
-        middle = index * (height + _GAP) + height // 2
+        middle = above + index * (height + _GAP) + height // 2
         ImageDraw.Draw(canvas).text(
             (margin // 2, middle), str(label), "black", _font(), anchor="mm"
         )
     video = np.repeat(np.asarray(canvas)[None], shapes[0][0], axis=0)
     for index, row in enumerate(rows):
         for column, clip in enumerate(row):
-            top, left = index * (height + _GAP), margin + column * (width + _GAP)
+            top = above + index * (height + _GAP)
+            left = margin + column * (width + _GAP)
             video[:, top : top + height, left : left + width] = clip.repeat(
                 scale, axis=1
             ).repeat(scale, axis=2)
     return video
 
 
-def save_image_grid(path, rows, labels=None, scale: int = 4):
+def save_image_grid(path, rows, labels=None, scale: int = 4, columns=None):
     """Writes rows of images, such as frames and their reconstructions, as a PNG.
 
     Args:
@@ -201,13 +215,14 @@ def save_image_grid(path, rows, labels=None, scale: int = 4):
             [0, 1]; all rows of one shape.
         labels: one text per row, written on its left; none if not given.
         scale: how many pixels wide a pixel becomes.
+        columns: one text per column, written above it; none if not given.
 
     Raises:
         ValueError: if the rows or labels do not fit each other, or `scale` is not a
             positive integer.
     """
     rows = [[image[None] for image in _to_bytes(row)] for row in rows]
-    _save_png(path, grid(rows, labels, scale)[0])
+    _save_png(path, grid(rows, labels, scale, columns)[0])
 
 
 def load_prompt_image(path, height: int, width: int):

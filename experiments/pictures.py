@@ -1,0 +1,119 @@
+"""What an evaluation leaves behind to look at: images, GIFs and plots."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from genie_tf.experiments.report import ROW_NAMES, action_names
+
+from genie_tf import media
+
+
+def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
+    """Draws all that the report's model has to show.
+
+    Args:
+        folder: where to write.
+        report: as `write_report` takes it.
+        videos: of the first clips, (clips, time, height, width, 3): "truth", and of a
+            model "reconstruction", "next_frames", "prediction"; of a Genie "held",
+            (clips, actions, time, height, width, 3), each action held after a prompt.
+
+    Returns:
+        The names of the files written.
+    """
+    media.save_strip(folder / "prompt.png", videos["truth"][0, :1])
+    last = {
+        name: videos[name][:, -1]
+        for name in ("truth", "reconstruction", "next_frames")
+        if name in videos
+    }
+    media.save_image_grid(
+        folder / "reconstructions.png", list(last.values()), list(last), scale=2
+    )
+    drawn = ["prompt.png", "reconstructions.png", "code_usage.png"]
+    _draw_code_usage(folder / "code_usage.png", report)
+    if "agreement" in report.get("latent_actions", {}):
+        drawn.append("confusion.png")
+        _draw_confusion(folder / "confusion.png", report)
+    if "dynamics" in report:
+        drawn += ["rollout.gif", "action_grid.gif", "action_grid.png", "horizon.png"]
+        _draw_rollout(folder / "rollout.gif", videos)
+        _draw_action_grid(folder, videos["held"])
+        _draw_horizon(folder / "horizon.png", report["dynamics"]["horizons"])
+    return drawn
+
+
+def _draw_rollout(path: Path, videos: Mapping) -> None:
+    prediction = videos["prediction"][:4]
+    rows = {
+        "truth": videos["truth"][:4, : prediction.shape[1]],
+        "reconstruction": videos["reconstruction"][:4, : prediction.shape[1]],
+        "prediction": prediction,
+    }
+    media.save_gif(path, media.grid(list(rows.values()), list(rows), scale=2), fps=5)
+
+
+def _draw_action_grid(folder: Path, held: np.ndarray) -> None:
+    """A row for each prompt: the prompt, and each action held (Genie, figure 12)."""
+    prompts = np.broadcast_to(held[:, :1, :1], (len(held), 1, *held.shape[2:]))
+    rows = list(np.concatenate([prompts, held], axis=1))
+    columns = ["prompt", *map(str, range(held.shape[1]))]
+    video = media.grid(rows, scale=2, columns=columns)
+    media.save_gif(folder / "action_grid.gif", video, fps=5)
+    media.save_image_grid(
+        folder / "action_grid.png", [row[:, -1] for row in rows], None, 2, columns
+    )
+
+
+def _draw_horizon(path: Path, horizons: Mapping) -> None:
+    with _plot(path, "frames after the prompt", "PSNR, dB") as axes:
+        for name, row in horizons.items():
+            means = [point["mean"] for point in row["psnr"]]
+            low, high = zip(*(point["ci95"] for point in row["psnr"]), strict=True)
+            frames = range(1, len(means) + 1)
+            axes.plot(frames, means, marker=".", label=ROW_NAMES[name])
+            axes.fill_between(frames, low, high, alpha=0.2)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+
+
+def _draw_confusion(path: Path, report: Mapping) -> None:
+    counts = np.array(report["latent_actions"]["agreement"]["confusion"])
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
+    with _plot(path, "true action", "latent action") as axes:
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        names = action_names(report)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(counts)))
+        axes.set_title("share of each true action, and counts", fontsize="medium")
+        for (row, column), count in np.ndenumerate(counts):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(
+                column, row, count, ha="center", va="center", color=color, fontsize=7
+            )
+
+
+def _draw_code_usage(path: Path, report: Mapping) -> None:
+    parts = [part for part in ("tokenizer", "latent_actions") if part in report]
+    with _plot(path, "code, by how often it occurs", "count", len(parts)) as several:
+        for axes, part in zip(np.atleast_1d(several), parts, strict=True):
+            counts = sorted(report[part]["counts"], reverse=True)
+            axes.bar(range(len(counts)), counts, width=1)
+            axes.set_title(part.replace("_", " "), fontsize="medium")
+
+
+@contextlib.contextmanager
+def _plot(path: Path, x: str, y: str, columns: int = 1) -> Iterator:
+    """Yields the axes of a figure, or several beside each other, to draw on."""
+    from matplotlib.figure import Figure  # Without pyplot, hence without global state.
+
+    figure = Figure(figsize=(5 * columns, 3.6), layout="constrained")
+    several = figure.subplots(1, columns)
+    for axes in np.atleast_1d(several):
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+    yield several
+    with media.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
