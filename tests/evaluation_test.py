@@ -1,15 +1,19 @@
-"""All scores, computed again from the videos that come with them."""
+"""All scores, computed again from the models and the clips."""
+
+import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import stats
 from skimage.metrics import structural_similarity
 from sklearn.metrics import normalized_mutual_info_score
 
-from genie_tf import evaluation
-from genie_tf.evaluation import evaluate
-from genie_tf.metrics.controllability import coinrun_action_groups
-from genie_tf.models import Genie
+from genie_tf.evaluation import check_batch, evaluate, hold_actions
+from genie_tf.metrics.controllability import coinrun_action_groups, delta_psnr
+from genie_tf.models import Genie, GuidedGenie
 from genie_tf.samplers import Rollout
 from genie_tf.testing.tiny_models import (
     tiny_batch,
@@ -17,13 +21,14 @@ from genie_tf.testing.tiny_models import (
     tiny_latent_action_model,
 )
 
-CLIPS = 5
+CLIPS, FRAMES = 5, 13
+SAMPLING = {"num_steps": 2}
 
 
-def batches():
-    """Batches of two clips of eleven frames: the sixth clip is one too many."""
-    for step in range(3):
-        yield tiny_batch(step, batch=2, time=11)
+def batches(frames=FRAMES):
+    """Batches of two clips: the sixth clip is one too many."""
+    for step in range(4):
+        yield tiny_batch(step, batch=2, time=frames)
 
 
 def take(name):
@@ -33,23 +38,37 @@ def take(name):
 @pytest.fixture(scope="module", autouse=True)
 def without_compilation():
     """Compiling anew for each evaluation would take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "compiled", lambda function: function)
-        yield
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
-def rollout():
+def genie():
     genie = tiny_genie()
     # As training does, so that tokens and actions vary.
     for part in (genie.tokenizer, genie.latent_action_model):
         part.update_codebooks(part.losses_and_metrics(tiny_batch(9))[1])
-    return Rollout(genie, num_steps=2)
+    return genie
 
 
 @pytest.fixture(scope="module")
-def evaluated(rollout):
-    return evaluate(rollout, batches(), CLIPS, coinrun_action_groups)
+def guided(genie):
+    """Steered by 15 actions, the eighth of whose vectors is one of them."""
+    parts = tiny_genie()
+    dynamics = type(parts.dynamics)(**{**parts.dynamics.arguments(), "action_dim": 15})
+    return GuidedGenie(genie.tokenizer, dynamics)
+
+
+@pytest.fixture(scope="module")
+def evaluated(genie):
+    return evaluate(
+        genie,
+        batches(),
+        CLIPS,
+        sampling=SAMPLING,
+        group_actions=coinrun_action_groups,
+    )
 
 
 @pytest.fixture
@@ -73,148 +92,315 @@ def psnr(target, prediction):
 
 
 def ssim(target, prediction):
-    """The mean over all frames."""
+    """(clips, time)."""
     frames = (to_float(x).reshape(-1, 16, 16, 3) for x in (target, prediction))
-    return np.mean(
-        [
-            structural_similarity(
-                x.astype("float64"),
-                y.astype("float64"),
-                gaussian_weights=True,
-                sigma=1.5,
-                use_sample_covariance=False,
-                data_range=1,
-                channel_axis=-1,
-            )
-            for x, y in zip(*frames, strict=True)
-        ]
+    values = [
+        structural_similarity(
+            x.astype("float64"),
+            y.astype("float64"),
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=1,
+            channel_axis=-1,
+        )
+        for x, y in zip(*frames, strict=True)
+    ]
+    return np.reshape(values, target.shape[:2])
+
+
+def mean(values, tolerance=1e-5):
+    """Of a value for each clip, with Student's interval."""
+    interval = stats.t.interval(
+        0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
     )
-
-
-def usage(codes):
-    counts = np.unique(codes, return_counts=True)[1]
     return {
-        "codes_used": len(counts),
+        "mean": pytest.approx(np.mean(values), rel=1e-5, abs=tolerance),
+        "ci95": pytest.approx(interval, rel=1e-4, abs=10 * tolerance),
+    }
+
+
+def quality(target, prediction, ceiling=None):
+    found = {
+        "psnr": mean(psnr(target, prediction).mean(axis=1)),
+        "ssim": mean(ssim(target, prediction).mean(axis=1)),
+    }
+    if ceiling is not None:
+        gap = psnr(target, ceiling) - psnr(target, prediction)
+        found["psnr_below_ceiling"] = mean(gap.mean(axis=1), 1e-4)
+    return found
+
+
+def usage(codes, size):
+    counts = np.bincount(np.ravel(codes), minlength=size)
+    return {
+        "codes_used": np.count_nonzero(counts),
+        "usage": np.count_nonzero(counts) / size,
         "perplexity": pytest.approx(np.exp(stats.entropy(counts)), rel=1e-5),
+        "entropy": pytest.approx(stats.entropy(counts) / np.log(size), rel=1e-5),
+        "counts": counts.tolist(),
+    }
+
+
+def tokenizer_scores(tokenizer):
+    video = take("video")
+    outputs = tokenizer(video)
+    return {
+        "videos": {
+            "reconstruction": quality(video, np.array(outputs["reconstruction"])),
+            "repeat": quality(video[:, 1:], video[:, :-1]),
+        },
+        **usage(outputs["indices"], 24),
     }
 
 
 def test_exactly_the_clips_asked_for(scores, videos):
-    assert scores["clips"] == CLIPS
+    assert (scores["clips"], scores["frames"]) == (CLIPS, FRAMES)
     np.testing.assert_array_equal(videos["truth"], take("video"))
-    for name in ("reconstruction", "prediction"):
-        assert videos[name].shape == (CLIPS, 11, 16, 16, 3)
+    assert videos["reconstruction"].shape == (CLIPS, FRAMES, 16, 16, 3)
+    assert videos["prediction"].shape == (CLIPS, 11, 16, 16, 3)
 
 
-def test_tokenizer(scores, videos, rollout):
-    outputs = rollout.genie.tokenizer(take("video"))
-    np.testing.assert_allclose(
-        videos["reconstruction"], outputs["reconstruction"], atol=1e-5
-    )
-    truth = videos["truth"]
-    assert scores["tokenizer"] == {
-        "psnr": pytest.approx(psnr(truth, videos["reconstruction"]).mean(), rel=1e-5),
-        "ssim": pytest.approx(ssim(truth, videos["reconstruction"]), abs=1e-5),
-        **usage(np.array(outputs["indices"])),
-    }
+def test_tokenizer(scores, genie):
+    assert scores["tokenizer"] == tokenizer_scores(genie.tokenizer)
     assert scores["tokenizer"]["codes_used"] > 5
 
 
-def test_latent_actions(scores, videos, rollout):
-    outputs = rollout.genie.latent_action_model(take("video"))
-    found = np.array(outputs["indices"])
+def test_tokenizer_alone(genie):
+    scores, videos = evaluate(genie.tokenizer, batches(), CLIPS)
+    assert set(scores) == {"clips", "frames", "tokenizer"}
+    assert scores["tokenizer"] == tokenizer_scores(genie.tokenizer)
+    assert set(videos) == {"truth", "reconstruction"}
+
+
+def test_latent_actions(scores, genie):
+    video = take("video")
+    outputs = genie.latent_action_model(video)
+    future, ceiling = video[:, 1:], np.array(genie.tokenizer(video)["reconstruction"])
+    ceiling = ceiling[:, 1:]
+    found = dict(scores["latent_actions"])
+    agreement = found.pop("agreement")
+    assert found == {
+        "videos": {
+            "prediction": quality(future, np.array(outputs["prediction"]), ceiling),
+            "repeat": quality(future, video[:, :-1], ceiling),
+            "ceiling": quality(future, ceiling),
+        },
+        **usage(outputs["indices"], 5),
+    }
+    assert found["codes_used"] > 2
     # CoinRun's keys 9 to 14 do nothing, as 4 does.
     true = np.where(take("action") > 8, 4, take("action"))
-    nmi = normalized_mutual_info_score(true.ravel(), found.ravel())
-    future = videos["truth"][:, 1:]
-    assert scores["latent_actions"] == {
-        "psnr": pytest.approx(
-            psnr(future, np.array(outputs["prediction"])).mean(), rel=1e-5
-        ),
-        "nmi": pytest.approx(nmi, rel=1e-5),
-        **usage(found),
-    }
-    assert scores["latent_actions"]["codes_used"] > 2
+    latent = np.array(outputs["indices"])
+    nmi = normalized_mutual_info_score(true.ravel(), latent.ravel())
+    assert agreement["nmi"]["value"] == pytest.approx(nmi)
+    assert agreement["true_actions"] == np.unique(true).tolist()
+    assert np.sum(agreement["confusion"]) == CLIPS * (FRAMES - 1)
 
 
-def test_dynamics(scores, videos, rollout):
-    genie = rollout.genie
-    future, predicted = videos["truth"][:, 1:], videos["prediction"][:, 1:]
-    quality = psnr(future, predicted)
-    # dPSNR after four frames, with Student's interval.
-    change = quality[:, 3] - psnr(future, videos["random"][:, 1:])[:, 3]
-    interval = stats.t.interval(
-        0.95, CLIPS - 1, loc=change.mean(), scale=stats.sem(change)
+def test_latent_actions_alone(genie, scores):
+    alone, videos = evaluate(
+        genie.latent_action_model,
+        batches(),
+        CLIPS,
+        group_actions=coinrun_action_groups,
     )
-    outputs = genie(take("video"), take("mask"))
-    hits = np.argmax(outputs["logits"], axis=-1) == np.array(outputs["tokens"])
-    top1 = [hit[mask].mean() for hit, mask in zip(hits, take("mask"), strict=True)]
-    assert scores["dynamics"] == {
-        "psnr": pytest.approx(quality.mean(axis=0).tolist(), rel=1e-5),
-        "ssim": pytest.approx(ssim(future, predicted), abs=1e-5),
-        "delta_psnr_4": {
-            "mean": pytest.approx(change.mean(), abs=1e-4),
-            "ci95": pytest.approx(interval, abs=1e-3),
-        },
-        "top1": pytest.approx(np.mean(top1), abs=1e-6),
+    assert set(alone) == {"clips", "frames", "latent_actions"}
+    expected = dict(scores["latent_actions"])
+    found = dict(alone["latent_actions"])
+    for name, row in found.pop("videos").items():
+        for score, value in row.items():
+            within = expected["videos"][name][score]
+            assert value["mean"] == pytest.approx(within["mean"], rel=1e-5)
+    del expected["videos"]
+    assert found == expected
+    assert videos["next_frames"].shape == (CLIPS, FRAMES - 1, 16, 16, 3)
+
+
+def test_dynamics_predicts_ten_frames(scores, videos):
+    truth, ceiling = videos["truth"][:, 1:11], videos["reconstruction"][:, 1:11]
+    prediction, prompt = videos["prediction"][:, 1:], videos["truth"][:, :1]
+    repeat = np.repeat(prompt, 10, axis=1)
+    found = scores["dynamics"]
+    assert (found["prompt_frames"], found["predicted_frames"]) == (1, 10)
+    assert found["videos"] == {
+        "prediction": quality(truth, prediction, ceiling),
+        "repeat": quality(truth, repeat, ceiling),
+        "ceiling": quality(truth, ceiling),
     }
-    assert len(scores["dynamics"]["psnr"]) == 10
+    for name, video in (
+        ("prediction", prediction),
+        ("repeat", repeat),
+        ("ceiling", ceiling),
+    ):
+        expected = [mean(column) for column in psnr(truth, video).T]
+        assert found["horizons"][name] == {"psnr": expected}
+    assert len(found["horizons"]["random_actions"]["psnr"]) == 4
 
 
-def test_predictions_follow_the_prompt_and_the_inferred_actions(videos, rollout):
-    video = take("video")[:2]
-    actions = rollout.genie.latent_action_model.infer_actions(video)
-    expected = rollout.generate(video[:, :1], actions)
-    np.testing.assert_allclose(videos["prediction"][:2], expected, atol=1e-5)
-    prompt = rollout.genie.tokenizer(video[:, :1])["reconstruction"]
-    np.testing.assert_allclose(videos["prediction"][:2, :1], prompt, atol=1e-5)
-    # The other video differs by its actions alone.
-    np.testing.assert_array_equal(videos["random"][:, 0], videos["prediction"][:, 0])
-    assert (videos["random"] != videos["prediction"]).any()
+def test_delta_psnr(genie, scores, videos):
+    """Both rollouts, made again frame by frame."""
+    rollout = Rollout(genie, **SAMPLING)
+    changes, seen = [], []
+    for index, batch in enumerate(batches()):
+        rng = np.random.default_rng((0, index))
+        seed = int(rng.integers(2**31, size=(), dtype="int32"))
+        random = rng.integers(5, size=(2, 4), dtype="int32")
+        video = batch["video"]
+        actions = genie.latent_action_model.infer_actions(video)[:, :10]
+        inferred = rollout.generate(video[:, :1], actions, seed)
+        drawn = rollout.generate(video[:, :1], random, seed)
+        seen.append(np.array(inferred))
+        changes.append(
+            delta_psnr(
+                video[:, 1:5], np.array(inferred)[:, 1:5], np.array(drawn)[:, 1:]
+            )
+        )
+    np.testing.assert_allclose(
+        videos["prediction"], np.concatenate(seen)[:CLIPS], atol=1e-5
+    )
+    changes = np.concatenate(changes)[:CLIPS]
+    assert scores["dynamics"]["delta_psnr_4"] == mean(changes, 1e-4)
+    assert np.abs(changes).max() > 0.01
 
 
-def test_baseline_repeats_the_prompt(scores):
-    video = take("video")
-    repeated = np.repeat(video[:, :1], 10, axis=1)
-    expected = psnr(video[:, 1:], repeated).mean(axis=0)
-    found = scores["baselines"]["repeat_last_frame_psnr"]
-    assert found == pytest.approx(expected.tolist(), rel=1e-5)
-    assert len(found) == 10
+def test_masked_tokens(scores, genie):
+    outputs = genie.outputs_of({"video": take("video"), "mask": take("mask")})
+    tokens, mask = np.array(outputs["tokens"]), take("mask")
+    order = np.argsort(-np.array(outputs["logits"]), axis=-1)
+    for k in (1, 2, 5, 16):
+        hits = (order[..., :k] == tokens[..., None]).any(axis=-1)
+        clips = [hit[m].mean() for hit, m in zip(hits, mask, strict=True)]
+        assert scores["dynamics"][f"top{k}"] == mean(clips)
+    assert scores["dynamics"]["cross_entropy"]["mean"] > 0
 
 
-def test_again_gives_the_same(rollout, scores, videos):
-    again, videos_again = evaluate(rollout, batches(), CLIPS, coinrun_action_groups)
-    assert again == scores
-    np.testing.assert_equal(videos_again, videos)
+def test_shorter_clips_are_predicted_to_their_end(genie):
+    scores, videos = evaluate(genie, batches(5), 2, sampling=SAMPLING)
+    assert scores["dynamics"]["predicted_frames"] == 4
+    assert videos["prediction"].shape[1] == 5
 
 
-def test_actions_of_other_games_count_each(rollout, videos):
+def test_equal_seeds_find_the_same_and_others_other(genie, scores):
+    for seed in (0, 1):
+        again, _ = evaluate(
+            genie,
+            batches(),
+            CLIPS,
+            sampling=SAMPLING,
+            seed=seed,
+            group_actions=coinrun_action_groups,
+        )
+        assert (again == scores) == (seed == 0)
+        assert again["tokenizer"] == scores["tokenizer"]
+
+
+def test_the_report_is_json(scores):
+    assert json.loads(json.dumps(scores)) == scores
+
+
+def test_actions_of_other_games_count_each(genie):
     def twenty_actions():
         for batch in batches():
             yield {**batch, "action": batch["action"] + 5}
 
-    scores, _ = evaluate(rollout, twenty_actions(), CLIPS)
-    inferred = videos["latent_actions"].ravel()
-    nmi = normalized_mutual_info_score(take("action").ravel(), inferred)
-    assert scores["latent_actions"]["nmi"] == pytest.approx(nmi, rel=1e-5)
+    scores, _ = evaluate(genie.latent_action_model, twenty_actions(), CLIPS)
+    found = scores["latent_actions"]["agreement"]["true_actions"]
+    assert found == (np.unique(take("action")) + 5).tolist()
 
 
-def test_without_true_actions_there_is_no_agreement(rollout):
+def test_without_true_actions_there_is_no_agreement(genie):
     def without_actions():
         for batch in batches():
             del batch["action"]
             yield batch
 
-    scores, _ = evaluate(rollout, without_actions(), 2)
-    assert set(scores["latent_actions"]) == {"psnr", "codes_used", "perplexity"}
-    assert scores["clips"] == 2
+    scores, _ = evaluate(genie.latent_action_model, without_actions(), 2)
+    assert "agreement" not in scores["latent_actions"]
 
 
-def test_latent_actions_between_tokens_have_no_pixels_to_score():
-    parts = tiny_genie()
+def test_latent_actions_between_tokens_have_no_pixels_to_score(genie):
     of_tokens = tiny_latent_action_model(
-        frame_shape=parts.tokenizer.grid_shape, patch_size=1
+        frame_shape=genie.tokenizer.grid_shape, patch_size=1
     )
-    genie = Genie(parts.tokenizer, of_tokens, parts.dynamics)
-    scores, _ = evaluate(Rollout(genie, num_steps=2), batches(), 2)
-    assert set(scores["latent_actions"]) == {"codes_used", "perplexity", "nmi"}
+    other = Genie(genie.tokenizer, of_tokens, genie.dynamics)
+    scores, _ = evaluate(other, batches(5), 2, sampling=SAMPLING)
+    assert "videos" not in scores["latent_actions"]
+    assert scores["latent_actions"]["agreement"]
+
+
+def test_a_guided_genie_has_no_latent_actions(guided):
+    scores, videos = evaluate(guided, batches(), CLIPS, sampling=SAMPLING)
+    assert set(scores) == {"clips", "frames", "tokenizer", "dynamics"}
+    rng = np.random.default_rng((0, 0))
+    seed = int(rng.integers(2**31, size=(), dtype="int32"))
+    rollout = Rollout(guided, **SAMPLING)
+    played = rollout.generate(take("video")[:2, :1], take("action")[:2, :10], seed)
+    np.testing.assert_allclose(videos["prediction"][:2], played, atol=1e-5)
+
+
+def test_batches_that_are_not_for_the_model(genie, guided):
+    batch = next(batches(4))
+    with pytest.raises(ValueError, match="at least 5 frames; received 4"):
+        check_batch(genie.tokenizer, batch)
+    batch = next(batches())
+    with pytest.raises(ValueError, match="knows 15 actions; .* one of number 15"):
+        check_batch(guided, {**batch, "action": batch["action"] * 0 + 15})
+    del batch["action"]
+    with pytest.raises(ValueError, match="guided by true actions; the dataset has no"):
+        check_batch(guided, batch)
+    with pytest.raises(ValueError, match="guided by true actions"):
+        evaluate(guided, iter([batch]), 2)
+
+
+def test_held_actions_differ_by_nothing_else(genie):
+    rollout = Rollout(genie, num_steps=2)
+    prompts = take("video")[:2, 0]
+    held = hold_actions(rollout, prompts, frames=3, seed=7)
+    assert held.shape == (2, 5, 4, 16, 16, 3)
+    for action in range(5):
+        actions = np.full((2, 3), action)
+        expected = rollout.generate(prompts[:, None], actions, seed=7)
+        np.testing.assert_allclose(held[:, action], expected, atol=1e-6)
+
+
+class FakeNetwork:
+    """The mean colour of each frame."""
+
+    name, score_name = "colours", "FID of colours"
+
+    def __call__(self, video):
+        assert video.shape[1:] == (10, 16, 16, 3)
+        return to_float(video).mean(axis=(2, 3)).reshape(-1, 3)
+
+
+def test_frechet_distances(genie, videos, monkeypatch):
+    def distance(a, b):
+        return float(np.abs(a.mean(axis=0) - b.mean(axis=0)).sum())
+
+    name = "genie_tf.metrics.frechet_distance"
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(frechet_distance=distance))
+    scores, _ = evaluate(
+        genie,
+        batches(),
+        CLIPS,
+        sampling=SAMPLING,
+        feature_networks=[FakeNetwork()],
+    )
+    truth = videos["truth"][:, 1:11]
+    rows = {
+        "prediction": videos["prediction"][:, 1:],
+        "repeat": np.repeat(videos["truth"][:, :1], 10, axis=1),
+        "ceiling": videos["reconstruction"][:, 1:11],
+    }
+    network = FakeNetwork()
+    assert scores["frechet"] == [
+        {
+            "network": "colours",
+            "score": "FID of colours",
+            **{
+                name: pytest.approx(distance(network(truth), network(video)), abs=1e-5)
+                for name, video in rows.items()
+            },
+        }
+    ]
