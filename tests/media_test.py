@@ -189,6 +189,15 @@ class TestGrid:
             written = (video[:, top : top + 96, :margin] < 128).any(axis=(1, 2, 3))
             assert written.all() if index != 1 else not written.any()
 
+    def test_columns_are_named_above(self):
+        rows = [[game_video(), 255 - game_video()]] * 2
+        video = media.grid(rows, ["a", "b"], 2, columns=["", "right"])
+        margin = video.shape[2] - 2 * (2 * 64 + 2) + 2
+        above = video.shape[1] - 2 * (2 * 48 + 2) + 2
+        np.testing.assert_array_equal(video[:, above:], media.grid(rows, ["a", "b"], 2))
+        heading = (video[:, :above] < 128).any(axis=(0, 1, 3))
+        assert heading[margin + 130 :].any() and not heading[: margin + 130].any()
+
     def test_bytes_and_floats_may_meet(self):
         floats = game_video().astype("float32") / 255
         video = media.grid([[game_video(), floats]], scale=1)
@@ -209,6 +218,10 @@ class TestGrid:
             (
                 {"rows": [game_video()], "labels": ["a", "b"]},
                 "received 2 labels for 1 rows",
+            ),
+            (
+                {"rows": [game_video()], "columns": ["a", "b"]},
+                "received 2 for 1 columns",
             ),
             ({"rows": [game_video()], "scale": 0}, "positive integer; received 0"),
             ({"rows": [game_video()], "scale": 1.5}, "positive integer; received 1.5"),

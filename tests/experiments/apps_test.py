@@ -291,48 +291,32 @@ def evaluated(trained, run):
 
 def test_report(evaluated):
     report = json.loads((evaluated / "report.json").read_text())
-
-    def keys(value):
-        return {k: keys(v) for k, v in value.items()} if isinstance(value, dict) else 0
-
-    assert keys(report) == {
-        "dataset": 0,
-        "split": 0,
-        "camera": 0,
-        "stride": 0,
-        "resize": 0,
-        "sampling": {"num_steps": 0, "temperature": 0},
-        "clips": 0,
-        "tokenizer": {"psnr": 0, "ssim": 0, "codes_used": 0, "perplexity": 0},
-        "latent_actions": {"psnr": 0, "nmi": 0, "codes_used": 0, "perplexity": 0},
-        "dynamics": {
-            "psnr": 0,
-            "ssim": 0,
-            "delta_psnr_4": {"mean": 0, "ci95": 0},
-            "top1": 0,
-        },
-        "baselines": {"repeat_last_frame_psnr": 0},
-        "hardware": {"processor": 0, "cores": 0},
-        "versions": {
-            "python": 0,
-            "genie_tf": 0,
-            "tensorflow": 0,
-            "keras": 0,
-            "numpy": 0,
-        },
+    assert set(report) == {
+        *("model", "preset", "dataset", "split", "camera", "stride", "resize"),
+        *("actions", "sampling", "seed", "clips", "frames"),
+        *("tokenizer", "latent_actions", "dynamics"),
+        *("hardware", "versions", "seconds"),
     }
+    assert (report["model"], report["preset"]) == ("Genie", "genie/model")
     assert (report["dataset"], report["split"]) == ("coinrun/tiny", "test")
-    assert report["clips"] == 2
+    assert (report["clips"], report["frames"], report["seed"]) == (2, 16, 0)
     assert report["sampling"] == {"num_steps": 2, "temperature": 1.0}
+    assert report["actions"] == "coinrun"
+    assert set(report["hardware"]) == {"processor", "cores"}
     assert report["versions"]["keras"] == metadata.version("keras")
-    assert len(report["dynamics"]["psnr"]) == 10
-    assert len(report["baselines"]["repeat_last_frame_psnr"]) == 10
-    low, high = report["dynamics"]["delta_psnr_4"]["ci95"]
-    assert low <= report["dynamics"]["delta_psnr_4"]["mean"] <= high
+    dynamics = report["dynamics"]
+    assert len(dynamics["horizons"]["prediction"]["psnr"]) == 10
+    low, high = dynamics["delta_psnr_4"]["ci95"]
+    assert low <= dynamics["delta_psnr_4"]["mean"] <= high
+    # Fifteen actions between sixteen frames, in nine groups at most.
+    agreement = report["latent_actions"]["agreement"]
+    assert np.sum(agreement["confusion"]) == 2 * 15
+    assert np.sum(report["latent_actions"]["counts"]) == 2 * 15
+    assert set(agreement["true_actions"]) <= set(range(9))
 
 
 def test_frames_are_scaled_to_those_of_the_model(run, user_folder, tmp_path):
-    changes = {"preset": user_folder / "genie/model", "resize": True}
+    changes = {"preset": user_folder / "genie/model", "resize": True, "frames": 5}
     ended = run("evaluate", tmp_path, changes)
     assert ended.code == 0, ended.errors
     assert Image.open(tmp_path / "evaluation/prompt.png").size == (16, 16)
@@ -341,18 +325,47 @@ def test_frames_are_scaled_to_those_of_the_model(run, user_folder, tmp_path):
 def test_evaluation_is_readable(evaluated):
     names = {path.name for path in evaluated.iterdir()}
     assert names == {
-        *("report.json", "report.md"),
-        *("reconstructions.png", "rollout.gif", "prompt.png"),
+        *("report.json", "report.md", "prompt.png", "reconstructions.png"),
+        *("rollout.gif", "action_grid.gif", "action_grid.png"),
+        *("horizon.png", "confusion.png", "code_usage.png"),
     }
     report = json.loads((evaluated / "report.json").read_text())
     text = (evaluated / "report.md").read_text()
     assert text.startswith("# coinrun/tiny, split test: 2 clips\n")
-    for value in report["dynamics"]["psnr"]:
-        assert f" {value:.1f} |" in text
+    for row in report["dynamics"]["horizons"].values():
+        means = " | ".join(f"{point['mean']:.1f}" for point in row["psnr"])
+        assert f" | {means} |" in text
+    for words in ("ceiling", "repeating the last frame", "right+down", "top-16"):
+        assert words in text
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    assert len(tables) == 8
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
     with Image.open(evaluated / "rollout.gif") as gif:
-        # Truth, prediction, and each of three actions held: two clips, twice as large.
-        assert gif.height == 5 * (2 * 64 + 2) - 2
-        assert sum(1 for _ in range(gif.n_frames)) >= 2
+        # Truth, reconstruction and prediction of two clips, twice as large.
+        assert gif.height == 3 * (2 * 64 + 2) - 2
+    for name in ("action_grid.gif", "action_grid.png"):
+        with Image.open(evaluated / name) as grid:
+            # Two prompts; the prompt and three actions, under their names.
+            assert grid.height == 14 + 2 * (2 * 64 + 2) - 2
+            assert grid.width == 4 * (2 * 64 + 2) - 2
+
+
+def test_a_part_alone_is_evaluated_twice_alike(trained, run):
+    scores = []
+    for output in ("first", "first", "second"):
+        changes = {"preset": "tokenizer/model", "output": output, "overwrite": True}
+        ended = run("evaluate", trained, {**changes, "actions": "as_is"})
+        assert ended.code == 0, ended.errors
+        report = json.loads((trained / output / "report.json").read_text())
+        assert report.pop("seconds")["evaluation"] > 0
+        scores.append(report)
+    assert scores[0] == scores[1] == scores[2]
+    assert not {"latent_actions", "dynamics", "sampling"} & scores[0].keys()
+    assert {path.name for path in (trained / "first").iterdir()} == {
+        *("report.json", "report.md"),
+        *("prompt.png", "reconstructions.png", "code_usage.png"),
+    }
 
 
 def test_generated_videos(trained, evaluated, run):
@@ -514,8 +527,37 @@ WRONG = [
     ("evaluate", {"preset": "none"}, f"{NO_PRESET}.json."),
     (
         "evaluate",
-        {"preset": "part"},
-        "The model in part has no part latent_action_model, only tokenizer.",
+        {"preset": "dynamics"},
+        "The model in dynamics has no part tokenizer, only dynamics.",
+    ),
+    (
+        "evaluate",
+        {"output": "reported"},
+        "there is a report in reported: choose another folder, or --overwrite",
+    ),
+    ("evaluate", {"frames": 4}, "flag --frames=4: .* 5"),
+    ("evaluate", {"seed": -1}, "flag --seed=-1: .*non-negative.*"),
+    ("evaluate", {"actions": "keys"}, "flag --actions=keys: .*<coinrun.as_is>.*"),
+    (
+        "evaluate",
+        {"clips": 3},
+        "coinrun/tiny, split test, has 2 clips of 16 frames; --clips asks for 3.",
+    ),
+    (
+        "evaluate",
+        {"strategy": "multi_worker"},
+        "An evaluation runs on one machine: choose --strategy=one, mirrored or tpu.",
+    ),
+    (
+        "evaluate",
+        {"virtual_devices": 0},
+        "virtual_devices must be 1 or more; is 0.",
+    ),
+    (
+        "evaluate",
+        {"preset": "part", "fid_features": "network"},
+        "--fid_features and --fvd_features compare predicted frames, which a Genie makes "
+        "alone.",
     ),
     ("evaluate", {"output": "file/below"}, NO_FOLDER),
     ("evaluate", {"output": None}, "expected --output, which --help describes"),
@@ -529,7 +571,7 @@ WRONG = [
     (
         "evaluate",
         {"stride": 2},
-        "No episode of 'coinrun/tiny', split 'test', is long enough: clips of 21 frames "
+        "No episode of 'coinrun/tiny', split 'test', is long enough: clips of 31 frames "
         "were asked for and the longest episode has 20.",
     ),
     (
@@ -596,6 +638,9 @@ def user_folder(tmp_path_factory):
     (folder / "genie").mkdir()
     save_preset(tiny_genie(), folder / "genie/model", "A card.")
     save_preset(tiny_genie().tokenizer, folder / "part", "A card.")
+    save_preset(tiny_genie().dynamics, folder / "dynamics", "A card.")
+    (folder / "reported").mkdir()
+    (folder / "reported/report.json").write_text("{}")
     return folder
 
 
