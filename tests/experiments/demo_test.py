@@ -45,7 +45,7 @@ def commands(tmp_path, monkeypatch):
 
     def run(command):
         commands.append(command[1:])
-        arguments = dict(word.split("=", 1) for word in command[3:])
+        arguments = dict(word.partition("=")[::2] for word in command[3:])
         if "--workdir" in arguments:
             workdir = tmp_path / arguments["--workdir"]
             workdir.mkdir()
