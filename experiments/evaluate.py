@@ -68,6 +68,7 @@ def main() -> None:
 
     from genie_tf.evaluation import check_batch, evaluate, hold_actions
     from genie_tf.metrics.controllability import coinrun_action_groups
+    from genie_tf.models import World
     from genie_tf.presets import load_model
     from genie_tf.samplers import Rollout
 
@@ -77,7 +78,7 @@ def main() -> None:
         strategy = _make_strategy()
         with strategy.scope() if strategy else contextlib.nullcontext():
             model = load_model(FLAGS.preset)
-        plays = hasattr(model, "dynamics")
+        plays = isinstance(model, World)
         networks = _load_feature_networks(plays)
         source = {"camera": FLAGS.camera, "stride": FLAGS.stride}
         frame_shape = (model.tokenizer if plays else model).frame_shape
