@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.experiments.feature_networks import load_feature_network
-from genie_tf.experiments.video_features import make_networks
+from genie_tf.experiments.video_features import last_directions, make_networks
 
 
 class Frames(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -99,6 +99,7 @@ def test_the_report_has_the_scores(trained):
     report = json.loads((folder / "report.json").read_text())
     assert (report["dataset"], report["steps"]) == ("coinrun/tiny", 2)
     scores = report["test"]
+    assert scores.keys() == {"action", "direction", "theme"}
     # One batch of clips of 16 frames, of two levels.
     assert scores["action"]["labels"] == 32 * 15
     assert scores["theme"]["labels"] == 32
@@ -121,7 +122,7 @@ def test_the_seed_decides(run, trained, tmp_path):
 
 
 def test_an_action_is_read_around_its_step():
-    """Of two kernels of three frames each, beside the change since the frame before."""
+    """Of one kernel of three frames, beside the change since the frame before."""
     keras.utils.set_random_seed(0)
     features, classifier = make_networks()
     video = random_clips(12)[:1].astype("float32") / 127.5 - 1
@@ -129,11 +130,19 @@ def test_an_action_is_read_around_its_step():
     changed[:, 6] *= -1
     before, after = (classifier.predict_on_batch(x) for x in (video, changed))
     assert before["action"].shape == (1, 11, 9)
+    assert before["direction"].shape == (1, 11, 2)
     assert before["theme"].shape == (1, 6)
     moved = np.abs(after["action"] - before["action"])[0].max(axis=-1) > 1e-6
     # Frame 6 ends step 5 and begins step 6.
-    assert np.flatnonzero(moved).tolist() == [3, 4, 5, 6, 7, 8]
+    assert np.flatnonzero(moved).tolist() == [4, 5, 6, 7]
     assert features.predict_on_batch(video).shape == (1, 32)
+
+
+def test_the_direction_held_last():
+    """Groups are left, none, right by down, none, up."""
+    groups = np.array([[4, 3, 2, 1, 5, 6, 4, 0], [8, 4, 4, 1, 4, 7, 3, 5]])
+    expected = [[-1, -1, 0, 0, 0, 1, 1, 0], [1, 1, 1, 0, 0, 1, 1, 1]]
+    np.testing.assert_array_equal(last_directions(groups), expected)
 
 
 def test_features_tell_what_moves_from_what_stands():
