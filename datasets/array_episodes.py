@@ -36,6 +36,7 @@ class ArrayEpisodes:
     tokens_of = None  # No tokens are stored.
 
     def __init__(self, folder: str | os.PathLike, split: str, video: bool = True):
+        self._folder = os.fspath(folder)
         splits = _columns(folder)
         if split not in splits:
             raise ValueError(
@@ -87,6 +88,13 @@ class ArrayEpisodes:
             return {}
         start = self._starts[episode]
         return {"action": self._columns["action"][start:][: self.lengths[episode]]}
+
+    def read_metadata(self, name: str) -> np.ndarray:
+        """Raises a ValueError, for arrays have no metadata of episodes."""
+        raise ValueError(
+            f"The episodes of dataset {self._folder!r} have no {name!r}: arrays hold no "
+            "metadata."
+        )
 
 
 def is_array_dataset(folder: str | os.PathLike) -> bool:

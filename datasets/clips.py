@@ -44,6 +44,7 @@ def clip_batches(
     frame_size: tuple[int, int] | None = None,
     video: bool = True,
     tokenizer: str | None = None,
+    metadata: str | None = None,
     data_dir: str | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Returns an endless iterator over batches of shuffled clips.
@@ -75,6 +76,8 @@ def clip_batches(
         video: whether to read frames.
         tokenizer: the `presets.digest` of a tokenizer, to read its tokens if the dataset
             has tokens.
+        metadata: a whole number of the episodes' metadata to read, such as CoinRun's
+            "theme".
         data_dir: where TFDS keeps its datasets, if not in its usual place.
 
     Returns:
@@ -85,15 +88,17 @@ def clip_batches(
                 actions;
             "tokens": int32 (batch, time, patches), only with `tokenizer`, and if the
                 dataset has tokens;
+            the name of `metadata`, if given: int32 (batch,), of the clip's episode;
             "mask": bool (batch, time, patches), only with `mask_patches`. True hides a
                 patch, with a probability drawn evenly from `mask_rates` for each clip;
                 frame 0 is never hidden.
         Batches are made ahead of time by a background thread, which its `close()` ends.
 
     Raises:
-        ValueError: if there is no such dataset, config, split or camera, if it does not
-            hold RLDS episodes, if none of them is as long as a clip, if its tokens are
-            another tokenizer's or of other clips, or if a batch does not split evenly.
+        ValueError: if there is no such dataset, config, split, camera or metadata, if it
+            does not hold RLDS episodes, if none of them is as long as a clip, if its
+            tokens are another tokenizer's or of other clips, or if a batch does not
+            split evenly.
     """
     index, num_shards = shard
     if batch_size % num_shards:
@@ -125,6 +130,7 @@ def clip_batches(
             f"The tokens of {dataset!r} are of clips of {episodes.tokens_of} frames with "
             f"stride 1; asked for were {clip_length} frames with stride {stride}."
         )
+    labels = None if metadata is None else episodes.read_metadata(metadata)
     # Steps of an episode from the first frame of a clip to its last.
     span = (clip_length - 1) * stride + 1
     num_clips_per_epoch = _count_clips(episodes, span)
@@ -160,6 +166,8 @@ def clip_batches(
         batch = episodes.read_clips(clips, clip_length, stride)
         if video and frame_size is not None:
             batch["video"] = fit_frames(batch["video"], frame_size)
+        if metadata is not None:
+            batch[metadata] = labels[[episode for episode, _ in clips]]
         if mask_patches is not None:
             batch["mask"] = np.stack(
                 [

@@ -31,6 +31,9 @@ class Episodes(Protocol):
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
         """The "action" and "reward" of each step of an episode, if it has them."""
 
+    def read_metadata(self, name: str) -> np.ndarray:
+        """An integer of the metadata of each episode: int32 (episodes,)."""
+
 
 def open_episodes(
     dataset: str,

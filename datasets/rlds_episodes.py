@@ -63,6 +63,8 @@ class RldsEpisodes:
         frame_name, frame = _select_frame(dataset, info.features, camera)
         numbers = _select_numbers(info.features["steps"])
         self._numbers = _Columns(numbers)
+        self._dataset = dataset
+        self._metadata = _select_metadata(info.features)
         columns = {name: numbers[name] for name in ("action",) if name in numbers}
         self._decoders = {}
         if video:
@@ -131,6 +133,25 @@ class RldsEpisodes:
         with epath.Path(filename).open("rb") as file:
             return self._numbers.read(file, offset, size)
 
+    def read_metadata(self, name: str) -> np.ndarray:
+        """Returns an integer of the metadata of each episode: int32 (episodes,).
+
+        Raises:
+            ValueError: if the dataset has none of that name.
+        """
+        if name not in self._metadata:
+            raise ValueError(
+                f"The episodes of dataset {self._dataset!r} have no whole number "
+                f"{name!r} in their metadata: those they have are "
+                f"{', '.join(sorted(self._metadata)) or 'none'}."
+            )
+        columns = _Columns({name: self._metadata[name]}, "episode_metadata")
+        values = []
+        for filename, offset, size in self._records:
+            with epath.Path(filename).open("rb") as file:
+                values.append(columns.read(file, offset, size)[name])
+        return np.concatenate(values).astype(np.int32)
+
     def _read(self, episode: int) -> dict[str, np.ndarray]:
         """Returns the columns of an episode, its frames still encoded."""
         filename, offset, size = self._records[episode]
@@ -143,11 +164,16 @@ class RldsEpisodes:
 
 
 class _Columns:
-    """Some of the features of a step, which are columns of an episode's record."""
+    """Some of the features of steps, or others, which are columns of a record."""
 
-    def __init__(self, features: dict[str, tfds.features.FeatureConnector]):
-        self.names = {f"steps/{name}".encode() for name in features}
+    def __init__(
+        self,
+        features: dict[str, tfds.features.FeatureConnector],
+        parent: str = "steps",
+    ):
+        self.names = {f"{parent}/{name}".encode() for name in features}
         self._features = features
+        self._parent = parent
 
     def read(
         self, file: BinaryIO, offset: int, size: int
@@ -161,7 +187,7 @@ class _Columns:
         example = tf_example_pb2.Example.FromString(_make_record(entries))
         columns = {}
         for name, feature in self._features.items():
-            column = example.features.feature[f"steps/{name}"]
+            column = example.features.feature[f"{self._parent}/{name}"]
             if column.HasField("bytes_list"):
                 columns[name] = list(column.bytes_list.value)
             else:
@@ -265,6 +291,20 @@ def _select_numbers(
         if name in steps
         and steps[name].shape == ()
         and np.issubdtype(steps[name].np_dtype, kind)
+    }
+
+
+def _select_metadata(
+    features: tfds.features.FeaturesDict,
+) -> dict[str, tfds.features.FeatureConnector]:
+    """Returns the features of whole numbers among the metadata of an episode."""
+    metadata = dict(features).get("episode_metadata")
+    if not isinstance(metadata, tfds.features.FeaturesDict):
+        return {}
+    return {
+        name: feature
+        for name, feature in metadata.items()
+        if feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
     }
 
 

@@ -70,8 +70,9 @@ class Builder(shards.ResumableBuilder):
     says, by default one for each core. A build that was stopped goes on where it was.
     """
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("2.1.0")
     RELEASE_NOTES = {
+        "2.1.0": "The theme of each level; frames as before.",
         "2.0.0": "Episodes in the order of their levels; smaller frames.",
         "1.0.0": "Initial release.",
     }
@@ -116,6 +117,9 @@ class Builder(shards.ResumableBuilder):
                     "episode_metadata": {
                         "level_seed": tfds.features.Scalar(np.int32),
                         "policy": tfds.features.Text(),
+                        "theme": tfds.features.Scalar(
+                            np.int32, doc="What the level's ground is made of, 0..5."
+                        ),
                     },
                 }
             ),
@@ -180,4 +184,5 @@ def _to_columns(episode: rollouts.Episode) -> dict[str, np.ndarray | list[bytes]
         "steps/is_terminal": is_terminal,
         "episode_metadata/level_seed": np.array([episode.level_seed]),
         "episode_metadata/policy": [b"uniform_random"],
+        "episode_metadata/theme": np.array([episode.theme]),
     }

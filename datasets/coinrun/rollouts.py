@@ -10,6 +10,7 @@ import io
 import itertools
 import os
 import signal
+import struct
 import subprocess
 import sys
 import zlib
@@ -22,6 +23,7 @@ import numpy as np
 
 FRAME_SHAPE = (64, 64, 3)
 NUM_ACTIONS = 15
+NUM_THEMES = 6
 # procgen ends an episode that has come to neither coin nor death after this many steps.
 TIMEOUT = 1_000
 
@@ -85,6 +87,7 @@ class Episode(NamedTuple):
 
     Attributes:
         level_seed: the level played.
+        theme: what its ground is made of, 0..5.
         index: 0 for the first episode played in this level, 1 for the next, ...
         frames: what the agent saw, one zlib string for each uint8 (64, 64, 3) image.
         actions: int32 (steps,), what it then did, 0..14.
@@ -94,6 +97,7 @@ class Episode(NamedTuple):
     """
 
     level_seed: int
+    theme: int
     index: int
     frames: list[bytes]
     actions: np.ndarray
@@ -132,6 +136,27 @@ def make_environment(level_seed: int):
     )
 
 
+def read_theme(environment) -> int:
+    """Returns what the ground of an environment's level is made of, 0..5.
+
+    The level decides it, so it is the same in all its episodes. The game hands it out
+    with its whole state alone, which ends with seven numbers of 4 bytes: wall_theme,
+    has_support, facing_right, is_on_crate, gravity, air_control and an end mark.
+
+    Raises:
+        ValueError: if no theme is there.
+    """
+    (state,) = environment.callmethod("get_state")
+    (theme,) = struct.unpack("<i", state[-28:-24])
+    if not 0 <= theme < NUM_THEMES:
+        raise ValueError(
+            f"The theme of a CoinRun level is expected in 0..{NUM_THEMES - 1}, 28 "
+            f"bytes before the end of the game's state; received {theme}: use another "
+            "version of procgen."
+        )
+    return theme
+
+
 def play_level(
     level_seed: int, num_steps: int, one_episode: bool = False
 ) -> list[Episode]:
@@ -154,6 +179,7 @@ def play_level(
     rewards = np.zeros((num_steps + 1, 1), np.float32)
     is_first = np.zeros((num_steps + 1, 1), bool)
     environment = make_environment(level_seed)
+    theme = read_theme(environment)
     for step in range(num_steps):
         rewards[step], observation, is_first[step] = environment.observe()
         if one_episode and step and is_first[step]:
@@ -173,6 +199,7 @@ def play_level(
         episodes.append(
             Episode(
                 level_seed=level_seed,
+                theme=theme,
                 index=index,
                 frames=frames[begin:end],
                 actions=actions[begin:end],
@@ -313,18 +340,21 @@ def _receive(file: BinaryIO, level_seed: int) -> list[Episode]:
         raise EOFError
     arrays = iter(np.load(io.BytesIO(message)).values())
     episodes = []
+    theme = int(next(arrays))
     for index, (sizes, frames, *columns, is_terminal) in enumerate(
         zip(arrays, arrays, arrays, arrays, arrays)
     ):
         ends = np.cumsum(sizes)
         parts = [bytes(frames[i:j]) for i, j in zip(ends - sizes, ends)]
-        episodes.append(Episode(level_seed, index, parts, *columns, bool(is_terminal)))
+        episodes.append(
+            Episode(level_seed, theme, index, parts, *columns, bool(is_terminal))
+        )
     return episodes
 
 
 def _send(file: BinaryIO, episodes: list[Episode]) -> None:
     """Writes a size in 8 bytes and an .npz file."""
-    arrays = []
+    arrays = [episodes[0].theme]
     for episode in episodes:
         sizes = list(map(len, episode.frames))
         frames = np.frombuffer(b"".join(episode.frames), np.uint8)

@@ -45,6 +45,11 @@ def test_a_split_may_have_no_actions(folder):
     assert ArrayEpisodes(folder, "test").read_clips([(0, 0)], 2).keys() == {"video"}
 
 
+def test_arrays_have_no_metadata(folder):
+    with pytest.raises(ValueError, match="no 'theme': arrays hold no metadata"):
+        ArrayEpisodes(folder, "train").read_metadata("theme")
+
+
 def test_files_are_plain_arrays_of_numpy(folder):
     video = np.load(folder / "train" / "video.npy", allow_pickle=False)
     expected = np.concatenate([frames for frames, _ in episodes([3, 12, 5])])

@@ -16,7 +16,10 @@ CLIPS_PER_EPISODE = [length // CLIP_LENGTH for length in LENGTHS]
 
 
 class NumberedEpisodes(tfds.core.GeneratorBasedBuilder):
-    """Step s of episode e shows one pixel, (e, s, 0), and has action 1000 e + s."""
+    """Step s of episode e shows one pixel, (e, s, 0), and has action 1000 e + s.
+
+    Its metadata, of the plain ones, hold -7 e.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
@@ -42,7 +45,10 @@ class NumberedEpisodes(tfds.core.GeneratorBasedBuilder):
             "action": tfds.features.Tensor(shape=(2,), dtype=np.float32),
         }
         features = {
-            "plain": {"steps": tfds.features.Dataset(plain | flags)},
+            "plain": {
+                "steps": tfds.features.Dataset(plain | flags),
+                "episode_metadata": {"sevens": np.int64, "name": tfds.features.Text()},
+            },
             "robot": {"steps": tfds.features.Dataset(robot | flags)},
             "numbers": {"number": np.int64},
         }
@@ -60,7 +66,11 @@ class NumberedEpisodes(tfds.core.GeneratorBasedBuilder):
                 yield episode, {"number": episode}
             else:
                 steps = (self._step(episode, step, length) for step in range(length))
-                yield episode, {"steps": steps}
+                example = {"steps": steps}
+                if self.builder_config.name == "plain":
+                    metadata = {"sevens": -7 * episode, "name": f"{episode}"}
+                    example["episode_metadata"] = metadata
+                yield episode, example
 
     def _step(self, episode, step, length):
         frame = np.array([[[episode, step, 0]]], np.uint8)
@@ -130,6 +140,14 @@ def test_a_clip_is_consecutive_frames_of_one_episode_and_the_actions_between(
     assert np.all(np.diff(steps, axis=1) == 1)
     frames = 1000 * episodes.astype(int) + steps
     np.testing.assert_array_equal(batch["action"], frames[:, :-1])
+
+
+def test_metadata_are_those_of_the_episode_of_each_clip(clip_batches):
+    batch = take(clip_batches(metadata="sevens", split="train[2:7]"), 20)
+    assert batch["sevens"].dtype == np.int32
+    episodes = batch["video"][:, 0, 0, 0, 0].astype(int)
+    assert len(set(episodes)) > 2
+    np.testing.assert_array_equal(batch["sevens"], -7 * episodes)
 
 
 def test_an_epoch_tiles_every_episode_once(clip_batches, epoch_size):
@@ -298,10 +316,17 @@ def test_coinrun_clips_are_its_episodes(tmp_path):
     steps = next(episode["steps"].batch(20).as_numpy_iterator())
 
     batches = clips.clip_batches(
-        "coinrun/tiny", "train", clip_length=20, batch_size=1, seed=0, data_dir=tmp_path
+        "coinrun/tiny",
+        "train",
+        clip_length=20,
+        batch_size=1,
+        seed=0,
+        metadata="theme",
+        data_dir=tmp_path,
     )
     batch = next(batches)
     batches.close()
+    assert batch["theme"].tolist() == [int(episode["episode_metadata"]["theme"])]
     np.testing.assert_array_equal(batch["video"][0], steps["observation"])
     np.testing.assert_array_equal(batch["action"][0], steps["action"][:-1])
 
@@ -362,6 +387,16 @@ def test_a_damaged_file_is_named(tmp_path, damage):
             {"clip_length": 41},
             "No episode of 'numbered_episodes/plain', split 'train', is long enough: "
             "clips of 41 frames were asked for and the longest episode has 40.",
+        ),
+        (
+            {"metadata": "name"},
+            "The episodes of dataset 'numbered_episodes/plain' have no whole number "
+            "'name' in their metadata: those they have are sevens.",
+        ),
+        (
+            {"dataset": "numbered_episodes/robot", "metadata": "theme"},
+            "The episodes of dataset 'numbered_episodes/robot' have no whole number "
+            "'theme' in their metadata: those they have are none.",
         ),
         ({"clip_length": 0}, "clip_length must be at least 1, received 0."),
         ({"batch_size": -1}, "batch_size must be at least 1, received -1."),

@@ -164,6 +164,37 @@ def test_replaying_the_actions_in_the_game_gives_the_stored_episodes(levels):
                 assert steps["is_terminal"][step] == is_first[0]
 
 
+def test_stored_themes_are_those_of_the_game_throughout(builder):
+    for split in TINY.levels:
+        for episode in builder.as_dataset(split=split):
+            metadata = episode["episode_metadata"]
+            environment = rollouts.make_environment(int(metadata["level_seed"]))
+            for action in range(NUM_STEPS):
+                assert rollouts.read_theme(environment) == int(metadata["theme"])
+                environment.act(np.array([action % 15], np.int32))
+
+
+def test_levels_of_one_theme_stand_on_the_same_ground():
+    """At the start all levels look alike below the agent, but for the theme."""
+    grounds = {}
+    for level_seed in range(40):
+        (episode,) = rollouts.play_level(level_seed, 1)
+        ground = episode.pixels()[0, 50:].tobytes()
+        grounds.setdefault(episode.theme, set()).add(ground)
+    assert sorted(grounds) == list(range(rollouts.NUM_THEMES))
+    assert all(len(pictures) == 1 for pictures in grounds.values())
+    assert len(set.union(*grounds.values())) == rollouts.NUM_THEMES
+
+
+@pytest.mark.parametrize("theme", [6, -1, 1_045_220_557])
+def test_a_state_without_a_theme(theme):
+    environment = mock.Mock()
+    state = np.array([3, theme, 0, 1, 0, 0, 0, 0], "<i4").tobytes()
+    environment.callmethod.return_value = [state]
+    with pytest.raises(ValueError, match=f"in 0..5, 28 bytes before .* {theme}: use"):
+        rollouts.read_theme(environment)
+
+
 def test_an_episode_that_times_out_is_not_terminal():
     waiting = mock.Mock()
     waiting.integers.return_value = np.full(rollouts.TIMEOUT + 1, 4, np.int32)

@@ -1,0 +1,313 @@
+"""Networks whose features FID and FVD compare: from files or from TensorFlow Hub."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from genie_tf.experiments import cli
+
+# Images, or clips, that a network is given at a time.
+_BATCH = 16
+# What its authors ask of FVD: I3D halves the time three times.
+_LEAST_FRAMES = 9
+
+_INPUTS = {
+    "fid": "float32 images (batch, height, width, 3)",
+    "fvd": "float32 video (batch, time, height, width, 3)",
+}
+# Where a network leaves the choice, that of the published ones.
+_FRAME_SIZES = {"fid": (299, 299), "fvd": (224, 224)}
+# Handles of the networks of the published scores, in both places and all versions.
+_PUBLISHED = {
+    "fid": r"tensorflow/tfgan/eval/inception(/\d+)?",
+    "fvd": r"deepmind/i3d-kinetics(-400(/\d+)?"
+    r"|/(frameworks/)?tensorflow1/(variations/)?400(/(versions/)?\d+)?)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureNetwork:
+    """A network with the preparation of frames that it needs.
+
+    Attributes:
+        kind: "fid", features of each frame, or "fvd", of each clip.
+        name: of the network.
+        score_name: of the Fréchet distance of its features: "FID" or "FVD" alone for
+            the network of the published scores, otherwise with the network's name.
+        frame_size: (height, width) that frames are scaled to.
+        num_frames: of a clip, if it takes clips of one length alone; otherwise None.
+        black: what it takes for black; white is 1.
+        width: number of features.
+        function: of prepared frames, the features.
+    """
+
+    kind: str
+    name: str
+    score_name: str
+    frame_size: tuple[int, int]
+    num_frames: int | None
+    black: float
+    width: int
+    function: Callable[[np.ndarray], Any] = dataclasses.field(repr=False)
+
+    def __call__(self, video) -> np.ndarray:
+        """Returns the features of clips.
+
+        Args:
+            video: (clips, time, height, width, 3), uint8, or float in [0, 1].
+
+        Returns:
+            float64 (samples, width); a sample is a frame, clip after clip, or a clip.
+
+        Raises:
+            ValueError: if this is no video, the network does not take clips of this
+                length, or its features are not what they should be.
+        """
+        video = np.asarray(video)
+        is_pixels = video.dtype == "uint8" or video.dtype.kind == "f"
+        if video.ndim != 5 or video.shape[-1] != 3 or not video.size or not is_pixels:
+            raise ValueError(
+                "Features are of video (clips, time, height, width, 3), uint8, or float "
+                f"in [0, 1]; received shape {video.shape}, dtype {video.dtype}."
+            )
+        self._check_length(video.shape[1])
+        if self.kind == "fid":
+            video = video.reshape(-1, *video.shape[2:])
+        return np.concatenate(
+            [
+                _compute(self.name, self.function, self._prepare(video[i : i + _BATCH]))
+                for i in range(0, len(video), _BATCH)
+            ]
+        )
+
+    def check_clips(self, clips: int, clip_length: int) -> None:
+        """Checks that a score of so many clips can be computed.
+
+        Args:
+            clips: how many true, and how many predicted ones there will be.
+            clip_length: frames of each.
+
+        Raises:
+            ValueError: if they are too short, or too few for the covariance of the
+                features.
+        """
+        self._check_length(clip_length)
+        samples = num_samples_needed(self)
+        needed = -(-samples // clip_length) if self.kind == "fid" else samples
+        if clips < needed:
+            raise ValueError(
+                f"{self.score_name} needs {needed} clips of {clip_length} frames or "
+                f"more, because its network has {self.width} features; received {clips}."
+            )
+
+    def _check_length(self, clip_length: int) -> None:
+        if self.kind == "fvd" and clip_length < _LEAST_FRAMES:
+            raise ValueError(
+                f"{self.score_name} needs clips of {_LEAST_FRAMES} frames or more; "
+                f"received {clip_length}."
+            )
+        if self.num_frames not in (None, clip_length):
+            raise ValueError(
+                f"The network {self.name} takes clips of {self.num_frames} frames; "
+                f"received {clip_length}."
+            )
+
+    def _prepare(self, frames: np.ndarray) -> np.ndarray:
+        """Frames of any size as the network takes them, float32 (..., h, w, 3)."""
+        from keras import ops
+
+        images = frames.reshape(-1, *frames.shape[-3:]).astype("float32")
+        if frames.dtype == "uint8":
+            images /= 255
+        # Without antialias, as for the published scores.
+        images = ops.image.resize(
+            np.clip(images, 0, 1), self.frame_size, "bilinear", antialias=False
+        )
+        images = self.black + (1 - self.black) * ops.convert_to_numpy(images)
+        return images.reshape(*frames.shape[:-3], *self.frame_size, 3)
+
+
+def num_samples_needed(network: FeatureNetwork) -> int:
+    """Returns how many samples make a covariance of the features that has an inverse."""
+    return network.width + 1
+
+
+def load_feature_network(source: str, kind: str) -> FeatureNetwork:
+    """Loads a network that computes features.
+
+    It takes float32 images (batch, height, width, 3), or video (batch, time, height,
+    width, 3), with values in [-1, 1], and returns finite features (batch, width). From
+    TensorFlow Hub, those called "feature_vector" are given values in [0, 1], as Hub
+    demands of them.
+
+    Args:
+        source: folder of a SavedModel, a .keras file, of which no code is run, or a
+            handle of TensorFlow Hub. A SavedModel has a signature "serving_default",
+            or a single one, or can be called; of several outputs, "pool_3" is taken.
+        kind: "fid" or "fvd".
+
+    Raises:
+        ValueError: if there is no such network, or it is not as said above.
+        UserError: if a handle is given and tensorflow_hub is not installed.
+    """
+    if kind not in _INPUTS:
+        raise ValueError(f"`kind` must be 'fid' or 'fvd'; received {kind!r}.")
+    path = Path(source)
+    handle = re.fullmatch(
+        r"https://(?:tfhub\.dev|(?:www\.)?kaggle\.com/models)/(.+)", source
+    )
+    if handle:
+        name = handle[1]
+        function, shape = _from_saved_model(name, _load_hub(source))
+    elif path.suffix == ".keras" and path.is_file():
+        name, function, shape = _load_keras(path)
+    elif (path / "saved_model.pb").is_file():
+        name = path.resolve().name
+        function, shape = _from_saved_model(name, _load_saved_model(path))
+    else:
+        raise ValueError(
+            "A feature network must be the folder of a SavedModel, a .keras file or a "
+            "handle such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; "
+            f"{source!r} is none that exists."
+        )
+    _, *time, height, width, _ = _check_shape(name, shape, kind)
+    is_published = handle and re.fullmatch(_PUBLISHED[kind], name.lower())
+    network = FeatureNetwork(
+        kind=kind,
+        name=name,
+        score_name=kind.upper() if is_published else f"{kind.upper()}-{name}",
+        frame_size=(height or _FRAME_SIZES[kind][0], width or _FRAME_SIZES[kind][1]),
+        num_frames=time[0] if time else None,
+        black=0.0 if handle and re.search("feature[-_]vector", name) else -1.0,
+        width=0,
+        function=function,
+    )
+    blank = np.zeros((1, network.num_frames or 16, *network.frame_size, 3), "uint8")
+    return dataclasses.replace(network, width=network(blank).shape[1])
+
+
+def _load_hub(handle: str) -> Any:
+    cli.check_installed("tensorflow_hub", f"{handle} needs tensorflow_hub", "[hub]")
+    import tensorflow as tf
+    import tensorflow_hub
+
+    try:
+        return tensorflow_hub.load(handle)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"{handle} could not be loaded: {_first_line(error)}; on a machine without "
+            "network, give the folder of a copy."
+        ) from error
+
+
+def _load_saved_model(path: Path) -> Any:
+    import tensorflow as tf
+
+    try:
+        return tf.saved_model.load(path)
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"{path} could not be loaded as a SavedModel: {_first_line(error)}"
+        ) from error
+
+
+def _load_keras(path: Path) -> tuple[str, Callable, tuple]:
+    """The name, function and input shape of a Keras model."""
+    import keras
+
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # What Keras raises depends on what is wrong inside.
+        raise ValueError(
+            f"{path} could not be loaded as a Keras model of Keras' own layers: "
+            f"{_first_line(error)}"
+        ) from error
+    _check_single(model.name, "inputs", [x.name for x in model.inputs])
+    _check_single(model.name, "outputs", [x.name for x in model.outputs])
+    return model.name, model.predict_on_batch, tuple(model.inputs[0].shape)
+
+
+def _from_saved_model(name: str, loaded: Any) -> tuple[Callable, tuple | None]:
+    """The function of a SavedModel, and the shape of its input as far as declared."""
+    import tensorflow as tf
+
+    signatures = getattr(loaded, "signatures", {})
+    if not signatures:
+        if not callable(loaded):
+            raise ValueError(
+                f"The SavedModel {name} must have a signature, or be callable; it has "
+                "none and is not."
+            )
+        return lambda frames: loaded(tf.constant(frames)), None
+    if len(signatures) > 1 and "serving_default" not in signatures:
+        raise ValueError(
+            f"The SavedModel {name} must have one signature, or one called "
+            f"serving_default; it has {', '.join(sorted(signatures))}."
+        )
+    signature = signatures.get("serving_default", next(iter(signatures.values())))
+    inputs = signature.structured_input_signature[1]
+    _check_single(name, "inputs", list(inputs))
+    ((key, spec),) = inputs.items()
+    if spec.dtype != tf.float32:
+        raise ValueError(
+            f"The network {name} must take float32; it declares {spec.dtype.name}."
+        )
+    shape = None if spec.shape.rank is None else tuple(spec.shape)
+    return lambda frames: signature(**{key: tf.constant(frames)}), shape
+
+
+def _check_single(name: str, what: str, found: list[str]) -> None:
+    if len(found) != 1:
+        raise ValueError(
+            f"The network {name} must have one of its {what}; it has {len(found)}: "
+            f"{', '.join(found)}."
+        )
+
+
+def _check_shape(name: str, shape: tuple | None, kind: str) -> tuple:
+    """The shape of the input; None where that is left open."""
+    rank = 4 if kind == "fid" else 5
+    shape = shape or rank * (None,)
+    if len(shape) != rank or shape[0] is not None or shape[-1] not in (3, None):
+        raise ValueError(
+            f"For {kind.upper()}, the network {name} must take {_INPUTS[kind]}, of any "
+            f"batch; it declares {shape}."
+        )
+    return shape
+
+
+def _compute(name: str, function: Callable, frames: np.ndarray) -> np.ndarray:
+    """The features of prepared frames, float64 (batch, width)."""
+    import tensorflow as tf
+
+    try:
+        features = function(frames)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"The network {name} cannot compute features of {frames.shape}: "
+            f"{_first_line(error)}"
+        ) from error
+    if isinstance(features, Mapping):
+        # Those of published FIDs stand beside the logits.
+        if "pool_3" in features:
+            features = {"pool_3": features["pool_3"]}
+        _check_single(name, "outputs", list(features))
+        (features,) = features.values()
+    features = np.asarray(features, "float64")
+    if features.ndim != 2 or len(features) != len(frames):
+        raise ValueError(
+            f"The network {name} must return features (batch, width); for "
+            f"{len(frames)} it returned {features.shape}."
+        )
+    if not np.isfinite(features).all():
+        raise ValueError(
+            f"The network {name} returned features that are not finite: choose another."
+        )
+    return features
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,438 @@
+"""Feature networks of each form, what they are given, and what is wrong with others."""
+
+import re
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from genie_tf.experiments import cli
+from genie_tf.experiments.feature_networks import (
+    load_feature_network,
+    num_samples_needed,
+)
+
+HUB = "https://tfhub.dev/"
+I3D = HUB + "deepmind/i3d-kinetics-400/1"
+
+
+@pytest.fixture
+def video():
+    rng = np.random.default_rng(0)
+    return rng.integers(256, size=(3, 9, 8, 12, 3), dtype=np.uint8)
+
+
+def pixels_as_features(shape):
+    """A Keras model whose features are all that it was given."""
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, keras.layers.Flatten()(inputs), name="Pixels")
+
+
+def means(shape, name="Means"):
+    """A Keras model of any size, whose features are the mean of red, green and blue."""
+    inputs = keras.Input(shape)
+    pool = keras.layers.GlobalAveragePooling3D()
+    if len(shape) == 3:
+        pool = keras.layers.GlobalAveragePooling2D()
+    return keras.Model(inputs, pool(inputs), name=name)
+
+
+class SavedMeans(tf.Module):
+    """A SavedModel of one signature, of the mean colours of images or video."""
+
+    def __init__(self, shape, dtype=tf.float32, outputs=("features",), key="images"):
+        super().__init__()
+        spec = tf.TensorSpec(shape, dtype, name=key)
+
+        def call(images):
+            images = tf.cast(images, tf.float64)
+            mean = tf.reduce_mean(images, list(range(1, images.shape.rank - 1)))
+            return {name: mean + i for i, name in enumerate(outputs)}
+
+        self.call = tf.function(call, input_signature=[spec])
+
+    def save(self, folder, name="serving_default"):
+        tf.saved_model.save(self, folder, signatures={name: self.call})
+        return str(folder)
+
+
+def mean_colours(video):
+    """Of each frame, float64 in [-1, 1]."""
+    return video.mean(axis=(-3, -2), dtype="float64") / 127.5 - 1
+
+
+def test_fid_has_features_of_each_frame(tmp_path, video):
+    pixels_as_features((8, 12, 3)).save(tmp_path / "pixels.keras")
+    network = load_feature_network(str(tmp_path / "pixels.keras"), "fid")
+    assert (network.name, network.score_name) == ("Pixels", "FID-Pixels")
+    assert (network.frame_size, network.width) == ((8, 12), 288)
+    features = network(video)
+    assert features.dtype == np.float64
+    expected = video.reshape(27, 288) / 127.5 - 1
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+    np.testing.assert_allclose(network(video / 255), expected, atol=1e-6)
+
+
+def test_fvd_has_features_of_each_clip(tmp_path, video):
+    pixels_as_features((9, 8, 12, 3)).save(tmp_path / "pixels.keras")
+    network = load_feature_network(str(tmp_path / "pixels.keras"), "fvd")
+    assert network.score_name == "FVD-Pixels"
+    assert (network.num_frames, network.width) == (9, 9 * 288)
+    expected = video.reshape(3, -1) / 127.5 - 1
+    np.testing.assert_allclose(network(video), expected, atol=1e-6)
+
+
+def test_the_coinrun_network_names_its_score(tmp_path):
+    means((None, 64, 64, 3), "CoinRun").save(tmp_path / "any.keras")
+    network = load_feature_network(str(tmp_path / "any.keras"), "fvd")
+    assert (network.score_name, network.num_frames) == ("FVD-CoinRun", None)
+
+
+def test_frames_are_resized_as_by_tensorflow_without_antialias(tmp_path, video):
+    pixels_as_features((5, 20, 3)).save(tmp_path / "pixels.keras")
+    network = load_feature_network(str(tmp_path / "pixels.keras"), "fid")
+    frames = video.reshape(-1, *video.shape[2:]) / np.float32(127.5) - 1
+    resized = tf.image.resize(frames, (5, 20), "bilinear", antialias=False)
+    np.testing.assert_allclose(
+        network(video), tf.reshape(resized, (27, -1)), rtol=0, atol=1e-5
+    )
+    smooth = tf.image.resize(frames, (5, 20), "bilinear", antialias=True)
+    assert np.abs(network(video) - tf.reshape(smooth, (27, -1))).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "size"),
+    [
+        ("fid", (None, None, None, 3), (299, 299)),
+        ("fid", (None, 30, None, 3), (30, 299)),
+        ("fvd", (None, None, None, None, 3), (224, 224)),
+        ("fvd", (None, None, 16, 24, 3), (16, 24)),
+    ],
+)
+def test_sizes_that_are_left_open_are_the_published_ones(tmp_path, kind, shape, size):
+    folder = SavedMeans(shape).save(tmp_path / "means")
+    network = load_feature_network(folder, kind)
+    assert network.frame_size == size
+    assert network.score_name == f"{kind.upper()}-means"
+    video = np.full((1, 9, 64, 64, 3), 51, np.uint8)
+    assert np.unique(network(video)) == pytest.approx(-0.6)
+
+
+def test_batches_are_those_of_a_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    video = rng.integers(256, size=(35, 9, 4, 4, 3), dtype=np.uint8)
+    folder = SavedMeans((None, None, 4, 4, 3)).save(tmp_path / "means")
+    features = load_feature_network(folder, "fvd")(video)
+    np.testing.assert_allclose(features, mean_colours(video).mean(axis=1), atol=1e-6)
+
+
+def test_a_saved_model_without_signature_is_called(tmp_path, video):
+    class Callable(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+        def __call__(self, images):
+            return tf.reduce_mean(images, [1, 2])
+
+    tf.saved_model.save(Callable(), tmp_path / "callable", signatures={})
+    network = load_feature_network(str(tmp_path / "callable"), "fid")
+    assert network.width == 3
+    assert network(video).shape == (27, 3)
+
+
+def test_hub_modules_of_tensorflow_1_have_one_signature(tmp_path, video):
+    """Such as deepmind/i3d-kinetics-400/1."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        rgb = v1.placeholder(tf.float32, (None, None, 224, 224, 3))
+        weight = v1.get_variable("weight", (3, 5), initializer=v1.ones_initializer())
+        outputs = tf.reduce_mean(rgb, [1, 2, 3]) @ weight
+        session.run(v1.global_variables_initializer())
+        signature = v1.saved_model.predict_signature_def(
+            {"rgb_input": rgb}, {"default": outputs}
+        )
+        builder = v1.saved_model.Builder(str(tmp_path / "i3d"))
+        builder.add_meta_graph_and_variables(session, [], {"default": signature})
+        builder.save()
+    network = load_feature_network(str(tmp_path / "i3d"), "fvd")
+    assert (network.frame_size, network.width) == ((224, 224), 5)
+    assert network(video).shape == (3, 5)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A tensorflow_hub that loads a SavedModel, whatever the handle."""
+    module = types.ModuleType("tensorflow_hub")
+    module.__spec__ = types.SimpleNamespace()
+    module.asked = []
+
+    def load(handle):
+        module.asked.append(handle)
+        return tf.saved_model.load(tmp_path / "hub")
+
+    module.load = load
+    monkeypatch.setitem(sys.modules, "tensorflow_hub", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("kind", "handle", "score_name"),
+    [
+        ("fvd", I3D, "FVD"),
+        ("fvd", "https://www.kaggle.com/models/deepmind/i3d-kinetics/tensorFlow1/400/1", "FVD"),
+        (
+            "fvd",
+            "https://kaggle.com/models/deepmind/i3d-kinetics/frameworks/tensorFlow1/"
+            "variations/400/versions/1",
+            "FVD",
+        ),
+        (
+            "fvd",
+            HUB + "deepmind/i3d-kinetics-600/1",
+            "FVD-deepmind/i3d-kinetics-600/1",
+        ),
+        ("fid", HUB + "tensorflow/tfgan/eval/inception/1", "FID"),
+        (
+            "fid",
+            HUB + "google/imagenet/inception_v3/feature_vector/5",
+            "FID-google/imagenet/inception_v3/feature_vector/5",
+        ),
+    ],
+)  # fmt: skip
+def test_handles_of_the_published_networks_have_the_plain_names(
+    tmp_path, hub, kind, handle, score_name
+):
+    shape = (None, 8, 8, 3) if kind == "fid" else (None, None, 8, 8, 3)
+    SavedMeans(shape).save(tmp_path / "hub", "default")
+    network = load_feature_network(handle, kind)
+    assert hub.asked == [handle]
+    assert network.score_name == score_name
+
+
+def test_images_are_in_the_range_that_hub_demands(tmp_path, hub):
+    """[0, 1] of "feature_vector"s; [-1, 1] of all others, as of TF-GAN's Inception."""
+    SavedMeans((None, 8, 8, 3)).save(tmp_path / "hub", "default")
+    video = np.array([0, 51, 255], np.uint8).repeat(64).reshape(3, 1, 8, 8, 1)
+    video = video.repeat(3, axis=-1)
+    for module, values in (
+        ("google/imagenet/inception_v3/feature_vector/5", [0, 0.2, 1]),
+        ("tensorflow/tfgan/eval/inception/1", [-1, -0.6, 1]),
+    ):
+        features = load_feature_network(HUB + module, "fid")(video)
+        np.testing.assert_allclose(features[:, 0], values, atol=1e-6)
+
+
+def test_pool_3_is_taken_of_several_outputs(tmp_path, hub, video):
+    SavedMeans((None, 8, 12, 3), outputs=("logits", "pool_3")).save(tmp_path / "hub")
+    network = load_feature_network(HUB + "tensorflow/tfgan/eval/inception/1", "fid")
+    expected = mean_colours(video).reshape(-1, 3) + 1
+    np.testing.assert_allclose(network(video), expected, atol=1e-6)
+
+
+def test_hub_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(cli.UserError) as error:
+        load_feature_network(I3D, "fvd")
+    assert str(error.value) == (
+        f"{I3D} needs tensorflow_hub: pip install genie_tf[hub]"
+    )
+
+
+def test_hub_does_not_answer(hub):
+    def load(handle):
+        raise OSError("Name or service not known")
+
+    hub.load = load
+    with pytest.raises(ValueError) as error:
+        load_feature_network(I3D, "fvd")
+    assert str(error.value) == (
+        f"{I3D} could not be loaded: Name or service not known; on a machine without "
+        "network, give the folder of a copy."
+    )
+
+
+def save_keras(model):
+    return lambda folder: model().save(folder / "x.keras") or str(folder / "x.keras")
+
+
+def write(name, text="no network"):
+    def write_file(folder):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+        return str(folder / name.split("/")[0])
+
+    return write_file
+
+
+def signatures(*names):
+    def save(folder):
+        module = SavedMeans((None, 8, 8, 3))
+        calls = dict.fromkeys(names, module.call)
+        tf.saved_model.save(module, folder / "x", signatures=calls)
+        return str(folder / "x")
+
+    return save
+
+
+def bare(folder):
+    tf.saved_model.save(tf.Module(), folder / "x")
+    return str(folder / "x")
+
+
+def saved(*args, **kwargs):
+    return lambda folder: SavedMeans(*args, **kwargs).save(folder / "x")
+
+
+def with_lambda():
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, 0, 0])(inputs))
+
+
+def two_inputs():
+    inputs = [keras.Input((8, 8, 3), name=name) for name in ("left", "right")]
+    return keras.Model(inputs, keras.layers.Add()(inputs), name="Two")
+
+
+def two_outputs():
+    inputs = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten(name="flat")(inputs)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(inputs)
+    return keras.Model(inputs, [flat, pooled], name="Two")
+
+
+def unpooled():
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, keras.layers.ReLU()(inputs), name="Unpooled")
+
+
+def infinite():
+    inputs = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    return keras.Model(inputs, keras.layers.Rescaling(np.inf)(pooled), name="Infinite")
+
+
+NONE = (
+    "A feature network must be the folder of a SavedModel, a .keras file or a handle "
+    "such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; '.*{}' is none that exists."
+)
+FOR_FID = "For FID, the network {} must take float32 images .batch, height, width, 3.,"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: str(folder / "none"), NONE.format("none")),
+        (lambda folder: str(folder / "none.keras"), NONE.format("none.keras")),
+        (lambda folder: str(folder), NONE.format("")),
+        (write("weights.h5"), NONE.format("weights.h5")),
+        (lambda folder: "https://example.com/x", NONE.format("https://example.com/x")),
+        (write("x.keras"), ".*x.keras could not be loaded as a Keras model of Keras'.*"),
+        (save_keras(with_lambda), ".*x.keras could not be loaded .*Lambda.*"),
+        (write("x/saved_model.pb"), ".*x could not be loaded as a SavedModel: .*"),
+        (save_keras(two_inputs), "The network Two .* one of its inputs; it has 2: left, r.*"),
+        (save_keras(two_outputs), "The network Two .* one of its outputs; it has 2: .*"),
+        (save_keras(unpooled), r"The network Unpooled .*for 16 it returned \(16, 8, 8, 3\)."),
+        (save_keras(infinite), "The network Infinite returned features that are not fin.*"),
+        (
+            save_keras(lambda: means((None, 8, 8, 3))),
+            FOR_FID.format("Means") + r" .*declares \(None, None, 8, 8, 3\).",
+        ),
+        (saved((None, 8, 8, 1)), FOR_FID.format("x") + r" .* \(None, 8, 8, 1\)."),
+        (saved((4, 8, 8, 3)), FOR_FID.format("x") + r" of any batch; .* \(4, 8, 8, 3\)."),
+        (saved((None, 8, 8, 3), tf.uint8), "The network x must take float32; .* uint8."),
+        (
+            saved((None, 8, 8, 3), outputs=("a", "b")),
+            "The network x must have one of its outputs; it has 2: a, b.",
+        ),
+        (
+            signatures("one", "two"),
+            "The SavedModel x must have one signature, or one called serving_default; it "
+            "has one, two.",
+        ),
+        (bare, "The SavedModel x must have a signature, or be callable; it has none .*"),
+    ],
+)  # fmt: skip
+def test_what_is_no_feature_network(tmp_path, make, message):
+    with pytest.raises(ValueError) as error:
+        load_feature_network(make(tmp_path), "fid")
+    assert re.fullmatch(message, str(error.value)), str(error.value)
+
+
+def test_a_wrong_kind():
+    with pytest.raises(ValueError, match="must be 'fid' or 'fvd'; received 'kid'."):
+        load_feature_network("x", "kid")
+
+
+@pytest.fixture(scope="module")
+def fvd(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks") / "means"
+    return load_feature_network(SavedMeans((None, None, 8, 8, 3)).save(folder), "fvd")
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        np.zeros((9, 8, 8, 3), np.uint8),
+        np.zeros((1, 9, 8, 8, 1), np.uint8),
+        np.zeros((0, 9, 8, 8, 3), np.uint8),
+        np.zeros((1, 9, 8, 8, 3), np.int32),
+    ],
+)
+def test_what_is_no_video(fvd, video):
+    with pytest.raises(ValueError) as error:
+        fvd(video)
+    assert str(error.value) == (
+        "Features are of video (clips, time, height, width, 3), uint8, or float in "
+        f"[0, 1]; received shape {video.shape}, dtype {video.dtype}."
+    )
+
+
+def test_clips_of_a_length_that_fvd_does_not_take(fvd, tmp_path):
+    with pytest.raises(ValueError, match="FVD-means needs clips of 9 frames .* 8."):
+        fvd(np.zeros((1, 8, 8, 8, 3), np.uint8))
+    folder = SavedMeans((None, 12, 8, 8, 3)).save(tmp_path / "twelve")
+    network = load_feature_network(folder, "fvd")
+    assert network(np.zeros((1, 12, 8, 8, 3), np.uint8)).shape == (1, 3)
+    with pytest.raises(
+        ValueError, match="twelve takes clips of 12 frames; received 10"
+    ):
+        network(np.zeros((1, 10, 8, 8, 3), np.uint8))
+
+
+def test_a_network_that_fails_on_some_clips(tmp_path):
+    """Its three convolutions of 5 leave nothing of less than 13 frames."""
+    inputs = x = keras.Input((None, 8, 8, 3))
+    for _ in range(3):
+        x = keras.layers.Conv3D(2, (5, 1, 1))(x)
+    x = keras.layers.GlobalAveragePooling3D()(x)
+    keras.Model(inputs, x, name="Long").save(tmp_path / "x.keras")
+    network = load_feature_network(str(tmp_path / "x.keras"), "fvd")
+    assert network(np.zeros((1, 13, 8, 8, 3), np.uint8)).shape == (1, 2)
+    with pytest.raises(
+        ValueError, match=r"Long cannot compute features of \(1, 9, 8, 8, 3\): "
+    ):
+        network(np.zeros((1, 9, 8, 8, 3), np.uint8))
+
+
+def test_how_many_clips_are_needed(fvd, tmp_path):
+    assert num_samples_needed(fvd) == 4
+    fvd.check_clips(4, 9)
+    with pytest.raises(ValueError) as error:
+        fvd.check_clips(3, 10)
+    assert str(error.value) == (
+        "FVD-means needs 4 clips of 10 frames or more, because its network has 3 "
+        "features; received 3."
+    )
+    with pytest.raises(ValueError, match="FVD-means needs clips of 9 frames or more"):
+        fvd.check_clips(4, 8)
+    pixels_as_features((2, 5, 3)).save(tmp_path / "pixels.keras")
+    fid = load_feature_network(str(tmp_path / "pixels.keras"), "fid")
+    assert num_samples_needed(fid) == 31
+    fid.check_clips(4, 8)
+    with pytest.raises(
+        ValueError, match="FID-Pixels needs 4 clips of 10 frames or mor"
+    ):
+        fid.check_clips(3, 10)
+    with pytest.raises(ValueError, match="FID-Pixels needs 4 clips of 8 frames or mor"):
+        fid.check_clips(3, 8)
