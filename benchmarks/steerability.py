@@ -7,6 +7,7 @@ experiments/configs/steerability.py says. Rows that have a report already are no
 again. Prints the table; --rows=base,token runs these alone.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -68,8 +69,20 @@ def _train(row: str, folder: Path) -> None:
 
 
 def _line(row: str, folder: Path) -> str:
+    """The scores of a row, with the 95% intervals of the report."""
     report = json.loads((folder / row / "report/report.json").read_text())
-    raise NotImplementedError(report)
+    dynamics, actions = report["dynamics"], report.get("latent_actions")
+    delta, rollout = dynamics["delta_psnr_4"], dynamics["videos"]["prediction"]["psnr"]
+    nmi = actions and actions["agreement"]["nmi"]
+    cells = [
+        row,
+        f"{delta['mean']:.2f} ({delta['ci95'][0]:.2f} to {delta['ci95'][1]:.2f})",
+        f"{rollout['mean']:.2f} ({rollout['ci95'][0]:.2f} to {rollout['ci95'][1]:.2f})",
+        f"{dynamics['top1']['mean']:.3f}",
+        f"{nmi['value']:.3f} ({nmi['shuffled']['mean']:.3f})" if nmi else "",
+        f"{actions['perplexity']:.1f}" if actions else "",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _run(app: str, *arguments: str) -> None:
