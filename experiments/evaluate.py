@@ -185,7 +185,8 @@ def _load_feature_networks(plays: bool) -> list:
     """The networks of Fréchet distances that the flags name.
 
     Raises:
-        ValueError: if there is no such network, or no prediction to measure.
+        ValueError: if there is no such network, or no prediction to measure, or if the
+            predictions are too few or too short.
     """
     if not FLAGS.fid_features and not FLAGS.fvd_features:
         return []
@@ -196,11 +197,16 @@ def _load_feature_networks(plays: bool) -> list:
         )
     from genie_tf.experiments.feature_networks import load_feature_network
 
-    return [
+    from genie_tf.evaluation import PREDICTED_FRAMES
+
+    networks = [
         load_feature_network(source, kind)
         for kind, sources in (("fid", FLAGS.fid_features), ("fvd", FLAGS.fvd_features))
         for source in sources
     ]
+    for network in networks:
+        network.check_clips(FLAGS.clips, min(PREDICTED_FRAMES, FLAGS.frames - 1))
+    return networks
 
 
 def run() -> None:

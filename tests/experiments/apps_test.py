@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from genie_tf.experiments import configs, train
@@ -284,7 +285,8 @@ def test_a_disk_too_small_leaves_the_last_checkpoint(tmp_path, run):
 
 @pytest.fixture(scope="session")
 def evaluated(trained, run):
-    ended = run("evaluate", trained, {})
+    save_feature_network(trained / "CoinRun.keras", width=1)
+    ended = run("evaluate", trained, {"fvd_features": "CoinRun.keras"})
     assert ended.code == 0, ended.errors
     return trained / "evaluation"
 
@@ -294,7 +296,7 @@ def test_report(evaluated):
     assert set(report) == {
         *("model", "preset", "dataset", "split", "camera", "stride", "resize"),
         *("actions", "sampling", "seed", "clips", "frames"),
-        *("tokenizer", "latent_actions", "dynamics"),
+        *("tokenizer", "latent_actions", "dynamics", "frechet"),
         *("hardware", "versions", "seconds"),
     }
     assert (report["model"], report["preset"]) == ("Genie", "genie/model")
@@ -313,6 +315,9 @@ def test_report(evaluated):
     assert np.sum(agreement["confusion"]) == 2 * 15
     assert np.sum(report["latent_actions"]["counts"]) == 2 * 15
     assert set(agreement["true_actions"]) <= set(range(9))
+    (frechet,) = report["frechet"]
+    assert (frechet["score"], frechet["network"]) == ("FVD-CoinRun", "CoinRun")
+    assert min(frechet[row] for row in ("prediction", "repeat", "ceiling")) >= 0
 
 
 def test_frames_are_scaled_to_those_of_the_model(run, user_folder, tmp_path):
@@ -338,7 +343,7 @@ def test_evaluation_is_readable(evaluated):
     for words in ("ceiling", "repeating the last frame", "right+down", "top-16"):
         assert words in text
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
-    assert len(tables) == 8
+    assert len(tables) == 9
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     with Image.open(evaluated / "rollout.gif") as gif:
@@ -559,6 +564,24 @@ WRONG = [
         "--fid_features and --fvd_features compare predicted frames, which a Genie makes "
         "alone.",
     ),
+    (
+        "evaluate",
+        {"fvd_features": "wide.keras"},
+        "FVD-wide needs 4 clips of 10 frames or more, because its network has 3 "
+        "features; received 2.",
+    ),
+    (
+        "evaluate",
+        {"fid_features": "wide.keras"},
+        r"For FID, the network wide must take float32 images \(batch, height, width, 3\), "
+        r"of any batch; it declares .*",
+    ),
+    (
+        "evaluate",
+        {"fvd_features": "none"},
+        "A feature network must be the folder of a SavedModel, a .keras file or a handle "
+        "such as .*; 'none' is none that exists.",
+    ),
     ("evaluate", {"output": "file/below"}, NO_FOLDER),
     ("evaluate", {"output": None}, "expected --output, which --help describes"),
     ("evaluate", {"clips": 1}, "flag --clips=1: .* 2"),
@@ -639,9 +662,18 @@ def user_folder(tmp_path_factory):
     save_preset(tiny_genie(), folder / "genie/model", "A card.")
     save_preset(tiny_genie().tokenizer, folder / "part", "A card.")
     save_preset(tiny_genie().dynamics, folder / "dynamics", "A card.")
+    save_feature_network(folder / "wide.keras", width=3)
     (folder / "reported").mkdir()
     (folder / "reported/report.json").write_text("{}")
     return folder
+
+
+def save_feature_network(path: Path, width: int):
+    """Writes a network of mean colours, named as its file."""
+    video = keras.Input((None, None, None, 3))
+    mean = keras.layers.GlobalAveragePooling3D()(video)
+    features = keras.layers.Dense(width)(mean)
+    keras.Model(video, features, name=path.stem).save(path)
 
 
 @pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
