@@ -263,7 +263,7 @@ def _check_single(name: str, what: str, found: list[str]) -> None:
     if len(found) != 1:
         raise ValueError(
             f"The network {name} must have one of its {what}; it has {len(found)}: "
-            f"{', '.join(found)}."
+            f"{', '.join(sorted(found))}."
         )
 
 
