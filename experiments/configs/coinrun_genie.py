@@ -4,10 +4,33 @@ genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/ge
     --config.tokenizer=runs/tokenizer/model
 
 `tiny`: 6.5 minutes on 2 CPU cores; dPSNR_4 2.5 dB (2.0 to 2.9) on test levels.
-`paper` and `fast` have not been trained to the end yet: no duration or score is measured.
+`fast`, with the `fast` tokenizer: 46 minutes on cores that other work took half of; dPSNR_4
+5.2 dB (4.7 to 5.7), PSNR of ten predicted frames 21.3 dB (20.8 to 21.7).
+`paper` has not been trained to the end yet: no duration or score is measured.
 """
 
 from genie_tf.experiments.configs.common import choose_size, transformer
+
+_TINY = {
+    "stage": "genie",
+    "tokenizer": "",
+    "dataset": "coinrun/random_hard_small",
+    "clip_length": 4,
+    "batch_size": 8,
+    "steps": 700,
+    "latent_action_model": {
+        "frame_shape": (64, 64, 3),
+        "patch_size": 8,
+        "num_actions": 6,
+        "action_dim": 32,
+        "encoder": transformer(128, 1, 4, window=2),
+        "decoder": transformer(128, 2, 4, window=1),
+        "quantizer": {"soft_updates": 230},
+    },
+    "dynamics": transformer(128, 4, 4, qk_norm=True, window=4),
+    "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 280},
+    "optimizer": {"name": "muon", "beta_2": 0.99},
+}
 
 SIZES = {
     "paper": {
@@ -36,45 +59,16 @@ SIZES = {
         "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
     },
     "fast": {
-        "stage": "genie",
-        "tokenizer": "",
-        "dataset": "coinrun/random_hard",
-        "clip_length": 16,
-        "batch_size": 16,
-        "steps": 20_000,
+        **_TINY,
+        "steps": 3_500,
         "latent_action_model": {
-            "frame_shape": (64, 64, 3),
-            "patch_size": 8,
-            "num_actions": 6,
-            "action_dim": 32,
-            "encoder": transformer(256, 2, 8, window=2),
-            "decoder": transformer(256, 4, 8, window=1),
-            "quantizer": {"soft_updates": 2_000},
+            **_TINY["latent_action_model"],
+            "quantizer": {"soft_updates": 800},
         },
-        "dynamics": transformer(256, 8, 8, mlp_dim=2048, qk_norm=True),
-        "schedule": {"peak": 1e-3, "warmup_steps": 200, "decay_steps": 8_000},
-        "optimizer": {"name": "muon", "beta_2": 0.99},
+        "dynamics": transformer(192, 4, 4, qk_norm=True, window=4),
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 1_400},
     },
-    "tiny": {
-        "stage": "genie",
-        "tokenizer": "",
-        "dataset": "coinrun/random_hard_small",
-        "clip_length": 4,
-        "batch_size": 8,
-        "steps": 700,
-        "latent_action_model": {
-            "frame_shape": (64, 64, 3),
-            "patch_size": 8,
-            "num_actions": 6,
-            "action_dim": 32,
-            "encoder": transformer(128, 1, 4, window=2),
-            "decoder": transformer(128, 2, 4, window=1),
-            "quantizer": {"soft_updates": 230},
-        },
-        "dynamics": transformer(128, 4, 4, qk_norm=True, window=4),
-        "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 280},
-        "optimizer": {"name": "muon", "beta_2": 0.99},
-    },
+    "tiny": _TINY,
 }
 
 

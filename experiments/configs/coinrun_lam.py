@@ -3,7 +3,7 @@
 genie-train --config=experiments/configs/coinrun_lam.py:tiny --workdir=runs/lam
 
 `tiny`: 2.6 minutes on 2 CPU cores; 25.4 dB for the next frame of 32 validation clips.
-`paper` and `fast` have not been trained to the end yet: no duration or score is measured.
+`paper` and `fast` have not been trained alone: no duration or score is measured.
 """
 
 from genie_tf.experiments.configs import coinrun_genie
