@@ -43,7 +43,9 @@ def _played(levels) -> dict[str, Iterator]:
     from tqdm import tqdm
 
     def play(split, seeds):
-        played = play_levels(seeds, levels.steps_per_level, levels.one_episode)
+        played = play_levels(
+            seeds, levels.steps_per_level, levels.one_episode, levels.hold
+        )
         for episodes in tqdm(played, split, len(seeds), unit="level"):
             for episode in episodes:
                 yield episode.pixels(), episode.actions

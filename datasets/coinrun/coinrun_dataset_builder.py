@@ -25,6 +25,7 @@ class CoinRunConfig(tfds.core.BuilderConfig):
             splits share one.
         steps_per_level: how many actions are taken in each level.
         one_episode: whether a level is left when its first episode ends.
+        hold: for how many steps, on average, an action is held.
 
     Raises:
         ValueError: if a split has no levels, if splits share one, or if there are no
@@ -34,6 +35,7 @@ class CoinRunConfig(tfds.core.BuilderConfig):
     levels: Mapping[str, Sequence[int] | str]
     steps_per_level: int
     one_episode: bool = False
+    hold: int = 1
 
     def __post_init__(self):
         self.levels = {
@@ -46,6 +48,8 @@ class CoinRunConfig(tfds.core.BuilderConfig):
             raise ValueError(
                 f"steps_per_level must be at least 1, received {self.steps_per_level}."
             )
+        if self.hold < 1:
+            raise ValueError(f"hold must be at least 1, received {self.hold}.")
 
 
 def _parse_levels(split: str, levels: Sequence[int] | str) -> Sequence[int]:
@@ -83,6 +87,7 @@ class Builder(shards.ResumableBuilder):
             levels=levels.splits,
             steps_per_level=levels.steps_per_level,
             one_episode=levels.one_episode,
+            hold=levels.hold,
         )
         for name, levels in rollouts.DATASETS.items()
     ]
@@ -134,6 +139,7 @@ class Builder(shards.ResumableBuilder):
                 config.levels,
                 config.steps_per_level,
                 config.one_episode,
+                config.hold,
             )
         )
 
@@ -163,13 +169,21 @@ class Builder(shards.ResumableBuilder):
     def _play(self, levels: Sequence[int]) -> Iterator[tuple[str, dict]]:
         """Yields the key and the columns of each episode of some levels."""
         config = self.builder_config
-        played = self._players.play(levels, config.steps_per_level, config.one_episode)
+        played = self._players.play(
+            levels, config.steps_per_level, config.one_episode, config.hold
+        )
+        policy = "uniform_random" if config.hold == 1 else f"held_{config.hold}"
         for episodes in played:
             for episode in episodes:
-                yield f"{episode.level_seed}_{episode.index}", _to_columns(episode)
+                yield (
+                    f"{episode.level_seed}_{episode.index}",
+                    _to_columns(episode, policy),
+                )
 
 
-def _to_columns(episode: rollouts.Episode) -> dict[str, np.ndarray | list[bytes]]:
+def _to_columns(
+    episode: rollouts.Episode, policy: str
+) -> dict[str, np.ndarray | list[bytes]]:
     num_steps = len(episode.actions)
     position = np.arange(num_steps)
     is_last = position == num_steps - 1
@@ -183,6 +197,6 @@ def _to_columns(episode: rollouts.Episode) -> dict[str, np.ndarray | list[bytes]
         "steps/is_last": is_last,
         "steps/is_terminal": is_terminal,
         "episode_metadata/level_seed": np.array([episode.level_seed]),
-        "episode_metadata/policy": [b"uniform_random"],
+        "episode_metadata/policy": [policy.encode()],
         "episode_metadata/theme": np.array([episode.theme]),
     }

@@ -23,6 +23,8 @@ import numpy as np
 
 FRAME_SHAPE = (64, 64, 3)
 NUM_ACTIONS = 15
+# The others do what action 4 does: nothing.
+_NUM_DISTINCT_ACTIONS = 9
 NUM_THEMES = 6
 # procgen ends an episode that has come to neither coin nor death after this many steps.
 TIMEOUT = 1_000
@@ -42,12 +44,14 @@ class Levels(NamedTuple):
         splits: the level seeds of each split; no two splits share one.
         steps_per_level: how many actions are taken in each level.
         one_episode: whether a level is left when its first episode ends.
+        hold: for how many steps, on average, an action is held; see `draw_actions`.
     """
 
     description: str
     splits: Mapping[str, range]
     steps_per_level: int
     one_episode: bool = False
+    hold: int = 1
 
 
 DATASETS = {
@@ -68,6 +72,16 @@ DATASETS = {
             "test": range(20_000, 20_032),
         },
         500,
+    ),
+    "held_hard_small": Levels(
+        "The same with each action held for 8 steps on average: the figure walks.",
+        {
+            "train": range(200),
+            "validation": range(10_000, 10_016),
+            "test": range(20_000, 20_032),
+        },
+        500,
+        hold=8,
     ),
     "genieredux": Levels(
         "Random policy, hard levels, an episode each: as much as GenieRedux's data.",
@@ -157,22 +171,40 @@ def read_theme(environment) -> int:
     return theme
 
 
+def draw_actions(level_seed: int, num_steps: int, hold: int = 1) -> np.ndarray:
+    """Returns the random actions taken in a level, int32 (num_steps,).
+
+    A figure that is pushed for a single step stands still in the next: it walks, and
+    jumps to the side, only if actions are held. Those that are held are of the nine that
+    do something else than others, or the figure would mostly stand.
+
+    Args:
+        level_seed: the level.
+        num_steps: how many.
+        hold: after each step another action is drawn with a probability of 1 / `hold`.
+    """
+    rng = np.random.default_rng((level_seed, _ACTIONS))
+    choices = NUM_ACTIONS if hold == 1 else _NUM_DISTINCT_ACTIONS
+    actions = rng.integers(choices, size=num_steps, dtype=np.int32)
+    drawn = (rng.random(num_steps) < 1 / hold) * np.arange(num_steps)
+    return actions[np.maximum.accumulate(drawn)]
+
+
 def play_level(
-    level_seed: int, num_steps: int, one_episode: bool = False
+    level_seed: int, num_steps: int, one_episode: bool = False, hold: int = 1
 ) -> list[Episode]:
-    """Plays uniformly random actions in one level, restarting it whenever it ends.
+    """Plays random actions in one level, restarting it whenever it ends.
 
     Args:
         level_seed: the level, 0..2**31-2.
         num_steps: how many actions to take in all.
         one_episode: whether to stop when the first episode ends.
+        hold: as of `draw_actions`.
 
     Returns:
         The episodes, `num_steps` steps long together, or the first one alone.
     """
-    actions = np.random.default_rng((level_seed, _ACTIONS)).integers(
-        NUM_ACTIONS, size=num_steps, dtype=np.int32
-    )
+    actions = draw_actions(level_seed, num_steps, hold)
     frames = []
     # procgen hands out an observation together with the reward for reaching it; `is_first`
     # tells that it opens a new episode, and that the one before is over.
@@ -214,6 +246,7 @@ def play_levels(
     level_seeds: Sequence[int],
     num_steps: int,
     one_episode: bool = False,
+    hold: int = 1,
     num_workers: int | None = None,
 ) -> Iterator[list[Episode]]:
     """Plays many levels side by side.
@@ -222,6 +255,7 @@ def play_levels(
         level_seeds: the levels.
         num_steps: how many actions to take in each.
         one_episode: whether to leave a level when its first episode ends.
+        hold: as of `draw_actions`.
         num_workers: how many levels to play at a time, by default `count_workers()`.
 
     Yields:
@@ -231,7 +265,7 @@ def play_levels(
 
     def play(level_seed):
         # To the end, or the process would be taken for one that is stopped.
-        (episodes,) = players.play([level_seed], num_steps, one_episode)
+        (episodes,) = players.play([level_seed], num_steps, one_episode, hold)
         return episodes
 
     with Players() as players:
@@ -283,7 +317,11 @@ class Players:
             _end(process)
 
     def play(
-        self, level_seeds: Sequence[int], num_steps: int, one_episode: bool = False
+        self,
+        level_seeds: Sequence[int],
+        num_steps: int,
+        one_episode: bool = False,
+        hold: int = 1,
     ) -> Iterator[list[Episode]]:
         """Yields the `play_level` of levels, which one process plays ahead of the caller.
 
@@ -297,7 +335,7 @@ class Players:
         try:
             for seed, next_seed in itertools.pairwise([None, *level_seeds, None]):
                 if next_seed is not None:
-                    request = f"{next_seed} {num_steps} {one_episode:d}\n"
+                    request = f"{next_seed} {num_steps} {one_episode:d} {hold}\n"
                     process.stdin.write(request.encode())
                     process.stdin.flush()
                 if seed is not None:
@@ -373,8 +411,8 @@ def _serve() -> None:
     file = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What the game may print must not be taken for an episode.
     for line in sys.stdin:
-        level_seed, num_steps, one_episode = map(int, line.split())
-        _send(file, play_level(level_seed, num_steps, bool(one_episode)))
+        level_seed, num_steps, one_episode, hold = map(int, line.split())
+        _send(file, play_level(level_seed, num_steps, bool(one_episode), hold))
 
 
 if __name__ == "__main__":

@@ -365,13 +365,13 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         (
             {"dataset": "coinrn/random_hard"},
             "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
-            "coinrun/random_hard_small, coinrun/genieredux; tfds.list_builders() lists those of TFDS; "
+            "coinrun/random_hard_small, coinrun/held_hard_small, coinrun/genieredux; tfds.list_builders() lists those of TFDS; "
             "a folder of a dataset holds dataset_info.json or arrays.json.",
         ),
         (
             {"dataset": "coinrun/easy"},
             "There is no dataset 'coinrun/easy': the configs of 'coinrun' are "
-            "random_hard, random_hard_small, genieredux.",
+            "random_hard, random_hard_small, held_hard_small, genieredux.",
         ),
         (
             {"split": "valid"},

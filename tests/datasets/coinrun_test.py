@@ -91,9 +91,37 @@ def test_one_episode_of_a_level_is_its_first():
     assert not cut.is_terminal
 
 
-def config_of_json(levels, steps_per_level=30):
+def test_actions_are_held_for_as_long_as_asked_and_are_those_that_differ():
+    single, held = (rollouts.draw_actions(3, 100_000, hold) for hold in (1, 8))
+    for actions, choices in ((single, 15), (held, 9)):
+        assert actions.dtype == np.int32
+        shares = np.bincount(actions, minlength=choices) / len(actions)
+        np.testing.assert_allclose(shares, 1 / choices, atol=0.02)
+    # One of nine draws is the same again.
+    changes = np.count_nonzero(np.diff(held))
+    assert changes == pytest.approx(100_000 / 8 * 8 / 9, rel=0.05)
+
+
+def test_held_actions_are_played_and_named(tmp_path):
+    config = config_of_json({"train": [5]}, hold=6)
+    builder = coinrun_dataset_builder.Builder(data_dir=tmp_path, config=config)
+    builder.download_and_prepare()
+    episodes = list(tfds.as_numpy(builder.as_dataset(split="train")))
+    actions = [
+        step["action"] for episode in episodes for step in list(episode["steps"])
+    ]
+    np.testing.assert_array_equal(actions, rollouts.draw_actions(5, 30, 6))
+    assert {e["episode_metadata"]["policy"] for e in episodes} == {b"held_6"}
+
+
+def config_of_json(levels, steps_per_level=30, hold=1):
     """As `tfds build` makes a config from JSON."""
-    settings = {"name": "x", "levels": levels, "steps_per_level": steps_per_level}
+    settings = {
+        "name": "x",
+        "levels": levels,
+        "steps_per_level": steps_per_level,
+        "hold": hold,
+    }
     return coinrun_dataset_builder.Builder.builder_config_cls(
         **json.loads(json.dumps(settings))
     )
@@ -112,6 +140,7 @@ def test_levels_are_named_in_json():
         (({"train": []},), "such as '0:500', received \\[\\]."),
         (({"train": "0:9", "test": "8:10"},), "A level is played twice in config 'x'"),
         (({"train": "0:9"}, 0), "steps_per_level must be at least 1, received 0."),
+        (({"train": "0:9"}, 30, 0), "hold must be at least 1, received 0."),
     ],
 )
 def test_wrong_configs(settings, message):
@@ -196,9 +225,8 @@ def test_a_state_without_a_theme(theme):
 
 
 def test_an_episode_that_times_out_is_not_terminal():
-    waiting = mock.Mock()
-    waiting.integers.return_value = np.full(rollouts.TIMEOUT + 1, 4, np.int32)
-    with mock.patch.object(np.random, "default_rng", return_value=waiting):
+    waiting = np.full(rollouts.TIMEOUT + 1, 4, np.int32)
+    with mock.patch.object(rollouts, "draw_actions", return_value=waiting):
         first, second = rollouts.play_level(0, rollouts.TIMEOUT + 1)
     assert len(first.actions) == rollouts.TIMEOUT
     assert not first.is_terminal
@@ -329,5 +357,6 @@ def test_folder_is_importable_as_tfds_build_does():
         "coinrun",
         "random_hard",
         "random_hard_small",
+        "held_hard_small",
         "genieredux",
     ]
