@@ -91,6 +91,39 @@ def define_device_flags() -> None:
     )
 
 
+def define_sampling_flags() -> None:
+    """Defines the flags that `sampling` reads."""
+    flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
+    flags.DEFINE_float(
+        "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "top_k", 0, "Draw from so many of the likeliest tokens; 0: all.", lower_bound=0
+    )
+    flags.DEFINE_float(
+        "choice_temperature", 4.5, "Of the noise on confidences.", lower_bound=0
+    )
+    flags.DEFINE_enum(
+        "order",
+        "confidence",
+        ["confidence", "halton", "random"],
+        "Which tokens of a frame are settled first.",
+    )
+
+
+def sampling():
+    """The `Sampling` that the flags ask for."""
+    from genie_tf.samplers import Sampling
+
+    return Sampling(
+        flags.FLAGS.steps,
+        flags.FLAGS.temperature,
+        flags.FLAGS.top_k,
+        flags.FLAGS.choice_temperature,
+        flags.FLAGS.order,
+    )
+
+
 def keep_freed_memory() -> None:
     """Keeps what is freed for the next use, instead of giving it to the system.
 

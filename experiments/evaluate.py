@@ -43,10 +43,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("clips", 64, "Number of clips.", lower_bound=2)
     flags.DEFINE_integer("frames", 16, "Frames of a clip.", lower_bound=5)
-    flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
-    flags.DEFINE_float(
-        "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
-    )
+    cli.define_sampling_flags()
     flags.DEFINE_integer(
         "seed", 0, "Of clips, masks, samples and random actions.", lower_bound=0
     )
@@ -70,7 +67,6 @@ def main() -> None:
     from genie_tf.metrics.controllability import coinrun_action_groups
     from genie_tf.models import World
     from genie_tf.presets import load_model
-    from genie_tf.samplers import Rollout
 
     start = time.perf_counter()
     _check_output(FLAGS.output)
@@ -112,7 +108,7 @@ def main() -> None:
         grouping = FLAGS.actions or by_name
         group = coinrun_action_groups if grouping == "coinrun" else np.asarray
         group(first.get("action", ()))
-    sampling = {"num_steps": FLAGS.steps, "temperature": FLAGS.temperature}
+    sampling = cli.sampling()
     scores, shown = evaluate(
         model,
         itertools.chain([first], batches),
@@ -126,7 +122,7 @@ def main() -> None:
     batches.close()
     if plays:
         prompts = shown["truth"][:_SHOWN_PROMPTS, 0]
-        shown["held"] = hold_actions(Rollout(model, **sampling), prompts)
+        shown["held"] = hold_actions(model, prompts, sampling)
     folder = cli.make_folder(FLAGS.output)
     written = {
         "model": type(model).__name__,
@@ -136,7 +132,7 @@ def main() -> None:
         **source,
         "resize": FLAGS.resize,
         "actions": grouping,
-        **({"sampling": sampling} if plays else {}),
+        **({"sampling": sampling._asdict()} if plays else {}),
         "seed": FLAGS.seed,
         **scores,
         **report.environment(),

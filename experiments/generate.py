@@ -19,10 +19,7 @@ def define_flags() -> None:
     flags.DEFINE_string("prompt", None, "Picture to start from.")
     flags.DEFINE_list("actions", None, "Latent actions, one a frame: 1,1,4.")
     flags.DEFINE_string("output", None, "File to write: .gif, .png or .mp4.")
-    flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
-    flags.DEFINE_float(
-        "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
-    )
+    cli.define_sampling_flags()
     flags.DEFINE_integer("fps", 10, "Frames a second.", lower_bound=1)
     flags.DEFINE_integer(
         "seed",
@@ -45,8 +42,9 @@ def main() -> None:
         height, width, _ = genie.tokenizer.frame_shape
         prompt = media.load_prompt_image(FLAGS.prompt, height, width)
         actions = parse_actions(FLAGS.actions, genie.num_actions)
-    rollout = Rollout(genie, num_steps=FLAGS.steps, temperature=FLAGS.temperature)
-    video = rollout.generate(prompt[None, None], [actions], seed=FLAGS.seed)
+    video = Rollout(genie).generate(
+        prompt[None, None], [actions], FLAGS.seed, cli.sampling()
+    )
     with cli.user_errors():
         media.save_video(FLAGS.output, video[0], fps=FLAGS.fps)
     print(f"Wrote {FLAGS.output}: the prompt and {len(actions)} frames.")

@@ -18,7 +18,7 @@ from genie_tf.metrics.image_quality import psnr, ssim
 from genie_tf.metrics.intervals import mean_confidence_interval
 from genie_tf.metrics.token_prediction import masked_token_scores
 from genie_tf.models import GuidedGenie, LatentActionModel, VideoTokenizer
-from genie_tf.samplers import Rollout
+from genie_tf.samplers import Rollout, Sampling, seeds_of_batch
 
 PREDICTED_FRAMES = 10
 HORIZON = 4  # t of dPSNR_t, and how far a rollout with random actions goes.
@@ -32,7 +32,7 @@ def evaluate(
     batches: Iterator[Mapping[str, np.ndarray]],
     num_clips: int,
     *,
-    sampling: Mapping | None = None,
+    sampling: Sampling | None = None,
     seed: int = 0,
     group_actions: Callable[[np.ndarray], np.ndarray] = np.asarray,
     strategy=None,
@@ -48,7 +48,7 @@ def evaluate(
         batches: of equally many clips of five frames or more, with `mask` for a Genie,
             and `action`, if the dataset has actions.
         num_clips: how many clips to take, at least two.
-        sampling: arguments of `Rollout`, such as `num_steps`.
+        sampling: how a Genie fills in frames.
         seed: of what is sampled and of the random actions.
         group_actions: gives true actions that do the same one number, such as
             `coinrun_action_groups`.
@@ -65,7 +65,7 @@ def evaluate(
     Raises:
         ValueError: if a batch is not for the model, as of `check_batch`.
     """
-    program = _program_of(model, dict(sampling or {}))
+    program = _program_of(model, sampling or Sampling())
     run = compiled_on_replicas(program, strategy)
     found, shown = [], []
     numbered = enumerate(batches)
@@ -124,25 +124,32 @@ def check_batch(model: keras.Model, batch: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def hold_actions(rollout: Rollout, prompts, frames: int = 5, seed: int = 0):
+def hold_actions(
+    genie, prompts, sampling: Sampling | None = None, frames: int = 5, seed: int = 0
+):
     """What follows each prompt if one action is held, for each action.
 
     The draws are the same for each action, so that nothing but the action differs.
 
     Args:
-        rollout: of a Genie.
+        genie: a `Genie` or `GuidedGenie`.
         prompts: (clips, height, width, channels), uint8, or float in [0, 1].
+        sampling: how frames are filled in.
         frames: how long the action is held.
         seed: of what is sampled.
 
     Returns:
         float32 (clips, actions, 1 + frames, height, width, channels), the prompt first.
     """
+    rollout = Rollout(genie)
     held = [
         rollout.generate(
-            prompts[:, None], np.full((len(prompts), frames), action, "int32"), seed
+            prompts[:, None],
+            np.full((len(prompts), frames), action, "int32"),
+            seed,
+            sampling or Sampling(),
         )
-        for action in range(rollout.genie.num_actions)
+        for action in range(genie.num_actions)
     ]
     return np.stack([ops.convert_to_numpy(video) for video in held], axis=1)
 
@@ -150,7 +157,7 @@ def hold_actions(rollout: Rollout, prompts, frames: int = 5, seed: int = 0):
 # One batch, on the device.
 
 
-def _program_of(model, sampling: dict) -> Callable[[dict], dict]:
+def _program_of(model, sampling: Sampling) -> Callable[[dict], dict]:
     """A function of a batch to a dict of dicts of tensors, the clips in front.
 
     `tokenizer`, `latent_actions` and `dynamics` hold quality by video, as
@@ -161,8 +168,8 @@ def _program_of(model, sampling: dict) -> Callable[[dict], dict]:
         return lambda batch: _score_tokenizer(model, batch)
     if isinstance(model, LatentActionModel):
         return lambda batch: _score_latent_actions(model, batch)
-    rollout = Rollout(model, **sampling)
-    return lambda batch: _score_genie(rollout, batch)
+    rollout, settings = Rollout(model), sampling.as_tensors()
+    return lambda batch: _score_genie(rollout, settings, batch)
 
 
 def _score_tokenizer(model, batch):
@@ -193,15 +200,16 @@ def _score_latent_actions(model, batch):
     }
 
 
-def _score_genie(rollout, batch):
+def _score_genie(rollout, sampling, batch):
     genie, video = rollout.genie, batch["video"]
     outputs = genie.outputs_of(batch)
     tokens, actions = outputs["tokens"], outputs["actions"]
     frames = min(PREDICTED_FRAMES, actions.shape[1])
     future, prompt = video[:, 1 : 1 + frames], video[:, :1]
+    seeds = seeds_of_batch(batch["seed"], len(tokens))
 
     def play(actions):
-        played = rollout.play(tokens[:, 0], actions, batch["seed"])
+        played = rollout.play(tokens[:, 0], actions, seeds, sampling)
         played = ops.concatenate([tokens[:, :1], played], axis=1)
         return genie.tokenizer.detokenize(played)
 

@@ -142,7 +142,7 @@ class CausalAttention(AxialAttention):
     def empty_cache(self, batch: int, num_patches: int):
         """Keys and values of no frame: a ring of `window` slots per row."""
         m = self.tokens_per_row(num_patches)
-        rows = batch * num_patches // m
+        rows = batch * (num_patches // m)
         shape = (rows, self.window * m, self.num_heads, self.head_dim)
         return tuple(ops.zeros(shape, dtype=self.compute_dtype) for _ in "kv")
 
@@ -152,32 +152,70 @@ class CausalAttention(AxialAttention):
         Args:
             tokens: (batch, 1, patches, dim), the frame at `position`.
             cache: keys and values of the frames before it.
-            position: scalar integer, 0 for the first frame.
+            position: int (batch,), of each video, 0 for the first frame.
 
         Returns:
-            The frame's outputs, and the cache with this frame written into it.
+            The frame's outputs; and its own keys and values, for `write`.
         """
-        b, _, n, d = tokens.shape
+        _, _, n, d = tokens.shape
         m = self.tokens_per_row(n)
         query, key, value = self.project(ops.reshape(tokens, (-1, m, d)))
-        here = ops.broadcast_to(position, (m,))
-        slot = position % self.window
-        keys, values = (
-            ops.slice_update(past, (0, slot * m, 0, 0), ops.cast(new, past.dtype))
-            for past, new in zip(
-                cache, (rotary_embedding(key, here), value), strict=True
+        position = ops.repeat(position, n // m)[:, None]
+        here = ops.repeat(position, m, axis=1)
+        query, key = rotary_embedding(query, here), rotary_embedding(key, here)
+        keys, values = cache
+        # The slot that this frame will take still holds one that is out of sight.
+        slot = ops.arange(self.window * m) // m
+        seen = (slot < position) & (slot != position % self.window)
+        # Not concatenated with the past, which would copy it.
+        logits = ops.concatenate(
+            [
+                ops.where(seen[:, None, None], _products(query, keys), -1e9),
+                _products(query, key),
+            ],
+            axis=-1,
+        )
+        shares = ops.cast(ops.softmax(logits), value.dtype)
+        attended = _weighted(shares[..., :-m], values) + _weighted(
+            shares[..., -m:], value
+        )
+        return ops.reshape(self.merge(attended), (-1, 1, n, d)), (key, value)
+
+    def write(self, cache, entry, position):
+        """The cache with a frame in it.
+
+        Args:
+            cache: keys and values of the frames before it.
+            entry: what `step` returned of it.
+            position: int (batch,), of the frame in each video.
+
+        Returns:
+            A cache of the same form.
+        """
+        m = entry[0].shape[1]
+        rows_per_video = ops.shape(entry[0])[0] // ops.shape(position)[0]
+        slot = ops.repeat(position % self.window, rows_per_video)
+        taken = ops.arange(self.window * m) // m == slot[:, None]
+        return tuple(
+            ops.where(
+                taken[..., None, None], ops.tile(new, (1, self.window, 1, 1)), past
             )
+            for past, new in zip(cache, entry, strict=True)
         )
-        attended = ops.dot_product_attention(
-            rotary_embedding(query, here),
-            keys,
-            values,
-            mask=(ops.arange(self.window * m) // m <= position)[None, None, None],
-        )
-        return ops.reshape(self.merge(attended), (-1, 1, n, d)), (keys, values)
 
     def get_config(self):
         return {**super().get_config(), "window": self.window}
+
+
+def _products(queries, keys):
+    """Of (rows, i, h, k) and (rows, j, h, k), scaled, float32 (rows, h, i, j)."""
+    logits = ops.einsum("rihk,rjhk->rhij", queries, keys)
+    return ops.cast(logits, "float32") / keys.shape[-1] ** 0.5
+
+
+def _weighted(shares, values):
+    """Sums of values (rows, j, h, k) by shares (rows, h, i, j), (rows, i, h, k)."""
+    return ops.einsum("rhij,rjhk->rihk", shares, values)
 
 
 class CausalTemporalAttention(CausalAttention):

@@ -31,7 +31,7 @@ def rotary_embedding(vectors, positions, max_wavelength: float = 10_000.0):
 
     Args:
         vectors: (..., length, heads, head_dim), head_dim even.
-        positions: (length,) integers.
+        positions: (length,) or (..., length) integers.
         max_wavelength: wavelength of the slowest rotation, in positions.
 
     Returns:
@@ -39,8 +39,8 @@ def rotary_embedding(vectors, positions, max_wavelength: float = 10_000.0):
     """
     half = vectors.shape[-1] // 2
     exponents = ops.arange(half, dtype="float32") / half
-    angles = ops.cast(positions, "float32")[:, None] / max_wavelength**exponents
-    cos, sin = ops.cos(angles)[:, None, :], ops.sin(angles)[:, None, :]
+    angles = ops.cast(positions, "float32")[..., None] / max_wavelength**exponents
+    cos, sin = (x[..., None, :] for x in (ops.cos(angles), ops.sin(angles)))
     first, second = ops.split(ops.cast(vectors, "float32"), 2, axis=-1)
     rotated = ops.concatenate(
         [first * cos - second * sin, second * cos + first * sin], axis=-1

@@ -93,13 +93,18 @@ class STBlock(keras.layers.Layer):
         return self.time.empty_cache(batch, num_patches) if self.time else ()
 
     def step(self, tokens, cache, position):
-        """One frame (batch, 1, patches, dim) over a cached past: outputs, new cache."""
+        """One frame (batch, 1, patches, dim) over a cached past: outputs, its entry."""
+        entry = ()
         if self.space:
             tokens = tokens + self.space(self.space_norm(tokens))
         if self.time:
-            attended, cache = self.time.step(self.time_norm(tokens), cache, position)
+            attended, entry = self.time.step(self.time_norm(tokens), cache, position)
             tokens = tokens + attended
-        return tokens + self.feed_forward(tokens), cache
+        return tokens + self.feed_forward(tokens), entry
+
+    def write(self, cache, entry, position):
+        """The cache with a frame in it, of which `step` returned the entry."""
+        return self.time.write(cache, entry, position) if self.time else ()
 
     def feed_forward(self, tokens):
         hidden = self.mlp_in(self.mlp_norm(tokens))
@@ -217,18 +222,36 @@ class STTransformer(keras.layers.Layer):
 
         Args:
             tokens: (batch, 1, patches, dim), the frame at `position`.
-            cache: what `empty_cache` or the step of the frame before returned.
-            position: scalar integer, 0 for the first frame; unbounded.
+            cache: of `empty_cache`, or with the frames before written into it.
+            position: int (batch,), of each video, 0 for the first frame; unbounded.
 
         Returns:
-            Outputs (batch, 1, patches, dim), and the cache with this frame in it.
+            Outputs (batch, 1, patches, dim); and the frame's entry, for `write`.
         """
         tokens = self.position(tokens)
-        updated = []
+        entries = []
         for block, block_cache in zip(self.blocks, cache, strict=True):
-            tokens, block_cache = block.step(tokens, block_cache, position)
-            updated.append(block_cache)
-        return self.norm(tokens), updated
+            tokens, entry = block.step(tokens, block_cache, position)
+            entries.append(entry)
+        return self.norm(tokens), entries
+
+    def write(self, cache, entries, position):
+        """The cache with a frame in it, once the frame is final.
+
+        Args:
+            cache: of the frames before it.
+            entries: what `step` returned of the frame.
+            position: int (batch,), of the frame in each video.
+
+        Returns:
+            A cache of the same form.
+        """
+        return [
+            block.write(block_cache, entry, position)
+            for block, block_cache, entry in zip(
+                self.blocks, cache, entries, strict=True
+            )
+        ]
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -162,20 +162,28 @@ class Dynamics(keras.Model):
             action: (batch, action_dim), the one that leads to this frame; left out
                 for the first, which has none.
             mask: bool (batch, patches).
-            cache: of `empty_cache`, or of the frame before.
-            position: scalar integer, 0 for the first frame.
+            cache: of `empty_cache`, or with the frames before written into it.
+            position: int (batch,), of each video, 0 for the first frame.
 
         Returns:
-            Logits, float32 (batch, patches, num_codes), and the cache with this
-            frame in it: to be kept once the frame's tokens are final.
+            Logits, float32 (batch, patches, num_codes); and the frame's entry, for
+            `write`.
         """
         cache, before = cache
         hidden = self.hide(tokens, mask)
         steering = self.action_embedding(action)
-        steering = ops.where(position > 0, steering, ops.zeros_like(steering))
+        steering = ops.where(position[:, None] > 0, steering, 0)
         embedded = self.embed(hidden[:, None], before[:, None], steering[:, None])
-        features, cache = self.transformer.step(embedded, cache, position)
-        return self.logits(features, before[:, None])[:, 0], (cache, hidden)
+        features, entry = self.transformer.step(embedded, cache, position)
+        return self.logits(features, before[:, None])[:, 0], (entry, hidden)
+
+    def write(self, cache, entry, position):
+        """The cache with a frame in it, of which `step` returned the entry.
+
+        The frame is final: none of its tokens was masked.
+        """
+        entry, tokens = entry
+        return self.transformer.write(cache[0], entry, position), tokens
 
     def arguments(self):
         """The arguments that make this model what it is, plain numbers and words."""

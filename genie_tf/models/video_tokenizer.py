@@ -116,6 +116,23 @@ class VideoTokenizer(keras.Model):
         """Tokens (batch, time, patches) as a video, float32 in [0, 1]."""
         return self.decode(self.quantizer.lookup(tokens))
 
+    def detokenize_step(self, tokens, cache, position):
+        """The same as `detokenize`, one frame at a time.
+
+        Args:
+            tokens: int32 (batch, patches), the frame at `position`.
+            cache: of the decoder's `empty_cache`, or of the frame before.
+            position: int (batch,), of each video, 0 for the first frame.
+
+        Returns:
+            float32 (batch, height, width, channels), in [0, 1]; and the cache with this
+            frame in it.
+        """
+        codes = self.code_embedding(self.quantizer.lookup(tokens))[:, None]
+        features, entries = self.decoder.step(codes, cache, position)
+        cache = self.decoder.write(cache, entries, position)
+        return self.to_video(features)[:, 0], cache
+
     def codes_as_video(self, tokens):
         """Tokens as a video with a pixel for each: its code, as numbers in [0, 1].
 

@@ -1,115 +1,195 @@
-"""MaskGIT's decoding of one frame, exactly as in the original (section 3.2 there).
+"""MaskGIT's decoding of one frame, as in the original (section 3.2 there), and in orders
+that do not ask how sure the network is.
 
 Axes: b batch, n patches, k codes.
 """
 
-import keras
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
 from keras import ops
 
 from genie_tf.samplers.mask_schedule import num_left_masked
+from genie_tf.samplers.noise import fold, gumbel, uniform
+
+ORDERS = ("confidence", "halton", "random")
+
+# What a frame's key is folded with, beside the numbers of steps.
+_PLACES = 1_000_000
+_CONFIDENCE = 2_000_000
 
 
-class FoldedSeed(keras.random.SeedGenerator):
-    """A seed computed inside a compiled program, in the form `keras.random` takes.
+class Sampling(NamedTuple):
+    """How a frame's tokens are found: numbers, or as tensors what `as_tensors` returns.
 
-    Args:
-        seed: scalar integer tensor.
-        fold: scalar integer tensor; equal pairs give equal numbers.
+    Attributes:
+        num_steps: of decoding, at least 1.
+        temperature: of the tokens' distribution; 0 takes the likeliest.
+        top_k: how many of the likeliest tokens may be drawn; 0 for all.
+        choice_temperature: scale of the noise on confidences, which falls to 0 with the
+            last step.
+        order: which tokens are settled first: "confidence", those the network is
+            surest of; "halton", evenly over the frame, the same ones in each; "random",
+            other ones in each.
     """
 
-    def __init__(self, seed, fold):  # holds no state, so makes none
-        self._pair = ops.stack([ops.cast(seed, "uint32"), ops.cast(fold, "uint32")])
+    num_steps: int = 8
+    temperature: float = 1.0
+    top_k: int = 0
+    choice_temperature: float = 4.5
+    order: str = "confidence"
 
-    def next(self, ordered: bool = True):
-        return self._pair
+    def as_tensors(self) -> "Sampling":
+        """Scalar tensors, so that a program is compiled once for all settings.
+
+        Raises:
+            ValueError: if a setting is none that frames can be sampled with.
+        """
+        if self.order not in ORDERS:
+            raise ValueError(
+                f"`order` must be one of {', '.join(ORDERS)}; received {self.order!r}."
+            )
+        for name, least in (
+            ("num_steps", 1),
+            ("temperature", 0),
+            ("top_k", 0),
+            ("choice_temperature", 0),
+        ):
+            value = getattr(self, name)
+            if not least <= value < 1e6:  # Also if it is not a number.
+                raise ValueError(
+                    f"`{name}` must be {least} or more, and less than a million; "
+                    f"received {value}."
+                )
+        return Sampling(
+            ops.convert_to_tensor(self.num_steps, "int32"),
+            ops.convert_to_tensor(self.temperature, "float32"),
+            ops.convert_to_tensor(self.top_k, "int32"),
+            ops.convert_to_tensor(self.choice_temperature, "float32"),
+            ops.convert_to_tensor(ORDERS.index(self.order), "int32"),
+        )
 
 
-def gumbel_noise(shape, seed):
-    """Draws from Gumbel(0, 1), float32."""
-    uniform = keras.random.uniform(shape, 1e-7, 1.0, dtype="float32", seed=seed)
-    return -ops.log(-ops.log(uniform))
-
-
-def maskgit_step(
-    logits, tokens, masked, step, num_steps, seed, temperature, choice_temperature
-):
-    """One step of decoding: samples all masked tokens, masks the unsure ones again.
+def maskgit_step(logits, tokens, masked, step, key, places, sampling: Sampling):
+    """One step of decoding: samples all masked tokens, masks the last ones again.
 
     Args:
         logits: float32 (b, n, k).
         tokens: int32 (b, n), known where not masked.
         masked: bool (b, n).
         step: scalar integer, 0 for the first step.
-        num_steps: scalar integer.
-        seed: scalar integer, a new one for each step.
-        temperature: of the tokens' distribution; 0 takes the likeliest token.
-        choice_temperature: scale of the noise on confidences, which falls to 0 with
-            the last step.
+        key: uint32 (b,), of the frame.
+        places: float32 (b, n), larger where a token is settled sooner, unless that goes
+            by confidence.
+        sampling: of tensors.
 
     Returns:
         The step's answer, int32 (b, n), all positions filled; and which positions to
         mask again, bool (b, n).
     """
-    b, n, k = ops.shape(logits)
-    # Gumbel-max: the argmax is a draw from softmax(logits / temperature).
-    noise = gumbel_noise((b, n, k), FoldedSeed(seed, 0))
-    sampled = ops.argmax(logits + temperature * noise, axis=-1)
+    n = logits.shape[1]
+    sampled = draw(logits, fold(key, step), sampling.temperature, sampling.top_k)
     answer = ops.where(masked, sampled, tokens)
-
     log_probability = ops.take_along_axis(
         ops.log_softmax(logits, axis=-1), answer[..., None], axis=-1
     )[..., 0]
-    progress = (ops.cast(step, "float32") + 1) / ops.cast(num_steps, "float32")
-    confidence = log_probability + choice_temperature * (1 - progress) * gumbel_noise(
-        (b, n), FoldedSeed(seed, 1)
-    )
-    confidence = ops.where(masked, confidence, float("inf"))
-    rank = ops.argsort(ops.argsort(confidence, axis=-1), axis=-1)
+    progress = (ops.cast(step, "float32") + 1) / ops.cast(sampling.num_steps, "float32")
+    noise = gumbel(fold(key, step + _CONFIDENCE), n)
+    noise = sampling.choice_temperature * (1 - progress) * noise
+    by_confidence = sampling.order == ORDERS.index("confidence")
+    sureness = ops.where(by_confidence, log_probability + noise, places)
+    sureness = ops.where(masked, sureness, float("inf"))
+    rank = ops.argsort(ops.argsort(sureness, axis=-1), axis=-1)
     num_now = ops.sum(ops.cast(masked, "int32"), axis=-1, keepdims=True)
-    again = rank < num_left_masked(step, num_steps, n, num_now)
+    again = rank < num_left_masked(step, sampling.num_steps, n, num_now)
     return answer, again
 
 
+def draw(logits, key, temperature, top_k):
+    """Draws a token at each position, int32 (b, n).
+
+    Args:
+        logits: float32 (b, n, k).
+        key: uint32 (b,).
+        temperature, top_k: as of `Sampling`, tensors.
+    """
+    n, k = logits.shape[1:]
+
+    def of_the_likeliest():
+        rank = ops.clip(top_k, 1, k) - 1
+        least = ops.take(ops.flip(ops.sort(logits, axis=-1), axis=-1), rank, axis=-1)
+        return ops.where(logits >= least[..., None], logits, -1e9)
+
+    logits = ops.cond(top_k > 0, of_the_likeliest, lambda: logits)
+    # Gumbel-max: the argmax is a draw from softmax(logits / temperature).
+    noisy = ops.cond(
+        temperature > 0,
+        lambda: logits + temperature * gumbel(key, n, k),
+        lambda: logits,
+    )
+    return ops.argmax(noisy, axis=-1)
+
+
 def sample_frame(
-    logits_of,
-    batch: int,
-    num_patches: int,
-    seed,
-    num_steps=8,
-    temperature=1.0,
-    choice_temperature=4.5,
-):
-    """Fills in one frame's tokens in `num_steps` steps.
+    logits_of: Callable, grid: tuple[int, int], key, sampling: Sampling
+) -> tuple:
+    """Fills in one frame's tokens, step by step.
 
     Args:
         logits_of: function of tokens, int32 (b, n), and masked, bool (b, n), to
             logits, float32 (b, n, k).
-        batch: number of frames, one per session.
-        num_patches: tokens of a frame.
-        seed: scalar integer; equal seeds give equal frames.
-        num_steps: number of decoding steps; may be a tensor.
-        temperature: of the tokens' distribution.
-        choice_temperature: scale of the noise on confidences.
+        grid: rows and columns of the patches, n in all.
+        key: uint32 (b,); equal keys give equal frames.
+        sampling: of tensors.
 
     Returns:
         int32 (b, n).
     """
-    seed = ops.cast(seed, "int32")
+    b, n = ops.shape(key)[0], grid[0] * grid[1]
+    places = ops.where(
+        sampling.order == ORDERS.index("halton"),
+        -halton_order(*grid).astype("float32"),
+        uniform(fold(key, _PLACES), n),
+    )
 
     def body(step, state):
         tokens, masked = state
-        return maskgit_step(
-            logits_of(tokens, masked),
-            tokens,
-            masked,
-            step,
-            num_steps,
-            seed * 1_000 + step,
-            temperature,
-            choice_temperature,
-        )
+        logits = logits_of(tokens, masked)
+        return maskgit_step(logits, tokens, masked, step, key, places, sampling)
 
-    tokens = ops.zeros((batch, num_patches), dtype="int32")
-    masked = ops.ones((batch, num_patches), dtype="bool")
-    tokens, _ = ops.fori_loop(0, num_steps, body, (tokens, masked))
+    tokens = ops.zeros((b, n), dtype="int32")
+    masked = ops.ones((b, n), dtype="bool")
+    tokens, _ = ops.fori_loop(0, sampling.num_steps, body, (tokens, masked))
     return tokens
+
+
+def halton_order(rows: int, columns: int) -> np.ndarray:
+    """When the Halton sequence of bases 2 and 3 first comes to each cell of a grid.
+
+    Args:
+        rows, columns: of the grid.
+
+    Returns:
+        A permutation of 0..rows * columns - 1, row-major: cells that follow each other
+        lie far apart (Besnier et al. 2025).
+    """
+    order: dict[int, int] = {}
+    index = 0
+    while len(order) < rows * columns:
+        index += 1
+        cell = int(_halton(index, 2) * rows) * columns + int(
+            _halton(index, 3) * columns
+        )
+        order.setdefault(cell, len(order))
+    return np.array([order[cell] for cell in range(rows * columns)])
+
+
+def _halton(index: int, base: int) -> float:
+    """A number of Halton's sequence, in (0, 1): the digits of `index` mirrored."""
+    value, weight = 0.0, 1.0
+    while index:
+        weight /= base
+        index, digit = divmod(index, base)
+        value += weight * digit
+    return value

@@ -6,133 +6,198 @@ Axes: b batch, t time, n patches.
 from keras import ops
 
 from genie_tf.compilation import compiled
-from genie_tf.samplers.maskgit_sampler import sample_frame
+from genie_tf.samplers.maskgit_sampler import Sampling, sample_frame
+from genie_tf.samplers.noise import fold
+
+_DEFAULT = Sampling()
 
 
 class Rollout:
-    """Continues videos token by token, frame by frame, from actions.
+    """Continues videos frame by frame, from actions.
 
-    Keys and values of finished frames are cached, so that each decoding step runs
-    the tokens of the frame being made and no others. One compiled program makes a
-    frame, whatever its place in the video; the window slides without end. `detokenize`
-    is the tokenizer's, compiled.
+    Keys and values of finished frames are cached, so that each decoding step runs the
+    tokens of the frame being made and no others. One compiled program makes a frame,
+    whatever its place in the video and the settings of sampling; the window slides
+    without end. Videos of a batch do not know of each other, and may be of any age.
+
+    The state of a play is a dict of tensors, never changed: keep it to go back to it.
 
     Args:
         genie: a `Genie` or `GuidedGenie`.
-        num_steps: MaskGIT steps a frame.
-        temperature: of the tokens' distribution; 0 takes the likeliest.
-        choice_temperature: scale of the noise on confidences.
     """
 
-    def __init__(
-        self,
-        genie,
-        num_steps: int = 8,
-        temperature: float = 1.0,
-        choice_temperature: float = 4.5,
-    ):
+    def __init__(self, genie):
         self.genie = genie
-        self.num_steps = num_steps
-        self.temperature = temperature
-        self.choice_temperature = choice_temperature
-        self._tokenize = compiled(genie.tokenizer.tokenize)
-        self.detokenize = compiled(genie.tokenizer.detokenize)
-        self._infer_actions = compiled(genie.infer_actions)
-        self._remember = compiled(self._remember_frame)
-        self._sample = compiled(self._sample_frame)
+        self._reset = compiled(self.start)
+        self._step = compiled(self.next_frame)
 
-    def generate(self, prompt, actions, seed: int = 0):
+    def reset(self, prompt, actions=None):
+        """The state after a prompt.
+
+        Args:
+            prompt: (b, t, height, width, channels), one frame or more, uint8 or float
+                in [0, 1].
+            actions: int (b, t-1), between the frames of the prompt; inferred if not
+                given.
+
+        Returns:
+            The state, for `step`; and the prompt as the tokenizer has it, float32 (b, t,
+            height, width, channels), in [0, 1].
+        """
+        prompt = ops.convert_to_tensor(prompt)
+        if actions is not None:
+            actions = ops.convert_to_tensor(actions, "int32")
+        return self._reset(prompt, actions)
+
+    def step(self, state, action, seed=0, sampling: Sampling = _DEFAULT):
+        """The next frame.
+
+        Args:
+            state: of `reset`, or of the step before.
+            action: int (b,), the latent action to take.
+            seed: integer, the same for all frames of a play or not; or one for each
+                video, (b,). Equal ones give equal frames.
+            sampling: how to fill in the frame; of numbers.
+
+        Returns:
+            The new state, and the frame, float32 (b, height, width, channels), in
+            [0, 1].
+
+        Raises:
+            ValueError: if there is no such sampling.
+        """
+        b = state["position"].shape[0]
+        action, seed = (ops.convert_to_tensor(x, "int32") for x in (action, seed))
+        return self._step(
+            state, action, ops.broadcast_to(seed, (b,)), sampling.as_tensors()
+        )
+
+    def generate(self, prompt, actions, seed=0, sampling: Sampling = _DEFAULT):
         """The frames that follow a prompt.
 
         Args:
-            prompt: (batch, time, height, width, channels), one frame or more, uint8
-                or float in [0, 1]; actions between several are inferred.
-            actions: int (batch, frames), latent actions in [0, num_actions).
-            seed: equal seeds give equal videos.
+            prompt: as of `reset`.
+            actions: int (b, frames), latent actions in [0, num_actions).
+            seed, sampling: as of `step`; videos of one batch draw differently, unless
+                each is given a seed.
 
         Returns:
             Video of prompt, as the tokenizer has it, and the frames that follow,
-            float32 in [0, 1], (batch, time + frames, height, width, channels).
-        """
-        tokens = self._tokenize(prompt)
-        between = (
-            self._infer_actions(prompt)
-            if prompt.shape[1] > 1
-            else ops.zeros((prompt.shape[0], 0), "int32")
-        )
-        return self.detokenize(self.generate_tokens(tokens, between, actions, seed))
-
-    def generate_tokens(self, tokens, between, actions, seed: int = 0):
-        """As `generate`, with tokens for frames.
-
-        Args:
-            tokens: int32 (b, t, n), of the prompt.
-            between: int32 (b, t-1), latent actions between the prompt's frames.
-            actions: int (b, frames).
-            seed: equal seeds give equal tokens.
-
-        Returns:
-            int32 (b, t + frames, n).
+            float32 in [0, 1], (b, t + frames, height, width, channels).
         """
         actions = ops.convert_to_tensor(actions, "int32")
-        b, t, n = tokens.shape
-        cache = self.genie.dynamics.empty_cache(b)
-        # The first frame has no action: any will do, and `step` leaves it out.
-        led = ops.concatenate([ops.zeros((b, 1), "int32"), between, actions], axis=1)
-        frames = [tokens[:, i] for i in range(t)]
-        for i in range(1, led.shape[1]):
-            before, position = (ops.convert_to_tensor(k, "int32") for k in (i - 1, i))
-            cache = self._remember(frames[i - 1], led[:, i - 1], cache, before)
-            if i >= t:
-                frames.append(
-                    self._sample(led[:, i], cache, position, ops.cast(seed, "int32"))
-                )
-        return ops.stack(frames, axis=1)
+        if not ops.ndim(seed):
+            seed = ops.convert_to_tensor(seeds_of_batch(seed, actions.shape[0]))
+        state, video = self.reset(prompt)
+        frames = [video]
+        for i in range(actions.shape[1]):
+            state, frame = self.step(state, actions[:, i], seed, sampling)
+            frames.append(frame[:, None])
+        return ops.concatenate(frames, axis=1)
 
-    def play(self, first, actions, seed):
-        """The tokens that follow one frame, to be part of a larger compiled program.
+    # To be part of a larger compiled program.
+
+    def start(self, prompt, actions=None):
+        """As `reset`, not compiled."""
+        tokens = self.genie.tokenizer.tokenize(prompt)
+        b, t = ops.shape(tokens)[0], tokens.shape[1]
+        if actions is None and t > 1:
+            actions = self.genie.infer_actions(prompt)
+        # One more in front, as the first frame has no action.
+        led = ops.zeros((b, 1), "int32")
+        if t > 1:
+            led = ops.concatenate([led, actions], axis=1)
+
+        def body(i, state):
+            action, frame = (ops.take(x, i, axis=1) for x in (led, tokens))
+            return self._show(self._remember(state), frame, action)[0]
+
+        state = ops.fori_loop(0, t, body, self.before_any(b))
+        return state, self.genie.tokenizer.detokenize(tokens)
+
+    def before_any(self, b: int):
+        """The state of no frame."""
+        n = self.genie.dynamics.num_patches
+        return {
+            # Of a frame before the first, which nothing sees.
+            "tokens": ops.full((b, n), self.genie.dynamics.num_codes, "int32"),
+            "action": ops.zeros((b,), "int32"),
+            "position": ops.full((b,), -1, "int32"),
+            "dynamics": self.genie.dynamics.empty_cache(b),
+            "decoder": self.genie.tokenizer.decoder.empty_cache(b, n),
+        }
+
+    def next_frame(self, state, action, seed, sampling: Sampling):
+        """As `step`, not compiled, with tensors alone."""
+        state = self._remember(state)
+        return self._show(state, self._sample(state, action, seed, sampling), action)
+
+    def play(self, first, actions, seed, sampling: Sampling):
+        """The tokens that follow one frame.
 
         Args:
             first: int32 (b, n), the tokens of the prompt's only frame.
             actions: int32 (b, frames).
-            seed: int32 scalar.
+            seed: int32 (b,).
+            sampling: of tensors.
 
         Returns:
-            int32 (b, frames, n), equal to what `generate_tokens` makes of them.
+            int32 (b, frames, n): those that `generate` makes.
         """
         b, frames = actions.shape
-        # One more in front, as the first frame has no action.
-        led = ops.pad(actions, [(0, 0), (1, 0)])
         places = ops.arange(frames)[:, None, None]
 
-        def body(i, state):
-            made, last, cache = state
-            cache = self._remember_frame(last, ops.take(led, i, axis=1), cache, i)
-            action = ops.take(led, i + 1, axis=1)
-            last = self._sample_frame(action, cache, i + 1, seed)
-            return ops.where(places == i, last, made), last, cache
+        def body(i, carry):
+            made, state = carry
+            state = self._remember(state)
+            action = ops.take(actions, i, axis=1)
+            tokens = self._sample(state, action, seed, sampling)
+            state = self._shown(state, tokens, action)
+            return ops.where(places == i, tokens, made), state
 
         made = ops.zeros((frames, b, self.genie.dynamics.num_patches), "int32")
-        state = made, first, self.genie.dynamics.empty_cache(b)
-        made, _, _ = ops.fori_loop(0, frames, body, state)
+        state = self._shown(self.before_any(b), first, ops.zeros((b,), "int32"))
+        made, _ = ops.fori_loop(0, frames, body, (made, state))
         return ops.transpose(made, (1, 0, 2))
 
-    def _sample_frame(self, action, cache, position, seed):
-        action = self.genie.action_vectors(action)
-        dynamics = self.genie.dynamics
+    def _remember(self, state):
+        """The state with the newest frame in the cache of the dynamics.
+
+        Not done before the next frame is asked for, as none may follow.
+        """
+        dynamics, cache = self.genie.dynamics, state["dynamics"]
+        vectors = self.genie.action_vectors(state["action"])
+        known = ops.zeros_like(state["tokens"], dtype="bool")
+        frame = state["tokens"], vectors, known, cache, state["position"]
+        _, entry = dynamics.step(*frame)
+        return {**state, "dynamics": dynamics.write(cache, entry, state["position"])}
+
+    def _sample(self, state, action, seed, sampling):
+        dynamics, position = self.genie.dynamics, state["position"] + 1
+        vectors = self.genie.action_vectors(action)
         return sample_frame(
             lambda tokens, masked: dynamics.step(
-                tokens, action, masked, cache, position
+                tokens, vectors, masked, state["dynamics"], position
             )[0],
-            action.shape[0],
-            dynamics.num_patches,
-            seed * 1_000_003 + position,
-            self.num_steps,
-            self.temperature,
-            self.choice_temperature,
+            self.genie.tokenizer.grid_shape[:2],
+            fold(ops.cast(seed, "uint32"), position),
+            sampling,
         )
 
-    def _remember_frame(self, tokens, action, cache, position):
-        action = self.genie.action_vectors(action)
-        known = ops.zeros_like(tokens, dtype="bool")
-        return self.genie.dynamics.step(tokens, action, known, cache, position)[1]
+    def _shown(self, state, tokens, action):
+        """The state with one more frame, not yet in the caches."""
+        position = state["position"] + 1
+        return {**state, "tokens": tokens, "action": action, "position": position}
+
+    def _show(self, state, tokens, action):
+        state = self._shown(state, tokens, action)
+        frame, decoder = self.genie.tokenizer.detokenize_step(
+            tokens, state["decoder"], state["position"]
+        )
+        return {**state, "decoder": decoder}, frame
+
+
+def seeds_of_batch(seed, b: int):
+    """A seed for each video of a batch, int32 (b,)."""
+    key = ops.broadcast_to(ops.cast(seed, "uint32"), (b,))
+    return ops.cast(fold(key, ops.arange(b)), "int32")

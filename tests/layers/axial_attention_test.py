@@ -172,22 +172,35 @@ def test_step_by_step_equals_all_at_once(attention, window, qk_norm):
     expected = ops.convert_to_numpy(layer(tokens))
     cache = layer.empty_cache(B, N)
     for t in range(frames):
-        outputs, cache = layer.step(
-            tokens[:, t : t + 1], cache, ops.convert_to_tensor(t)
-        )
+        position = np.full(B, t, "int32")
+        # What is not written, leaves nothing behind.
+        layer.step(random_tokens((B, 1, N, D), seed=t), cache, position)
+        outputs, entry = layer.step(tokens[:, t : t + 1], cache, position)
+        cache = layer.write(cache, entry, position)
         np.testing.assert_allclose(outputs, expected[:, t : t + 1], atol=1e-5)
 
 
-def test_a_step_leaves_the_cache_it_was_given_as_it_was():
-    layer = CausalTemporalAttention(2, 4, window=2)
-    tokens = random_tokens((B, 3, N, D))
-    layer(tokens)
+@pytest.mark.parametrize(
+    "attention", [CausalTemporalAttention, CausalSpaceTimeAttention]
+)
+def test_videos_of_a_batch_may_be_of_any_age(attention):
+    layer = attention(2, 4, window=3)
+    tokens = random_tokens((B, 7, N, D))
+    expected = ops.convert_to_numpy(layer(tokens))
     cache = layer.empty_cache(B, N)
-    _, cache = layer.step(tokens[:, :1], cache, 0)
-    first, _ = layer.step(tokens[:, 1:2], cache, 1)
-    layer.step(tokens[:, 2:], cache, 1)
-    again, _ = layer.step(tokens[:, 1:2], cache, 1)
-    np.testing.assert_array_equal(first, again)
+    for t in range(5):
+        # The second video is two frames ahead: those came before the cache's first use.
+        position = np.array([t, t + 2], "int32")
+        frame = np.stack([tokens[0, t : t + 1], tokens[1, t + 2 : t + 3]])
+        if t == 0:
+            for early in range(2):
+                place = np.full(B, early, "int32")
+                _, entry = layer.step(tokens[:, early : early + 1], cache, place)
+                cache = layer.write(cache, entry, place)
+        outputs, entry = layer.step(frame, cache, position)
+        cache = layer.write(cache, entry, position)
+        np.testing.assert_allclose(outputs[0, 0], expected[0, t], atol=1e-5)
+        np.testing.assert_allclose(outputs[1, 0], expected[1, t + 2], atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", [SpatialAttention, CausalTemporalAttention])

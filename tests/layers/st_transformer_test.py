@@ -145,9 +145,9 @@ def test_step_by_step_equals_all_at_once(attention, window, qk_norm):
     expected = ops.convert_to_numpy(transformer(tokens))
     cache = transformer.empty_cache(B, N)
     for t in range(frames):
-        outputs, cache = transformer.step(
-            tokens[:, t : t + 1], cache, ops.convert_to_tensor(t)
-        )
+        position = np.full(B, t, "int32")
+        outputs, entries = transformer.step(tokens[:, t : t + 1], cache, position)
+        cache = transformer.write(cache, entries, position)
         np.testing.assert_allclose(outputs, expected[:, t : t + 1], atol=1e-4)
 
 

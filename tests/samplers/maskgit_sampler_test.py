@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
+from scipy.stats import qmc
 
-from genie_tf.samplers import maskgit_step, sample_frame
-from genie_tf.samplers.maskgit_sampler import FoldedSeed, gumbel_noise
+from genie_tf.samplers import Sampling, halton_order, maskgit_step, sample_frame
+from genie_tf.samplers.maskgit_sampler import draw
 
 # Axes: b batch, n patches, k codes.
 B, N, K = 3, 16, 12
@@ -18,18 +19,32 @@ def log_softmax(logits):
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
+def keys(seed, batch=B):
+    """A key for each frame of a batch."""
+    return ops.convert_to_tensor(np.arange(batch) + 1000 * seed, "uint32")
+
+
 def take_step(
-    logits, tokens=None, masked=None, step=0, num_steps=4, seed=0, **settings
+    logits, tokens=None, masked=None, step=0, num_steps=4, seed=0, places=None, **others
 ):
     """`maskgit_step` in numpy arrays; from nothing known, and without noise."""
     b, n, _ = logits.shape
     tokens = np.zeros((b, n), "int32") if tokens is None else tokens
     masked = np.ones((b, n), bool) if masked is None else masked
-    settings = {"temperature": 0.0, "choice_temperature": 0.0, **settings}
+    places = np.zeros((b, n), "float32") if places is None else places
+    settings = {"temperature": 0.0, "choice_temperature": 0.0, **others}
+    sampling = Sampling(num_steps, **settings).as_tensors()
     answer, again = maskgit_step(
-        logits, tokens, masked, step, num_steps, seed, **settings
+        logits, tokens, masked, step, keys(seed, b), places, sampling
     )
     return ops.convert_to_numpy(answer), ops.convert_to_numpy(again)
+
+
+def sample(logits_of, batch=B, seed=0, grid=(4, 4), **settings):
+    sampling = Sampling(**settings).as_tensors()
+    return ops.convert_to_numpy(
+        sample_frame(logits_of, grid, keys(seed, batch), sampling)
+    )
 
 
 def least_confident(logits, answer, masked, count):
@@ -103,7 +118,7 @@ def test_noise_on_confidences_falls_to_0_with_the_last_step():
     masked = np.ones((B, N), bool)
     for step, noisy in ((0, True), (3, False)):
         count = (14, 11, 6, 1)[step]
-        answer, again = take_step(logits, step=step, choice_temperature=1e9)
+        answer, again = take_step(logits, step=step, choice_temperature=1e5)
         np.testing.assert_array_equal(again.sum(axis=-1), count)
         by_confidence = least_confident(logits, answer, masked, count)
         assert (again != by_confidence).any() == noisy
@@ -129,23 +144,6 @@ def test_without_knowledge_no_place_is_preferred():
     np.testing.assert_allclose(again.mean(axis=0), 6 / N, atol=0.05)
 
 
-def test_gumbel_noise_has_the_moments_of_gumbel():
-    noise = ops.convert_to_numpy(gumbel_noise((100_000,), FoldedSeed(0, 0)))
-    assert np.isfinite(noise).all()
-    assert noise.mean() == pytest.approx(np.euler_gamma, abs=0.02)
-    assert noise.std() == pytest.approx(np.pi / np.sqrt(6), abs=0.02)
-
-
-def test_folded_seeds_make_independent_streams():
-    def noise(seed, fold):
-        return ops.convert_to_numpy(gumbel_noise((1000,), FoldedSeed(seed, fold)))
-
-    np.testing.assert_array_equal(noise(3, 0), noise(3, 0))
-    streams = [noise(3, 0), noise(3, 1), noise(4, 0), noise(-3, 0)]
-    correlations = np.corrcoef(streams)[~np.eye(4, dtype=bool)]
-    assert np.abs(correlations).max() < 0.15
-
-
 def test_the_answer_is_complete_and_of_the_last_step():
     # The likeliest code is that of the step; 0, which fills masked places, never is.
     calls = []
@@ -154,9 +152,8 @@ def test_the_answer_is_complete_and_of_the_last_step():
         calls.append((ops.convert_to_numpy(tokens), ops.convert_to_numpy(masked)))
         return 50 * ops.one_hot(ops.full((2, N), len(calls)), K, dtype="float32")
 
-    frame = sample_frame(logits_of, 2, N, seed=0, num_steps=4)
+    frame = sample(logits_of, 2, num_steps=4)
     assert len(calls) == 4
-    frame = ops.convert_to_numpy(frame)
     assert frame.shape == (2, N)
     # Of 16 tokens, 14, 11 and 6 are left to the steps after the first.
     for row in frame:
@@ -174,12 +171,12 @@ def test_as_many_evaluations_as_steps(num_steps):
         calls.append(int(ops.sum(ops.cast(masked, "int32"))))
         return random_logits(0, (1, 4, K))
 
-    sample_frame(logits_of, 1, 4, seed=0, num_steps=num_steps)
+    sample(logits_of, 1, grid=(2, 2), num_steps=num_steps)
     assert len(calls) == num_steps
     assert calls[:4] == [4, 3, 2, 1][:num_steps]
 
 
-def test_the_number_of_steps_may_be_decided_at_run_time():
+def test_one_program_for_all_settings():
     evaluations = tf.Variable(0)
 
     def logits_of(tokens, masked):
@@ -187,25 +184,110 @@ def test_the_number_of_steps_may_be_decided_at_run_time():
         return random_logits()
 
     @tf.function
-    def sample(num_steps):
-        return sample_frame(logits_of, B, N, seed=0, num_steps=num_steps)
+    def program(sampling):
+        return sample_frame(logits_of, (4, 4), keys(0), sampling)
 
-    for num_steps in (2, 7):
+    for settings in (
+        Sampling(2),
+        Sampling(7, temperature=0.0, order="halton"),
+        Sampling(3, top_k=2, choice_temperature=0.0, order="random"),
+    ):
         evaluations.assign(0)
-        sample(tf.constant(num_steps))
-        assert int(evaluations) == num_steps
-    assert sample.experimental_get_tracing_count() == 1
+        program(settings.as_tensors())
+        assert int(evaluations) == settings.num_steps
+    assert program.experimental_get_tracing_count() == 1
 
 
-def test_equal_seeds_make_equal_frames_and_others_others():
-    def sample(seed):
-        return ops.convert_to_numpy(
-            sample_frame(lambda *_: random_logits() / 3, B, N, seed, num_steps=3)
-        )
+def test_equal_keys_make_equal_frames_and_others_others():
+    def frames(seed):
+        return sample(lambda *_: random_logits(0, (B, N, K)) / 3, seed=seed)
 
-    np.testing.assert_array_equal(sample(5), sample(5))
-    assert (sample(5) != sample(6)).any()
-    assert len({tuple(row) for row in sample(5)}) == B
+    np.testing.assert_array_equal(frames(5), frames(5))
+    assert (frames(5) != frames(6)).any()
+    alike = sample(lambda *_: np.zeros((B, N, K), "float32"))
+    assert len({tuple(row) for row in alike}) == B
+
+
+def test_a_frame_does_not_depend_on_the_others_of_its_batch():
+    def frames(batch):
+        return sample(lambda *_: random_logits(0, (5, N, K))[:batch], batch)
+
+    np.testing.assert_array_equal(frames(5)[:2], frames(2))
+
+
+@pytest.mark.parametrize("order", ["halton", "random"])
+def test_orders_that_do_not_ask_how_sure_the_network_is(order):
+    # However sure it is of the last places, which would be first by confidence.
+    logits = np.zeros((B, N, K), "float32")
+    logits[:, N // 2 :, 0] = 50
+    left = []
+
+    def logits_of(tokens, masked):
+        left.append(ops.convert_to_numpy(masked))
+        return logits
+
+    for seed in (0, 1):
+        sample(logits_of, seed=seed, num_steps=5, order=order)
+    left = np.reshape(left, (2, 5, B, N))
+    # By the same schedule: cos(18), cos(36), cos(54), cos(72 degrees) of 16 tokens.
+    np.testing.assert_array_equal(left.sum(axis=-1)[0, :, 0], [16, 15, 12, 9, 4])
+    assert not (left[:, 1:] & ~left[:, :-1]).any()
+    when = left.sum(axis=1)  # (seed, frame, place)
+    distinct = {tuple(places) for places in when.reshape(-1, N)}
+    assert len(distinct) == (1 if order == "halton" else 2 * B)
+    if order == "halton":
+        # Sooner, if the sequence comes there sooner.
+        places = np.argsort(halton_order(4, 4))
+        assert (np.diff(when[0, 0][places]) >= 0).all()
+
+
+def test_halton_order_is_that_of_scipy():
+    sequence = qmc.Halton(2, scramble=False).random(500)[1:]
+    for rows, columns in ((8, 8), (3, 5), (1, 4)):
+        cells = np.floor(sequence * (rows, columns)) @ (columns, 1)
+        expected = list(dict.fromkeys(cells.astype(int)))
+        order = halton_order(rows, columns)
+        np.testing.assert_array_equal(np.argsort(order), expected)
+
+
+@pytest.mark.parametrize("top_k, temperature", [(1, 1.0), (3, 1.0), (3, 0.5), (9, 2.0)])
+def test_top_k_draws_from_the_likeliest_alone(top_k, temperature):
+    logits = np.array([0.0, 1.0, 2.0, -1.0], "float32")
+    drawn, _ = take_step(
+        np.tile(logits, (4, 5000, 1)), temperature=temperature, top_k=top_k
+    )
+    kept = np.argsort(-logits)[:top_k]
+    expected = np.zeros(4)
+    expected[kept] = np.exp(log_softmax(logits[kept] / temperature))
+    frequencies = np.bincount(drawn.ravel(), minlength=4) / drawn.size
+    np.testing.assert_allclose(frequencies, expected, atol=0.015)
+    assert not frequencies[expected == 0].any()
+
+
+def test_a_draw_is_of_the_key_of_its_video():
+    logits = np.zeros((2, N, K), "float32")
+    settings = Sampling().as_tensors()
+    given = settings.temperature, settings.top_k
+    both = draw(logits, keys(0, 2), *given)
+    alone = draw(logits[1:], keys(0, 2)[1:], *given)
+    np.testing.assert_array_equal(both[1:], alone)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"order": "raster"}, "one of confidence, halton, random; received 'raster'"),
+        ({"num_steps": 0}, "`num_steps` must be 1 or more, .* received 0"),
+        ({"num_steps": 10**6}, "`num_steps` must be .* less than a million"),
+        ({"temperature": -1.0}, "`temperature` must be 0 or more, .* received -1.0"),
+        ({"temperature": float("nan")}, "`temperature` must be .* received nan"),
+        ({"top_k": -1}, "`top_k` must be 0 or more"),
+        ({"choice_temperature": -0.1}, "`choice_temperature` must be 0 or more"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**settings).as_tensors()
 
 
 def test_each_step_draws_anew():
@@ -215,6 +297,6 @@ def test_each_step_draws_anew():
         answers.append((ops.convert_to_numpy(tokens), ops.convert_to_numpy(masked)))
         return np.zeros((8, N, 1000), "float32")
 
-    frame = ops.convert_to_numpy(sample_frame(logits_of, 8, N, seed=0, num_steps=2))
+    frame = sample(logits_of, 8, num_steps=2)
     tokens, masked = answers[1]
     assert (frame[masked] != tokens[masked]).mean() > 0.9

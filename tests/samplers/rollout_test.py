@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
+from keras import ops, tree
 
 from genie_tf.compilation import compiled
 from genie_tf.models import (
@@ -12,24 +12,28 @@ from genie_tf.models import (
     LatentActionModel,
     VideoTokenizer,
 )
-from genie_tf.samplers import Rollout, num_left_masked
+from genie_tf.samplers import ORDERS, Rollout, Sampling, sample_frame, seeds_of_batch
+from genie_tf.samplers.noise import fold
 
 # Axes: b batch, t time, n patches, k codes.
 B, N, K, WINDOW = 2, 6, 16, 3
-TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
+TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": WINDOW}
 NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
-PROMPT = np.random.default_rng(0).integers(0, K, (B, 2, N)).astype("int32")
-BETWEEN = np.array([[0], [2]], "int32")
+PROMPT = np.random.default_rng(0).integers(0, 256, (B, 2, 8, 12, 3), dtype="uint8")
 ACTIONS = np.array([[0, 2, 1, 1, 2], [1, 1, 0, 2, 0]], "int32")
+SAMPLING = Sampling(num_steps=3)
 
 
 @pytest.fixture(scope="module")
 def genie():
     keras.utils.set_random_seed(0)
     genie = Genie(
-        VideoTokenizer((8, 12, 3), 4, K, 8, NO_BLOCKS, NO_BLOCKS),
+        VideoTokenizer((8, 12, 3), 4, K, 8, NO_BLOCKS, TRANSFORMER),
         LatentActionModel((8, 12, 3), 4, 3, 8, TRANSFORMER, NO_BLOCKS),
-        Dynamics(K, N, 8, {**TRANSFORMER, "window": WINDOW}),
+        Dynamics(K, N, 8, TRANSFORMER),
+    )
+    genie.tokenizer.update_codebooks(
+        genie.tokenizer.losses_and_metrics({"video": PROMPT})[1]
     )
     make_louder(genie.dynamics)
     return genie
@@ -37,8 +41,7 @@ def genie():
 
 @pytest.fixture(scope="module")
 def guided(genie):
-    transformer = {**TRANSFORMER, "window": WINDOW}
-    dynamics = Dynamics(K, N, 3, transformer, conditioning="token")
+    dynamics = Dynamics(K, N, 3, TRANSFORMER, conditioning="token")
     make_louder(dynamics)
     return GuidedGenie(genie.tokenizer, dynamics)
 
@@ -56,46 +59,58 @@ def make_louder(dynamics):
 
 @pytest.fixture(scope="module")
 def rollout(genie):
-    return Rollout(genie, num_steps=3)
+    return Rollout(genie)
 
 
-def generate(rollout, tokens=PROMPT, between=BETWEEN, actions=ACTIONS, seed=0):
-    return ops.convert_to_numpy(
-        rollout.generate_tokens(ops.convert_to_tensor(tokens), between, actions, seed)
-    )
+@pytest.fixture
+def eager():
+    """Runs compiled functions as plain Python, which is faster for a few frames."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
-def test_prompt_is_kept_and_tokens_are_in_the_vocabulary(rollout):
+def generate(rollout, prompt=PROMPT, actions=ACTIONS, seed=0, sampling=SAMPLING):
+    """The tokens of the frames that follow, (b, frames, n)."""
+    state, _ = rollout.reset(prompt)
+    seeds, tokens = seeds_of_batch(seed, len(prompt)), []
+    for action in actions.T:
+        state, _ = rollout.step(state, action, seeds, sampling)
+        tokens.append(ops.convert_to_numpy(state["tokens"]))
+    return np.stack(tokens, axis=1)
+
+
+def test_tokens_are_in_the_vocabulary(rollout):
     tokens = generate(rollout)
-    assert tokens.shape == (B, 2 + 5, N)
+    assert tokens.shape == (B, 5, N)
     assert tokens.dtype == np.int32
-    np.testing.assert_array_equal(tokens[:, :2], PROMPT)
     assert 0 <= tokens.min() <= tokens.max() < K
 
 
-def test_what_was_generated_does_not_depend_on_what_follows(rollout):
-    whole = generate(rollout)
-    np.testing.assert_array_equal(
-        generate(rollout, actions=ACTIONS[:, :2]), whole[:, :4]
-    )
-    # Nor on later actions.
+def test_what_was_generated_does_not_depend_on_later_actions(rollout):
     other = np.concatenate([ACTIONS[:, :3], 2 - ACTIONS[:, 3:]], axis=1)
-    np.testing.assert_array_equal(generate(rollout, actions=other)[:, :5], whole[:, :5])
+    np.testing.assert_array_equal(
+        generate(rollout, actions=other)[:, :3], generate(rollout)[:, :3]
+    )
 
 
 def test_videos_of_a_batch_are_independent(rollout):
     whole = generate(rollout)
-    tokens, between, actions = PROMPT.copy(), BETWEEN.copy(), ACTIONS.copy()
-    tokens[1], between[1], actions[1] = (tokens[1] + 1) % K, 0, 2 - actions[1]
-    other = generate(rollout, tokens, between, actions)
+    prompt, actions = PROMPT.copy(), ACTIONS.copy()
+    prompt[1], actions[1] = 255 - prompt[1], 2 - actions[1]
+    other = generate(rollout, prompt, actions)
     np.testing.assert_array_equal(other[0], whole[0])
     assert (other[1] != whole[1]).any()
 
 
-def test_equal_videos_of_a_batch_draw_differently(rollout):
-    same = [np.repeat(x[:1], B, axis=0) for x in (PROMPT, BETWEEN, ACTIONS)]
-    tokens = generate(rollout, *same)
+def test_equal_videos_of_a_batch_draw_differently_unless_their_seeds_are_equal(rollout):
+    prompt, actions = (np.repeat(x[:1], B, axis=0) for x in (PROMPT, ACTIONS))
+    tokens = generate(rollout, prompt, actions)
     assert (tokens[0] != tokens[1]).any()
+    one, other = ops.convert_to_numpy(
+        rollout.generate(prompt, actions, np.array([7, 7]), SAMPLING)
+    )
+    np.testing.assert_array_equal(one, other)
 
 
 def test_equal_seeds_make_equal_videos_and_others_others(rollout):
@@ -110,101 +125,148 @@ def test_actions_steer(rollout):
         actions[:, index] = (actions[:, index] + 1) % 3
         changed = (generate(rollout, actions=actions) != before).any(axis=(0, 2))
         # At once, in the frame the action leads to, and in none before.
-        assert changed[2 + index]
-        assert not changed[: 2 + index].any()
+        assert changed[index]
+        assert not changed[:index].any()
 
 
 def test_actions_between_prompt_frames_count(rollout):
-    assert any(
-        (
-            generate(rollout, between=2 - BETWEEN, seed=seed)
-            != generate(rollout, seed=seed)
-        ).any()
-        for seed in range(5)
-    )
+    def first(between, seed):
+        state, _ = rollout.reset(PROMPT, np.full((B, 1), between))
+        state, _ = rollout.step(state, ACTIONS[:, 0], seed, SAMPLING)
+        return ops.convert_to_numpy(state["tokens"])
+
+    assert any((first(0, seed) != first(2, seed)).any() for seed in range(5))
 
 
-def test_one_program_makes_all_frames(rollout):
+def test_one_program_makes_all_frames_whatever_the_sampling(rollout):
     generate(rollout)
-    generate(rollout, PROMPT[:, :1], BETWEEN[:, :0], ACTIONS[:, :3])
-    for program in (rollout._sample, rollout._remember):
-        assert program.experimental_get_tracing_count() == 1
+    for order in ORDERS:
+        generate(rollout, sampling=Sampling(5, 0.5, 3, 1.0, order))
+    generate(rollout, PROMPT[:, :1], ACTIONS[:, :2])
+    assert rollout._step.experimental_get_tracing_count() == 1
+
+
+def test_a_state_is_not_changed_by_steps_from_it(rollout):
+    state, _ = rollout.reset(PROMPT)
+    before = tree.map_structure(lambda x: ops.convert_to_numpy(x).copy(), state)
+    one, frame = rollout.step(state, ACTIONS[:, 0], 3, SAMPLING)
+    rollout.step(one, ACTIONS[:, 1], 4, SAMPLING)
+    tree.map_structure(np.testing.assert_array_equal, state, before)
+    again, same = rollout.step(state, ACTIONS[:, 0], 3, SAMPLING)
+    np.testing.assert_array_equal(frame, same)
+    np.testing.assert_array_equal(one["tokens"], again["tokens"])
+
+
+def test_videos_of_a_batch_may_be_of_any_age(rollout):
+    # One video goes on where another begins: put together from states of their own.
+    old, new = rollout.reset(PROMPT)[0], rollout.reset(PROMPT)[0]
+    for i in range(4):
+        old, _ = rollout.step(old, ACTIONS[:, i], 0, SAMPLING)
+    both = tree.map_structure(
+        lambda x, y: ops.concatenate(
+            [x[: x.shape[0] // B], y[y.shape[0] // B :]], axis=0
+        ),
+        old,
+        new,
+    )
+    both, frames = rollout.step(both, ACTIONS[:, 4], 9, SAMPLING)
+    of_old, of_new = (
+        rollout.step(x, ACTIONS[:, 4], 9, SAMPLING)[1] for x in (old, new)
+    )
+    np.testing.assert_array_equal(frames[0], of_old[0])
+    np.testing.assert_array_equal(frames[1], of_new[1])
+
+
+def test_a_frame_is_the_same_however_late(genie, eager):
+    """So memory and time of frame 1,000 are those of frame 20, and so is its content."""
+    rollout, rng = Rollout(genie), np.random.default_rng(0)
+    early = late = rollout.before_any(B)
+    late = {**late, "position": late["position"] + 999}
+    # Given frames, until the late one has forgotten that none came before.
+    for tokens in rng.integers(0, K, (2 * WINDOW, B, N)).astype("int32"):
+        early, late = (
+            rollout._show(rollout._remember(x), tokens, ACTIONS[:, 0])[0]
+            for x in (early, late)
+        )
+    for i in range(5):
+        early, expected = rollout.step(
+            early, ACTIONS[:, i], 0, Sampling(3, 0.0, 0, 0.0)
+        )
+        late, found = rollout.step(late, ACTIONS[:, i], 0, Sampling(3, 0.0, 0, 0.0))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    for ours, theirs in zip(tree.flatten(late), tree.flatten(early), strict=True):
+        assert ours.shape == theirs.shape
 
 
 def test_play_is_generation_in_one_program(rollout):
-    whole = generate(rollout, PROMPT[:, :1], BETWEEN[:, :0], ACTIONS, seed=5)
-    played = compiled(rollout.play)(PROMPT[:, 0], ACTIONS, np.int32(5))
-    np.testing.assert_array_equal(played, whole[:, 1:])
+    whole = generate(rollout, PROMPT[:, :1], ACTIONS, seed=5)
+    first = rollout.genie.tokenizer.tokenize(PROMPT[:, :1])[:, 0]
+    settings, seeds = SAMPLING.as_tensors(), seeds_of_batch(5, B)
+    played = compiled(rollout.play)(first, ACTIONS, seeds, settings)
+    np.testing.assert_array_equal(played, whole)
 
 
-def test_no_frame_is_remembered_that_none_follows(genie):
-    rollout, positions = Rollout(genie), []
-    rollout._remember = lambda *inputs: positions.append(int(inputs[-1]))
-    rollout._sample = lambda *inputs: PROMPT[:, 0]
-    generate(rollout)
-    assert positions == [0, 1, 2, 3, 4, 5]
+def reference_tokens(genie, actions, seed, sampling):
+    """The same without a cache: all frames at each step of each frame."""
+    tokens = ops.convert_to_numpy(genie.tokenizer.tokenize(PROMPT))
+    between = np.zeros((B, 1), "int32")
+    if isinstance(genie, Genie):
+        between = ops.convert_to_numpy(genie.infer_actions(PROMPT))
+    led = genie.action_vectors(np.concatenate([between, actions], axis=1))
+    for _ in range(actions.shape[1]):
+        t = tokens.shape[1]
+
+        def logits_of(frame, masked, tokens=tokens, t=t):
+            video = ops.concatenate([tokens, frame[:, None]], axis=1)
+            known = np.zeros((B, t, N), bool)
+            mask = ops.concatenate([known, masked[:, None]], axis=1)
+            return genie.dynamics(video, led[:, :t], mask)[:, -1]
+
+        key = fold(ops.cast(seeds_of_batch(seed, B), "uint32"), t)
+        frame = sample_frame(logits_of, (2, 3), key, sampling.as_tensors())
+        tokens = np.concatenate([tokens, ops.convert_to_numpy(frame)[:, None]], axis=1)
+    return tokens[:, 2:]
 
 
-@pytest.fixture
-def eager():
-    """Runs compiled functions as plain Python, which is faster for a few frames."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 6, 25])
+@pytest.mark.parametrize("order", ORDERS)
+def test_cached_sampling_equals_uncached_past_the_window(
+    genie, eager, order, num_steps
+):
+    sampling = Sampling(num_steps, order=order)
+    tokens = generate(Rollout(genie), seed=3, sampling=sampling)
+    assert tokens.shape[1] + 2 > 2 * WINDOW
+    np.testing.assert_array_equal(tokens, reference_tokens(genie, ACTIONS, 3, sampling))
 
 
-def reference_tokens(genie, num_steps):
-    """The same from the definition: no cache, no noise, all frames at each step."""
-    actions = np.concatenate([BETWEEN, ACTIONS], axis=1)
-    codes = ops.convert_to_numpy(genie.action_vectors(actions))
-    tokens = PROMPT
-    for _ in range(ACTIONS.shape[1]):
-        tokens = np.concatenate([tokens, np.zeros((B, 1, N), "int32")], axis=1)
-        time = tokens.shape[1]
-        masked = np.zeros(tokens.shape, bool)
-        masked[:, -1] = True
-        for step in range(num_steps):
-            logits = genie.dynamics(tokens, codes[:, : time - 1], masked)[:, -1]
-            log_shares = ops.convert_to_numpy(ops.log_softmax(logits))
-            answer = np.where(masked[:, -1], log_shares.argmax(axis=-1), tokens[:, -1])
-            confidence = np.where(masked[:, -1], log_shares.max(axis=-1), np.inf)
-            order = np.argsort(confidence, axis=-1)
-            count = int(
-                num_left_masked(step, num_steps, N, masked[0, -1].sum(dtype="int32"))
-            )
-            tokens[:, -1] = answer
-            masked[:, -1] = False
-            for row in range(B):
-                masked[row, -1, order[row, :count]] = True
-    return tokens
-
-
-@pytest.mark.parametrize("kind", ["genie", "guided"])
-def test_cached_generation_equals_the_definition_past_the_window(kind, eager, request):
-    genie = request.getfixturevalue(kind)
-    greedy = Rollout(genie, num_steps=4, temperature=0.0, choice_temperature=0.0)
-    tokens = generate(greedy)
-    assert tokens.shape[1] > WINDOW + 2
-    np.testing.assert_array_equal(tokens, reference_tokens(genie, num_steps=4))
+def test_a_guided_world_is_cached_as_well(guided, eager):
+    rollout = Rollout(guided)
+    state, _ = rollout.reset(PROMPT, np.zeros((B, 1)))
+    seeds = seeds_of_batch(3, B)
+    expected = reference_tokens(guided, ACTIONS, 3, SAMPLING)
+    for i in range(5):
+        state, _ = rollout.step(state, ACTIONS[:, i], seeds, SAMPLING)
+        np.testing.assert_array_equal(state["tokens"], expected[:, i])
 
 
 @pytest.mark.parametrize("prompt_frames", [1, 2])
-def test_video_of_prompt_and_frames_that_follow(genie, eager, prompt_frames):
-    rollout = Rollout(genie, num_steps=2)
-    rng = np.random.default_rng(0)
-    video = rng.integers(0, 256, (B, prompt_frames, 8, 12, 3), dtype="uint8")
-    actions = ACTIONS[:, :2]
-    generated = ops.convert_to_numpy(rollout.generate(video, actions, seed=3))
-    assert generated.shape == (B, prompt_frames + 2, 8, 12, 3)
-    assert generated.dtype == np.float32
-    assert 0 <= generated.min() <= generated.max() <= 1
-    between = genie.latent_action_model.infer_actions(video)
-    tokens = generate(
-        rollout, genie.tokenizer.tokenize(video), between, actions, seed=3
+def test_frames_are_those_of_the_tokens_of_prompt_and_future(
+    genie, eager, prompt_frames
+):
+    rollout, prompt = Rollout(genie), PROMPT[:, :prompt_frames]
+    video = ops.convert_to_numpy(rollout.generate(prompt, ACTIONS, 3, SAMPLING))
+    assert video.shape == (B, prompt_frames + 5, 8, 12, 3)
+    assert video.dtype == np.float32
+    assert 0 <= video.min() <= video.max() <= 1
+    tokens = np.concatenate(
+        [genie.tokenizer.tokenize(prompt), generate(rollout, prompt, seed=3)], axis=1
     )
-    np.testing.assert_allclose(generated, genie.tokenizer.detokenize(tokens), atol=1e-5)
-    np.testing.assert_allclose(
-        generated[:, :prompt_frames],
-        genie.tokenizer(video)["reconstruction"],
-        atol=1e-5,
-    )
+    # Decoded one by one, past the decoder's window, and all at once.
+    assert tokens.shape[1] > WINDOW
+    np.testing.assert_allclose(video, genie.tokenizer.detokenize(tokens), atol=1e-5)
+
+
+def test_settings_that_cannot_be(rollout):
+    state, _ = rollout.reset(PROMPT)
+    with pytest.raises(ValueError, match="`order` must be one of"):
+        rollout.step(state, ACTIONS[:, 0], 0, Sampling(order="raster"))
