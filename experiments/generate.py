@@ -15,8 +15,15 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "Folder of a trained Genie.")
-    flags.DEFINE_string("prompt", None, "Picture to start from.")
+    flags.DEFINE_string("preset", None, "Name or folder of a trained Genie.")
+    flags.DEFINE_string("prompt", None, "PNG, JPEG or GIF to start from, of any size.")
+    flags.DEFINE_enum(
+        "fit",
+        "crop",
+        ["crop", "pad"],
+        "How the picture gets the size of a frame: scaled to cover it, cut evenly; or "
+        "scaled to fit in it, black around.",
+    )
     flags.DEFINE_list("actions", None, "Latent actions, one a frame: 1,1,4.")
     flags.DEFINE_string("output", None, "File to write: .gif, .png or .mp4.")
     flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
@@ -35,15 +42,15 @@ def define_flags() -> None:
 
 def main() -> None:
     from genie_tf import media
-    from genie_tf.presets import load_preset
+    from genie_tf.models import World
     from genie_tf.samplers import Rollout
 
     with cli.user_errors():
         media.check_video_path(FLAGS.output)
         cli.check_folder(Path(FLAGS.output).parent)
-        genie = load_preset(FLAGS.preset)
+        genie = World.from_preset(FLAGS.preset)
         height, width, _ = genie.tokenizer.frame_shape
-        prompt = media.load_prompt_image(FLAGS.prompt, height, width)
+        prompt = media.load_prompt_image(FLAGS.prompt, height, width, FLAGS.fit)
         actions = parse_actions(FLAGS.actions, genie.num_actions)
     rollout = Rollout(genie, num_steps=FLAGS.steps, temperature=FLAGS.temperature)
     video = rollout.generate(prompt[None, None], [actions], seed=FLAGS.seed)
