@@ -11,6 +11,8 @@ from pathlib import Path
 from absl import flags
 from genie_tf.experiments import cli
 
+from genie_tf import media
+
 FLAGS = flags.FLAGS
 
 
@@ -20,7 +22,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "fit",
         "crop",
-        ["crop", "pad"],
+        media.FITS,
         "How the picture gets the size of a frame: scaled to cover it, cut evenly; or "
         "scaled to fit in it, black around.",
     )
@@ -41,7 +43,6 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from genie_tf import media
     from genie_tf.models import World
     from genie_tf.samplers import Rollout
 

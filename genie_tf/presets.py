@@ -120,8 +120,8 @@ def load_preset(
     held = _KINDS.get(frozenset(parts))
     if held is None:
         raise ValueError(
-            f"Expected {folder}/config.json to have one of the parts "
-            f"{', '.join(PARTS)}, or those of a Genie; received {', '.join(parts) or 'none'}."
+            f"Expected {folder}/config.json to have one of the parts {', '.join(PARTS)}, "
+            f"or those of a Genie; received {', '.join(parts) or 'none'}."
         )
     names = [
         name
@@ -129,10 +129,11 @@ def load_preset(
         if name in parts and (issubclass(held, kind) or issubclass(PARTS[name], kind))
     ]
     if not names:
-        expected = [x.__name__ for x in _KINDS.values() if issubclass(x, kind)]
+        kinds = [x.__name__ for x in _KINDS.values() if issubclass(x, kind)]
+        expected = " or ".join(kinds) or kind.__name__
         raise ValueError(
-            f"Expected {os.fspath(preset)} to hold a {' or '.join(expected)}; it holds "
-            f"a {held.__name__}."
+            f"Expected {os.fspath(preset)} to hold a {expected}; it holds a "
+            f"{held.__name__}."
         )
     loaded = {name: _load_part(folder, name, config) for name in names}
     return held(**loaded) if len(loaded) > 1 else loaded[names[0]]
@@ -220,10 +221,10 @@ def _card(kind: str, config: dict) -> str:
         rows = [f"| {name} | {score:.4g} |" for name, score in config["scores"].items()]
         texts.append("\n".join(["| metric | value |", "|---|---|", *rows]))
     if "action_names" in config:
-        names = [
-            f"{action} {name}" for action, name in enumerate(config["action_names"])
+        named = [
+            f"{number} {name}" for number, name in enumerate(config["action_names"])
         ]
-        texts.append(f"Actions: {', '.join(names)}.")
+        texts.append(f"Actions: {', '.join(named)}.")
     if "keys" in config:
         keys = [f"`{key}` {action}" for key, action in config["keys"].items()]
         texts.append(f"Keys: {', '.join(keys)}.")
@@ -253,8 +254,8 @@ def _check_file(path: Path, sha256) -> None:
         expected = sha256[path.name]
     except (KeyError, TypeError):
         raise ValueError(
-            f"{path.with_name('config.json')} lacks the sha256 of {path.name}: save the "
-            "model anew with this version of genie_tf."
+            f"{path.with_name('config.json')} lacks the sha256 of {path.name}: give the "
+            "same genie-train command again, which writes the model anew."
         ) from None
     try:
         found = _sha256(path)

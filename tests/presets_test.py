@@ -293,6 +293,10 @@ def test_a_guided_genie_comes_back_and_other_quantizers(genie, tmp_path):
     assert loaded.tokenizer.quantizer.levels == (6, 4)
 
 
+class SmallGenie(Genie):
+    """Which no preset holds."""
+
+
 def test_a_preset_of_another_kind(genie, folder, tmp_path):
     guided = GuidedGenie(genie.tokenizer, genie.dynamics)
     guided.save_to_preset(tmp_path / "guided", "A card.")
@@ -304,6 +308,7 @@ def test_a_preset_of_another_kind(genie, folder, tmp_path):
         (Dynamics, "part", "Dynamics", "VideoTokenizer"),
         (Genie, "part", "Genie", "VideoTokenizer"),
         (World, "part", "Genie or GuidedGenie", "VideoTokenizer"),
+        (SmallGenie, "preset", "SmallGenie", "Genie"),
     ):
         assert error_of(asked.from_preset, tmp_path / held) == (
             f"Expected {tmp_path}/{held} to hold a {expected}; it holds a {found}."
@@ -431,7 +436,7 @@ def test_missing_weights(folder, damage):
 
 
 @pytest.mark.parametrize("sha256", [None, {}, [], "a" * 64])
-def test_missing_checksums(folder, sha256):
+def test_missing_checksums(folder, genie, sha256):
     def change(config):
         config["sha256"] = sha256
         if sha256 is None:
@@ -439,9 +444,11 @@ def test_missing_checksums(folder, sha256):
 
     change_config(folder, change)
     assert error_of(load_preset, folder) == (
-        f"{folder}/config.json lacks the sha256 of tokenizer.weights.h5: save the model "
-        "anew with this version of genie_tf."
+        f"{folder}/config.json lacks the sha256 of tokenizer.weights.h5: give the same "
+        "genie-train command again, which writes the model anew."
     )
+    genie.save_to_preset(folder, "A card.")
+    assert_equal_weights(load_preset(folder), genie)
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5", None])
