@@ -82,6 +82,7 @@ def train(
     import keras
     from genie_tf.datasets.clips import clip_batches
 
+    from genie_tf.preset_folder import read_config
     from genie_tf.presets import digest
     from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.optimizers import averaged_weights
@@ -91,6 +92,8 @@ def train(
     folder = cli.check_folder(workdir)
     with cli.user_errors():
         _check(config)
+        if (folder / "model").exists():
+            read_config(folder / "model")  # Only a preset is replaced at the end.
         keras.config.set_dtype_policy(config.precision)
         engine = make_engine(config, strategy, tpu, virtual_devices, mesh)
         engine.check_batch(config.batch_size // engine.num_workers)

@@ -457,6 +457,12 @@ WRONG = [
     ),
     (TOKENIZER, {"workdir": None}, "expected --workdir, which --help describes"),
     (TOKENIZER, {"workdir": "file/below"}, NO_FOLDER),
+    (
+        TOKENIZER,
+        {"workdir": "kept"},
+        "kept/model is not the folder of a trained model: expected a readable "
+        "kept/model/config.json.",
+    ),
     (TOKENIZER, {"config.nonsense": 1}, "the config has no setting 'nonsense'"),
     (TOKENIZER, {"nonsense": 1}, "Unknown command line flag 'nonsense'"),
     (TOKENIZER, {"config.steps": "many"}, "flag --config.steps=many: .*'many'"),
@@ -691,6 +697,7 @@ def user_folder(tmp_path_factory):
     genie.tokenizer.save_to_preset(folder / "part", "A card.")
     genie.dynamics.save_to_preset(folder / "dynamics", "A card.")
     save_feature_network(folder / "wide.keras", width=3)
+    (folder / "kept/model").mkdir(parents=True)
     (folder / "reported").mkdir()
     (folder / "reported/report.json").write_text("{}")
     return folder
