@@ -26,7 +26,7 @@ _SHOWN_PROMPTS = 4
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "Folder of a trained model.")
+    flags.DEFINE_string("preset", None, "Name or folder of a trained model.")
     flags.DEFINE_string("dataset", None, "TFDS name, like coinrun/random_hard.")
     flags.DEFINE_string("split", "test", "Split of the dataset.")
     flags.DEFINE_string("camera", None, "Which of the observations are the frames.")
@@ -65,15 +65,20 @@ def main() -> None:
 
     from genie_tf.evaluation import check_batch, evaluate, hold_actions
     from genie_tf.metrics.controllability import coinrun_action_groups
-    from genie_tf.models import World
-    from genie_tf.presets import load_model
+    from genie_tf.models import Dynamics, World
+    from genie_tf.presets import load_preset
 
     start = time.perf_counter()
     _check_output(FLAGS.output)
     with cli.user_errors():
         strategy = _make_strategy()
         with strategy.scope() if strategy else contextlib.nullcontext():
-            model = load_model(FLAGS.preset)
+            model = load_preset(FLAGS.preset)
+        if isinstance(model, Dynamics):
+            raise ValueError(
+                f"A dynamics is evaluated as part of a Genie; {FLAGS.preset} holds no "
+                "more than a dynamics."
+            )
         plays = isinstance(model, World)
         networks = _load_feature_networks(plays)
         source = {"camera": FLAGS.camera, "stride": FLAGS.stride}

@@ -11,12 +11,21 @@ from pathlib import Path
 from absl import flags
 from genie_tf.experiments import cli
 
+from genie_tf import media
+
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "Folder of a trained Genie.")
-    flags.DEFINE_string("prompt", None, "Picture to start from.")
+    flags.DEFINE_string("preset", None, "Name or folder of a trained Genie.")
+    flags.DEFINE_string("prompt", None, "PNG, JPEG or GIF to start from, of any size.")
+    flags.DEFINE_enum(
+        "fit",
+        "crop",
+        media.FITS,
+        "How the picture gets the size of a frame: scaled to cover it, cut evenly; or "
+        "scaled to fit in it, black around.",
+    )
     flags.DEFINE_list("actions", None, "Latent actions, one a frame: 1,1,4.")
     flags.DEFINE_string("output", None, "File to write: .gif, .png or .mp4.")
     cli.define_sampling_flags()
@@ -31,16 +40,15 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from genie_tf import media
-    from genie_tf.presets import load_preset
+    from genie_tf.models import World
     from genie_tf.samplers import Rollout
 
     with cli.user_errors():
         media.check_video_path(FLAGS.output)
         cli.check_folder(Path(FLAGS.output).parent)
-        genie = load_preset(FLAGS.preset)
+        genie = World.from_preset(FLAGS.preset)
         height, width, _ = genie.tokenizer.frame_shape
-        prompt = media.load_prompt_image(FLAGS.prompt, height, width)
+        prompt = media.load_prompt_image(FLAGS.prompt, height, width, FLAGS.fit)
         actions = parse_actions(FLAGS.actions, genie.num_actions)
     video = Rollout(genie).generate(
         prompt[None, None], [actions], FLAGS.seed, cli.sampling()

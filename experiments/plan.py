@@ -7,18 +7,17 @@ genie-train --plan --config=experiments/configs/platformers_genie.py:10.1b \
 docs/scaling.md explains the numbers.
 """
 
-import json
 import math
 import runpy
 from collections.abc import Sequence
 from dataclasses import astuple
-from pathlib import Path
 
 import keras
 from genie_tf.experiments.train import make_genie, make_model
 from ml_collections import ConfigDict
 
 from genie_tf.models import VideoTokenizer
+from genie_tf.preset_folder import read_config
 from genie_tf.training.plan import (
     muon_flops,
     parts_of,
@@ -98,8 +97,8 @@ def _make_model(config: ConfigDict) -> keras.Model:
         if file.endswith(".py"):
             tokenizer = make_model(runpy.run_path(file)["get_config"](size))
         else:
-            settings = json.loads((Path(config.tokenizer) / "config.json").read_text())
-            tokenizer = VideoTokenizer(**settings["parts"]["tokenizer"])
+            parts = read_config(config.tokenizer)["parts"]
+            tokenizer = VideoTokenizer(**parts["tokenizer"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             "--config.tokenizer must be the folder of a trained tokenizer, or "

@@ -18,7 +18,9 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "Folder of a trained tokenizer, or of a Genie.")
+    flags.DEFINE_string(
+        "preset", None, "Name or folder of a trained tokenizer, or of a Genie."
+    )
     flags.DEFINE_string("dataset", None, "TFDS name, or folder of a dataset.")
     flags.DEFINE_string("output", None, "Folder to write; must not exist yet.")
     flags.DEFINE_integer(
@@ -38,11 +40,12 @@ def main() -> None:
     from genie_tf.datasets.token_cache import write_token_cache
 
     from genie_tf.compilation import compiled
-    from genie_tf.presets import digest, load_part
+    from genie_tf.models import VideoTokenizer
+    from genie_tf.presets import digest
 
     cli.check_folder(FLAGS.output)
     with cli.user_errors():
-        tokenizer = load_part(FLAGS.preset, "tokenizer")
+        tokenizer = VideoTokenizer.from_preset(FLAGS.preset)
         _check(tokenizer)
         if not FLAGS.resize:
             split = split_names(FLAGS.dataset, FLAGS.data_dir)[0]

@@ -14,6 +14,8 @@ With --plan it only prints what the training will need.
 import itertools
 import json
 import random
+import shlex
+import sys
 
 from absl import flags
 from genie_tf.experiments import cli
@@ -62,6 +64,7 @@ def train(
     tpu: str | None = None,
     virtual_devices: int = 1,
     mesh: str = "",
+    command: str = "",
 ) -> None:
     """Trains what a config says.
 
@@ -70,6 +73,7 @@ def train(
         workdir: folder for all that is written.
         data_dir: where TFDS keeps its datasets.
         strategy, tpu, virtual_devices, mesh: as of `make_engine`.
+        command: what was typed, to be kept with the trained model.
 
     Raises:
         UserError: if config, data, checkpoint or workdir are not as needed.
@@ -78,7 +82,8 @@ def train(
     import keras
     from genie_tf.datasets.clips import clip_batches
 
-    from genie_tf.presets import digest, save_preset
+    from genie_tf.preset_folder import read_config
+    from genie_tf.presets import digest
     from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.optimizers import averaged_weights
     from genie_tf.training.training_loop import sigterm_caught
@@ -87,6 +92,8 @@ def train(
     folder = cli.check_folder(workdir)
     with cli.user_errors():
         _check(config)
+        if (folder / "model").exists():
+            read_config(folder / "model")  # Only a preset is replaced at the end.
         keras.config.set_dtype_policy(config.precision)
         engine = make_engine(config, strategy, tpu, virtual_devices, mesh)
         engine.check_batch(config.batch_size // engine.num_workers)
@@ -166,7 +173,20 @@ def train(
             )
             return
         with averaged_weights(engine.model, engine.optimizer):
-            save_preset(engine.model, folder / "model", _card(config, records[-1]))
+            engine.model.save_to_preset(
+                folder / "model",
+                f"{type(engine.model).__name__} trained on {config.dataset}, for "
+                f"{config.steps:,} steps of {config.batch_size} clips of "
+                f"{config.clip_length} frames.",
+                dataset=config.dataset,
+                command=command,
+                scores={
+                    name.removeprefix("validation/"): value
+                    for name, value in records[-1].items()
+                    if name.startswith("validation/")
+                },
+                settings=config.to_dict(),
+            )
     except OSError as error:
         raise cli.UserError(
             f"stopped: {error}; the last checkpoint is of step "
@@ -275,7 +295,6 @@ def make_model(config: ConfigDict):
         ValueError: if there is no such stage, or the tokenizer cannot be loaded.
     """
     from genie_tf.models import LatentActionModel, VideoTokenizer
-    from genie_tf.presets import load_part
 
     # Keras draws the seeds of its initializers from here. Its own set_random_seed would
     # load TensorFlow, whichever backend there is.
@@ -290,7 +309,7 @@ def make_model(config: ConfigDict):
                 "Genie needs a trained tokenizer: give its folder as --config.tokenizer"
                 "=WORKDIR/model."
             )
-        genie = make_genie(config, load_part(config.tokenizer, "tokenizer"))
+        genie = make_genie(config, VideoTokenizer.from_preset(config.tokenizer))
         genie.dynamics.start_from(genie.tokenizer.quantizer.codes())
         return genie
     raise ValueError(
@@ -302,12 +321,11 @@ def make_model(config: ConfigDict):
 def make_genie(config: ConfigDict, tokenizer):
     """The untrained `Genie` or `GuidedGenie` of a config, around a `VideoTokenizer`."""
     from genie_tf.models import Dynamics, Genie, GuidedGenie, LatentActionModel
-    from genie_tf.presets import load_part
 
     if config.true_actions:
         latent_action_model = None
     elif config.trained_actions:
-        latent_action_model = load_part(config.trained_actions, "latent_action_model")
+        latent_action_model = LatentActionModel.from_preset(config.trained_actions)
         latent_action_model.trainable = False
     else:
         latent_action_model = LatentActionModel(
@@ -335,29 +353,6 @@ def _settings(model: ConfigDict, remat: bool) -> dict:
     }
 
 
-def _card(config: ConfigDict, record: dict) -> str:
-    scores = "\n".join(
-        f"| {name.removeprefix('validation/')} | {value:.4g} |"
-        for name, value in record.items()
-        if name.startswith("validation/")
-    )
-    return f"""# {config.stage}
-
-Trained by genie_tf for {config.steps:,} steps of {config.batch_size} clips of
-{config.clip_length} frames of {config.dataset}, with these settings:
-
-```json
-{json.dumps(config.to_dict(), indent=1, default=list)}
-```
-
-On {config.validation_clips} validation clips:
-
-| metric | value |
-|---|---|
-{scores}
-"""
-
-
 def main() -> None:
     if FLAGS.plan:
         from genie_tf.experiments.plan import plan
@@ -383,6 +378,7 @@ def main() -> None:
         FLAGS.tpu,
         FLAGS.virtual_devices,
         FLAGS.mesh,
+        shlex.join(["genie-train", *sys.argv[1:]]),
     )
 
 

@@ -102,3 +102,8 @@ def test_dependencies_point_down():
         }
         assert bottom, f"These libraries depend on each other: {sorted(deps_of)}"
         deps_of = {name: deps for name, deps in deps_of.items() if name not in bottom}
+
+
+def test_presets_come_along():
+    (base,) = (node for node in BUILD.body if "name='base'" in ast.unparse(node))
+    assert "data=glob(['genie_tf/preset_files/**']" in ast.unparse(base)

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("genie_tf", "datasets", "experiments")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+PRESETS = ROOT / "genie_tf" / "preset_files"
 
 # What to install for a module, where the name does not tell.
 DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "gym_notices": "procgen"}
@@ -42,6 +45,29 @@ def test_packages_are_the_folders():
     names = {".".join(folder.parts) for folder in folders}
     packages = {n if n.split(".")[0] == "genie_tf" else f"genie_tf.{n}" for n in names}
     assert listed == sorted(packages)
+
+
+def test_presets_are_installed(tmp_path):
+    """Whatever is in their folder goes where the package goes."""
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for path in SOURCES:
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    shipped = {path.relative_to(ROOT) for path in PRESETS.glob("*/*")}
+    files = shipped | {
+        PRESETS.relative_to(ROOT) / "dropped_in" / name
+        for name in ("config.json", "README.md", "dynamics.weights.h5")
+    }
+    for path in files:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    build = "from setuptools import setup; setup()"
+    arguments = ["-q", "build_py", "--build-lib", "built"]
+    subprocess.run([sys.executable, "-c", build, *arguments], cwd=tmp_path, check=True)
+    built = tmp_path / "built"
+    found = {p.relative_to(built) for p in built.rglob("preset_files/*/*")}
+    assert found == files
 
 
 def test_every_package_has_an_init_file():

@@ -8,7 +8,7 @@ _GENIE = {
     "conditioning": "add",
     # Between which two shares of a clip's tokens are hidden from the dynamics.
     "mask_rates": (0.5, 1.0),
-    # The folder of a trained latent action model, to be kept as it is.
+    # Name or folder of a trained latent action model, to be kept as it is.
     "trained_actions": "",
     # How many true actions the dataset has, to be steered by them; 0: by latent ones.
     "true_actions": 0,

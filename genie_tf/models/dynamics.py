@@ -5,6 +5,7 @@ from keras import ops
 
 from genie_tf.layers import STTransformer
 from genie_tf.metrics.token_prediction import masked_token_scores
+from genie_tf.models.preset_model import PresetModel
 
 # Logit of the token before, as a unit vector, over one at right angles.
 _COPY_SHARPNESS = 16.0
@@ -12,7 +13,7 @@ _COPY_SHARPNESS = 16.0
 _CONDITIONINGS = ("add", "concat", "token")
 
 
-class Dynamics(keras.Model):
+class Dynamics(PresetModel):
     """A MaskGIT over the tokens of a video, steered by actions (section 2.1).
 
     Tokens enter as vectors of a small table, and leave by their product with the same

@@ -5,10 +5,11 @@ from keras import ops
 
 from genie_tf.models.dynamics import Dynamics, masked_cross_entropy
 from genie_tf.models.latent_action_model import LatentActionModel
+from genie_tf.models.preset_model import PresetModel
 from genie_tf.models.video_tokenizer import VideoTokenizer
 
 
-class World(keras.Model):
+class World(PresetModel):
     """What any Genie is: a dynamics over a frozen tokenizer's tokens, and actions.
 
     Args:
@@ -126,17 +127,6 @@ class World(keras.Model):
             if name in config
         }
         return cls(**{**config, **parts})
-
-    @classmethod
-    def from_preset(cls, folder):
-        """The trained model of a preset folder: see `genie_tf.presets`.
-
-        Raises:
-            ValueError: if the folder is no preset, or lacks a part, or is damaged.
-        """
-        from genie_tf.presets import load_preset  # Presets are made of models.
-
-        return load_preset(folder)
 
 
 class GuidedGenie(World):

@@ -14,9 +14,10 @@ from genie_tf.layers import (
 )
 from genie_tf.metrics.image_quality import psnr
 from genie_tf.models.preprocessing import to_unit_range
+from genie_tf.models.preset_model import PresetModel
 
 
-class LatentActionModel(keras.Model):
+class LatentActionModel(PresetModel):
     """Learns discrete actions between frames, from pixels alone (section 2.1).
 
     The encoder sees all frames, with one extra action token each; its output at frame

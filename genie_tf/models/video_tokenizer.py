@@ -14,9 +14,10 @@ from genie_tf.layers import (
 )
 from genie_tf.metrics.image_quality import psnr
 from genie_tf.models.preprocessing import to_unit_range
+from genie_tf.models.preset_model import PresetModel
 
 
-class VideoTokenizer(keras.Model):
+class VideoTokenizer(PresetModel):
     """Turns each patch of each frame into one token, causally in time.
 
     Args:

@@ -15,7 +15,8 @@ from genie_tf.experiments import configs, train
 from ml_collections import ConfigDict
 from PIL import Image
 
-from genie_tf.presets import load_part, save_preset
+from genie_tf.models import LatentActionModel, VideoTokenizer
+from genie_tf.preset_folder import read_config
 from genie_tf.testing.tiny_models import tiny_genie
 
 CONFIGS = Path(configs.__file__).parent
@@ -134,8 +135,20 @@ def test_training_leaves_model_curves_and_checkpoint(trained, stage):
     assert "validation/loss" in records[-1]
     config = json.loads((workdir / "config.json").read_text())
     assert config["steps"] == 3 and config["stage"] == stage
+    about = read_config(workdir / "model")
+    kind = {"tokenizer": "VideoTokenizer", "genie": "Genie"}[stage]
+    assert about["description"] == (
+        f"{kind} trained on coinrun/tiny, for 3 steps of 2 clips of 4 frames."
+    )
+    assert about["dataset"] == "coinrun/tiny"
+    command = (
+        f"genie-train --config={CONFIGS}/coinrun_{stage}.py:tiny --workdir={stage} "
+    )
+    assert about["command"].startswith(command)
+    assert about["scores"]["loss"] == records[-1]["validation/loss"]
+    assert about["settings"] == config
     card = (workdir / "model/README.md").read_text()
-    assert "3 steps of 2 clips of\n4 frames of coinrun/tiny" in card
+    assert about["command"] in card
     assert f"| loss | {records[-1]['validation/loss']:.4g} |" in card
 
 
@@ -153,7 +166,7 @@ def test_trained_latent_actions_stay_as_they_are(run, trained):
     ended = run("train genie", trained, changes)
     assert ended.code == 0, ended.errors
     before, after = (
-        load_part(trained / folder / "model", "latent_action_model").get_weights()
+        LatentActionModel.from_preset(trained / folder / "model").get_weights()
         for folder in ("genie", "separate")
     )
     for expected, found in zip(before, after, strict=True):
@@ -184,7 +197,7 @@ def test_a_guided_genie_needs_the_actions_of_its_dataset(batch, sentence):
 
 def test_genie_takes_the_tokenizer_as_it_is(trained):
     within, alone = (
-        load_part(trained / stage / "model", "tokenizer").weights
+        VideoTokenizer.from_preset(trained / stage / "model").weights
         for stage in ("genie", "tokenizer")
     )
     for found, expected in zip(within, alone, strict=True):
@@ -388,6 +401,19 @@ def test_generated_videos(trained, evaluated, run):
     assert np.abs(first - strip[:, :64]).mean() < 4
 
 
+def test_prompts_of_any_size(run, user_folder, tmp_path):
+    Image.new("RGB", (200, 100), "white").save(tmp_path / "wide.jpg")
+    changes = {"preset": user_folder / "genie/model", "prompt": "wide.jpg"}
+    for fit in ("crop", "pad"):
+        ended = run(
+            "generate", tmp_path, {**changes, "fit": fit, "output": f"{fit}.png"}
+        )
+        assert ended.code == 0, ended.errors
+    cut, padded = (np.array(Image.open(tmp_path / f"{x}.png")) for x in ("crop", "pad"))
+    assert cut.shape == padded.shape == (16, 4 * 16, 3)
+    assert (cut[:, :16] != padded[:, :16]).any()
+
+
 @pytest.mark.parametrize(
     ("app", "example"),
     [
@@ -407,7 +433,9 @@ def test_help_shows_an_example_and_the_flags(run_app, tmp_path, app, example):
 
 # Wrong input: which run, what is changed, and the sentence that comes, a pattern.
 
-NO_PRESET = "none is not the folder of a trained model: expected a readable none/config"
+NO_PRESET = (
+    "There is no preset none: expected a folder, or the name of one that ships with .*"
+)
 NO_DATASET = "There is no dataset 'coinrn/tiny': genie_tf has coinrun/random_hard, .*"
 NO_CONFIG = (
     "There is no dataset 'coinrun/easy': the configs of 'coinrun' are random_h.*"
@@ -429,6 +457,12 @@ WRONG = [
     ),
     (TOKENIZER, {"workdir": None}, "expected --workdir, which --help describes"),
     (TOKENIZER, {"workdir": "file/below"}, NO_FOLDER),
+    (
+        TOKENIZER,
+        {"workdir": "kept"},
+        "kept/model is not the folder of a trained model: expected a readable "
+        "kept/model/config.json.",
+    ),
     (TOKENIZER, {"config.nonsense": 1}, "the config has no setting 'nonsense'"),
     (TOKENIZER, {"nonsense": 1}, "Unknown command line flag 'nonsense'"),
     (TOKENIZER, {"config.steps": "many"}, "flag --config.steps=many: .*'many'"),
@@ -513,7 +547,7 @@ WRONG = [
     (
         GENIE,
         {"config.tokenizer": "part", "config.trained_actions": "none"},
-        f"{NO_PRESET}.json.",
+        NO_PRESET,
     ),
     (
         GENIE,
@@ -521,7 +555,7 @@ WRONG = [
         "Genie needs a trained tokenizer: give its folder as "
         "--config.tokenizer=WORKDIR/model.",
     ),
-    (GENIE, {"config.tokenizer": "none"}, f"{NO_PRESET}.json."),
+    (GENIE, {"config.tokenizer": "none"}, NO_PRESET),
     ("evaluate", {"dataset": "coinrn/tiny"}, NO_DATASET),
     ("evaluate", {"dataset": "coinrun/easy"}, NO_CONFIG),
     (
@@ -529,11 +563,12 @@ WRONG = [
         {"split": "tset"},
         "Dataset 'coinrun/tiny' has no split 'tset': its splits are .*test.*",
     ),
-    ("evaluate", {"preset": "none"}, f"{NO_PRESET}.json."),
+    ("evaluate", {"preset": "none"}, NO_PRESET),
     (
         "evaluate",
         {"preset": "dynamics"},
-        "The model in dynamics has no part tokenizer, only dynamics.",
+        "A dynamics is evaluated as part of a Genie; dynamics holds no more than a "
+        "dynamics.",
     ),
     (
         "evaluate",
@@ -606,18 +641,18 @@ WRONG = [
     ("arrays", {"output": "file/below"}, NO_FOLDER),
     ("arrays", {"output": "part"}, "part exists already: choose another folder."),
     ("arrays", {"dataset": "coinrun/easy"}, NO_CONFIG),
-    ("generate", {"preset": "none"}, f"{NO_PRESET}.json."),
+    ("generate", {"preset": "none"}, NO_PRESET),
     ("generate", {"prompt": "none.png"}, "There is no prompt image none.png."),
     (
         "generate",
         {"prompt": "text.png"},
         "The prompt must be a PNG, JPEG or GIF image; text.png cannot be read as one.",
     ),
+    ("generate", {"fit": "stretch"}, "flag --fit=stretch: .*<crop.pad>.*"),
     (
         "generate",
-        {"prompt": "wide.png"},
-        "The prompt image must be 16 pixels high and 16 wide; wide.png is 10 high and "
-        "20 wide.",
+        {"preset": "part"},
+        "Expected part to hold a Genie or GuidedGenie; it holds a VideoTokenizer.",
     ),
     ("generate", {"actions": "0,5"}, f"{ACTIONS}'0,5'."),
     ("generate", {"actions": "-1"}, f"{ACTIONS}'-1'."),
@@ -657,12 +692,12 @@ def user_folder(tmp_path_factory):
     (folder / "text.png").write_text("no image")
     (folder / "evaluation").mkdir()
     Image.new("RGB", (16, 16)).save(folder / "evaluation/prompt.png")
-    Image.new("RGB", (20, 10)).save(folder / "wide.png")
-    (folder / "genie").mkdir()
-    save_preset(tiny_genie(), folder / "genie/model", "A card.")
-    save_preset(tiny_genie().tokenizer, folder / "part", "A card.")
-    save_preset(tiny_genie().dynamics, folder / "dynamics", "A card.")
+    genie = tiny_genie()
+    genie.save_to_preset(folder / "genie/model", "A card.")
+    genie.tokenizer.save_to_preset(folder / "part", "A card.")
+    genie.dynamics.save_to_preset(folder / "dynamics", "A card.")
     save_feature_network(folder / "wide.keras", width=3)
+    (folder / "kept/model").mkdir(parents=True)
     (folder / "reported").mkdir()
     (folder / "reported/report.json").write_text("{}")
     return folder

@@ -9,7 +9,6 @@ from genie_tf.experiments.configs import steerability
 from genie_tf.experiments.train import make_model
 from ml_collections.config_flags import config_flags
 
-from genie_tf.presets import save_preset
 from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_tokenizer
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
@@ -34,7 +33,7 @@ def small(settings: dict) -> dict:
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets") / "tokenizer"
-    save_preset(tiny_tokenizer(frame_shape=(64, 64, 3)), folder, "A card.")
+    tiny_tokenizer(frame_shape=(64, 64, 3)).save_to_preset(folder, "A card.")
     return str(folder)
 
 

@@ -9,7 +9,6 @@ import pytest
 from genie_tf.experiments import configs, published
 from genie_tf.experiments.plan import plan
 
-from genie_tf.presets import save_preset
 from genie_tf.testing.tiny_models import tiny_tokenizer
 
 TOKENIZER = f"{Path(configs.__file__).parent / 'platformers_tokenizer.py'}:paper"
@@ -109,7 +108,7 @@ def test_memory_and_what_fits():
 
 def test_the_tokenizer_may_be_trained_already(tmp_path):
     frames = {"frame_shape": (64, 64, 3), "patch_size": 8}
-    save_preset(tiny_tokenizer(**frames), tmp_path / "model", card="")
+    tiny_tokenizer(**frames).save_to_preset(tmp_path / "model", "A card.")
     text = plan(load("coinrun_genie:tiny", tokenizer=str(tmp_path / "model")), 1, 8, 1)
     parameters = tiny_tokenizer(**frames).count_params()
     assert numbers_of(text, "video_tokenizer")[0] == round(parameters / 1e6, 1)

@@ -12,7 +12,8 @@ from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.datasets.clips import clip_batches
 from genie_tf.experiments import cli, configs
 
-from genie_tf.presets import digest, load_part, save_preset
+from genie_tf.models import VideoTokenizer
+from genie_tf.presets import digest
 from genie_tf.testing.tiny_models import tiny_tokenizer
 
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
@@ -47,7 +48,7 @@ def folder(tmp_path_factory):
         tokenizer = tiny_tokenizer(
             **{"frame_shape": (64, 64, 3), "patch_size": 32, **changes}
         )
-        save_preset(tokenizer, folder / name, "For tests.")
+        tokenizer.save_to_preset(folder / name, "For tests.")
     return folder
 
 
@@ -83,7 +84,7 @@ def clips(folder, dataset, tokenizer="one", **changes):
     batches = clip_batches(
         str(dataset),
         "train",
-        tokenizer=digest(load_part(folder / tokenizer, "tokenizer")),
+        tokenizer=digest(VideoTokenizer.from_preset(folder / tokenizer)),
         **settings,
     )
     batch = next(batches)
@@ -94,7 +95,7 @@ def clips(folder, dataset, tokenizer="one", **changes):
 def test_the_same_clips_with_their_tokens(folder, tokens, data_dir):
     found = clips(folder, tokens)
     expected = clips(folder, "coinrun/tiny", data_dir=data_dir)
-    tokenizer = load_part(folder / "one", "tokenizer")
+    tokenizer = VideoTokenizer.from_preset(folder / "one")
     assert found["tokens"].dtype == np.int32
     np.testing.assert_array_equal(
         found.pop("tokens"), tokenizer.tokenize(expected["video"])
@@ -142,7 +143,7 @@ def test_clips_of_a_tokenizer_that_sees_several_frames(tokenize, folder):
     ended = tokenize({"preset": "many", "output": "clips", "clip_length": 6})
     assert ended.code == 0, ended.errors
     batch = clips(folder, folder / "clips", "many", clip_length=6)
-    tokenizer = load_part(folder / "many", "tokenizer")
+    tokenizer = VideoTokenizer.from_preset(folder / "many")
     np.testing.assert_array_equal(batch["tokens"], tokenizer.tokenize(batch["video"]))
     with pytest.raises(ValueError) as error:
         clips(folder, folder / "clips", "many", clip_length=5)
@@ -215,7 +216,7 @@ def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"preset": "none"}, "none is not the folder of a trained model: .*"),
+        ({"preset": "none"}, "There is no preset none: .*"),
         ({"dataset": "coinrn/tiny"}, "There is no dataset 'coinrn/tiny': .*"),
         (
             {"preset": "many"},

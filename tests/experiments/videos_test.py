@@ -8,7 +8,7 @@ import pytest
 from genie_tf.experiments import configs
 from PIL import Image
 
-from genie_tf.presets import load_part
+from genie_tf.models import VideoTokenizer
 
 TINY = {
     "config": f"{Path(configs.__file__).parent}/coinrun_tokenizer.py:tiny",
@@ -68,7 +68,7 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
     arguments = [f"--{k}={v}" for k, v in {**TINY, "data_dir": "data"}.items()]
     ended = run_app("train", *arguments, folder=folder)
     assert ended.code == 0, ended.errors
-    tokenizer = load_part(folder / "tokenizer/model", "tokenizer")
+    tokenizer = VideoTokenizer.from_preset(folder / "tokenizer/model")
     assert tokenizer.frame_shape == (64, 64, 3)
 
     # Other clips of the same videos.
@@ -83,7 +83,7 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
     arguments += [f"--{k}={v}" for k, v in changes.items()]
     ended = run_app("train", *arguments, folder=folder)
     assert ended.code == 0, ended.errors
-    tokenizer = load_part(folder / "small/model", "tokenizer")
+    tokenizer = VideoTokenizer.from_preset(folder / "small/model")
     assert tokenizer.frame_shape == (32, 32, 3)
     ended = run_app("train", *arguments, "--config.camera=hand", folder=folder)
     assert ended.code == 2
