@@ -21,81 +21,21 @@ without what remat computes anew, as both peers do.
 tyro: without wandb, PyTorch and grain, which a step does not need.
 """
 
-import dataclasses
 import importlib
 import json
 import os
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
+import turns
 
 CLIPS, FRAMES, SIDE = 4, 16, 64
 DIM, HEADS, BLOCKS = 256, 4, 2
 PATCH, CODES, CODE_DIM = 4, 1024, 32
-MATRIX, PRODUCTS = 2048, 16  # Side of the large matrices, and products a turn.
-# What `cli.keep_freed_memory` does, for all.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
 
 
 # The parent: starts the programs, lets them take turns, and compares.
-
-
-@dataclasses.dataclass
-class Contestant:
-    name: str
-    flops: float
-    command: list[str]  # The program's, which ends in `serve`.
-
-    def start(self):
-        """Starts the program and waits until it is warm."""
-        self.seconds, self.cpu_seconds = [], []
-        self.errors = tempfile.TemporaryFile("w+")
-        self.program = subprocess.Popen(
-            self.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env={**os.environ, **KEEP_MEMORY},
-        )
-        self._answer()
-
-    def take_turn(self, steps: int):
-        print(steps, file=self.program.stdin, flush=True)
-        seconds, cpu_seconds = map(float, self._answer().split())
-        self.seconds.append(seconds)
-        self.cpu_seconds.append(cpu_seconds)
-
-    def end(self):
-        self.program.stdin.close()
-        self.program.wait()
-
-    def _answer(self) -> str:
-        answer = self.program.stdout.readline()
-        if not answer:
-            self.errors.seek(0)
-            lines = self.errors.read().strip().splitlines() or ["no message"]
-            sys.exit(f"The program of {self.name} ended: {lines[-1]}")
-        return answer
-
-    def summary(self, matmul: "Contestant") -> dict:
-        seconds = statistics.median(self.seconds)
-        work = self.flops / matmul.flops
-        return {
-            "seconds": seconds,
-            "cpu_seconds": statistics.median(self.cpu_seconds),
-            "gflop_per_s": self.flops / seconds / 1e9,
-            "share_of_matmul": work * _ratio(matmul.seconds, self.seconds),
-            "cpu_share_of_matmul": work * _ratio(matmul.cpu_seconds, self.cpu_seconds),
-            "rounds": self.seconds,
-            "cpu_rounds": self.cpu_seconds,
-        }
 
 
 def define_flags():
@@ -135,11 +75,9 @@ def main():
 
     def contestant(name, flops, python, *arguments):
         command = [python, __file__, *map(str, arguments)]
-        return Contestant(name, flops, command)
+        return turns.Contestant(name, flops, command)
 
-    matmul = contestant(
-        "large matmul", PRODUCTS * 2 * MATRIX**3, sys.executable, "matmul"
-    )
+    matmul = contestant("large matmul", turns.MATMUL_FLOPS, sys.executable, "matmul")
     ours = {
         mlp_dim: contestant(
             f"genie_tf, mlp_dim={mlp_dim}",
@@ -190,8 +128,8 @@ def main():
         )
     for mlp_dim, peer in peers.items():
         own = ours[mlp_dim]
-        ratio = _ratio(peer.seconds, own.seconds)
-        cpu_ratio = _ratio(peer.cpu_seconds, own.cpu_seconds)
+        ratio = turns.ratio(peer.seconds, own.seconds)
+        cpu_ratio = turns.ratio(peer.cpu_seconds, own.cpu_seconds)
         figures[peer.name]["times_ours"] = ratio
         figures[peer.name]["cpu_times_ours"] = cpu_ratio
         print(
@@ -200,12 +138,6 @@ def main():
         )
     if json_file:
         Path(flags.json).write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def _ratio(times: list[float], others: list[float]) -> float:
-    """The median over rounds of the ratio of two times of the same round."""
-    pairs = zip(times, others, strict=True)
-    return statistics.median(one / other for one, other in pairs)
 
 
 def step_flops(mlp: int) -> float:
@@ -228,43 +160,9 @@ def step_flops(mlp: int) -> float:
 # The programs: each trains, or multiplies, as often as it is told.
 
 
-def serve(step, wait):
-    """For each number on stdin, runs so many steps; answers with seconds of one.
-
-    The time that passes, and the time of all cores in this program: the latter depends
-    less on what else the machine does.
-
-    Args:
-        step: starts one, and returns what `wait` takes.
-        wait: returns when it is done.
-    """
-    answers = os.fdopen(int(os.environ["ANSWERS"]), "w")
-    for _ in range(2):
-        wait(step())
-    print("warm", file=answers, flush=True)
-    for line in sys.stdin:
-        steps = int(line)
-        start, cpu_start = time.perf_counter(), time.process_time()
-        for _ in range(steps):
-            result = step()
-        wait(result)
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
-        print(seconds / steps, cpu / steps, file=answers, flush=True)
-
-
 def clips() -> np.ndarray:
     shape = (CLIPS, FRAMES, SIDE, SIDE, 3)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-
-
-def serve_matmul():
-    import tensorflow as tf
-
-    one, other = (tf.random.stateless_normal((MATRIX, MATRIX), (0, i)) for i in (0, 1))
-    serve(
-        lambda: [tf.matmul(one, other) for _ in range(PRODUCTS)],
-        lambda products: products[-1][0, 0].numpy(),
-    )
 
 
 def serve_genie_tf(mlp_dim: str):
@@ -288,7 +186,7 @@ def serve_genie_tf(mlp_dim: str):
         ),
     )
     batch = {"video": clips()}
-    serve(
+    turns.serve(
         lambda: engine.train_steps([batch]),
         lambda metrics: {name: value.numpy() for name, value in metrics.items()},
     )
@@ -299,7 +197,7 @@ JAFAR_SCRIPT = "train_tokenizer.py"
 
 def serve_jafar(folder: str):
     sys.path.insert(0, folder)
-    stub("wandb", "utils.dataloader")
+    turns.stub("wandb", "utils.dataloader")
     sys.argv = [
         JAFAR_SCRIPT,
         f"--batch_size={CLIPS}",
@@ -341,7 +239,7 @@ def serve_jafar(folder: str):
         state, *results = jafar.train_step(state, {"videos": videos, "rng": key})
         return state, results
 
-    serve(step, jax.block_until_ready)
+    turns.serve(step, jax.block_until_ready)
 
 
 JASMINE_SCRIPT = "jasmine/baselines/maskgit/train_tokenizer_vqvae.py"
@@ -349,7 +247,7 @@ JASMINE_SCRIPT = "jasmine/baselines/maskgit/train_tokenizer_vqvae.py"
 
 def serve_jasmine(folder: str):
     sys.path.insert(0, folder)
-    stub("wandb", "grain", "jasmine.utils.dataloader")
+    turns.stub("wandb", "grain", "jasmine.utils.dataloader")
     jasmine = importlib.import_module(JASMINE_SCRIPT[:-3].replace("/", "."))
     jax, jnp, nnx, pix = jasmine.jax, jasmine.jnp, jasmine.nnx, jasmine.pix
     args = jasmine.Args(
@@ -407,33 +305,18 @@ def serve_jasmine(folder: str):
         return loss, reconstruction, metrics
 
     videos = clips()
-    serve(
+    turns.serve(
         lambda: train_step(optimizer, videos),
         lambda results: jax.block_until_ready((results, nnx.state(optimizer))),
     )
 
 
-def stub(*names: str):
-    """Puts empty modules where others are imported that a step does not need."""
-    for name in names:
-        module = mock.MagicMock(__spec__=None)
-        sys.modules[name] = module
-
-
 PROGRAMS = {
-    "matmul": serve_matmul,
+    "matmul": turns.serve_matmul,
     "genie_tf": serve_genie_tf,
     "jafar": serve_jafar,
     "jasmine": serve_jasmine,
 }
 
 if __name__ == "__main__":
-    if sys.argv[1:] and sys.argv[1] in PROGRAMS:
-        # What libraries print must not pass for an answer.
-        os.environ["ANSWERS"] = str(os.dup(1))
-        os.dup2(2, 1)
-        PROGRAMS[sys.argv[1]](*sys.argv[2:])
-    else:
-        from genie_tf.experiments import cli
-
-        cli.run(main, define_flags)
+    turns.run(PROGRAMS, main, define_flags)

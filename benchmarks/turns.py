@@ -1,0 +1,147 @@
+"""Programs that take turns, so that what else a machine does hits all alike.
+
+Used by the benchmarks that compare with other implementations. Each contestant runs in a
+program of its own, on the same cores.
+"""
+
+import dataclasses
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from unittest import mock
+
+MATRIX, PRODUCTS = 2048, 16  # Side of the large matrices, and products a turn.
+MATMUL_FLOPS = PRODUCTS * 2 * MATRIX**3
+# What `cli.keep_freed_memory` does, for all.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
+
+
+@dataclasses.dataclass
+class Contestant:
+    name: str
+    flops: float
+    command: list[str]  # The program's, which ends in `serve`.
+
+    def start(self):
+        """Starts the program and waits until it is warm."""
+        self.seconds, self.cpu_seconds = [], []
+        self.errors = tempfile.TemporaryFile("w+")
+        self.program = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env={**os.environ, **KEEP_MEMORY},
+        )
+        self._answer()
+
+    def take_turn(self, steps: int):
+        print(steps, file=self.program.stdin, flush=True)
+        seconds, cpu_seconds = map(float, self._answer().split())
+        self.seconds.append(seconds)
+        self.cpu_seconds.append(cpu_seconds)
+
+    def end(self):
+        self.program.stdin.close()
+        self.program.wait()
+
+    def _answer(self) -> str:
+        answer = self.program.stdout.readline()
+        if not answer:
+            self.errors.seek(0)
+            lines = self.errors.read().strip().splitlines() or ["no message"]
+            sys.exit(f"The program of {self.name} ended: {lines[-1]}")
+        return answer
+
+    def summary(self, matmul: "Contestant") -> dict:
+        return summary(
+            self.seconds,
+            self.cpu_seconds,
+            self.flops,
+            matmul.seconds,
+            matmul.cpu_seconds,
+        )
+
+
+def summary(seconds, cpu_seconds, flops, matmul_seconds, matmul_cpu_seconds) -> dict:
+    """Medians of turns, beside those of large matrix products."""
+    median = statistics.median(seconds)
+    work = flops / MATMUL_FLOPS
+    return {
+        "seconds": median,
+        "cpu_seconds": statistics.median(cpu_seconds),
+        "gflop_per_s": flops / median / 1e9,
+        "share_of_matmul": work * ratio(matmul_seconds, seconds),
+        "cpu_share_of_matmul": work * ratio(matmul_cpu_seconds, cpu_seconds),
+        "rounds": list(seconds),
+        "cpu_rounds": list(cpu_seconds),
+    }
+
+
+def ratio(times: list[float], others: list[float]) -> float:
+    """The median over rounds of the ratio of two times of the same round."""
+    pairs = zip(times, others, strict=True)
+    return statistics.median(one / other for one, other in pairs)
+
+
+def serve(step, wait):
+    """For each number on stdin, runs so many steps; answers with seconds of one.
+
+    The time that passes, and the time of all cores in this program: the latter depends
+    less on what else the machine does.
+
+    Args:
+        step: starts one, and returns what `wait` takes.
+        wait: returns when it is done.
+    """
+    answers = os.fdopen(int(os.environ["ANSWERS"]), "w")
+    for _ in range(2):
+        wait(step())
+    print("warm", file=answers, flush=True)
+    for line in sys.stdin:
+        print(*measure(step, wait, int(line)), file=answers, flush=True)
+
+
+def measure(step, wait, steps: int) -> tuple[float, float]:
+    """Seconds of one step, and of the time of all cores in this program."""
+    start, cpu_start = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+        result = step()
+    wait(result)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+    return seconds / steps, cpu / steps
+
+
+def serve_matmul():
+    import tensorflow as tf
+
+    one, other = (tf.random.stateless_normal((MATRIX, MATRIX), (0, i)) for i in (0, 1))
+    serve(
+        lambda: [tf.matmul(one, other) for _ in range(PRODUCTS)],
+        lambda products: products[-1][0, 0].numpy(),
+    )
+
+
+def stub(*names: str):
+    """Puts empty modules where others are imported that a step does not need."""
+    for name in names:
+        module = mock.MagicMock(__spec__=None)
+        sys.modules[name] = module
+
+
+def run(programs: Mapping[str, Callable], main: Callable, define_flags: Callable):
+    """Starts the program that the first argument names, or else `main`."""
+    if sys.argv[1:] and sys.argv[1] in programs:
+        # What libraries print must not pass for an answer.
+        os.environ["ANSWERS"] = str(os.dup(1))
+        os.dup2(2, 1)
+        programs[sys.argv[1]](*sys.argv[2:])
+        return
+    from genie_tf.experiments import cli
+
+    cli.run(main, define_flags)
