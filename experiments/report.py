@@ -83,7 +83,7 @@ def _heading(report: Mapping) -> str:
         settings |= {
             "prompt frames": report["dynamics"]["prompt_frames"],
             "predicted frames": report["dynamics"]["predicted_frames"],
-            "MaskGIT steps": report["sampling"]["num_steps"],
+            "MaskGIT steps": "{num_steps}, by {order}".format(**report["sampling"]),
             "temperature": report["sampling"]["temperature"],
         }
     hardware = report["hardware"]
