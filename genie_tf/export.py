@@ -49,32 +49,45 @@ def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> No
             "TensorFlow alone writes SavedModels; received "
             f"KERAS_BACKEND={keras.config.backend()}: leave it out."
         )
-    if isinstance(model, World):
-        programs = _programs_of_tokenizer(model.tokenizer) | _programs_of_world(model)
-    elif isinstance(model, VideoTokenizer):
-        programs = _programs_of_tokenizer(model)
-    else:
-        raise ValueError(
-            "A Genie or a tokenizer can be exported; received a "
-            f"{type(model).__name__}."
-        )
+    signatures = {
+        name: tf.function(function, jit_compile=True).get_concrete_function(**inputs)
+        for name, (function, inputs) in programs_of(model).items()
+    }
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    tf.saved_model.save(module, partial, signatures=programs)
+    tf.saved_model.save(module, partial, signatures=signatures)
     partial.rename(folder)
 
 
+def programs_of(model: World | VideoTokenizer) -> dict[str, tuple[Callable, dict]]:
+    """The functions that become signatures, and the `tf.TensorSpec` of each input.
+
+    Raises:
+        ValueError: if the model is another one.
+    """
+    if isinstance(model, VideoTokenizer):
+        return _programs_of_tokenizer(model)
+    if isinstance(model, World):
+        return _programs_of_tokenizer(model.tokenizer) | _programs_of_world(model)
+    raise ValueError(
+        f"A Genie or a tokenizer can be exported; received a {type(model).__name__}."
+    )
+
+
 def _programs_of_tokenizer(tokenizer: VideoTokenizer) -> dict:
+    def tokenize(video):
+        return {"tokens": tokenizer.tokenize(video)}
+
+    def detokenize(tokens):
+        return {"video": tokenizer.detokenize(tokens)}
+
     return {
-        "tokenize": _program(
-            lambda video: {"tokens": tokenizer.tokenize(video)},
-            video=_video(tokenizer),
-        ),
-        "detokenize": _program(
-            lambda tokens: {"video": tokenizer.detokenize(tokens)},
-            tokens=tf.TensorSpec((None, None, tokenizer.num_patches), "int32"),
+        "tokenize": (tokenize, {"video": _video("video", tokenizer)}),
+        "detokenize": (
+            detokenize,
+            {"tokens": _spec("tokens", (None, None, tokenizer.num_patches))},
         ),
     }
 
@@ -97,36 +110,28 @@ def _programs_of_world(world: World) -> dict:
         )
         return {**named(state), "frame": frame}
 
-    of_each_video = tf.TensorSpec((None,), "int32")
-    settings = Sampling().as_tensors()._asdict()
-    programs = {
-        "step": _program(
-            step,
-            action=of_each_video,
-            seed=of_each_video,
-            **{name: tf.TensorSpec((), x.dtype) for name, x in settings.items()},
-            **{
-                name: tf.TensorSpec((None, *x.shape[1:]), x.dtype)
-                for name, x in named(form).items()
-            },
-        )
-    }
-    video = _video(world.tokenizer)
-    if isinstance(world, GuidedGenie):
-        return {**programs, "reset": _program(reset, prompt=_video(world.tokenizer, 1))}
-    return {
-        **programs,
-        "reset": _program(reset, prompt=video),
-        "infer_actions": _program(
-            lambda video: {"actions": world.infer_actions(video)}, video=video
-        ),
-    }
+    def infer_actions(video):
+        return {"actions": world.infer_actions(video)}
+
+    of_step = [_spec("action", (None,)), _spec("seed", (None,))]
+    for name, setting in Sampling().as_tensors()._asdict().items():
+        of_step.append(_spec(name, (), setting.dtype))
+    for name, leaf in named(form).items():
+        of_step.append(_spec(name, (None, *leaf.shape[1:]), leaf.dtype))
+    programs = {"step": (step, {spec.name: spec for spec in of_step})}
+    # A guided world cannot tell the actions between the frames of a prompt.
+    guided = isinstance(world, GuidedGenie)
+    prompt = _video("prompt", world.tokenizer, time=1 if guided else None)
+    programs["reset"] = reset, {"prompt": prompt}
+    if not guided:
+        video = _video("video", world.tokenizer)
+        programs["infer_actions"] = infer_actions, {"video": video}
+    return programs
 
 
-def _video(tokenizer: VideoTokenizer, time: int | None = None) -> tf.TensorSpec:
-    return tf.TensorSpec((None, time, *tokenizer.frame_shape), "uint8")
+def _spec(name: str, shape: tuple, dtype="int32") -> tf.TensorSpec:
+    return tf.TensorSpec(shape, dtype, name)
 
 
-def _program(function: Callable, **inputs: tf.TensorSpec):
-    named = {name: tf.TensorSpec(x.shape, x.dtype, name) for name, x in inputs.items()}
-    return tf.function(function, jit_compile=True).get_concrete_function(**named)
+def _video(name: str, tokenizer: VideoTokenizer, time=None) -> tf.TensorSpec:
+    return _spec(name, (None, time, *tokenizer.frame_shape), "uint8")
