@@ -17,7 +17,12 @@ SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 PRESETS = ROOT / "genie_tf" / "preset_files"
 
 # What to install for a module, where the name does not tell.
-DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "gym_notices": "procgen"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "absl": "absl-py",
+    "gym_notices": "procgen",
+    "pygame": "gymnasium",
+}
 
 CONFIG = configparser.ConfigParser()
 CONFIG.read(ROOT / "setup.cfg")
@@ -109,7 +114,7 @@ def test_imports_are_declared(path):
     """Also says no to `import datasets`, which is Hugging Face's."""
     options, extras = CONFIG["options"], CONFIG["options.extras_require"]
     requirements = options["install_requires"] + "".join(
-        extras[extra] for extra in ("hub", "jax", "mp4", "video")
+        extras[extra] for extra in ("gym", "hub", "jax", "mp4", "video")
     )
     declared = set(re.findall(r"^[A-Za-z][\w-]*", requirements, re.MULTILINE))
     known = {"genie_tf"} | sys.stdlib_module_names

@@ -51,7 +51,7 @@ class AxialAttention(keras.layers.Layer):
         # devices.
         by_head = ops.reshape(
             self.to_qkv(tokens),
-            (-1, tokens.shape[1], self.num_heads, 3 * self.head_dim),
+            (-1, ops.shape(tokens)[1], self.num_heads, 3 * self.head_dim),
         )
         query, key, value = ops.split(by_head, 3, axis=-1)
         if self.qk_norm:
@@ -60,7 +60,7 @@ class AxialAttention(keras.layers.Layer):
 
     def merge(self, heads):
         """(rows, length, h, k) -> (rows, length, d)."""
-        length = heads.shape[1]
+        length = ops.shape(heads)[1]
         width = self.num_heads * self.head_dim
         return self.to_output(ops.reshape(heads, (-1, length, width)))
 
@@ -87,7 +87,7 @@ class SpatialAttention(AxialAttention):
     """
 
     def call(self, tokens):
-        b, t, n, d = tokens.shape
+        b, t, n, d = ops.shape(tokens)
         attended = ops.dot_product_attention(
             *self.project(ops.reshape(tokens, (-1, n, d)))
         )
@@ -127,7 +127,7 @@ class CausalAttention(AxialAttention):
     def attend(self, rows, tokens_per_row: int):
         """Causal attention of each row, (rows, time * tokens, dim), to itself."""
         query, key, value = self.project(rows)
-        frame = ops.arange(rows.shape[1]) // tokens_per_row
+        frame = ops.arange(ops.shape(rows)[1]) // tokens_per_row
         # Of a key (column), seen by a query (row).
         age = frame[:, None] - frame[None, :]
         return self.merge(
@@ -241,7 +241,7 @@ class CausalTemporalAttention(CausalAttention):
                 (-1, self.num_heads * self.head_dim),
             )
             return self.to_output(ops.matmul(tokens, to_value))
-        b, t, n, d = tokens.shape
+        b, t, n, d = ops.shape(tokens)
         rows = ops.reshape(ops.transpose(tokens, (0, 2, 1, 3)), (-1, t, d))
         attended = ops.reshape(self.attend(rows, 1), (-1, n, t, d))
         return ops.transpose(attended, (0, 2, 1, 3))
@@ -264,6 +264,6 @@ class CausalSpaceTimeAttention(CausalAttention):
         return num_patches
 
     def call(self, tokens):
-        b, t, n, d = tokens.shape
+        b, t, n, d = ops.shape(tokens)
         attended = self.attend(ops.reshape(tokens, (-1, t * n, d)), n)
         return ops.reshape(attended, (-1, t, n, d))

@@ -144,7 +144,7 @@ class VideoTokenizer(PresetModel):
             float32 (batch, time, rows, columns, code_dim), without gradient.
         """
         pixels = (ops.stop_gradient(self.quantizer.lookup(tokens)) + 1) / 2
-        return ops.reshape(pixels, (-1, tokens.shape[1], *self.grid_shape))
+        return ops.reshape(pixels, (-1, ops.shape(tokens)[1], *self.grid_shape))
 
     def reconstruct(self, batch):
         """A batch's video as it comes back from its tokens."""

@@ -8,4 +8,4 @@ from genie_tf.samplers.maskgit_sampler import (
     maskgit_step,
     sample_frame,
 )
-from genie_tf.samplers.rollout import Rollout, seeds_of_batch
+from genie_tf.samplers.rollout import Rollout, replace_videos, seeds_of_batch

@@ -3,6 +3,7 @@
 Axes: b batch, t time, n patches.
 """
 
+import keras
 from keras import ops
 
 from genie_tf.compilation import compiled
@@ -100,12 +101,12 @@ class Rollout:
     def start(self, prompt, actions=None):
         """As `reset`, not compiled."""
         tokens = self.genie.tokenizer.tokenize(prompt)
-        b, t = ops.shape(tokens)[0], tokens.shape[1]
-        if actions is None and t > 1:
+        b, t = ops.shape(tokens)[:2]
+        if actions is None and tokens.shape[1] != 1:
             actions = self.genie.infer_actions(prompt)
         # One more in front, as the first frame has no action.
         led = ops.zeros((b, 1), "int32")
-        if t > 1:
+        if tokens.shape[1] != 1:
             led = ops.concatenate([led, actions], axis=1)
 
         def body(i, state):
@@ -201,3 +202,19 @@ def seeds_of_batch(seed, b: int):
     """A seed for each video of a batch, int32 (b,)."""
     key = ops.broadcast_to(ops.cast(seed, "uint32"), (b,))
     return ops.cast(fold(key, ops.arange(b)), "int32")
+
+
+def replace_videos(state, which, other):
+    """A state of which some videos are another's, as where they begin anew.
+
+    Args:
+        state, other: states of b videos.
+        which: bool (b,), the videos to take from `other`.
+    """
+
+    def replaced(mine, its):
+        # Caches have a row for each patch of a video.
+        rows = ops.repeat(which, mine.shape[0] // len(which))
+        return ops.where(ops.reshape(rows, (-1, *[1] * (mine.ndim - 1))), its, mine)
+
+    return keras.tree.map_structure(replaced, state, other)

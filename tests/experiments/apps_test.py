@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from genie_tf.experiments import configs, train
 from ml_collections import ConfigDict
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from genie_tf.models import LatentActionModel, VideoTokenizer
 from genie_tf.preset_folder import read_config
@@ -90,6 +91,7 @@ RUNS = {
         "output": "out/video.png",
         "steps": 2,
     },
+    "export": {"preset": "genie/model", "output": "runs/genie/saved_model"},
     "arrays": {"dataset": "coinrun/tiny", "output": "arrays"},
 }
 
@@ -100,7 +102,7 @@ def run(run_app, data_dir):
 
     def run_changed(name: str, folder: Path, changes: dict, **circumstances):
         flags = {**RUNS[name], **changes}
-        if name != "generate":
+        if name not in ("generate", "export"):
             flags["data_dir"] = data_dir
         arguments = [f"--{k}={v}" for k, v in flags.items() if v is not None]
         return run_app(name.split()[0], *arguments, folder=folder, **circumstances)
@@ -414,12 +416,32 @@ def test_prompts_of_any_size(run, user_folder, tmp_path):
     assert (cut[:, :16] != padded[:, :16]).any()
 
 
+def test_a_saved_model_plays_as_the_readme_says(run, user_folder, tmp_path):
+    preset = user_folder / "genie/model"
+    ended = run("export", tmp_path, {"preset": preset})
+    assert ended.code == 0, ended.errors
+    assert ended.out == "Wrote runs/genie/saved_model.\n"
+    shutil.copy(user_folder / "evaluation/prompt.png", tmp_path / "frame.png")
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    examples = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+    (example,) = [code for code in examples if "saved_model" in code]
+    # Without genie_tf and Keras.
+    program = (
+        f"import sys; sys.modules['genie_tf'] = sys.modules['keras'] = None\n{example}"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    with Image.open(tmp_path / "world.gif") as gif:
+        frames = [frame.info["duration"] for frame in ImageSequence.Iterator(gif)]
+        assert (gif.size, sum(frames)) == ((16, 16), 10 * 100)
+
+
 @pytest.mark.parametrize(
     ("app", "example"),
     [
         ("train", "genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny"),
         ("evaluate", "genie-evaluate --preset=runs/genie/model --dataset="),
         ("generate", "genie-generate --preset=runs/genie/model --prompt=frame.png"),
+        ("export", "genie-export --preset=runs/genie/model --output="),
         ("demo", "genie-demo --output=runs/demo"),
     ],
 )
@@ -642,6 +664,15 @@ WRONG = [
     ("arrays", {"output": "part"}, "part exists already: choose another folder."),
     ("arrays", {"dataset": "coinrun/easy"}, NO_CONFIG),
     ("generate", {"preset": "none"}, NO_PRESET),
+    ("export", {"preset": "none"}, NO_PRESET),
+    (
+        "export",
+        {"preset": "dynamics"},
+        "A Genie or a tokenizer can be exported; received a Dynamics.",
+    ),
+    ("export", {"output": "part"}, "part exists already: choose another folder."),
+    ("export", {"output": "file/below/a"}, NO_FOLDER),
+    ("export", {"output": None}, "expected --output, which --help describes"),
     ("generate", {"prompt": "none.png"}, "There is no prompt image none.png."),
     (
         "generate",
@@ -719,7 +750,9 @@ def test_wrong_input_is_told_in_one_sentence(run, user_folder, name, changes, se
     assert contents(user_folder) == before
 
 
-@pytest.mark.parametrize("app", ["arrays", "train", "evaluate", "generate", "demo"])
+@pytest.mark.parametrize(
+    "app", ["arrays", "train", "evaluate", "generate", "export", "demo"]
+)
 def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
     needed = {name.split()[0]: flags for name, flags in RUNS.items()}.get(app, {})
     arguments = [f"--{flag}={value}" for flag, value in needed.items()]

@@ -1,0 +1,129 @@
+"""A frame of a world on a CPU: the SavedModel, and what might be faster.
+
+python benchmarks/export.py
+
+Makes the `tiny` Genie of experiments/configs, untrained, and takes turns in making a
+frame of one video: with `Rollout` in Python, the SavedModel, a SavedModel of bfloat16,
+one not compiled by XLA, and TFLite with float32 and with int8 weights. What else the
+machine does hits all alike.
+"""
+
+import functools
+import statistics
+import tempfile
+import time
+from unittest import mock
+
+from absl import flags
+from genie_tf.experiments import cli
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    flags.DEFINE_integer("rounds", 30, "Turns of each.", lower_bound=1)
+    cli.define_sampling_flags()
+
+
+def main():
+    import keras
+    import numpy as np
+
+    from genie_tf.samplers import Rollout
+
+    world = tiny_world()
+    prompt = np.random.default_rng(0).integers(
+        256, size=(1, 1, 64, 64, 3), dtype="uint8"
+    )
+    rollout = Rollout(world)
+    state, _ = rollout.reset(prompt)
+    frame_makers = {
+        "Rollout.step": lambda: rollout.step(state, [1], 0, cli.sampling())[1],
+        "SavedModel": saved_model(world, prompt),
+        "SavedModel, not compiled": saved_model(world, prompt, compiled=False),
+        "TFLite": tflite(world, prompt, quantized=False),
+        "TFLite, int8 weights": tflite(world, prompt, quantized=True),
+    }
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    frame_makers["SavedModel, bfloat16"] = saved_model(tiny_world(), prompt)
+    seconds = {name: [] for name in frame_makers}
+    for _ in range(FLAGS.rounds + 1):
+        for name, make_frame in frame_makers.items():
+            start = time.perf_counter()
+            np.asarray(make_frame())  # Waits until it is there.
+            seconds[name].append(time.perf_counter() - start)
+    for name, taken in seconds.items():
+        taken = sorted(1e3 * x for x in taken[1:])
+        print(
+            f"{name:26}{statistics.median(taken):8.1f} ms "
+            f"({taken[len(taken) // 4]:.1f} to {taken[3 * len(taken) // 4]:.1f})"
+        )
+
+
+def tiny_world():
+    from genie_tf.experiments.configs import coinrun_genie, coinrun_tokenizer
+
+    from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+
+    config = coinrun_genie.get_config("tiny")
+    tokenizer = VideoTokenizer(**coinrun_tokenizer.get_config("tiny").model)
+    actions = LatentActionModel(**config.latent_action_model)
+    sizes = tokenizer.num_codes, tokenizer.num_patches, actions.action_dim
+    return Genie(tokenizer, actions, Dynamics(*sizes, config.dynamics))
+
+
+def inputs_of_step(world, prompt) -> dict:
+    from genie_tf.export import programs_of
+
+    sampling = cli.sampling().as_tensors()
+    state = programs_of(world)["reset"][0](prompt)
+    return {**state, "action": [1], "seed": [0], **sampling._asdict()}
+
+
+def saved_model(world, prompt, compiled: bool = True):
+    """A function that makes a frame with the `step` of a SavedModel."""
+    import tensorflow as tf
+
+    from genie_tf.export import programs_of
+
+    function, specs = programs_of(world)["step"]
+    step = tf.function(function, jit_compile=compiled).get_concrete_function(**specs)
+    module = tf.Module()
+    module.weights = [weight.value for weight in world.weights]
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=step)
+        step = tf.saved_model.load(folder).signatures["serving_default"]
+    inputs = inputs_of_step(world, prompt)
+    return lambda: step(**inputs)["frame"]
+
+
+def tflite(world, prompt, quantized: bool):
+    """A function that makes a frame with TFLite, on two threads."""
+    import keras
+    import tensorflow as tf
+
+    from genie_tf.export import programs_of
+
+    inputs = {
+        k: tf.convert_to_tensor(x) for k, x in inputs_of_step(world, prompt).items()
+    }
+    specs = {k: tf.TensorSpec(x.shape, x.dtype, k) for k, x in inputs.items()}
+    # Keras' argmax tells -0 from 0 by bits, which TFLite has no operation for.
+    plain = functools.partial(tf.argmax, output_type="int32")
+    with mock.patch.object(keras.ops, "argmax", plain):
+        step = tf.function(programs_of(world)["step"][0])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [step.get_concrete_function(**specs)], world
+        )
+    if quantized:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    interpreter = tf.lite.Interpreter(model_content=converter.convert(), num_threads=2)
+    interpreter.allocate_tensors()
+    for slot in interpreter.get_input_details():
+        name = slot["name"].removeprefix("serving_default_").removesuffix(":0")
+        interpreter.set_tensor(slot["index"], inputs[name].numpy())
+    return interpreter.invoke
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

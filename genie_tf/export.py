@@ -1,0 +1,137 @@
+"""Models as SavedModels, which TensorFlow plays without genie_tf and without Keras."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from genie_tf.models import GuidedGenie, VideoTokenizer, World
+from genie_tf.samplers import Rollout, Sampling
+
+
+def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> None:
+    """Writes a model as a SavedModel.
+
+    Its signatures are compiled with XLA when they are first called, once for each shape.
+    They take any batch b and time t; frames are uint8 going in, and float32 in [0, 1]
+    coming out.
+
+    - `tokenize(video)`, (b, t, height, width, channels), to `tokens`, int32 (b, t,
+      patches).
+    - `detokenize(tokens)` to `video`.
+
+    Of a world also
+
+    - `infer_actions(video)` to `actions`, int32 (b, t-1), unless it is guided.
+    - `reset(prompt)`, (b, t, height, width, channels), t = 1 if it is guided, to the
+      state, tensors of names that begin with `state_`.
+    - `step(**state, action, seed, num_steps, temperature, top_k, choice_temperature,
+      order)` to the new state and `frame`, (b, height, width, channels). `action` and
+      `seed` are int32 (b,); the others scalars as of `Sampling`, of which `order` is
+      the place in `ORDERS`. Frames are those of `Rollout.step`.
+
+    Args:
+        model: a `Genie`, `GuidedGenie` or `VideoTokenizer`.
+        folder: where to write; it must not exist yet.
+
+    Raises:
+        ValueError: if the folder exists, the model is another one, or Keras does not
+            run on TensorFlow.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise ValueError(f"{folder} exists already: choose another folder.")
+    if keras.config.backend() != "tensorflow":
+        raise ValueError(
+            "TensorFlow alone writes SavedModels; received "
+            f"KERAS_BACKEND={keras.config.backend()}: leave it out."
+        )
+    signatures = {
+        name: tf.function(function, jit_compile=True).get_concrete_function(**inputs)
+        for name, (function, inputs) in programs_of(model).items()
+    }
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights]
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    tf.saved_model.save(module, partial, signatures=signatures)
+    partial.rename(folder)
+
+
+def programs_of(model: World | VideoTokenizer) -> dict[str, tuple[Callable, dict]]:
+    """The functions that become signatures, and the `tf.TensorSpec` of each input.
+
+    Raises:
+        ValueError: if the model is another one.
+    """
+    if isinstance(model, VideoTokenizer):
+        return _programs_of_tokenizer(model)
+    if isinstance(model, World):
+        return _programs_of_tokenizer(model.tokenizer) | _programs_of_world(model)
+    raise ValueError(
+        f"A Genie or a tokenizer can be exported; received a {type(model).__name__}."
+    )
+
+
+def _programs_of_tokenizer(tokenizer: VideoTokenizer) -> dict:
+    def tokenize(video):
+        return {"tokens": tokenizer.tokenize(video)}
+
+    def detokenize(tokens):
+        return {"video": tokenizer.detokenize(tokens)}
+
+    return {
+        "tokenize": (tokenize, {"video": _video("video", tokenizer)}),
+        "detokenize": (
+            detokenize,
+            {"tokens": _spec("tokens", (None, None, tokenizer.num_patches))},
+        ),
+    }
+
+
+def _programs_of_world(world: World) -> dict:
+    rollout = Rollout(world)
+    form = rollout.before_any(1)
+
+    def named(state):
+        paths = keras.tree.flatten_with_path(state)
+        return {"_".join(["state", *map(str, path)]): leaf for path, leaf in paths}
+
+    def reset(prompt):
+        return named(rollout.start(prompt)[0])
+
+    def step(action, seed, **others):
+        leaves = [others.pop(name) for name in named(form)]
+        state, frame = rollout.next_frame(
+            keras.tree.pack_sequence_as(form, leaves), action, seed, Sampling(**others)
+        )
+        return {**named(state), "frame": frame}
+
+    def infer_actions(video):
+        return {"actions": world.infer_actions(video)}
+
+    of_step = [_spec("action", (None,)), _spec("seed", (None,))]
+    for name, setting in Sampling().as_tensors()._asdict().items():
+        of_step.append(_spec(name, (), setting.dtype))
+    for name, leaf in named(form).items():
+        of_step.append(_spec(name, (None, *leaf.shape[1:]), leaf.dtype))
+    programs = {"step": (step, {spec.name: spec for spec in of_step})}
+    # A guided world cannot tell the actions between the frames of a prompt.
+    guided = isinstance(world, GuidedGenie)
+    prompt = _video("prompt", world.tokenizer, time=1 if guided else None)
+    programs["reset"] = reset, {"prompt": prompt}
+    if not guided:
+        video = _video("video", world.tokenizer)
+        programs["infer_actions"] = infer_actions, {"video": video}
+    return programs
+
+
+def _spec(name: str, shape: tuple, dtype="int32") -> tf.TensorSpec:
+    return tf.TensorSpec(shape, dtype, name)
+
+
+def _video(name: str, tokenizer: VideoTokenizer, time=None) -> tf.TensorSpec:
+    return _spec(name, (None, time, *tokenizer.frame_shape), "uint8")

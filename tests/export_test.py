@@ -1,0 +1,151 @@
+"""SavedModels play as the Python models do, where there is no genie_tf and no Keras."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from genie_tf.export import export_model
+from genie_tf.models import Dynamics, Genie, GuidedGenie
+from genie_tf.samplers import ORDERS, Rollout, Sampling
+from genie_tf.testing.tiny_models import (
+    TRANSFORMER,
+    tiny_batch,
+    tiny_genie,
+    tiny_latent_action_model,
+    tiny_tokenizer,
+)
+
+B, FRAMES = 3, 10  # Past the window of 8.
+ACTIONS = np.random.default_rng(0).integers(5, size=(FRAMES, B), dtype="int32")
+SEEDS = np.array([3, 1, 4], "int32")
+SAMPLING = Sampling(3, 0.9, 7, 2.0, "random")
+
+# Plays the SavedModels of a folder on the inputs kept there, and keeps what comes.
+PLAYER = f"""
+import sys
+sys.modules["genie_tf"] = sys.modules["keras"] = None  # An error to import.
+import numpy as np
+import tensorflow as tf
+
+video, actions, seeds = np.load("inputs.npz").values()
+settings = {{**{SAMPLING._asdict()}, "order": {ORDERS.index(SAMPLING.order)}}}
+for name in sys.argv[1:]:
+    programs = tf.saved_model.load(name).signatures
+    made = {{"signatures": sorted(programs)}}
+    made |= programs["tokenize"](video=video)
+    made |= programs["detokenize"](tokens=made["tokens"])
+    if "infer_actions" in programs:
+        made |= programs["infer_actions"](video=video)
+    if "reset" in programs:
+        prompt = video if "infer_actions" in programs else video[:, :1]
+        state = programs["reset"](prompt=prompt)
+        frames = []
+        for action in actions:
+            state = programs["step"](**state, action=action, seed=seeds, **settings)
+            frames.append(state.pop("frame"))
+        made |= {{"frames": np.stack(frames), "last": state["state_tokens"]}}
+    np.savez(name + ".npz", **made)
+assert not [name for name in sys.modules if name.startswith(("keras.", "genie_tf."))]
+"""
+
+
+def genie_of_tokens() -> Genie:
+    """Its latent actions are found from tokens."""
+    genie = tiny_genie()
+    actions = tiny_latent_action_model(frame_shape=(2, 2, 8), patch_size=1)
+    return Genie(genie.tokenizer, actions, genie.dynamics)
+
+
+def guided_genie() -> GuidedGenie:
+    """All that can be otherwise is."""
+    tokenizer = tiny_tokenizer(
+        code_dim=2,
+        quantizer={"levels": (6, 4)},
+        encoder={**TRANSFORMER, "attention": "space_time"},
+        decoder={**TRANSFORMER, "attention": "space"},
+    )
+    transformer = {**TRANSFORMER, "attention": "space_time"}
+    dynamics = Dynamics(24, 4, 5, transformer, conditioning="token")
+    kernel = dynamics.to_change.kernel
+    kernel.assign(3 * np.random.default_rng(0).normal(size=kernel.shape))
+    return GuidedGenie(tokenizer, dynamics)
+
+
+MODELS = {
+    "genie": genie_of_tokens(),
+    "guided": guided_genie(),
+    "tokenizer": tiny_tokenizer(),
+}
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """What the SavedModel of each model made, a dict of arrays by name."""
+    folder = tmp_path_factory.mktemp("exported")
+    video = tiny_batch(0, batch=B)["video"]
+    np.savez(folder / "inputs.npz", video=video, actions=ACTIONS, seeds=SEEDS)
+    for name, model in MODELS.items():
+        export_model(model, folder / name)
+    assert not list(folder.glob(".*"))
+    subprocess.run([sys.executable, "-c", PLAYER, *MODELS], cwd=folder, check=True)
+    return {name: dict(np.load(folder / f"{name}.npz")) for name in MODELS}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tokens_and_reconstructions_are_those_of_the_model(played, name):
+    model, video = MODELS[name], tiny_batch(0, batch=B)["video"]
+    tokenizer = getattr(model, "tokenizer", model)
+    tokens = tokenizer.tokenize(video)
+    np.testing.assert_array_equal(played[name]["tokens"], tokens)
+    np.testing.assert_allclose(
+        played[name]["video"], tokenizer.detokenize(tokens), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["genie", "guided"])
+def test_equal_seeds_give_the_frames_of_the_model(played, name):
+    rollout, video = Rollout(MODELS[name]), tiny_batch(0, batch=B)["video"]
+    state, _ = rollout.reset(video if name == "genie" else video[:, :1])
+    for action, found in zip(ACTIONS, played[name]["frames"], strict=True):
+        state, frame = rollout.step(state, action, SEEDS, SAMPLING)
+        np.testing.assert_allclose(found, frame, atol=1e-6)
+    np.testing.assert_array_equal(played[name]["last"], state["tokens"])
+
+
+def test_actions_are_those_of_the_model(played):
+    video = tiny_batch(0, batch=B)["video"]
+    expected = MODELS["genie"].infer_actions(video)
+    np.testing.assert_array_equal(played["genie"]["actions"], expected)
+
+
+def test_signatures_are_what_a_model_can_do(played):
+    of_tokenizer, of_world = ["detokenize", "tokenize"], ["reset", "step"]
+    for name, signatures in (
+        ("tokenizer", of_tokenizer),
+        ("guided", of_tokenizer + of_world),
+        ("genie", of_tokenizer + of_world + ["infer_actions"]),
+    ):
+        assert list(played[name]["signatures"]) == sorted(signatures)
+
+
+def test_what_cannot_be_exported(tmp_path, monkeypatch):
+    def refused(model, folder) -> str:
+        with pytest.raises(ValueError) as error:
+            export_model(model, folder)
+        return str(error.value)
+
+    tokenizer, folder = MODELS["tokenizer"], tmp_path / "saved_model"
+    assert refused(tokenizer, tmp_path) == (
+        f"{tmp_path} exists already: choose another folder."
+    )
+    assert refused(MODELS["genie"].dynamics, folder) == (
+        "A Genie or a tokenizer can be exported; received a Dynamics."
+    )
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    assert refused(tokenizer, folder) == (
+        "TensorFlow alone writes SavedModels; received KERAS_BACKEND=jax: leave it out."
+    )
+    assert not list(tmp_path.iterdir())
