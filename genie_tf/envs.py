@@ -33,7 +33,7 @@ class GenieEnv(gymnasium.Env):
     drawn and all frames that follow; `reset(options={"prompt": ...})` sets the prompt.
 
     Args:
-        preset: folder of a trained world; or, but for `gymnasium.make`, a `World`.
+        preset: name or folder of a trained world; or, but for `gymnasium.make`, a `World`.
         prompts: first frames to draw from: names of pictures, or frames as they are in
             datasets, uint8 (height, width, 3).
         sampling: how to fill in frames.
