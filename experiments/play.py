@@ -52,7 +52,7 @@ def main() -> None:
     host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
     query = f"/?token={token}" if token else ""
     print(f"Play at http://{host}:{socket.getsockname()[1]}{query}", flush=True)
-    play.serve(server.app(token), socket)
+    play.web_server(server.app(token)).run(sockets=[socket])
 
 
 def named_actions(preset: Path, num_actions: int) -> tuple[list[str], dict[str, int]]:

@@ -265,8 +265,7 @@ class Player:
             "type": "report",
             "first": self._timeline.line.first if self._timeline else 0,
             "branches": [
-                {"id": line.id, "parted": line.parted, "last": line.last}
-                for line in branches
+                {"id": line.id, "last": line.last} for line in branches
             ],
             "recording": self._is_recording,
             "recorded": bool(self.recording),

@@ -222,8 +222,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def serve(app: Guard, at: socket.socket) -> None:
-    """Serves until it is interrupted."""
+def web_server(app: Guard) -> uvicorn.Server:
+    """What serves an application: `run(sockets=[...])` does so until it is interrupted."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -233,7 +233,7 @@ def serve(app: Guard, at: socket.socket) -> None:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=1,
     )
-    uvicorn.Server(config).run(sockets=[at])
+    return uvicorn.Server(config)
 
 
 async def _body(request: fastapi.Request) -> bytes:

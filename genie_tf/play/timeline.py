@@ -29,13 +29,11 @@ class Line(NamedTuple):
 
     Attributes:
         id: tells it from all other lines of a timeline.
-        parted: number of the moment at which it left another line; 0 for the first.
         first: number of its oldest moment, a multiple of the stride.
         moments: the oldest first.
     """
 
     id: int
-    parted: int
     first: int
     moments: list[Moment]
 
@@ -77,7 +75,7 @@ class Timeline:
         self._ids = itertools.count(1)
         self._state, frame = simulator.start(picture)
         self._recalled = 0  # Number of the moment that `_state` belongs to.
-        self.line = Line(0, 0, 0, [Moment(None, Sampling(), frame, self._state)])
+        self.line = Line(0, 0, [Moment(None, Sampling(), frame, self._state)])
         self.branches: list[Line] = []
         self.number = 0
 
@@ -159,7 +157,7 @@ class Timeline:
         """Leaves the line for one that is the same up to the present moment."""
         self.branches = [*self.branches, self.line][-self._max_branches :]
         moments = self.line.moments[: self.number - self.line.first + 1]
-        self.line = Line(next(self._ids), self.number, self.line.first, moments)
+        self.line = Line(next(self._ids), self.line.first, moments)
 
     def _find_state(self) -> None:
         """Takes the nearest state that is kept, from which `recall` goes on."""

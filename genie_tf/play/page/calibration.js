@@ -99,7 +99,7 @@ export class Calibration {
       const idle = document.createElement("button");
       idle.type = "button";
       idle.className = "bind";
-      idle.textContent = "no key";
+      idle.textContent = "+ idle";
       idle.title = "What happens while no key is held";
       idle.setAttribute("aria-label", `Action ${action} happens while no key is held`);
       idle.hidden = "" in this.keys.bindings;

@@ -5,7 +5,7 @@ const WORDS = {
   duck: "ArrowDown", fire: " ", none: "", noop: "", stay: "", idle: "", wait: "", nothing: "",
 };
 const GIVEN = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", " "];
-const CAPS = { ArrowLeft: "\u2190", ArrowRight: "\u2192", ArrowUp: "\u2191", ArrowDown: "\u2193", " ": "Space", "": "no key" };
+const CAPS = { ArrowLeft: "\u2190", ArrowRight: "\u2192", ArrowUp: "\u2191", ArrowDown: "\u2193", " ": "Space", "": "idle" };
 // Keys that the page itself has a use for.
 const TAKEN = ["Tab", "Escape", "Enter", "Backspace", ".", "p", "r", "c"];
 
