@@ -16,8 +16,8 @@ from genie_tf.testing.toy_simulator import ToySimulator
 class Page:
     """What a page does: says things, and hears frames and messages."""
 
-    def __init__(self, port: int, **options):
-        self.socket = connect(f"ws://127.0.0.1:{port}/play", **options)
+    def __init__(self, socket):
+        self.socket = socket
         self.hello = self.hear("hello")
 
     def say(self, type: str, **rest):
@@ -78,8 +78,7 @@ def open_page():
     with contextlib.ExitStack() as stack:
 
         def open_one(port: int, **options) -> Page:
-            page = Page(port, **options)
-            stack.enter_context(page.socket)
-            return page
+            address = f"ws://127.0.0.1:{port}/play"
+            return Page(stack.enter_context(connect(address, **options)))
 
         yield open_one
