@@ -26,12 +26,11 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "port", 8000, "Port; 0 for any that is free.", lower_bound=0, upper_bound=65535
     )
-    flags.DEFINE_integer(
-        "fps", 24, "Frames a second.", lower_bound=1, upper_bound=50
-    )
+    flags.DEFINE_integer("fps", 24, "Frames a second.", lower_bound=1, upper_bound=50)
     flags.DEFINE_integer(
         "players", 8, "How many may play at the same time.", lower_bound=1
     )
+    cli.define_sampling_flags()
 
 
 def main() -> None:
@@ -44,10 +43,16 @@ def main() -> None:
         socket = play.bind(FLAGS.host, FLAGS.port)
         genie = load_preset(FLAGS.preset)
         names, keys = named_actions(Path(FLAGS.preset), genie.num_actions)
-    print("Compiling ...", flush=True)
-    server = play.PlayServer(
-        play.Simulator(genie), FLAGS.preset, names, keys, FLAGS.fps, FLAGS.players
-    )
+        print("Compiling ...", flush=True)
+        server = play.PlayServer(
+            play.Simulator(genie),
+            FLAGS.preset,
+            names,
+            keys,
+            FLAGS.fps,
+            FLAGS.players,
+            cli.sampling(),
+        )
     token = None if play.is_loopback(FLAGS.host) else secrets.token_urlsafe()
     host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
     query = f"/?token={token}" if token else ""

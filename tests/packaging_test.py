@@ -83,7 +83,7 @@ def test_imports_are_declared(path):
     """Also says no to `import datasets`, which is Hugging Face's."""
     options, extras = CONFIG["options"], CONFIG["options.extras_require"]
     requirements = options["install_requires"] + "".join(
-        extras[extra] for extra in ("hub", "jax", "mp4", "video")
+        extras[extra] for extra in ("hub", "jax", "mp4", "play", "video")
     )
     declared = set(re.findall(r"^[A-Za-z][\w-]*", requirements, re.MULTILINE))
     known = {"genie_tf"} | sys.stdlib_module_names

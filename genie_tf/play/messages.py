@@ -12,16 +12,22 @@ from genie_tf.samplers.maskgit_sampler import ORDERS
 # What a frame is: a new one, one of before, or a part of what an action would do.
 NEW, AGAIN, PREVIEW = range(3)
 
-MAX_STEPS = 64
+# Of what a page may set.
+MAX_STEPS = 25
 MAX_TEMPERATURE = 4
-# Of MaskGIT's decoding, as messages have them.
+
 _HEADER = struct.Struct("<BBHII")
 _NO_ACTION = 255
 _MAX_ID = 2**32 - 1
 
 
 def pack_frame(
-    kind: int, action: int | None, milliseconds: float, number: int, id: int, frame: bytes
+    kind: int,
+    action: int | None,
+    milliseconds: float,
+    number: int,
+    id: int,
+    frame: bytes,
 ) -> bytes:
     """A frame as it is sent.
 

@@ -10,7 +10,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW, pack_frame, parse
 from genie_tf.play.timeline import Moment, Timeline
-from genie_tf.samplers import Sampling
 
 IDLE_SECONDS = 600
 MAX_MESSAGES = 300  # A second.
@@ -41,7 +40,7 @@ class Player:
         self._socket = socket
         self._sending = asyncio.Lock()
         self._timeline: Timeline | None = None
-        self._sampling = Sampling()
+        self._sampling = server.sampling
         # Of the keys: the action held, one that was pressed and waits for its frame
         # though its key may be up again, and the number of the newest message of them.
         self._held: int | None = None
@@ -237,7 +236,12 @@ class Player:
     # What the page hears.
 
     async def _send_frame(
-        self, kind: int, moment: Moment, number: int, begin: float, id: int | None = None
+        self,
+        kind: int,
+        moment: Moment,
+        number: int,
+        begin: float,
+        id: int | None = None,
     ) -> None:
         self._unseen += 1
         if self._is_recording and kind != PREVIEW:
@@ -264,9 +268,7 @@ class Player:
         report = {
             "type": "report",
             "first": self._timeline.line.first if self._timeline else 0,
-            "branches": [
-                {"id": line.id, "last": line.last} for line in branches
-            ],
+            "branches": [{"id": line.id, "last": line.last} for line in branches],
             "recording": self._is_recording,
             "recorded": bool(self.recording),
         }

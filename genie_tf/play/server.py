@@ -37,6 +37,7 @@ MAX_MOMENTS = 720
 MAX_BRANCHES = 3
 MAX_STATE_BYTES = 128 * 2**20
 
+_DEFAULT = Sampling()
 _HERE = Path(__file__).parent
 _RECORDED_WIDTH = 256  # A frame is enlarged to about this.
 
@@ -51,6 +52,10 @@ class PlayServer:
         keys: actions by the keys of a keyboard, as browsers name them.
         fps: frames a second that a world is played at, at most 50.
         max_players: how many may have a world at the same time.
+        sampling: how frames are made, until a player changes it.
+
+    Raises:
+        ValueError: if a page could not set such a `sampling`.
     """
 
     def __init__(
@@ -61,9 +66,17 @@ class PlayServer:
         keys: Mapping[str, int] | None = None,
         fps: int = 24,
         max_players: int = 8,
+        sampling: Sampling = _DEFAULT,
     ):
+        if sampling.num_steps > MAX_STEPS or sampling.temperature > MAX_TEMPERATURE:
+            raise ValueError(
+                f"Worlds are played with at most {MAX_STEPS} steps a frame and a "
+                f"temperature of {MAX_TEMPERATURE}; received {sampling.num_steps} and "
+                f"{sampling.temperature}."
+            )
         self.simulator = simulator
         self.fps = fps
+        self.sampling = sampling
         self.seats: dict[str, Player] = {}
         self._max_players = max_players
         self._world = {
@@ -88,7 +101,7 @@ class PlayServer:
             "num_actions": self.simulator.num_actions,
             "fps": self.fps,
             "settings": {
-                name: getattr(Sampling(), name)
+                name: getattr(self.sampling, name)
                 for name in ("num_steps", "temperature", "order")
             },
             "orders": ORDERS,
@@ -171,7 +184,9 @@ class PlayServer:
                     f"Recordings are {' or '.join(_recordings())}; received {form}.",
                 )
             if id not in self.seats or not self.seats[id].recording:
-                return _sorry(404, "There is no such recording: record something first.")
+                return _sorry(
+                    404, "There is no such recording: record something first."
+                )
             frames = list(self.seats[id].recording)
             async with recordings:
                 content = await asyncio.to_thread(self._recorded, frames, form)

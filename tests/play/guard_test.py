@@ -35,7 +35,9 @@ def test_other_names_of_this_machine_are_refused(serve, host):
     )
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1"]
+)
 def test_pages_of_others_are_refused(serve, origin):
     port = serve()
     response = get(port, Origin=origin)
@@ -84,6 +86,8 @@ def test_a_token_becomes_a_cookie(serve, open_page):
     assert error.value.response.status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/../server.py", "/%2e%2e/server.py", "/prompts/..%2f"])
+@pytest.mark.parametrize(
+    "path", ["/../server.py", "/%2e%2e/server.py", "/prompts/..%2f"]
+)
 def test_only_the_page_is_served(serve, path):
     assert get(serve(), path).status == 404

@@ -46,7 +46,7 @@ ACT = (
     "4294967295"
 )
 SETTINGS = (
-    '"num_steps", a whole number from 1 to 64 and "temperature", a number from 0 to 4 and '
+    '"num_steps", a whole number from 1 to 25 and "temperature", a number from 0 to 4 and '
     '"order", one of confidence, halton, random'
 )
 
@@ -69,7 +69,7 @@ def settings(num_steps="8", temperature="1", order='"random"'):
         ('{"type": "pause", "on": 1}', '"on", true or false'),
         ('{"type": "seen", "id": 1}', "nothing else"),
         (settings(num_steps="0"), SETTINGS),
-        (settings(num_steps="65"), SETTINGS),
+        (settings(num_steps="26"), SETTINGS),
         (settings(temperature="NaN"), SETTINGS),
         (settings(temperature="1e999"), SETTINGS),
         (settings(temperature="-1"), SETTINGS),

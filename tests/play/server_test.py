@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from websockets.exceptions import ConnectionClosed
 
-from genie_tf.play import bind, is_loopback, player, server
+from genie_tf.play import PlayServer, bind, is_loopback, player, server
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW
+from genie_tf.samplers import Sampling
 from genie_tf.testing.toy_simulator import ToySimulator
 
 LEFT, RIGHT, UP, DOWN = range(4)
@@ -393,6 +394,16 @@ def test_an_error_of_the_world_ends_that_connection_alone(serve, open_page):
 )
 def test_hosts_that_this_machine_alone_can_reach(host, expected):
     assert is_loopback(host) == expected
+
+
+@pytest.mark.parametrize(("num_steps", "temperature"), [(26, 1.0), (8, 4.5)])
+def test_sampling_that_a_page_could_not_set(num_steps, temperature):
+    with pytest.raises(ValueError) as error:
+        PlayServer(ToySimulator(), "Toy", sampling=Sampling(num_steps, temperature))
+    assert str(error.value) == (
+        "Worlds are played with at most 25 steps a frame and a temperature of 4; "
+        f"received {num_steps} and {temperature}."
+    )
 
 
 def test_a_port_that_is_taken():

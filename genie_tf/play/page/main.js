@@ -260,6 +260,7 @@ function showRecording(isOn, isThere) {
 
 function showSettings() {
   by("temperature").max = world.max_temperature;
+  by("num_steps").max = world.max_steps;
   by("order").replaceChildren(...world.orders.map((order) => make("option", { textContent: order })));
   for (const [name, value] of Object.entries(world.settings)) {
     by(name).value = value;
