@@ -5,6 +5,7 @@ genie-play --preset=runs/genie/model
 Prints the address of a page that this machine alone can open. docs/play.md has more.
 """
 
+import contextlib
 import json
 import secrets
 from pathlib import Path
@@ -57,7 +58,8 @@ def main() -> None:
     host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
     query = f"/?token={token}" if token else ""
     print(f"Play at http://{host}:{socket.getsockname()[1]}{query}", flush=True)
-    play.web_server(server.app(token)).run(sockets=[socket])
+    with contextlib.suppress(KeyboardInterrupt):
+        play.web_server(server.app(token)).run(sockets=[socket])
 
 
 def named_actions(preset: Path, num_actions: int) -> tuple[list[str], dict[str, int]]:
@@ -73,7 +75,7 @@ def named_actions(preset: Path, num_actions: int) -> tuple[list[str], dict[str, 
             f"`action_names` must be {num_actions} texts, one for each action; received "
             f"{names}."
         )
-    if not all(key and action in range(num_actions) for key, action in keys.items()):
+    if not all(action in range(num_actions) for action in keys.values()):
         raise ValueError(
             f"`keys` must name actions from 0 to {num_actions - 1}; received {keys}."
         )

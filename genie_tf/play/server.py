@@ -220,12 +220,18 @@ def bind(host: str, port: int) -> socket.socket:
     """A socket at an address, before the work of loading a model begins.
 
     Raises:
-        OSError: if it cannot be had.
+        ValueError: if it cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((host, port))
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise ValueError(
+            f"Cannot serve at {host}, port {port}: {error.strerror}. Choose another."
+        ) from error
     return bound
 
 

@@ -409,8 +409,12 @@ def test_sampling_that_a_page_could_not_set(num_steps, temperature):
 def test_a_port_that_is_taken():
     with bind("127.0.0.1", 0) as taken:
         taken.listen()
-        with pytest.raises(OSError, match="in use"):
-            bind("127.0.0.1", taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError) as error:
+            bind("127.0.0.1", port)
+    assert str(error.value) == (
+        f"Cannot serve at 127.0.0.1, port {port}: Address already in use. Choose another."
+    )
 
 
 def test_slow_uploads_are_given_up(serve, monkeypatch):
