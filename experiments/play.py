@@ -57,6 +57,7 @@ def main() -> None:
     token = None if play.is_loopback(FLAGS.host) else secrets.token_urlsafe()
     host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
     query = f"/?token={token}" if token else ""
+    socket.listen()  # From now on a visitor waits for the server, and is not refused.
     print(f"Play at http://{host}:{socket.getsockname()[1]}{query}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         play.web_server(server.app(token)).run(sockets=[socket])

@@ -14,7 +14,12 @@ FOLDERS = ("genie_tf", "datasets", "experiments")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 # What to install for a module, where the name does not tell.
-DISTRIBUTIONS = {"PIL": "pillow", "absl": "absl-py", "gym_notices": "procgen"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "absl": "absl-py",
+    "gym_notices": "procgen",
+    "starlette": "fastapi",
+}
 
 CONFIG = configparser.ConfigParser()
 CONFIG.read(ROOT / "setup.cfg")
