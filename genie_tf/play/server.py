@@ -297,6 +297,7 @@ def _fitted_png(content: bytes, height: int, width: int, fit: str) -> bytes:
     return file.getvalue()
 
 
+# What `media.load_prompt_image` does with files of the right size, for bytes of any.
 def _load_prompt_image(content: bytes, height: int, width: int, fit: str) -> np.ndarray:
     if fit not in ("crop", "pad"):
         raise ValueError(f"`fit` must be one of crop, pad; received {fit}.")

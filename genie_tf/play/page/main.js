@@ -1,7 +1,7 @@
 // The page: what is pressed goes to the server, and frames come back.
 
 import { Calibration } from "./calibration.js";
-import { AGAIN, NEW, PREVIEW, connect } from "./connection.js";
+import { NEW, PREVIEW, connect } from "./connection.js";
 import { Keys, cap, normal } from "./keys.js";
 import { fitted, paint, pixelsOf } from "./pictures.js";
 import { makeSketch } from "./sketch.js";
@@ -104,7 +104,7 @@ function show(now) {
 function showMeter(now = performance.now()) {
   drawn = drawn.filter((time) => time > now - 1000);
   const parts = [`${drawn.length} fps`];
-  if (delay !== null) parts.push(`${Math.round(delay)} ms from key to picture`);
+  if (delay !== null) parts.push(`${Math.round(delay)} ms`);
   by("meter").textContent = by("game").hidden ? "" : parts.join(" · ");
 }
 setInterval(showMeter, 500);
@@ -137,7 +137,7 @@ async function startFrom(picture, fits = false) {
   by("picker").hidden = true;
   by("game").hidden = by("leave").hidden = false;
   by("stage").focus();
-  say(`A new world. ${keys.names.length} actions: ${keys.names.map((_, action) => legend(action)).join(", ")}.`);
+  say("A new world. Hold the key of an action.");
 }
 
 by("open-upload").onclick = () => by("file").click();
@@ -156,8 +156,6 @@ by("leave").onclick = () => {
 };
 
 // Actions.
-
-const legend = (action) => `${keys.title(action)} ${keys.of(action).map(cap).join(" or ")}`.trim();
 
 function showActions() {
   by("actions").replaceChildren(...keys.names.map((name, action) => {
