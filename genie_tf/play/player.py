@@ -147,6 +147,8 @@ class Player:
         return bool(self._timeline and is_asked and not self._paused)
 
     def _next_action(self) -> int | None:
+        if self._paused:  # Since the frame was asked for.
+            return None
         try:  # Which the other task may empty in between.
             return self._pressed.pop()
         except IndexError:
