@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 FITS = ("crop", "pad")  # How a prompt image gets the size of a frame.
 
-_MAX_PROMPT_BYTES = 16 * 2**20
+MAX_PROMPT_BYTES = 16 * 2**20
 _MAX_PROMPT_PIXELS = 40_000_000
 _MAX_PROMPT_SIDE = 65_535  # A JPEG's; of longer ones, Pillow takes gigabytes.
 _GAP = 2  # White pixels between the cells of a grid.
@@ -255,7 +255,7 @@ def load_prompt_image(source, height: int, width: int, fit: str = "crop"):
     if fit not in FITS:
         raise ValueError(f"`fit` must be one of {', '.join(FITS)}; received {fit}.")
     name, content = _read_prompt(source)
-    if len(content) > _MAX_PROMPT_BYTES:
+    if len(content) > MAX_PROMPT_BYTES:
         raise ValueError(f"A prompt image may have 16 MiB; {name} has more.")
     try:
         with warnings.catch_warnings():
@@ -362,10 +362,10 @@ def _read_prompt(source):
     if isinstance(source, bytes):
         return "it", source
     if hasattr(source, "read"):
-        return "it", source.read(_MAX_PROMPT_BYTES + 1)
+        return "it", source.read(MAX_PROMPT_BYTES + 1)
     try:
         with open(source, "rb") as file:
-            return source, file.read(_MAX_PROMPT_BYTES + 1)
+            return source, file.read(MAX_PROMPT_BYTES + 1)
     except FileNotFoundError:
         raise ValueError(f"There is no prompt image {source}.") from None
     except OSError as error:

@@ -149,8 +149,7 @@ def read_actions(
         num_actions: how many actions its model has.
 
     Returns:
-        A short text for each action, which is its number unless the preset names it;
-        and the actions that keys stand for, by the names of the keys.
+        A short text for each action, or none at all; and the actions that keys stand for, by the names of the keys.
 
     Raises:
         ValueError: if there is no such preset, or it speaks of other actions.
@@ -158,7 +157,7 @@ def read_actions(
     config = read_config(preset)
     names, keys = config.get("action_names"), config.get("keys")
     _check_actions(names, keys, num_actions)
-    return names or [str(action) for action in range(num_actions)], keys or {}
+    return names or [], keys or {}
 
 
 def digest(part: keras.Model) -> str:

@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "absl": "absl-py",
     "gym_notices": "procgen",
     "pygame": "gymnasium",
+    "starlette": "fastapi",
 }
 
 CONFIG = configparser.ConfigParser()
@@ -114,7 +115,7 @@ def test_imports_are_declared(path):
     """Also says no to `import datasets`, which is Hugging Face's."""
     options, extras = CONFIG["options"], CONFIG["options.extras_require"]
     requirements = options["install_requires"] + "".join(
-        extras[extra] for extra in ("gym", "hub", "jax", "mp4", "video")
+        extras[extra] for extra in ("gym", "hub", "jax", "mp4", "play", "video")
     )
     declared = set(re.findall(r"^[A-Za-z][\w-]*", requirements, re.MULTILINE))
     known = {"genie_tf"} | sys.stdlib_module_names

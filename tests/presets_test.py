@@ -198,8 +198,8 @@ Settings of the training:
     assert read_actions(tmp_path / "preset", genie.num_actions) == named
 
 
-def test_actions_without_names_are_numbers(folder):
-    assert read_actions(folder, 5) == (["0", "1", "2", "3", "4"], {})
+def test_actions_without_names(folder):
+    assert read_actions(folder, 5) == ([], {})
 
 
 @pytest.mark.parametrize(

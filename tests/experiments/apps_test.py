@@ -93,6 +93,7 @@ RUNS = {
     },
     "export": {"preset": "genie/model", "output": "runs/genie/saved_model"},
     "arrays": {"dataset": "coinrun/tiny", "output": "arrays"},
+    "play": {"preset": "genie/model", "port": 0},
 }
 
 
@@ -102,7 +103,7 @@ def run(run_app, data_dir):
 
     def run_changed(name: str, folder: Path, changes: dict, **circumstances):
         flags = {**RUNS[name], **changes}
-        if name not in ("generate", "export"):
+        if name not in ("generate", "export", "play"):
             flags["data_dir"] = data_dir
         arguments = [f"--{k}={v}" for k, v in flags.items() if v is not None]
         return run_app(name.split()[0], *arguments, folder=folder, **circumstances)
@@ -442,6 +443,7 @@ def test_a_saved_model_plays_as_the_readme_says(run, user_folder, tmp_path):
         ("evaluate", "genie-evaluate --preset=runs/genie/model --dataset="),
         ("generate", "genie-generate --preset=runs/genie/model --prompt=frame.png"),
         ("export", "genie-export --preset=runs/genie/model --output="),
+        ("play", "genie-play --preset=runs/genie/model"),
         ("demo", "genie-demo --output=runs/demo"),
     ],
 )
@@ -705,6 +707,20 @@ WRONG = [
         r"A GIF's `fps` must be in \(0, 50\]; received 60.",
     ),
     ("generate", {"seed": 2**31}, "flag --seed=2147483648: .*2147483647.*"),
+    ("play", {"preset": "none"}, f"{NO_PRESET}.json."),
+    (
+        "play",
+        {"host": "192.0.2.1"},
+        "Cannot serve at 192.0.2.1, port 0: Cannot assign requested address. Choose "
+        "another.",
+    ),
+    ("play", {"fps": 51}, "flag --fps=51: .*50.*"),
+    (
+        "play",
+        {"steps": 26},
+        "Worlds are played with at most 25 steps a frame and a temperature of 4; "
+        "received 26 and 1.0.",
+    ),
 ]
 
 
@@ -751,7 +767,7 @@ def test_wrong_input_is_told_in_one_sentence(run, user_folder, name, changes, se
 
 
 @pytest.mark.parametrize(
-    "app", ["arrays", "train", "evaluate", "generate", "export", "demo"]
+    "app", ["arrays", "train", "evaluate", "generate", "export", "play", "demo"]
 )
 def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
     needed = {name.split()[0]: flags for name, flags in RUNS.items()}.get(app, {})

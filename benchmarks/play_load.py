@@ -1,0 +1,136 @@
+"""Frames a second and key-to-picture times of genie-play, for players of several kinds.
+
+python benchmarks/play_load.py --preset=runs/genie/model
+
+Starts the server on this machine alone, plays it for some seconds a row, and prints a
+table: what every player gets, alone, beside others, and beside those who mean no good.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from genie_tf.play import server
+from genie_tf.play.messages import NEW, unpack_frame
+
+IDLE = 200
+PROMPT = Path(server.__file__).parent / "prompts/canyon.png"
+
+
+async def begin(socket) -> dict:
+    """Starts a world; returns what the server says of itself."""
+    hello = json.loads(await socket.recv())
+    picture = Image.open(PROMPT).resize((hello["width"], hello["height"]))
+    await socket.send(picture.tobytes())
+    return hello
+
+
+async def play(url: str, seconds: float) -> tuple[float, list[float]]:
+    """Holds one key after another; returns frames a second and seconds to pictures."""
+    async with connect(url, compression=None) as socket:
+        hello = await begin(socket)
+        taken, frames, id, pressed = [], 0, 0, 0.0
+        awaited = 0  # The number of the press whose picture has not come yet.
+        end, start = time.monotonic() + seconds, None
+        while (now := time.monotonic()) < end:
+            if not awaited and now > pressed + 0.3:
+                id, awaited, pressed = id + 1, id + 1, now
+                act = {"type": "act", "action": id % hello["num_actions"], "id": id}
+                await socket.send(json.dumps(act))
+            message = await asyncio.wait_for(socket.recv(), 30)
+            if isinstance(message, str):
+                continue
+            await socket.send('{"type": "seen"}')
+            kind, *_, known, _ = unpack_frame(message)
+            if kind == NEW:
+                frames += 1
+                start = start or time.monotonic()
+                if awaited and known >= awaited:
+                    taken.append(time.monotonic() - pressed)
+                    awaited = 0
+        return (frames - 1) / (time.monotonic() - start), taken
+
+
+async def idle(url: str) -> None:
+    """Connects, and does nothing."""
+    async with connect(url, compression=None):
+        await asyncio.Event().wait()
+
+
+async def flood(url: str) -> None:
+    """Sends as much as it can, and comes back when it is sent away."""
+    while True:
+        with contextlib.suppress(ConnectionClosed):
+            async with connect(url, compression=None) as socket:
+                for _ in itertools.count():
+                    await socket.send('{"type": "go_to", "number": -1}')
+        await asyncio.sleep(0.05)
+
+
+async def read_slowly(url: str) -> None:
+    """Holds a key, and looks at one frame a second."""
+    async with connect(url, compression=None) as socket:
+        await begin(socket)
+        await socket.send('{"type": "act", "action": 0, "id": 1}')
+        while True:
+            await socket.recv()
+            await socket.send('{"type": "seen"}')
+            await asyncio.sleep(1)
+
+
+async def row(name: str, url: str, seconds: float, players: int, others=()) -> None:
+    """Measures players beside others, and prints what they got."""
+    tasks = [asyncio.create_task(other) for other in others]
+    await asyncio.sleep(2 if tasks else 0)
+    got = await asyncio.gather(*(play(url, seconds) for _ in range(players)))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    rates = ", ".join(f"{rate:.1f}" for rate, _ in got)
+    times = 1000 * np.concatenate([taken for _, taken in got])
+    median, late = np.percentile(times, [50, 95])
+    print(f"| {name} | {rates} | {median:.0f} | {late:.0f} |", flush=True)
+
+
+async def measure(url: str, seconds: float) -> None:
+    print("| | frames/s of each player | key to picture, ms: median | 95% |")
+    print("|---|---|---|---|")
+    await row("one player", url, seconds, 1)
+    await row("four players", url, seconds, 4)
+    many = [idle(url) for _ in range(IDLE)]
+    await row(f"one, {IDLE} idle connections", url, seconds, 1, many)
+    await row("one, beside a flood", url, seconds, 1, [flood(url)])
+    await row("one, beside a slow reader", url, seconds, 1, [read_slowly(url)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", required=True, help="Folder of a trained Genie.")
+    parser.add_argument("--seconds", type=float, default=10, help="Of each row.")
+    arguments = parser.parse_args()
+    command = ["-m", "genie_tf.experiments.play", f"--preset={arguments.preset}"]
+    with subprocess.Popen(
+        [sys.executable, *command, "--port=0"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            printed = "".join(itertools.islice(process.stdout, 2))
+            address = re.search("http://(.*)", printed)[1]
+            asyncio.run(measure(f"ws://{address}/play", arguments.seconds))
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+// Pictures as pixels, and pixels as pictures.
+
+// Paints a frame, three bytes a pixel, on a canvas of its size.
+export function paint(canvas, pixels) {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  for (let from = 0, to = 0; from < pixels.length; from += 3, to += 4) {
+    image.data[to] = pixels[from];
+    image.data[to + 1] = pixels[from + 1];
+    image.data[to + 2] = pixels[from + 2];
+    image.data[to + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+}
+
+// The pixels of a picture that has the size of a frame, three bytes each.
+export async function pixelsOf(blob) {
+  const bitmap = await createImageBitmap(blob);
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  const context = canvas.getContext("2d");
+  context.drawImage(bitmap, 0, 0);
+  const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
+  return data.filter((_, place) => place % 4 !== 3);
+}
+
+// Any picture, as the server fits it to the size of a frame.
+export async function fitted(picture) {
+  const response = await fetch("picture", { method: "POST", body: picture });
+  if (!response.ok) throw new Error((await response.json()).message);
+  return response.blob();
+}

@@ -1,0 +1,289 @@
+"""One player: what the page asks for, and frames at a steady rate in return."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections import deque
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from genie_tf.play.messages import AGAIN, NEW, PREVIEW, pack_frame, parse
+from genie_tf.play.timeline import Moment, Timeline
+
+IDLE_SECONDS = 600
+MAX_MESSAGES = 300  # A second.
+MAX_COMMANDS = 8  # That wait for their turn.
+MAX_UNSEEN = 3  # Frames on their way to the page.
+PREVIEW_FRAMES = 10
+RECORDED_SECONDS = 30
+# A code of WebSockets: what came is not allowed.
+_POLICY = 1008
+
+
+class Player:
+    """A connection, and the world that is played over it.
+
+    Two tasks: one hears what the page says, at once; the other does what takes time, in
+    order, and makes frames while a key is held. A page that is slow to say that it has
+    seen its frames gets fewer of them, and keeps nobody else waiting.
+
+    Args:
+        server: the `PlayServer`.
+        socket: the connection.
+    """
+
+    def __init__(self, server, socket: WebSocket):
+        self.id = secrets.token_urlsafe()
+        self.recording: list[bytes] = []
+        self._server = server
+        self._socket = socket
+        self._sending = asyncio.Lock()
+        self._timeline: Timeline | None = None
+        self._sampling = server.sampling
+        # Of the keys: the action held, one that was pressed and waits for its frame
+        # though its key may be up again, and the number of the newest message of them.
+        self._held: int | None = None
+        self._pressed: deque[int] = deque(maxlen=1)
+        self._input = 0
+        self._paused = False
+        self._is_recording = False
+        self._commands: deque[dict] = deque()
+        self._unseen = 0
+        self._wake = asyncio.Event()
+        self._reported: dict = {}
+
+    async def play(self) -> None:
+        """Serves the page until it leaves or is sent away."""
+        await self._socket.accept()
+        await self._send_json(self._server.greeting(self.id))
+        tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._act())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception) and not isinstance(
+                error, WebSocketDisconnect
+            ):
+                raise error
+
+    # What the page says.
+
+    async def _hear(self) -> None:
+        second, heard = 0, 0
+        while True:
+            try:
+                message = await asyncio.wait_for(self._socket.receive(), IDLE_SECONDS)
+            except asyncio.TimeoutError:
+                return await self._send_away(
+                    f"Nothing was heard of this page for {IDLE_SECONDS} seconds."
+                )
+            if message["type"] == "websocket.disconnect":
+                return
+            if int(time.monotonic()) != second:
+                second, heard = int(time.monotonic()), 0
+            heard += 1
+            if heard > MAX_MESSAGES:
+                return await self._send_away(
+                    f"A page may send {MAX_MESSAGES} messages a second; received more."
+                )
+            try:
+                self._take(message)
+            except ValueError as error:
+                await self._complain(error)
+            self._wake.set()
+
+    def _take(self, message: dict) -> None:
+        """Does at once what has no frames, and puts the rest in line."""
+        if message.get("bytes") is not None:
+            command = {"type": "start", "picture": message["bytes"]}
+        else:
+            command = parse(message["text"], self._server.simulator.num_actions)
+        if command["type"] == "act":
+            self._held, self._input = command["action"], command["id"]
+            if self._held is not None:
+                self._pressed.append(self._held)
+        elif command["type"] == "seen":
+            self._unseen = max(self._unseen - 1, 0)
+        elif command["type"] == "pause":
+            self._paused = command["on"]
+            self._pressed.clear()
+        elif command["type"] == "settings":
+            del command["type"]
+            self._sampling = self._sampling._replace(**command)
+        elif len(self._commands) == MAX_COMMANDS:
+            raise ValueError(
+                f"At most {MAX_COMMANDS} messages wait for their turn; this one of type "
+                f"{command['type']} came while all were waiting."
+            )
+        else:
+            self._commands.append(command)
+
+    # What takes time.
+
+    async def _act(self) -> None:
+        interval = 1 / self._server.fps
+        due = 0.0
+        while True:
+            await self._ready(lambda: self._commands or self._is_moving())
+            if self._commands:
+                command = self._commands.popleft()
+                try:
+                    await getattr(self, f"_do_{command.pop('type')}")(**command)
+                except ValueError as error:
+                    await self._complain(error)
+            else:
+                await asyncio.sleep(due - time.monotonic())
+                # On time, but never in a hurry to make up for frames that were late.
+                due = max(due, time.monotonic() - interval) + interval
+                await self._advance(self._next_action)
+            await self._report()
+
+    def _is_moving(self) -> bool:
+        is_asked = self._held is not None or self._pressed
+        return bool(self._timeline and is_asked and not self._paused)
+
+    def _next_action(self) -> int | None:
+        if self._paused:  # Since the frame was asked for.
+            return None
+        try:  # Which the other task may empty in between.
+            return self._pressed.pop()
+        except IndexError:
+            return self._held
+
+    async def _ready(self, is_due=lambda: True) -> None:
+        """Waits until there is something to do, and the page has seen its frames."""
+        while self._unseen >= MAX_UNSEEN or not is_due():
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _advance(self, choose) -> None:
+        """Makes a frame of the action that `choose` returns when it is our turn."""
+        await self._recall()
+
+        def make():
+            begin, id, action = time.monotonic(), self._input, choose()
+            if action is None:  # The key is up again.
+                return None
+            return self._timeline.advance(action, self._sampling), begin, id
+
+        if made := await self._server.work(make):
+            moment, begin, id = made
+            await self._send_frame(NEW, moment, self._timeline.number, begin, id)
+
+    async def _recall(self) -> None:
+        # A step at a time, so that others have their turns between.
+        while not await self._server.work(self._timeline.recall):
+            pass
+
+    async def _do_start(self, picture: bytes) -> None:
+        simulator = self._server.simulator
+        if len(picture) != simulator.num_bytes:
+            height, width, _ = simulator.frame_shape
+            raise ValueError(
+                f"A picture to start from must be {simulator.num_bytes} bytes, of {height} "
+                f"rows of {width} pixels of 3 colours; received {len(picture)} bytes."
+            )
+        self._server.seat(self)
+        begin = time.monotonic()
+        self._timeline = await self._server.work(self._server.begin, picture)
+        self._pressed.clear()
+        await self._send_line()
+        await self._send_frame(AGAIN, self._timeline.present, 0, begin)
+
+    async def _do_step(self, action: int) -> None:
+        self._check_started()
+        await self._advance(lambda: action)
+
+    async def _do_go_to(self, number: int) -> None:
+        self._check_started()
+        self._timeline.go_to(number)
+        await self._send_frame(AGAIN, self._timeline.present, number, time.monotonic())
+
+    async def _do_branch(self, id: int) -> None:
+        self._check_started()
+        self._timeline.switch(id)
+        await self._send_line()
+        number = self._timeline.number
+        await self._send_frame(AGAIN, self._timeline.present, number, time.monotonic())
+
+    async def _do_calibrate(self) -> None:
+        """Shows what each action would do, held for some frames."""
+        self._check_started()
+        await self._recall()
+        simulator, now = self._server.simulator, self._timeline.state
+        for action in range(simulator.num_actions):
+            state = now
+            for place in range(PREVIEW_FRAMES):
+                await self._ready()
+                begin = time.monotonic()
+                arguments = state, action, self._sampling
+                state, frame = await self._server.work(simulator.step, *arguments)
+                moment = Moment(action, self._sampling, frame, None)
+                await self._send_frame(PREVIEW, moment, place, begin)
+
+    async def _do_record(self, on: bool) -> None:
+        self._check_started()
+        self._is_recording = on
+        if on:
+            self.recording = [self._timeline.present.frame]
+
+    def _check_started(self) -> None:
+        if self._timeline is None:
+            raise ValueError("There is no world yet: send a picture to start from.")
+
+    # What the page hears.
+
+    async def _send_frame(
+        self,
+        kind: int,
+        moment: Moment,
+        number: int,
+        begin: float,
+        id: int | None = None,
+    ) -> None:
+        self._unseen += 1
+        if self._is_recording and kind != PREVIEW:
+            self.recording.append(moment.frame)
+            full = len(self.recording) >= RECORDED_SECONDS * self._server.fps
+            self._is_recording = not full
+        milliseconds = 1000 * (time.monotonic() - begin)
+        id = self._input if id is None else id
+        message = pack_frame(
+            kind, moment.action, milliseconds, number, id, moment.frame
+        )
+        async with self._sending:
+            await self._socket.send_bytes(message)
+
+    async def _send_line(self) -> None:
+        """Sends the actions of the whole line, once it is another one."""
+        line = self._timeline.line
+        actions = [moment.action for moment in line.moments]
+        await self._send_json({"type": "line", "first": line.first, "actions": actions})
+
+    async def _report(self) -> None:
+        """Sends what else there is to know, where it has changed."""
+        branches = self._timeline.branches if self._timeline else []
+        report = {
+            "type": "report",
+            "first": self._timeline.line.first if self._timeline else 0,
+            "branches": [{"id": line.id, "last": line.last} for line in branches],
+            "recording": self._is_recording,
+            "recorded": bool(self.recording),
+        }
+        if report != self._reported:
+            self._reported = report
+            await self._send_json(report)
+
+    async def _complain(self, error: ValueError) -> None:
+        await self._send_json({"type": "error", "message": str(error)})
+
+    async def _send_away(self, reason: str) -> None:
+        await self._socket.close(_POLICY, reason)
+
+    async def _send_json(self, message: dict) -> None:
+        async with self._sending:
+            await self._socket.send_text(json.dumps(message))

@@ -1,0 +1,60 @@
+"""A world as whoever plays it sees it: pictures and actions in, frames of bytes out."""
+
+import keras
+import numpy as np
+
+from genie_tf.samplers import Rollout, Sampling
+
+
+class Simulator:
+    """Plays a world for any number of players, who keep their states themselves.
+
+    Args:
+        genie: a `Genie` or `GuidedGenie`.
+    """
+
+    def __init__(self, genie):
+        self.frame_shape = tuple(genie.tokenizer.frame_shape)
+        self.num_actions = genie.num_actions
+        self._rollout = Rollout(genie)
+
+    def start(self, picture: bytes) -> tuple[dict, bytes]:
+        """Begins a world.
+
+        Args:
+            picture: the pixels of its first frame, `num_bytes` of them, row by row.
+
+        Returns:
+            The state, for `step`; and the frame as the tokenizer has it.
+        """
+        prompt = np.frombuffer(picture, "uint8").reshape(1, 1, *self.frame_shape)
+        state, video = self._rollout.reset(prompt)
+        return state, _to_bytes(video[0, 0])
+
+    def step(self, state: dict, action: int, sampling: Sampling) -> tuple[dict, bytes]:
+        """The state and the frame that follow; the same ones for the same arguments."""
+        state, frame = self._rollout.step(state, [action], sampling=sampling)
+        return state, _to_bytes(frame[0])
+
+    def warm_up(self) -> int:
+        """Compiles what the first players would wait for.
+
+        Returns:
+            The size of a state, in bytes.
+        """
+        state, _ = self.start(bytes(self.num_bytes))
+        state, _ = self.step(state, 0, Sampling())
+        return sum(
+            keras.ops.convert_to_numpy(tensor).nbytes
+            for tensor in keras.tree.flatten(state)
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        """Of a frame."""
+        return int(np.prod(self.frame_shape))
+
+
+def _to_bytes(frame) -> bytes:
+    frame = keras.ops.convert_to_numpy(frame)
+    return np.round(np.clip(frame, 0, 1) * 255).astype("uint8").tobytes()

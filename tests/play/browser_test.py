@@ -1,0 +1,270 @@
+"""Real keys in a real browser, and what the page then shows."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genie_tf.play import player
+from genie_tf.testing.toy_simulator import ToySimulator
+
+webdriver = pytest.importorskip(
+    "selenium.webdriver", reason="selenium is not installed"
+)
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="needs Chromium; on Debian: apt install chromium chromium-driver",
+)
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+    *("--no-first-run", "--disable-background-networking", "--disable-sync"),
+    *("--disable-component-update", "--window-size=1280,900"),
+)
+
+
+class Browser:
+    """A browser with the page of a server."""
+
+    def __init__(self, driver, port: int):
+        self.driver = driver
+        driver.get(f"http://127.0.0.1:{port}")
+        self.until(lambda: self.all("#prompts img"))
+
+    def all(self, selector: str):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def until(self, condition):
+        return WebDriverWait(self.driver, 30, 0.05).until(lambda _: condition())
+
+    def press(self, *keys):
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def hold(self, key, until):
+        ActionChains(self.driver).key_down(key).perform()
+        self.until(until)
+        ActionChains(self.driver).key_up(key).perform()
+
+    def begin(self):
+        """A world of the first picture, by the keyboard alone: it has the focus."""
+        self.press(Keys.ENTER)
+        self.until(lambda: self.one("#game").is_displayed())
+        self.until(lambda: self.square())
+
+    def number(self, of: str = "now") -> int:
+        return int(self.one("#strip").get_attribute(f"aria-value{of}"))
+
+    def square(self, canvas: str = "#screen"):
+        """Row and column of the white square."""
+        script = """
+            const {width, height} = arguments[0];
+            const {data} = arguments[0].getContext("2d").getImageData(0, 0, width, height);
+            return [...data];
+        """
+        pixels = self.driver.execute_script(script, self.one(canvas))
+        places = np.argwhere(np.reshape(pixels, (16, 16, 4)).sum(-1) == 4 * 255)
+        return tuple(places[0]) if len(places) == 1 else None
+
+    def said(self) -> str:
+        return self.one("#said").text
+
+
+@pytest.fixture
+def driver(tmp_path):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path}/profile"):
+        options.add_argument(flag)
+    folder = {"download.default_directory": f"{tmp_path}/downloads"}
+    options.add_experimental_option("prefs", folder)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(DRIVER)
+    with webdriver.Chrome(options=options, service=service) as driver:
+        yield driver
+        # Nothing has gone wrong on the page, nor was anything fetched from elsewhere.
+        log = driver.get_log("browser")
+        assert not [entry for entry in log if entry["level"] == "SEVERE"]
+
+
+@pytest.fixture
+def open_browser(driver):
+    return lambda port: Browser(driver, port)
+
+
+@pytest.fixture
+def browser(serve, open_browser):
+    names = ["left", "right", "up", "down"]
+    return open_browser(serve(action_names=names))
+
+
+def test_keys_move_the_world(browser):
+    browser.begin()
+    assert browser.square() == (8, 8)
+    browser.hold(Keys.ARROW_RIGHT, lambda: browser.number() >= 5)
+    time.sleep(0.3)
+    number = browser.number()
+    assert browser.square() == (8, (8 + number) % 16)
+    browser.press(Keys.ARROW_UP)
+    browser.until(lambda: browser.number() > number)
+    assert browser.square()[0] < 8
+    text = browser.one("#strip").get_attribute("aria-valuetext")
+    assert text == f"Moment {browser.number()} of {browser.number()}, up"
+    assert browser.one("#meter").text.endswith(" ms")
+
+
+def test_buttons_numbers_and_settings(browser):
+    browser.begin()
+    browser.all(".action")[3].click()
+    browser.until(lambda: browser.number() > 0)
+    assert browser.square()[0] > 8
+    number = browser.number()
+    browser.press("0")
+    browser.until(lambda: browser.number() > number)
+    assert browser.square()[1] < 8
+    Select(browser.one("#order")).select_by_visible_text("halton")
+    browser.one("#temperature").send_keys(Keys.ARROW_LEFT)
+    assert browser.one("#temperature-value").text == "0.9"
+    assert browser.said().startswith("A new world.")
+
+
+def test_pausing_stepping_and_going_back(browser):
+    browser.begin()
+    browser.press("p")
+    browser.until(lambda: browser.one("#badge").text == "paused")
+    for number in (1, 2, 3):
+        browser.press(Keys.ARROW_RIGHT)
+        browser.until(lambda number=number: browser.number() == number)
+    browser.press(".")
+    browser.until(lambda: browser.number() == 4)
+    assert browser.square() == (8, 12)
+    browser.press("p")
+    browser.hold(Keys.BACKSPACE, lambda: browser.number() == 0)
+    assert browser.square() == (8, 8) and browser.number("max") == 4
+    # Acting there begins another line.
+    browser.press(Keys.ARROW_LEFT)
+    browser.until(lambda: browser.square()[1] < 8)
+    browser.until(lambda: browser.all("#branches button"))
+    assert browser.one("#branches button").text == "Line 1: 4 moments"
+    browser.one("#branches button").click()
+    browser.until(lambda: browser.square() == (8, 12))
+    # The strip, by a click and by keys.
+    strip = browser.one("#strip")
+    ActionChains(browser.driver).move_to_element_with_offset(
+        strip, 11 - strip.size["width"] // 2, 0
+    ).click().perform()
+    browser.until(lambda: browser.number() < 2)
+    browser.press(Keys.END)
+    browser.until(lambda: browser.number() == 4)
+    browser.press(Keys.ARROW_LEFT)
+    browser.until(lambda: browser.square() == (8, 11))
+
+
+def test_a_recording_is_downloaded(browser, tmp_path):
+    browser.begin()
+    browser.press("r")
+    browser.until(lambda: browser.one("#do-record").text == "Stop")
+    browser.hold(Keys.ARROW_RIGHT, lambda: browser.number() >= 5)
+    browser.press("r")
+    browser.until(lambda: browser.all("#downloads a"))
+    browser.one("#downloads a").click()
+    file = tmp_path / "downloads/world.gif"
+    browser.until(file.exists)
+    with Image.open(file) as gif:
+        assert gif.n_frames >= 5
+
+
+def test_a_picture_of_ones_own(browser, tmp_path):
+    Image.new("RGB", (300, 200), (60, 0, 0)).save(tmp_path / "mine.png")
+    browser.one("#file").send_keys(f"{tmp_path}/mine.png")
+    browser.until(lambda: browser.one("#game").is_displayed())
+    browser.until(browser.square)
+    # The toy world paints all grey as the picture's first byte.
+    script = "return arguments[0].getContext('2d').getImageData(0, 0, 1, 1).data[1]"
+    assert browser.driver.execute_script(script, browser.one("#screen")) == 60
+
+
+def test_a_file_that_is_no_picture(browser, tmp_path):
+    (tmp_path / "mine.png").write_text("text")
+    browser.one("#file").send_keys(f"{tmp_path}/mine.png")
+    browser.until(lambda: "cannot be read as one" in browser.said())
+    assert browser.one("#picker").is_displayed()
+    # The browser notes that the server has refused.
+    assert "400" in browser.driver.get_log("browser")[0]["message"]
+
+
+def test_a_sketch(browser):
+    browser.one("#open-sketch").click()
+    paper = browser.one("#paper")
+    ActionChains(browser.driver).move_to_element(paper).click_and_hold().move_by_offset(
+        50, 50
+    ).release().perform()
+    browser.one("#use-sketch").click()
+    browser.until(lambda: browser.one("#game").is_displayed())
+    browser.until(browser.square)
+
+
+def test_calibration_shows_names_and_binds(serve, open_browser):
+    simulator = ToySimulator()
+    browser = open_browser(serve(simulator))
+    browser.begin()
+    browser.press("c")
+    browser.until(lambda: browser.one("#calibration").is_displayed())
+    browser.until(lambda: len(simulator.actions) == 4 * player.PREVIEW_FRAMES)
+    browser.until(lambda: browser.square(".card:nth-child(3) canvas"))
+    # By the keyboard alone: a name, and on to the button that binds.
+    browser.all(".card input")[2].send_keys("climb")
+    browser.all(".card")[2].find_element(By.CSS_SELECTOR, ".bind").send_keys(Keys.ENTER)
+    browser.press("w")
+    browser.until(lambda: browser.said() == "W is now climb.")
+    browser.press(Keys.ESCAPE)
+    browser.until(lambda: not browser.one("#calibration").is_displayed())
+    assert browser.all(".action")[2].text.split() == ["climb", "2", "↑", "W"]
+    browser.press("w")
+    browser.until(lambda: browser.square()[0] < 8)
+    # It is still known when the page is opened again.
+    browser.driver.refresh()
+    browser.until(lambda: browser.all("#prompts img"))
+    browser.begin()
+    assert browser.all(".action")[2].text.split() == ["climb", "2", "↑", "W"]
+
+
+def test_controls_have_names(browser):
+    browser.begin()
+    script = """
+        return [...document.querySelectorAll("button, input, select, [tabindex], canvas")]
+            .filter((element) => element.checkVisibility() && !element.ariaHidden)
+            .filter((element) => !(element.ariaLabel || element.textContent.trim()
+                || element.labels?.length))
+            .map((element) => element.outerHTML);
+    """
+    assert browser.driver.execute_script(script) == []
+    # From the world on, the tabulator comes to all of them.
+    order = []
+    for _ in range(14):
+        browser.press(Keys.TAB)
+        order.append(browser.driver.switch_to.active_element.get_attribute("id"))
+    expected = ["strip", "do-rewind", "do-pause", "do-step", "do-record"]
+    assert [id for id in order if id in expected] == expected
+    assert {"temperature", "num_steps", "order"} < set(order)
+
+
+def test_a_page_that_is_sent_away_says_why(serve, open_browser, monkeypatch):
+    monkeypatch.setattr(player, "IDLE_SECONDS", 2)
+    browser = open_browser(serve())
+    browser.until(lambda: browser.one("#gone").is_displayed())
+    reason = browser.one("#gone-reason").text
+    assert reason == "Nothing was heard of this page for 2 seconds."
