@@ -137,8 +137,9 @@ class Player:
                     await self._complain(error)
             else:
                 await asyncio.sleep(due - time.monotonic())
-                # On time, but never in a hurry to make up for frames that were late.
-                due = max(due, time.monotonic() - interval) + interval
+                # What is late by more than a frame, after a pause too, starts anew.
+                late = time.monotonic() - due
+                due += interval + (late if late > interval else 0)
                 await self._advance(self._next_action)
             await self._report()
 
