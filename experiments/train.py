@@ -115,6 +115,7 @@ def train(
                 camera=config.camera or None,
                 stride=config.stride,
                 frame_size=model.frame_shape[:2] if config.resize else None,
+                mirror=config.mirror,
                 tokenizer=tokenizer,
                 data_dir=data_dir,
             )
@@ -213,7 +214,12 @@ def _check_actions(config: ConfigDict, batches: list[dict]) -> None:
 
 
 def _check(config: ConfigDict) -> None:
-    """Raises a ValueError for numbers that no training can have."""
+    """Raises a ValueError for settings that no training can have."""
+    if config.mirror and config.get("true_actions"):
+        raise ValueError(
+            "config.mirror=True leaves out true actions, which may speak of left and "
+            f"right; config.true_actions={config.true_actions} needs them."
+        )
     for name in (
         "steps",
         "log_every",
