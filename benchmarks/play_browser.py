@@ -1,0 +1,87 @@
+"""Frames a second and key-to-picture times as a person has them, in Chromium.
+
+python benchmarks/play_browser.py --preset=runs/genie/model --steps=8
+
+Starts genie-play and headless Chromium, both on this machine, presses real keys for some
+seconds, and reads what the page itself measures: frames drawn within the last second, and
+the time from a key to the first picture that was made with it. Needs selenium, chromium
+and chromium-driver.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+    *("--no-first-run", "--disable-background-networking", "--disable-sync"),
+    *("--disable-component-update", "--window-size=1280,900"),
+)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", required=True, help="Name or folder of a Genie.")
+    parser.add_argument("--steps", type=int, default=8, help="MaskGIT steps a frame.")
+    parser.add_argument("--seconds", type=float, default=20, help="How long to play.")
+    arguments = parser.parse_args()
+    command = ["-m", "genie_tf.experiments.play", f"--preset={arguments.preset}"]
+    command += [f"--steps={arguments.steps}", "--temperature=0", "--port=0"]
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            url = next(
+                found[0]
+                for line in server.stdout
+                if (found := re.search(r"http://\S+", line))
+            )
+            with tempfile.TemporaryDirectory() as folder:
+                rates, waits = play(url, folder, arguments.seconds)
+        finally:
+            server.terminate()
+    print(
+        f"{np.median(rates):.1f} frames/s; from key to picture {np.median(waits):.0f} ms "
+        f"(median), {np.quantile(waits, 0.95):.0f} ms (95%) of {len(waits)} keys"
+    )
+
+
+def play(url: str, folder: str, seconds: float) -> tuple[list[float], list[float]]:
+    """What the page measured: frames a second, and milliseconds of each key."""
+    options = webdriver.ChromeOptions()
+    for flag in (*FLAGS, f"--user-data-dir={folder}"):
+        options.add_argument(flag)
+    rates = []
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    with webdriver.Chrome(options=options, service=service) as driver:
+        driver.get(url)
+        while not driver.find_elements(By.CSS_SELECTOR, "#prompts img"):
+            time.sleep(0.1)
+        ActionChains(driver).send_keys(Keys.ENTER).perform()
+        end, turn = time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            # Numbers stand for actions in any preset.
+            key = str(turn % 4)
+            ActionChains(driver).key_down(key).pause(1.2).perform()
+            meter = driver.find_element(By.ID, "meter").text
+            ActionChains(driver).key_up(key).perform()
+            turn += 1
+            if turn > 2:  # The first ones wait for the page.
+                rates.append(float(re.match(r"(\d+) fps", meter)[1]))
+        script = 'return performance.getEntriesByName("key to picture")'
+        script += ".map((entry) => entry.duration)"
+        return rates, driver.execute_script(script)
+
+
+if __name__ == "__main__":
+    main()
