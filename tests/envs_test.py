@@ -170,7 +170,7 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
         "`render_mode` must be one of rgb_array, or None; received 'human'."
     )
     assert "`num_steps` must be 1" in refused(GenieEnv, GENIE, sampling=Sampling(0))
-    assert "none is not the folder" in refused(GenieEnv, "none")
+    assert "There is no preset none" in refused(GenieEnv, "none")
     assert refused(GenieEnv, GENIE, [PROMPTS[0][:8]]) == (
         "A prompt must be the name of a picture, or uint8 of shape (16, 16, 3); "
         "received uint8 of shape (8, 16, 3)."
