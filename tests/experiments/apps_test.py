@@ -18,6 +18,7 @@ from PIL import Image, ImageSequence
 
 from genie_tf.models import LatentActionModel, VideoTokenizer
 from genie_tf.preset_folder import read_config
+from genie_tf.samplers import Sampling
 from genie_tf.testing.tiny_models import tiny_genie
 
 CONFIGS = Path(configs.__file__).parent
@@ -318,7 +319,7 @@ def test_report(evaluated):
     assert (report["model"], report["preset"]) == ("Genie", "genie/model")
     assert (report["dataset"], report["split"]) == ("coinrun/tiny", "test")
     assert (report["clips"], report["frames"], report["seed"]) == (2, 16, 0)
-    assert report["sampling"] == {"num_steps": 2, "temperature": 1.0}
+    assert report["sampling"] == Sampling(num_steps=2)._asdict()
     assert report["actions"] == "coinrun"
     assert set(report["hardware"]) == {"processor", "cores"}
     assert report["versions"]["keras"] == metadata.version("keras")
