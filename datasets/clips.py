@@ -25,7 +25,7 @@ _WINDOW = 512
 _NUM_AHEAD = 4
 
 # Second part of the seed, one number for each thing drawn at random.
-_ORDER, _MASK, _MIRROR = range(3)
+_ORDER, _MASK = range(2)
 
 
 def clip_batches(
@@ -42,7 +42,6 @@ def clip_batches(
     camera: str | None = None,
     stride: int = 1,
     frame_size: tuple[int, int] | None = None,
-    mirror: bool = False,
     video: bool = True,
     tokenizer: str | None = None,
     metadata: str | None = None,
@@ -74,8 +73,6 @@ def clip_batches(
             have the dataset's frame rate divided by it.
         frame_size: (height, width) that frames are scaled to fill; what is then too high
             or too wide is cut off evenly. By default frames are as the dataset has them.
-        mirror: whether every other clip, at random, is mirrored, left to right, so that
-            neither side is the more frequent one.
         video: whether to read frames.
         tokenizer: the `presets.digest` of a tokenizer, to read its tokens if the dataset
             has tokens.
@@ -88,7 +85,7 @@ def clip_batches(
             "video": uint8 (batch, time, height, width, 3), unless left out;
             "action": int32 (batch, time-1), where [:, t] was done between frames t and
                 t+1, first if there is a stride; only if the dataset has discrete
-                actions, and not with `mirror`, for they may speak of left and right;
+                actions;
             "tokens": int32 (batch, time, patches), only with `tokenizer`, and if the
                 dataset has tokens;
             the name of `metadata`, if given: int32 (batch,), of the clip's episode;
@@ -100,8 +97,8 @@ def clip_batches(
     Raises:
         ValueError: if there is no such dataset, config, split, camera or metadata, if it
             does not hold RLDS episodes, if none of them is as long as a clip, if its
-            tokens are another tokenizer's or of other clips or not to be mirrored, or if
-            a batch does not split evenly.
+            tokens are another tokenizer's or of other clips, or if a batch does not
+            split evenly.
     """
     index, num_shards = shard
     if batch_size % num_shards:
@@ -132,11 +129,6 @@ def clip_batches(
         raise ValueError(
             f"The tokens of {dataset!r} are of clips of {episodes.tokens_of} frames with "
             f"stride 1; asked for were {clip_length} frames with stride {stride}."
-        )
-    if mirror and episodes.tokens_of is not None:
-        raise ValueError(
-            f"{dataset!r} has tokens, and tokens cannot be mirrored: train without "
-            "mirroring, or from the dataset that the tokens were made of."
         )
     labels = None if metadata is None else episodes.read_metadata(metadata)
     # Steps of an episode from the first frame of a clip to its last.
@@ -174,13 +166,6 @@ def clip_batches(
         batch = episodes.read_clips(clips, clip_length, stride)
         if video and frame_size is not None:
             batch["video"] = fit_frames(batch["video"], frame_size)
-        if mirror:
-            batch.pop("action", None)
-            draws = [
-                np.random.default_rng((seed, _MIRROR, i)).random() for i in examples
-            ]
-            mirrored = np.array(draws) < 0.5
-            batch["video"][mirrored] = batch["video"][mirrored, :, :, ::-1]
         if metadata is not None:
             batch[metadata] = labels[[episode for episode, _ in clips]]
         if mask_patches is not None:

@@ -115,7 +115,6 @@ def train(
                 camera=config.camera or None,
                 stride=config.stride,
                 frame_size=model.frame_shape[:2] if config.resize else None,
-                mirror=config.mirror,
                 tokenizer=tokenizer,
                 data_dir=data_dir,
             )
@@ -214,12 +213,7 @@ def _check_actions(config: ConfigDict, batches: list[dict]) -> None:
 
 
 def _check(config: ConfigDict) -> None:
-    """Raises a ValueError for settings that no training can have."""
-    if config.mirror and config.get("true_actions"):
-        raise ValueError(
-            "config.mirror=True leaves out true actions, which may speak of left and "
-            f"right; config.true_actions={config.true_actions} needs them."
-        )
+    """Raises a ValueError for numbers that no training can have."""
     for name in (
         "steps",
         "log_every",

@@ -42,8 +42,6 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "stride": 1,
             # Whether frames are scaled and cut off to the size the model is for.
             "resize": False,
-            # Whether every other clip is mirrored, left to right.
-            "mirror": False,
             # "mixed_bfloat16" computes in bfloat16; weights stay float32.
             "precision": "float32",
             "clip_norm": 1.0,

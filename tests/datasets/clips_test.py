@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from genie_tf.datasets import array_episodes, clips
+from genie_tf.datasets import clips
 from genie_tf.datasets.coinrun import coinrun_dataset_builder
 
 LENGTHS = (3, 40, 17, 8, 4, 25, 16, 9)  # 3 and 4 are too short for clips of 5
@@ -196,32 +196,6 @@ def test_examples_do_not_depend_on_the_batch_size(clip_batches):
         take(clip_batches(mask_patches=6, batch_size=6), 2),
         take(clip_batches(mask_patches=6, batch_size=3), 4),
     )
-
-
-def test_half_of_the_clips_are_mirrored_whatever_the_batch_size(tmp_path):
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(256, size=(90, 4, 6, 3), dtype="uint8")
-    episode = pixels, np.zeros(90, "int32")
-    array_episodes.write_arrays(tmp_path / "noise", {"train": [episode]})
-
-    def video_and_others(**others):
-        batches = clips.clip_batches(
-            str(tmp_path / "noise"), "train", clip_length=3, seed=3, **others
-        )
-        taken = take(batches, 60 // others["batch_size"])
-        batches.close()
-        return taken
-
-    plain = video_and_others(batch_size=6)["video"]
-    mirrored = video_and_others(batch_size=6, mirror=True)
-    # True actions may speak of left and right.
-    assert set(mirrored) == {"video"}
-    same = [(x == y).all() for x, y in zip(plain, mirrored["video"])]
-    turned = [(x[:, :, ::-1] == y).all() for x, y in zip(plain, mirrored["video"])]
-    np.testing.assert_array_equal(same, np.logical_not(turned))
-    assert 18 < sum(turned) < 42
-    again = video_and_others(batch_size=3, mirror=True)["video"]
-    np.testing.assert_array_equal(again, mirrored["video"])
 
 
 def test_mask_hides_as_much_as_asked_for(clip_batches):

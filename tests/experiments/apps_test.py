@@ -524,12 +524,6 @@ WRONG = [
         {"config.best_is": "best"},
         "best_is must be lowest or highest; is 'best'.",
     ),
-    (
-        GENIE,
-        {"config.mirror": True, "config.true_actions": 15},
-        "config.mirror=True leaves out true actions, which may speak of left and right; "
-        "config.true_actions=15 needs them.",
-    ),
     (TOKENIZER, {"config.dataset": "coinrn/tiny"}, NO_DATASET),
     (TOKENIZER, {"config.dataset": "coinrun/easy"}, NO_CONFIG),
     (
