@@ -1,6 +1,7 @@
 """Every config, in every size, describes a training that can be started."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from genie_tf.experiments.configs import steerability
 from genie_tf.experiments.train import make_model
 from ml_collections.config_flags import config_flags
 
+from genie_tf.preset_folder import read_config
 from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_tokenizer
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
@@ -43,6 +45,13 @@ def test_config_can_be_trained(path, size, tokenizer):
     config = parse(path, size)
     assert config.stage == STAGES[path.stem]
     check(config, tokenizer)
+
+
+def test_the_preset_that_ships_is_of_its_config():
+    config = parse(Path(configs.__file__).parent / "coinrun_genie.py", "held").to_dict()
+    settings = read_config("genie_coinrun_fast")["settings"]
+    config["tokenizer"] = settings["tokenizer"]
+    assert json.loads(json.dumps(config)) == settings
 
 
 @pytest.mark.parametrize("row", steerability.ROWS)
