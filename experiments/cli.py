@@ -93,7 +93,7 @@ def define_device_flags() -> None:
 
 def define_sampling_flags() -> None:
     """Defines the flags that `sampling` reads."""
-    flags.DEFINE_integer("steps", 8, "MaskGIT steps a frame.", lower_bound=1)
+    flags.DEFINE_integer("steps", 4, "MaskGIT steps a frame.", lower_bound=1)
     flags.DEFINE_float(
         "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
     )

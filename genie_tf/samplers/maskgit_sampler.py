@@ -34,7 +34,7 @@ class Sampling(NamedTuple):
             other ones in each.
     """
 
-    num_steps: int = 8
+    num_steps: int = 4
     temperature: float = 1.0
     top_k: int = 0
     choice_temperature: float = 4.5
