@@ -76,6 +76,7 @@ async def flood(url: str) -> None:
             async with connect(url, compression=None) as socket:
                 for _ in itertools.count():
                     await socket.send('{"type": "go_to", "number": -1}')
+                    await asyncio.sleep(0)  # Or the players here would not run.
         await asyncio.sleep(0.05)
 
 
