@@ -131,9 +131,7 @@ def draw(logits, key, temperature, top_k):
     return ops.argmax(noisy, axis=-1)
 
 
-def sample_frame(
-    logits_of: Callable, grid: tuple[int, int], key, sampling: Sampling
-) -> tuple:
+def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Sampling):
     """Fills in one frame's tokens, step by step.
 
     Args:
