@@ -37,9 +37,9 @@ ROWS = {
     },
     "patch_16": {"latent_action_model.patch_size": 16},
     "no_soft_start": {_QUANTIZER: {}},
-    "never_reseeded": {_QUANTIZER: {"soft_updates": 130, "idle_limit": 1_000_000}},
-    "random_codebook": {_QUANTIZER: {"soft_updates": 130, "idle_limit": None}},
-    "ema": {_QUANTIZER: {"soft_updates": 130, "ema": 0.9}},
+    "never_reseeded": {_QUANTIZER: {"soft_updates": 200, "idle_limit": None}},
+    "random_codebook": {_QUANTIZER: {"idle_limit": None}},
+    "ema": {_QUANTIZER: {"soft_updates": 200, "ema": 0.9}},
     "fsq": {"latent_action_model.action_dim": 2, _QUANTIZER: {"levels": (3, 2)}},
     "actions_7": {"latent_action_model.num_actions": 7},
     "actions_8": {"latent_action_model.num_actions": 8},
@@ -57,7 +57,7 @@ def get_config(row: str = "base"):
     config.steps = 400
     config.log_every, config.evaluate_every, config.checkpoint_every = 20, 400, 400
     config.schedule.decay_steps = 160
-    config.latent_action_model.quantizer.soft_updates = 130
+    config.latent_action_model.quantizer.soft_updates = 200
     for name, value in ROWS[row].items():
         *groups, last = name.split(".")
         group = config

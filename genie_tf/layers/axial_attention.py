@@ -143,7 +143,7 @@ class CausalAttention(AxialAttention):
         """Keys and values of no frame: a ring of `window` slots per row."""
         m = self.tokens_per_row(num_patches)
         rows = batch * (num_patches // m)
-        shape = (rows, self.window * m, self.num_heads, self.head_dim)
+        shape = (rows, self.num_heads, self.window * m, self.head_dim)
         return tuple(ops.zeros(shape, dtype=self.compute_dtype) for _ in "kv")
 
     def step(self, tokens, cache, position):
@@ -163,6 +163,10 @@ class CausalAttention(AxialAttention):
         position = ops.repeat(position, n // m)[:, None]
         here = ops.repeat(position, m, axis=1)
         query, key = rotary_embedding(query, here), rotary_embedding(key, here)
+        # As products take them: the cache is never copied into another order.
+        query, key, value = (
+            ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
+        )
         keys, values = cache
         # The slot that this frame will take still holds one that is out of sight.
         slot = ops.arange(self.window * m) // m
@@ -176,9 +180,10 @@ class CausalAttention(AxialAttention):
             axis=-1,
         )
         shares = ops.cast(ops.softmax(logits), value.dtype)
-        attended = _weighted(shares[..., :-m], values) + _weighted(
+        attended = ops.matmul(shares[..., :-m], values) + ops.matmul(
             shares[..., -m:], value
         )
+        attended = ops.transpose(attended, (0, 2, 1, 3))
         return ops.reshape(self.merge(attended), (-1, 1, n, d)), (key, value)
 
     def write(self, cache, entry, position):
@@ -192,13 +197,13 @@ class CausalAttention(AxialAttention):
         Returns:
             A cache of the same form.
         """
-        m = entry[0].shape[1]
+        m = entry[0].shape[2]
         rows_per_video = ops.shape(entry[0])[0] // ops.shape(position)[0]
         slot = ops.repeat(position % self.window, rows_per_video)
         taken = ops.arange(self.window * m) // m == slot[:, None]
         return tuple(
             ops.where(
-                taken[..., None, None], ops.tile(new, (1, self.window, 1, 1)), past
+                taken[:, None, :, None], ops.tile(new, (1, 1, self.window, 1)), past
             )
             for past, new in zip(cache, entry, strict=True)
         )
@@ -208,14 +213,9 @@ class CausalAttention(AxialAttention):
 
 
 def _products(queries, keys):
-    """Of (rows, i, h, k) and (rows, j, h, k), scaled, float32 (rows, h, i, j)."""
-    logits = ops.einsum("rihk,rjhk->rhij", queries, keys)
+    """Of (rows, h, i, k) and (rows, h, j, k), scaled, float32 (rows, h, i, j)."""
+    logits = ops.matmul(queries, ops.swapaxes(keys, -2, -1))
     return ops.cast(logits, "float32") / keys.shape[-1] ** 0.5
-
-
-def _weighted(shares, values):
-    """Sums of values (rows, j, h, k) by shares (rows, h, i, j), (rows, i, h, k)."""
-    return ops.einsum("rhij,rjhk->rihk", shares, values)
 
 
 class CausalTemporalAttention(CausalAttention):

@@ -8,7 +8,11 @@ from math import gcd
 import keras
 from keras import ops
 
+from genie_tf.layers.spherical_k_means import spherical_k_means
 from genie_tf.metrics.codebook_usage import perplexity_from_counts
+
+# How many of the latest latents the codebook starts from, after a soft phase.
+_RECENT = 1024
 
 
 class VectorQuantizer(keras.layers.Layer):
@@ -27,8 +31,9 @@ class VectorQuantizer(keras.layers.Layer):
         commitment_weight: weight of the commitment loss (VQ-VAE's beta).
         idle_limit: after how many updates without a use a code is moved; None never
             moves one, not even onto the first batch.
-        soft_updates: over how many updates the outputs go from the latents to the
-            codes, so that the encoder finds something worth quantising first.
+        soft_updates: for how many updates the outputs are the latents as they are, so
+            that the encoder finds something worth quantising first. The codebook then
+            starts as the `spherical_k_means` of the latest latents.
         ema: if more than 0, the codes have no loss, and follow the mean of the latents
             that chose them, with this decay an update (VQ-VAE, appendix A.1).
 
@@ -95,6 +100,14 @@ class VectorQuantizer(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
+        if self.soft_updates:
+            self.recent = self.add_weight(
+                shape=(_RECENT, self.code_dim),
+                initializer="zeros",
+                trainable=False,
+                name="recent",
+                aggregation="only_first_replica",
+            )
         self.updates = self.add_weight(
             shape=(),
             initializer="zeros",
@@ -111,19 +124,17 @@ class VectorQuantizer(keras.layers.Layer):
         similarity = ops.matmul(latents, ops.transpose(codebook))
         indices = ops.argmax(similarity, axis=-1)
         codes = ops.take(codebook, indices, axis=0)
-        hardness = ops.minimum(
-            1.0, (ops.cast(self.updates, "float32") + 1) / (self.soft_updates + 1)
-        )
+        hard = ops.cast(self.updates >= self.soft_updates, "float32")
         codebook_loss = (
             0 if self.ema else ops.mean((codes - ops.stop_gradient(latents)) ** 2)
         )
         commitment_loss = ops.mean((latents - ops.stop_gradient(codes)) ** 2)
         return {
-            "quantized": latents + ops.stop_gradient(hardness * (codes - latents)),
+            "quantized": latents + ops.stop_gradient(hard * (codes - latents)),
             "indices": indices,
             "latents": latents,
             "mean": mean,
-            "loss": codebook_loss + self.commitment_weight * commitment_loss,
+            "loss": hard * (codebook_loss + self.commitment_weight * commitment_loss),
         }
 
     def codes(self):
@@ -139,7 +150,8 @@ class VectorQuantizer(keras.layers.Layer):
         return {name: outputs[name] for name in ("latents", "indices", "mean")}
 
     def update(self, latents, indices, mean):
-        """Moves idle codes onto latents of the current batch, and the running mean.
+        """Moves idle codes onto latents of the current batch, and the running mean;
+        starts the codebook at the end of the soft phase.
 
         The r-th idle code takes a latent of its own, so no two codes tie; codes for
         which the batch has none left wait for the next. Deterministic in its inputs.
@@ -168,8 +180,20 @@ class VectorQuantizer(keras.layers.Layer):
             mean_latents = ops.normalize(sums, axis=-1)
             codes = self.ema * self.codes() + (1 - self.ema) * mean_latents
             codebook = ops.where(used[:, None], codes, codebook)
-        self.codebook.assign(ops.where(moved[:, None], chosen, codebook))
-        self.idle.assign(ops.where(moved, 0, idle))
+        codebook = ops.where(moved[:, None], chosen, codebook)
+        idle = ops.where(moved, 0, idle)
+        if self.soft_updates:
+            recent = ops.concatenate([self.recent, latents])[-_RECENT:]
+            starts = self.updates + 1 == self.soft_updates
+            codebook = ops.cond(
+                starts,
+                lambda: spherical_k_means(recent, self.num_codes),
+                lambda: codebook,
+            )
+            idle = ops.where(starts, 0, idle)
+            self.recent.assign(recent)
+        self.codebook.assign(codebook)
+        self.idle.assign(idle)
         self.updates.assign(self.updates + 1)
         self.center.assign(0.9 * self.center + 0.1 * ops.mean(mean, axis=0))
 

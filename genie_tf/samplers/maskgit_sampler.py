@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from genie_tf.samplers.mask_schedule import num_left_masked
-from genie_tf.samplers.noise import fold, gumbel, uniform
+from genie_tf.noise import fold, gumbel, uniform
 
 ORDERS = ("confidence", "halton", "random")
 

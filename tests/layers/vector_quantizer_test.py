@@ -107,18 +107,28 @@ def test_center_moves_a_tenth_of_the_way_to_the_mean_over_replicas():
     np.testing.assert_allclose(quantizer.center, 0.1 * mean, atol=1e-6)
 
 
-def test_outputs_go_from_latents_to_codes_over_the_soft_updates():
-    quantizer, latents = make_quantizer(soft_updates=3), random_latents()
-    for hardness in (0.25, 0.5, 0.75, 1, 1):
+def test_outputs_are_the_latents_for_the_soft_updates_and_then_codes():
+    quantizer, latents = make_quantizer(soft_updates=2), random_latents()
+    for soft in (True, True, False, False):
         outputs = quantizer(latents)
         directions, codes = outputs["latents"], quantizer.lookup(outputs["indices"])
-        np.testing.assert_allclose(
-            outputs["quantized"],
-            directions + hardness * (codes - directions),
-            atol=1e-6,
-        )
-        update(quantizer, latents)
         assert np.abs(directions - codes).max() > 0.01
+        expected = directions if soft else codes
+        np.testing.assert_allclose(outputs["quantized"], expected, atol=1e-6)
+        assert (float(outputs["loss"]) == 0) == soft
+        update(quantizer, latents)
+
+
+def test_after_the_soft_updates_codes_are_where_latents_gather():
+    axes = np.concatenate([np.eye(L), -np.eye(L)])
+    rng = np.random.default_rng(0)
+    quantizer = make_quantizer(num_codes=2 * L, soft_updates=3)
+    for _ in range(3):  # More latents than are kept.
+        latents = axes[rng.integers(2 * L, size=500)] + rng.normal(0, 0.05, (500, L))
+        update(quantizer, latents.astype("float32"))
+    cosines = unit(quantizer.codebook.numpy()) @ axes.T
+    assert (cosines > 0.99).sum(axis=0).tolist() == [1] * 2 * L
+    assert not quantizer.idle.numpy().any()
 
 
 def test_codes_looked_up_are_those_quantised_to():

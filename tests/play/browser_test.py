@@ -187,14 +187,17 @@ def test_a_recording_is_downloaded(browser, tmp_path):
         assert gif.n_frames >= 5
 
 
-def test_a_picture_of_ones_own(browser, tmp_path):
+@pytest.mark.parametrize("pad, corner", [(False, 60), (True, 0)])
+def test_a_picture_of_ones_own(browser, tmp_path, pad, corner):
     Image.new("RGB", (300, 200), (60, 0, 0)).save(tmp_path / "mine.png")
+    if pad:
+        browser.one("#pad").click()
     browser.one("#file").send_keys(f"{tmp_path}/mine.png")
     browser.until(lambda: browser.one("#game").is_displayed())
     browser.until(browser.square)
     # The toy world paints all grey as the picture's first byte.
     script = "return arguments[0].getContext('2d').getImageData(0, 0, 1, 1).data[1]"
-    assert browser.driver.execute_script(script, browser.one("#screen")) == 60
+    assert browser.driver.execute_script(script, browser.one("#screen")) == corner
 
 
 def test_a_file_that_is_no_picture(browser, tmp_path):

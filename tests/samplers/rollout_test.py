@@ -13,7 +13,7 @@ from genie_tf.models import (
     VideoTokenizer,
 )
 from genie_tf.samplers import ORDERS, Rollout, Sampling, sample_frame, seeds_of_batch
-from genie_tf.samplers.noise import fold
+from genie_tf.noise import fold
 
 # Axes: b batch, t time, n patches, k codes.
 B, N, K, WINDOW = 2, 6, 16, 3

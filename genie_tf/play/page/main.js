@@ -131,7 +131,8 @@ function showPrompts() {
 
 async function startFrom(picture, fits = false) {
   try {
-    connection.start(await pixelsOf(fits ? picture : await fitted(picture)));
+    const fit = by("pad").checked ? "pad" : "crop";
+    connection.start(await pixelsOf(fits ? picture : await fitted(picture, fit)));
   } catch (error) {
     return say(error.message);
   }

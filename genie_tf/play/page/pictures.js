@@ -23,9 +23,9 @@ export async function pixelsOf(blob) {
   return data.filter((_, place) => place % 4 !== 3);
 }
 
-// Any picture, as the server fits it to the size of a frame.
-export async function fitted(picture) {
-  const response = await fetch("picture", { method: "POST", body: picture });
+// Any picture, as the server fits it to the size of a frame: "crop" or "pad".
+export async function fitted(picture, fit) {
+  const response = await fetch(`picture?fit=${fit}`, { method: "POST", body: picture });
   if (!response.ok) throw new Error((await response.json()).message);
   return response.blob();
 }

@@ -1,8 +1,9 @@
 """Random numbers that are a function of a key: equal on all backends, and of each video
 alone.
 
-A key is uint32 (batch,), one for each video. `keras.random` draws for a whole batch, so
-that what one video gets would depend on the others, and differs between backends.
+A key is uint32 (batch,), one for each video, or for whatever else draws. `keras.random`
+draws for a whole batch, so that what one video gets would depend on the others, and differs
+between backends.
 """
 
 import math

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 from scipy import stats
 
-from genie_tf.samplers.noise import fold, gumbel, uniform
+from genie_tf.noise import fold, gumbel, uniform
 
 
 def keys(seed, batch=1):
@@ -56,7 +56,7 @@ def test_each_row_is_a_function_of_its_own_key():
 def test_all_backends_draw_the_same():
     program = (
         "import numpy as np; from keras import ops;"
-        "from genie_tf.samplers.noise import fold, uniform;"
+        "from genie_tf.noise import fold, uniform;"
         "key = ops.convert_to_tensor(np.arange(3), 'uint32');"
         "print(ops.convert_to_numpy(uniform(fold(key, 5), 4)).tolist())"
     )
