@@ -1,8 +1,9 @@
 """Frames a second and key-to-picture times as a person has them, in Chromium.
 
 python benchmarks/play_browser.py --preset=runs/genie/model --steps=8
+python benchmarks/play_browser.py --size=paper --steps=8
 
-Starts genie-play and headless Chromium, both on this machine, presses real keys for some
+The second plays an untrained model of a size of benchmarks/sampler.py. Starts genie-play and headless Chromium, both on this machine, presses real keys for some
 seconds, and reads what the page itself measures: frames drawn within the last second, and
 the time from a key to the first picture that was made with it. Needs selenium, chromium
 and chromium-driver.
@@ -17,6 +18,7 @@ import tempfile
 import time
 
 import numpy as np
+import sampler
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -31,12 +33,28 @@ FLAGS = (
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", required=True, help="Name or folder of a Genie.")
+    played = parser.add_mutually_exclusive_group(required=True)
+    played.add_argument("--preset", help="Name or folder of a Genie.")
+    played.add_argument("--size", choices=sampler.SIZES, help="Of an untrained one.")
     parser.add_argument("--steps", type=int, default=8, help="MaskGIT steps a frame.")
     parser.add_argument("--seconds", type=float, default=20, help="How long to play.")
     arguments = parser.parse_args()
-    command = ["-m", "genie_tf.experiments.play", f"--preset={arguments.preset}"]
-    command += [f"--steps={arguments.steps}", "--temperature=0", "--port=0"]
+    with tempfile.TemporaryDirectory() as folder:
+        preset = arguments.preset
+        if arguments.size:
+            preset = f"{folder}/preset"
+            sampler.untrained_genie(arguments.size).save_to_preset(preset, "untrained")
+        rates, waits = measure(preset, arguments.steps, arguments.seconds, folder)
+    print(
+        f"{np.median(rates):.1f} frames/s; from key to picture {np.median(waits):.0f} ms "
+        f"(median), {np.quantile(waits, 0.95):.0f} ms (95%) of {len(waits)} keys"
+    )
+
+
+def measure(preset: str, steps: int, seconds: float, folder: str):
+    """What `play` returns, of a server of its own."""
+    command = ["-m", "genie_tf.experiments.play", f"--preset={preset}"]
+    command += [f"--steps={steps}", "--temperature=0", "--port=0"]
     with subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.PIPE, text=True
     ) as server:
@@ -46,14 +64,9 @@ def main():
                 for line in server.stdout
                 if (found := re.search(r"http://\S+", line))
             )
-            with tempfile.TemporaryDirectory() as folder:
-                rates, waits = play(url, folder, arguments.seconds)
+            return play(url, folder, seconds)
         finally:
             server.terminate()
-    print(
-        f"{np.median(rates):.1f} frames/s; from key to picture {np.median(waits):.0f} ms "
-        f"(median), {np.quantile(waits, 0.95):.0f} ms (95%) of {len(waits)} keys"
-    )
 
 
 def play(url: str, folder: str, seconds: float) -> tuple[list[float], list[float]]:

@@ -109,25 +109,32 @@ def main():
         Path(flags.json).write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def make_rows(size: str, steps, batches) -> dict:
-    """Each row: a function that makes a frame, its FLOPs, and how many frames."""
-    import tensorflow as tf
-
+def untrained_genie(size: str):
+    """A Genie of a size, but for the encoders, which play has no need of."""
     from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
-    from genie_tf.samplers import Rollout, Sampling
 
     patch, dynamics, decoder = SIZES[size]
     shape = (SIDE, SIDE, 3)
     small = {**decoder, "num_blocks": 1, "window": 1}
-    genie = Genie(
+    return Genie(
         VideoTokenizer(shape, patch, CODES, CODE_DIM, small, decoder),
         LatentActionModel(shape, 16, ACTIONS, CODE_DIM, small, small),
         Dynamics(CODES, (SIDE // patch) ** 2, CODE_DIM, {**dynamics, "qk_norm": True}),
     )
+
+
+def make_rows(size: str, steps, batches) -> dict:
+    """Each row: a function that makes a frame, its FLOPs, and how many frames."""
+    import tensorflow as tf
+
+    from genie_tf.samplers import Rollout, Sampling
+
+    patch, dynamics, _ = SIZES[size]
+    genie = untrained_genie(size)
     rollout = Rollout(genie)
     window = dynamics["window"]
     rng = np.random.default_rng(0)
-    video = rng.integers(256, size=(1, window, *shape), dtype="uint8")
+    video = rng.integers(256, size=(1, window, SIDE, SIDE, 3), dtype="uint8")
 
     def cached(batch, sampling):
         state, _ = rollout.reset(np.repeat(video, batch, axis=0))

@@ -39,7 +39,7 @@ _FAST = {
     "steps": 3_500,
     "latent_action_model": {
         **_TINY["latent_action_model"],
-        "quantizer": {"soft_updates": 1_750},
+        "quantizer": {"soft_updates": 3_300},
     },
     "dynamics": transformer(192, 4, 4, qk_norm=True, window=4),
     "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 1_400},
@@ -72,17 +72,11 @@ SIZES = {
         "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
     },
     "fast": _FAST,
-    # The preset genie_coinrun_fast. Left and right are found late, so the codes start late.
+    # The preset genie_coinrun_fast.
     "held": {
         **_FAST,
         "dataset": "coinrun/held_hard_small",
-        "steps": 5_000,
-        "latent_action_model": {
-            **_FAST["latent_action_model"],
-            "num_actions": 8,
-            "quantizer": {"soft_updates": 3_000},
-        },
-        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 2_000},
+        "latent_action_model": {**_FAST["latent_action_model"], "num_actions": 8},
     },
     "tiny": _TINY,
 }

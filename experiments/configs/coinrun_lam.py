@@ -18,6 +18,9 @@ def _alone(genie: dict) -> dict:
 
 
 SIZES = {name: _alone(config) for name, config in coinrun_genie.SIZES.items()}
+# Left and right are found as the rate falls, and only then do codes start.
+for _name in ("fast", "held"):
+    SIZES[_name]["schedule"] = {**SIZES[_name]["schedule"], "decay_steps": 1_700}
 
 
 def get_config(size: str = "fast"):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from genie_tf.samplers.mask_schedule import num_left_masked
 from genie_tf.noise import fold, gumbel, uniform
+from genie_tf.samplers.mask_schedule import num_left_masked
 
 ORDERS = ("confidence", "halton", "random")
 

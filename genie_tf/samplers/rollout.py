@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from genie_tf.compilation import compiled
-from genie_tf.samplers.maskgit_sampler import Sampling, sample_frame
 from genie_tf.noise import fold
+from genie_tf.samplers.maskgit_sampler import Sampling, sample_frame
 
 _DEFAULT = Sampling()
 

@@ -50,7 +50,8 @@ def test_config_can_be_trained(path, size, tokenizer):
 def test_the_preset_that_ships_is_of_its_config():
     config = parse(Path(configs.__file__).parent / "coinrun_genie.py", "held").to_dict()
     settings = read_config("genie_coinrun_fast")["settings"]
-    config["tokenizer"] = settings["tokenizer"]
+    for trained in ("tokenizer", "trained_actions"):
+        config[trained] = settings[trained]
     assert json.loads(json.dumps(config)) == settings
 
 

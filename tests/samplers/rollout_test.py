@@ -12,8 +12,8 @@ from genie_tf.models import (
     LatentActionModel,
     VideoTokenizer,
 )
-from genie_tf.samplers import ORDERS, Rollout, Sampling, sample_frame, seeds_of_batch
 from genie_tf.noise import fold
+from genie_tf.samplers import ORDERS, Rollout, Sampling, sample_frame, seeds_of_batch
 
 # Axes: b batch, t time, n patches, k codes.
 B, N, K, WINDOW = 2, 6, 16, 3
