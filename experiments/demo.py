@@ -2,10 +2,10 @@
 
 genie-demo --output=runs/demo
 
-Builds the dataset coinrun/random_hard_small, trains the `tiny` tokenizer and Genie,
-evaluates on test levels, and leaves in the output folder: the model in genie/model,
-report.md, report.json, curves.png and the pictures of genie-evaluate. Each step is a
-command of its own, which is printed. Starts anew each time.
+Builds the dataset coinrun/random_hard_small, trains the `tiny` tokenizer, latent action
+model and dynamics, evaluates on test levels, and leaves in the output folder: the model in
+genie/model, report.md, report.json, curves.png and the pictures of genie-evaluate. Each
+step is a command of its own, which is printed. Starts anew each time.
 """
 
 import json
@@ -36,8 +36,8 @@ def main() -> None:
     from genie_tf import media
 
     folder = cli.make_folder(FLAGS.output)
-    tokenizer, genie = folder / "tokenizer", folder / "genie"
-    for earlier in (tokenizer, genie):
+    tokenizer, actions, genie = (folder / x for x in ("tokenizer", "actions", "genie"))
+    for earlier in (tokenizer, actions, genie):
         shutil.rmtree(earlier, ignore_errors=True)
     data_dir = [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
     start = time.perf_counter()
@@ -49,11 +49,18 @@ def main() -> None:
             f"--workdir={tokenizer}",
             *data_dir,
         ),
+        "actions": _run(
+            "genie_tf.experiments.train",
+            f"--config={_CONFIGS / 'coinrun_lam.py'}:tiny",
+            f"--workdir={actions}",
+            *data_dir,
+        ),
         "genie": _run(
             "genie_tf.experiments.train",
             f"--config={_CONFIGS / 'coinrun_genie.py'}:tiny",
             f"--workdir={genie}",
             f"--config.tokenizer={tokenizer / 'model'}",
+            f"--config.trained_actions={actions / 'model'}",
             *data_dir,
         ),
         "evaluation": _run(
@@ -71,7 +78,7 @@ def main() -> None:
     seconds["total"] = time.perf_counter() - start
     scores = json.loads((folder / "report.json").read_text())
     report.write_report(folder, {**scores, "seconds": seconds})
-    media.plot_curves(folder / "curves.png", _curves(tokenizer, genie))
+    media.plot_curves(folder / "curves.png", _curves(tokenizer, actions, genie))
     print(f"{seconds['total'] / 60:.1f} minutes. Look at {folder}/rollout.gif and")
     print(f"{folder}/report.md; play on with:")
     print(
@@ -106,13 +113,15 @@ def _run(module: str, *arguments) -> float:
     return time.perf_counter() - start
 
 
-def _curves(tokenizer: Path, genie: Path) -> list[dict]:
-    """The records of both trainings, each curve under the name of its part."""
+def _curves(tokenizer: Path, actions: Path, genie: Path) -> list[dict]:
+    """The records of all trainings, each curve under the name of its part."""
     shown = {
         tokenizer: {"psnr": "tokenizer: PSNR", "perplexity": "tokenizer: perplexity"},
+        actions: {
+            "psnr": "latent actions: PSNR of the next frame",
+            "perplexity": "latent actions: perplexity",
+        },
         genie: {
-            "latent_action/psnr": "latent actions: PSNR of the next frame",
-            "latent_action/perplexity": "latent actions: perplexity",
             "dynamics/cross_entropy": "dynamics: cross-entropy",
             "dynamics/top1": "dynamics: top-1 accuracy",
         },

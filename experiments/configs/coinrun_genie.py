@@ -39,7 +39,7 @@ _FAST = {
     "steps": 3_500,
     "latent_action_model": {
         **_TINY["latent_action_model"],
-        "quantizer": {"soft_updates": 3_300},
+        "quantizer": {"soft_updates": 1_750},
     },
     "dynamics": transformer(192, 4, 4, qk_norm=True, window=4),
     "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 1_400},

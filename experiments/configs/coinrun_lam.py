@@ -18,9 +18,18 @@ def _alone(genie: dict) -> dict:
 
 
 SIZES = {name: _alone(config) for name, config in coinrun_genie.SIZES.items()}
-# Left and right are found as the rate falls, and only then do codes start.
-for _name in ("fast", "held"):
-    SIZES[_name]["schedule"] = {**SIZES[_name]["schedule"], "decay_steps": 1_700}
+# Small motions are found as the rate falls, so it does so for longer, and codes start last.
+for _name, _soft_updates, _decay_steps in (
+    ("tiny", 650, 340),
+    ("fast", 3_300, 1_700),
+    ("held", 3_300, 1_700),
+):
+    _config = SIZES[_name]
+    _config["model"] = {
+        **_config["model"],
+        "quantizer": {"soft_updates": _soft_updates},
+    }
+    _config["schedule"] = {**_config["schedule"], "decay_steps": _decay_steps}
 
 
 def get_config(size: str = "fast"):

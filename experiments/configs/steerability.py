@@ -66,4 +66,6 @@ def get_config(row: str = "base"):
         group[last] = ConfigDict(value) if isinstance(value, dict) else value
     if config.stage == "latent_action_model":
         config.model = config.latent_action_model
+        # As in coinrun_lam.py.
+        config.model.quantizer.soft_updates, config.schedule.decay_steps = 370, 200
     return config

@@ -9,9 +9,8 @@ from PIL import Image
 
 RECORDS = {
     "tokenizer": {"psnr": 20.0, "perplexity": 300.0, "loss": 0.1},
+    "actions": {"psnr": 25.0, "perplexity": 4.0, "loss": 0.2},
     "genie": {
-        "latent_action/psnr": 25.0,
-        "latent_action/perplexity": 4.0,
         "dynamics/cross_entropy": 5.0,
         "dynamics/top1": 0.2,
         "loss": 5.1,
@@ -78,9 +77,16 @@ def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
         ],
         [
             *("-m", "genie_tf.experiments.train"),
+            f"--config={configs}/coinrun_lam.py:tiny",
+            f"--workdir={tmp_path}/actions",
+            "--data_dir=data",
+        ],
+        [
+            *("-m", "genie_tf.experiments.train"),
             f"--config={configs}/coinrun_genie.py:tiny",
             f"--workdir={tmp_path}/genie",
             f"--config.tokenizer={tmp_path}/tokenizer/model",
+            f"--config.trained_actions={tmp_path}/actions/model",
             "--data_dir=data",
         ],
         [
@@ -96,7 +102,8 @@ def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     seconds = report.pop("seconds")
     assert report == {k: v for k, v in SCORES.items() if k != "seconds"}
-    assert seconds.keys() == {"dataset", "tokenizer", "genie", "evaluation", "total"}
+    steps = ("dataset", "tokenizer", "actions", "genie", "evaluation", "total")
+    assert tuple(seconds) == steps
     assert seconds["dataset"] == 1.5
     assert "| reconstruction | 22.00 (21.50 to 22.50) | 22.000 " in (
         (tmp_path / "report.md").read_text()
@@ -108,8 +115,9 @@ def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
 
 def test_curves_are_named_after_their_parts(commands, tmp_path):
     demo.main()
-    curves = demo._curves(tmp_path / "tokenizer", tmp_path / "genie")
-    assert [record["step"] for record in curves] == [1, 2, 1, 2]
+    folders = (tmp_path / name for name in ("tokenizer", "actions", "genie"))
+    curves = demo._curves(*folders)
+    assert [record["step"] for record in curves] == [1, 2] * 3
     assert curves[0] == {
         "step": 1,
         "tokenizer: PSNR": 20.0,
@@ -119,6 +127,9 @@ def test_curves_are_named_after_their_parts(commands, tmp_path):
         "step": 1,
         "latent actions: PSNR of the next frame": 25.0,
         "latent actions: perplexity": 4.0,
+    }
+    assert curves[4] == {
+        "step": 1,
         "dynamics: cross-entropy": 5.0,
         "dynamics: top-1 accuracy": 0.2,
     }
