@@ -1,13 +1,14 @@
-"""Latent action model and dynamics on CoinRun, trained together (Genie, appendix F).
+"""Dynamics on CoinRun, over latent actions that coinrun_lam.py has found.
 
 genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
-    --config.tokenizer=runs/tokenizer/model
+    --config.tokenizer=runs/tokenizer/model --config.trained_actions=runs/actions/model
 
-`tiny`: 6.5 minutes on 2 CPU cores; dPSNR_4 2.1 dB (1.7 to 2.5) on test levels.
-`fast`, with the `fast` tokenizer: 46 minutes on cores that other work took half of; dPSNR_4
-5.2 dB (4.7 to 5.7), PSNR of ten predicted frames 21.3 dB (20.8 to 21.7).
-`held`, the same with eight actions and the data of a player who holds keys: 42 minutes on
-such cores; dPSNR_4 5.6 dB (5.1 to 6.2), PSNR 22.0 dB (21.4 to 22.6) on that data's test levels.
+Without `trained_actions`, both are trained together (Genie, appendix F). On two CPU cores, with
+the `fast` tokenizer, on 256 clips of test levels:
+`tiny`: dPSNR_4 3.8 dB (3.4 to 4.2), PSNR of ten predicted frames 19.8 dB (19.4 to 20.3).
+`fast`: 16 minutes beside other work; 6.3 dB (5.8 to 6.8), PSNR 22.1 dB (21.6 to 22.6).
+`held`, with eight actions and the data of a player who holds keys: 12 minutes;
+6.0 dB (5.5 to 6.5), PSNR 22.7 dB (22.1 to 23.2) on that data's test levels.
 `paper` has not been trained to the end yet: no duration or score is measured.
 """
 
