@@ -183,11 +183,13 @@ class VectorQuantizer(keras.layers.Layer):
         codebook = ops.where(moved[:, None], chosen, codebook)
         idle = ops.where(moved, 0, idle)
         if self.soft_updates:
-            recent = ops.concatenate([self.recent, latents])[-_RECENT:]
+            recent = ops.concatenate([ops.convert_to_tensor(self.recent), latents])
+            recent = recent[-_RECENT:]
+            seen = min(_RECENT, self.soft_updates * m)
             starts = self.updates + 1 == self.soft_updates
             codebook = ops.cond(
                 starts,
-                lambda: spherical_k_means(recent, self.num_codes),
+                lambda: spherical_k_means(recent[-seen:], self.num_codes),
                 lambda: codebook,
             )
             idle = ops.where(starts, 0, idle)

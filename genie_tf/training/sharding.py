@@ -13,8 +13,8 @@ _DIVIDED_OUTPUTS = ("to_qkv", "mlp_in")
 _DIVIDED_INPUTS = ("to_output", "mlp_out")
 # Layers whose outputs are tokens of the model's width.
 _TOKENS_OUT = "st_block|layer_normalization|dense"
-# Small tables that are looked up by index, which would gather them whole.
-_TABLES = ("codebook", "embeddings")
+# Small tables that are looked up by index, or clustered, which would gather them whole.
+_TABLES = ("codebook", "embeddings", "recent")
 
 
 class Sharding(keras.distribution.ModelParallel):

@@ -119,12 +119,14 @@ def test_outputs_are_the_latents_for_the_soft_updates_and_then_codes():
         update(quantizer, latents)
 
 
-def test_after_the_soft_updates_codes_are_where_latents_gather():
+@pytest.mark.parametrize("batch", [50, 500])  # Three are less, or more, than are kept.
+def test_after_the_soft_updates_codes_are_where_latents_gather(batch):
     axes = np.concatenate([np.eye(L), -np.eye(L)])
     rng = np.random.default_rng(0)
     quantizer = make_quantizer(num_codes=2 * L, soft_updates=3)
-    for _ in range(3):  # More latents than are kept.
-        latents = axes[rng.integers(2 * L, size=500)] + rng.normal(0, 0.05, (500, L))
+    for _ in range(3):
+        latents = axes[rng.integers(2 * L, size=batch)]
+        latents += rng.normal(0, 0.05, (batch, L))
         update(quantizer, latents.astype("float32"))
     cosines = unit(quantizer.codebook.numpy()) @ axes.T
     assert (cosines > 0.99).sum(axis=0).tolist() == [1] * 2 * L

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -41,7 +42,10 @@ def autoencoder():
 MODELS = {
     "autoencoder": autoencoder,
     "tokenizer": tiny_tokenizer,
-    "latent_action_model": tiny_latent_action_model,
+    # Its codebook starts anew within the steps of a test.
+    "latent_action_model": partial(
+        tiny_latent_action_model, quantizer={"soft_updates": 4}
+    ),
     "genie": tiny_genie,
 }
 STAGES = ("tokenizer", "latent_action_model", "genie")

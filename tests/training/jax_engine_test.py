@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,10 @@ from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
 MODELS = {
     "tokenizer": tiny_tokenizer,
-    "latent_action_model": tiny_latent_action_model,
+    # Its codebook starts anew within the steps of a test.
+    "latent_action_model": partial(
+        tiny_latent_action_model, quantizer={"soft_updates": 4}
+    ),
     "genie": tiny_genie,
 }
 # Mesh, stage, and parts of a batch, which are also steps a call.
