@@ -2,8 +2,8 @@
 
 python benchmarks/action_meaning.py --preset=genie_coinrun_fast --dataset=coinrun/held_hard_small
 
-By how many pixels the picture moves, down and to the right, as the best match of its middle
-says: from one frame to the next of test clips where an action was inferred; and, for a Genie,
+By how many pixels the picture moves, down and to the right, as the best match of what both
+pictures show says: from one frame to the next of test clips where an action was inferred; and, for a Genie,
 within five frames for which it is held, after each of 32 prompts.
 """
 
@@ -41,7 +41,8 @@ def main():
     videos = [batch["video"] for batch in batches]
     actions = np.concatenate([model.infer_actions(video) for video in videos])
     videos = np.concatenate(videos)
-    shifts = np.array([shift(*pair, _NEXT) for pair in _pairs(videos)])
+    pairs = itertools.chain.from_iterable(map(itertools.pairwise, videos))
+    shifts = np.array([shift(*pair, _NEXT) for pair in pairs])
     actions, right = actions.ravel(), shifts[:, 1]
     print(
         "| action | share | down | right | walks left | right | of all steps left | right |"
@@ -70,11 +71,6 @@ def main():
         down, right = np.median(moved, axis=0)
         shares = [f"{np.mean(x):.0%}" for x in (moved[:, 1] >= 2, moved[:, 1] <= -2)]
         print(f"| {action} | {down:.0f} | {right:.0f} | {' | '.join(shares)} |")
-
-
-def _pairs(videos):
-    for video in videos:
-        yield from itertools.pairwise(video)
 
 
 def _held(genie, prompts):

@@ -3,10 +3,10 @@
 python benchmarks/play_browser.py --preset=runs/genie/model --steps=8
 python benchmarks/play_browser.py --size=paper --steps=8
 
-The second plays an untrained model of a size of benchmarks/sampler.py. Starts genie-play and headless Chromium, both on this machine, presses real keys for some
-seconds, and reads what the page itself measures: frames drawn within the last second, and
-the time from a key to the first picture that was made with it. Needs selenium, chromium
-and chromium-driver.
+The second plays an untrained model of a size of benchmarks/sampler.py. Starts genie-play
+and headless Chromium, both on this machine, presses real keys for some seconds, and reads
+what the page itself measures: frames drawn within the last second, and the time from a key
+to the first picture that was made with it. Needs selenium, chromium and chromium-driver.
 """
 
 import argparse

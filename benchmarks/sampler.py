@@ -110,7 +110,7 @@ def main():
 
 
 def untrained_genie(size: str):
-    """A Genie of a size, but for the encoders, which play has no need of."""
+    """A Genie of a size; its encoders are small, as no frame but the first needs them."""
     from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
 
     patch, dynamics, decoder = SIZES[size]

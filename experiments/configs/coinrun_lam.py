@@ -2,6 +2,9 @@
 
 genie-train --config=experiments/configs/coinrun_lam.py:tiny --workdir=runs/lam
 
+Codes start after `soft_updates` steps: with other --config.steps, give others of
+--config.model.quantizer.soft_updates and --config.schedule.decay_steps too.
+
 On two CPU cores, PSNR of the next frame of 32 validation clips:
 `tiny`: 1.7 minutes beside other work; 25.0 dB.
 `fast`: 6.4 minutes beside other work; 27.1 dB.

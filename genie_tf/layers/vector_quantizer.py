@@ -33,7 +33,8 @@ class VectorQuantizer(keras.layers.Layer):
             moves one, not even onto the first batch.
         soft_updates: for how many updates the outputs are the latents as they are, so
             that the encoder finds something worth quantising first. The codebook then
-            starts as the `spherical_k_means` of the latest latents.
+            starts as the `spherical_k_means` of the latest latents, so a training has to
+            go on for longer than that.
         ema: if more than 0, the codes have no loss, and follow the mean of the latents
             that chose them, with this decay an update (VQ-VAE, appendix A.1).
 
@@ -42,10 +43,10 @@ class VectorQuantizer(keras.layers.Layer):
 
     Returns:
         A dict: `quantized`, the codes chosen, of the latents' shape, with
-        straight-through gradient; `indices`, int32 (...), which they are; `latents`,
-        the latents on the unit sphere; `mean`, (1, code_dim), of the latents as they
-        came; `loss`, scalar: codebook loss plus weighted
-        commitment loss (VQ-VAE, equation 3).
+        straight-through gradient (in the soft phase the latents); `indices`, int32
+        (...), which they are; `latents`, the latents on the unit sphere; `mean`, (1,
+        code_dim), of the latents as they came; `loss`, scalar: codebook loss plus
+        weighted commitment loss (VQ-VAE, equation 3), 0 in the soft phase.
     """
 
     def __init__(
