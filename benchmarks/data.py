@@ -12,8 +12,8 @@ steps in order, and Jafar's loader the same episodes from .npy files, as Jafar s
 Jafar's loader is that of its `utils/dataloader.py`, run by a Python with jax. What it needs
 of PyTorch, a `DataLoader` without workers, is a loop over shuffled examples, and done here.
 
-All keep freed memory, as our programs do. Processor time, children's too, is printed beside
-the speed: where other programs are running, it is the one to go by.
+Processor time, children's too, is printed beside the speed: where other programs are running,
+it is the one to go by.
 """
 
 import argparse
@@ -76,9 +76,6 @@ def main() -> None:
     if args.read_with:
         print(json.dumps(read_with_jafar(args.jafar, args.read_with)))
         return
-    from genie_tf.experiments.cli import keep_freed_memory
-
-    keep_freed_memory()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         results = {"cores": len(os.sched_getaffinity(0))}
         results["write"] = write(args.levels, folder)
@@ -208,7 +205,7 @@ def start_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
         [*command, f"--read_with={stored}"],
         stdout=subprocess.PIPE,
         check=True,
-        # What `keep_freed_memory` does.
+        # Keeps freed memory, in its favour.
         env=os.environ
         | {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)},
     )

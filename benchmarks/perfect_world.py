@@ -4,8 +4,9 @@ python benchmarks/perfect_world.py --tokenizer=runs/fast/tokenizer/model
 
 From moments of test levels, the game goes on for four frames twice: with a player's actions,
 and with uniformly random ones. dPSNR_4 is then that of a world that knows all of the game's
-state, which no picture shows: how fast the figure is. What true actions can be worth, is
-no more than that.
+state. But no picture shows how fast the figure is: the second world knows all else, and has
+the figure of the picture start at rest; the third at the speed of another moment, in the air
+like this one, or like this one not.
 """
 
 import os
@@ -18,6 +19,7 @@ FLAGS = flags.FLAGS
 
 _FRAMES = 4
 _EVERY = 50  # Steps from one moment to the next.
+_SIZE = np.array([0.5, 0.5787], "<f4").tobytes()  # The figure's, after its speed.
 
 
 def define_flags():
@@ -37,42 +39,57 @@ def main():
         tokenizer = VideoTokenizer.from_preset(FLAGS.tokenizer)
     levels = rollouts.DATASETS[FLAGS.levels]
     rng = np.random.default_rng(FLAGS.seed)
+    # Speeds (x, y) of the last moments on the ground and in the air.
+    speeds = [np.zeros(2, "<f4"), np.zeros(2, "<f4")]
     found = []
     for seed in tqdm(levels.splits["test"], unit="level"):
         actions = rollouts.draw_actions(seed, levels.steps_per_level, levels.hold)
         environment = rollouts.make_environment(seed)
+        place = environment.callmethod("get_state")[0].index(_SIZE) - speeds[0].nbytes
         for step, action in enumerate(actions[:-_FRAMES]):
             if step % _EVERY == _EVERY // 2:
+                state = environment.callmethod("get_state")[0]
+                true = actions[step : step + _FRAMES]
                 random = rng.integers(rollouts.NUM_ACTIONS, size=_FRAMES)
-                true = _go_on(environment, actions[step : step + _FRAMES])
-                other = _go_on(environment, random)
-                if true is not None and other is not None:
-                    found.append((true, other))
+                speed = np.frombuffer(state, "<f4", 2, place)
+                in_air = int(speed[1] != 0)
+                worlds = [state]
+                for other in (np.zeros_like(speed), speeds[in_air]):
+                    end = place + other.nbytes
+                    worlds.append(state[:place] + other.tobytes() + state[end:])
+                speeds[in_air] = speed
+                frames = [
+                    _go_on(environment, world, actions)
+                    for world in worlds
+                    for actions in (true, random)
+                ]
+                environment.callmethod("set_state", [state])
+                if all(frame is not None for frame in frames):
+                    found.append(frames)
             environment.act(np.array([action], np.int32))
             environment.observe()
         environment.close()
-    true, other = np.array(found).swapaxes(0, 1)
-    scores = _psnr(true, _seen(tokenizer, true)), _psnr(true, _seen(tokenizer, other))
-    for name, values in (
-        ("the game with the player's actions", scores[0]),
-        ("the game with random actions", scores[1]),
-        ("dPSNR_4", scores[0] - scores[1]),
-    ):
-        mean, (low, high) = mean_confidence_interval(values)
-        print(f"{name}: {mean:.2f} dB ({low:.2f} to {high:.2f}), {len(found)} moments")
+    truth, *_ = frames = np.array(found).swapaxes(0, 1)
+    scores = [_psnr(truth, _seen(tokenizer, made)) for made in frames]
+    print(f"{len(found)} moments; true actions, random actions, dPSNR_4")
+    for name in ("knows the speed", "starts at rest", "starts at another's speed"):
+        true, random, *scores = scores
+        cells = []
+        for values in (true, random, true - random):
+            mean, (low, high) = mean_confidence_interval(values)
+            cells.append(f"{mean:.2f} ({low:.2f} to {high:.2f})")
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
-def _go_on(environment, actions):
-    """The frame after some actions; None if the episode ends before. Changes nothing."""
-    state = environment.callmethod("get_state")
+def _go_on(environment, state, actions):
+    """The frame after some actions from a state on; None if the episode ends before."""
+    environment.callmethod("set_state", [state])
     ended = False
     for action in actions:
         environment.act(np.array([action], np.int32))
         _, observation, is_first = environment.observe()
         ended |= bool(is_first[0])
-    frame = observation["rgb"][0].copy()
-    environment.callmethod("set_state", state)
-    return None if ended else frame
+    return None if ended else observation["rgb"][0].copy()
 
 
 def _seen(tokenizer, frames):

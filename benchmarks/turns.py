@@ -16,8 +16,12 @@ from unittest import mock
 
 MATRIX, PRODUCTS = 2048, 16  # Side of the large matrices, and products a turn.
 MATMUL_FLOPS = PRODUCTS * 2 * MATRIX**3
-# What `cli.keep_freed_memory` does, for all.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
+# Freed memory is kept, by TensorFlow as in our programs, and by glibc for all others.
+KEEP_MEMORY = {
+    "TF_CPU_ALLOCATOR_USE_BFC": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**62),
+}
 
 
 @dataclasses.dataclass

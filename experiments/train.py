@@ -230,6 +230,18 @@ def _check(config: ConfigDict) -> None:
                 f"config.{name} must be a multiple of config.steps_per_call="
                 f"{config.steps_per_call}; is {config[name]}."
             )
+    for name in ("model", "latent_action_model"):
+        soft_updates = config.get(name, {}).get("quantizer", {}).get("soft_updates", 0)
+        if soft_updates >= config.steps:
+            raise ValueError(
+                f"config.{name}.quantizer.soft_updates must be less than config.steps="
+                f"{config.steps}, or codes never begin; is {soft_updates}."
+            )
+    if config.get("true_actions") and config.get("trained_actions"):
+        raise ValueError(
+            "config.true_actions and config.trained_actions were both given; a world is "
+            "steered by one of the two."
+        )
     if config.precision not in ("float32", "mixed_bfloat16"):
         raise ValueError(
             "config.precision must be float32 or mixed_bfloat16; is "

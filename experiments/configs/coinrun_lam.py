@@ -2,8 +2,7 @@
 
 genie-train --config=experiments/configs/coinrun_lam.py:tiny --workdir=runs/lam
 
-Codes start after `soft_updates` steps: with other --config.steps, give others of
---config.model.quantizer.soft_updates and --config.schedule.decay_steps too.
+Codes start after `soft_updates` steps, which with other --config.steps keep their share.
 
 On two CPU cores, PSNR of the next frame of 32 validation clips:
 `tiny`: 1.7 minutes beside other work; 25.0 dB.

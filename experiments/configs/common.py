@@ -18,6 +18,9 @@ _GENIE = {
 def choose_size(size: str, **sizes: dict) -> ConfigDict:
     """The settings of one size, and how often to log, evaluate and save.
 
+    With other `--config.steps`, `schedule.decay_steps` and `soft_updates` keep their
+    shares of the steps, unless they are given too.
+
     Args:
         size: the word after the colon in `--config=FILE.py:SIZE`.
         **sizes: the settings of each size; `steps` among them.
@@ -31,7 +34,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             f"received {size!r}"
         )
     steps = sizes[size]["steps"]
-    return ConfigDict(
+    config = ConfigDict(
         {
             "seed": 0,
             "train_split": "train",
@@ -80,6 +83,15 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             },
         }
     )
+    _keep_share(config, "decay_steps", config.schedule)
+    for name in ("model", "latent_action_model"):
+        if "quantizer" in config.get(name, {}):
+            _keep_share(config, "soft_updates", config[name].quantizer)
+    return config
+
+
+def _keep_share(config: ConfigDict, name: str, group: ConfigDict) -> None:
+    group[name] = config.get_oneway_ref("steps") * group[name] // config.steps
 
 
 def transformer(dim: int, num_blocks: int, num_heads: int, **others) -> dict:

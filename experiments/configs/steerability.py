@@ -56,8 +56,6 @@ def get_config(row: str = "base"):
     config = choose_size("tiny", **coinrun_genie.SIZES)
     config.steps = 400
     config.log_every, config.evaluate_every, config.checkpoint_every = 20, 400, 400
-    config.schedule.decay_steps = 160
-    config.latent_action_model.quantizer.soft_updates = 200
     for name, value in ROWS[row].items():
         *groups, last = name.split(".")
         group = config

@@ -499,6 +499,18 @@ WRONG = [
         "config.log_every must be a multiple of config.steps_per_call=2; is 1.",
     ),
     (
+        "train genie",
+        {"config.latent_action_model.quantizer.soft_updates": 3},
+        "config.latent_action_model.quantizer.soft_updates must be less than config.steps"
+        "=3, or codes never begin; is 3.",
+    ),
+    (
+        "train guided",
+        {"config.trained_actions": "lam/model"},
+        "config.true_actions and config.trained_actions were both given; a world is "
+        "steered by one of the two.",
+    ),
+    (
         TOKENIZER,
         {"config.precision": "float16"},
         "config.precision must be float32 or mixed_bfloat16; is 'float16'.",

@@ -55,6 +55,18 @@ def test_the_preset_that_ships_is_of_its_config():
     assert json.loads(json.dumps(config)) == settings
 
 
+def test_phases_of_a_training_keep_their_share_of_the_steps():
+    config = parse(Path(configs.__file__).parent / "coinrun_lam.py", "tiny")
+    assert (config.steps, config.schedule.decay_steps) == (700, 340)
+    assert config.model.quantizer.soft_updates == 650
+    config.steps = 70
+    assert config.schedule.decay_steps == 34
+    assert config.model.quantizer.soft_updates == 65
+    config.schedule.decay_steps = 10
+    config.steps = 700
+    assert config.schedule.decay_steps == 10
+
+
 @pytest.mark.parametrize("row", steerability.ROWS)
 def test_rows_of_the_ablation_can_be_trained_and_differ_from_the_base(row, tokenizer):
     config = parse(STEERABILITY, row)
