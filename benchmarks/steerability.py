@@ -33,7 +33,7 @@ def define_flags():
 def main():
     folder = cli.make_folder(FLAGS.output)
     print(
-        "| row | dPSNR_4, dB | PSNR 1 / 4 / 10 | mean of 10 | NMI (shuffled) | perplexity |"
+        "| row | dPSNR_4, dB | PSNR of ten frames, dB | top-1 | NMI (shuffled) | perplexity |"
     )
     print("|---|---|---|---|---|---|", flush=True)
     for row in FLAGS.rows:
