@@ -30,6 +30,7 @@ import types
 from concurrent import futures
 
 import numpy as np
+import turns
 
 SECONDS = 20
 STEPS = 1_000
@@ -205,9 +206,7 @@ def start_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
         [*command, f"--read_with={stored}"],
         stdout=subprocess.PIPE,
         check=True,
-        # Keeps freed memory, in its favour.
-        env=os.environ
-        | {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)},
+        env=os.environ | turns.KEEP_MEMORY,
     )
     return json.loads(answer.stdout)
 

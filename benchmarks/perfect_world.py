@@ -4,9 +4,9 @@ python benchmarks/perfect_world.py --tokenizer=runs/fast/tokenizer/model
 
 From moments of test levels, the game goes on for four frames twice: with a player's actions,
 and with uniformly random ones. dPSNR_4 is then that of a world that knows all of the game's
-state. But no picture shows how fast the figure is: the second world knows all else, and has
-the figure of the picture start at rest; the third at the speed of another moment, in the air
-like this one, or like this one not.
+state. But no picture shows how fast the figure is. Two more worlds know all but that: in one it
+starts at rest, in the other at the speed of the last moment in which it was in the air too, or
+on the ground too.
 """
 
 import os
@@ -59,9 +59,9 @@ def main():
                     worlds.append(state[:place] + other.tobytes() + state[end:])
                 speeds[in_air] = speed
                 frames = [
-                    _go_on(environment, world, actions)
+                    _go_on(environment, world, keys)
                     for world in worlds
-                    for actions in (true, random)
+                    for keys in (true, random)
                 ]
                 environment.callmethod("set_state", [state])
                 if all(frame is not None for frame in frames):

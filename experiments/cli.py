@@ -43,7 +43,8 @@ def run(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # On a CPU, XLA frees the large buffers of each step. This allocator keeps them, where
-    # the system would clear the same pages again for the next step.
+    # the system would clear the same pages again for the next step. It stops at 64 GiB, if
+    # not told that there is more.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(memory // 2**20))

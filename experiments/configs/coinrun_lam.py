@@ -2,7 +2,8 @@
 
 genie-train --config=experiments/configs/coinrun_lam.py:tiny --workdir=runs/lam
 
-Codes start after `soft_updates` steps, which with other --config.steps keep their share.
+Codes start after `soft_updates` steps, which with other --config.steps keep their share. To
+go on with a finished training for more steps, give --config.model.quantizer.soft_updates too.
 
 On two CPU cores, PSNR of the next frame of 32 validation clips:
 `tiny`: 1.7 minutes beside other work; 25.0 dB.
