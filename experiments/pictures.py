@@ -8,6 +8,7 @@ import numpy as np
 from genie_tf.experiments.report import ROW_NAMES, action_names
 
 from genie_tf import media
+from genie_tf.files import replacing
 
 
 def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
@@ -115,5 +116,5 @@ def _plot(path: Path, x: str, y: str, columns: int = 1) -> Iterator:
         axes.set_xlabel(x)
         axes.set_ylabel(y)
     yield several
-    with media.replacing(path) as temporary:
+    with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -44,6 +44,7 @@ def main() -> None:
     from genie_tf.datasets.summary import summarize
 
     from genie_tf import media
+    from genie_tf.files import replacing
 
     cli.check_folder(FLAGS.output)
 
@@ -71,7 +72,7 @@ def main() -> None:
     with cli.user_errors():
         media.save_image_grid(folder / "contact_sheet.png", rows, labels, scale)
         for name, text in texts.items():
-            with media.replacing(folder / name) as path:
+            with replacing(folder / name) as path:
                 path.write_text(text)
         try:
             media.save_mp4(video, media.grid(clips, scale=scale), FLAGS.fps)

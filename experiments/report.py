@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from genie_tf import media
+from genie_tf.files import replacing
 from genie_tf.metrics.controllability import COINRUN_ACTION_GROUPS
 
 ROW_NAMES = {
@@ -31,7 +31,7 @@ def write_report(folder: Path, report: dict) -> None:
     texts = {"report.json": json.dumps(report, indent=1) + "\n"}
     texts["report.md"] = _markdown(report)
     for name, text in texts.items():
-        with media.replacing(folder / name) as path:
+        with replacing(folder / name) as path:
             path.write_text(text)
 
 

@@ -52,7 +52,7 @@ def main() -> None:
     from genie_tf.experiments import report
     from tqdm import tqdm
 
-    from genie_tf import media
+    from genie_tf.files import replacing
 
     keras.utils.set_random_seed(FLAGS.seed)
     features, classifier = make_networks()
@@ -79,9 +79,9 @@ def main() -> None:
     }
     text = json.dumps({**settings, "test": scores, **report.environment()}, indent=1)
     with cli.user_errors():
-        with media.replacing(folder / "CoinRun.keras") as path:
+        with replacing(folder / "CoinRun.keras") as path:
             features.save(path)
-        with media.replacing(folder / "report.json") as path:
+        with replacing(folder / "report.json") as path:
             path.write_text(text + "\n")
     for name, score in scores.items():
         print(

@@ -5,15 +5,15 @@ Files are written under a temporary name beside their own and then moved, so tha
 nobody ever sees half of one. Folders are created where needed.
 """
 
-import contextlib
 import io
 import numbers
-import os
 import pathlib
 import warnings
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from genie_tf.files import replacing
 
 FITS = ("crop", "pad")  # How a prompt image gets the size of a frame.
 
@@ -319,28 +319,6 @@ def plot_curves(path, records, keys=None):
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Writes a file whole or not at all.
-
-    Args:
-        path: name of the file.
-
-    Yields:
-        A temporary name in the same folder and with the same suffix, to write to; the
-        file moves to `path` at the end, and disappears if anything failed.
-    """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays the last part: writers go by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _to_bytes(video):

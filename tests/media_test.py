@@ -151,24 +151,6 @@ class TestVideos:
                 media.save_mp4(tmp_path / "a.mp4", game_video(), fps)
 
 
-class TestReplacing:
-    def test_a_failure_leaves_the_old_file_and_nothing_else(self, tmp_path):
-        (tmp_path / "a.txt").write_text("old")
-        with pytest.raises(RuntimeError), media.replacing(tmp_path / "a.txt") as name:
-            name.write_text("half of the n")
-            assert (tmp_path / "a.txt").read_text() == "old"
-            raise RuntimeError
-        assert files_in(tmp_path) == ["a.txt"]
-        assert (tmp_path / "a.txt").read_text() == "old"
-
-    def test_success_replaces_the_old_file(self, tmp_path):
-        (tmp_path / "a.txt").write_text("old")
-        with media.replacing(tmp_path / "a.txt") as name:
-            name.write_text("new")
-        assert files_in(tmp_path) == ["a.txt"]
-        assert (tmp_path / "a.txt").read_text() == "new"
-
-
 class TestGrid:
     def test_clips_are_enlarged_and_in_place(self):
         a, b, c, d = (np.full((5, 4, 6, 3), 40 * i, "uint8") for i in range(4))

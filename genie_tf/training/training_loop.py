@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from genie_tf.media import replacing
+from genie_tf.files import replacing
 from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.event_file import EventFile
 from genie_tf.training.optimizers import averaged_weights

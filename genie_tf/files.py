@@ -1,0 +1,98 @@
+"""Local paths, and files and folders that are written whole or not at all."""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+# Path() turns gs://bucket into gs:/bucket.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+def local_path(path: str | os.PathLike) -> Path:
+    """Returns a path of this machine, with a leading `~` expanded.
+
+    Every path that a user gives goes through here before anything is read or written.
+
+    Raises:
+        ValueError: if the path has a scheme, such as gs://, or its home folder is unknown.
+    """
+    text = os.fspath(path)
+    scheme = _SCHEME.match(text)
+    if scheme:
+        raise ValueError(
+            f"Expected a path on this machine; received {text!r}. Addresses that start "
+            f"with {scheme[1]}:// are not supported: copy the files here, or mount them."
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"Cannot find the home folder of {text!r}: {error}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Writes a file whole or not at all.
+
+    Args:
+        path: name of the file. Its folder is created if need be.
+
+    Yields:
+        A temporary name in the same folder and with the same suffix, to write to; the
+        file moves to `path` at the end, and disappears if anything failed.
+
+    Raises:
+        ValueError: see `local_path`.
+    """
+    path = local_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    # The suffix stays the last part: writers go by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """Writes a folder whole or not at all.
+
+    Args:
+        folder: its name. What is there is replaced: check before that it may be.
+
+    Yields:
+        An empty temporary folder next to it, to write in; it takes the folder's place at
+        the end, and disappears if anything failed.
+
+    Raises:
+        ValueError: see `local_path`.
+    """
+    folder = local_path(folder)
+    partial, replaced = (
+        folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
+    )
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            folder.rename(replaced)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Deletes temporary files of `path` whose program has been killed."""
+    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}")
+    for sibling in path.parent.iterdir():
+        match = name.fullmatch(sibling.name)
+        if match and not Path("/proc", match[1]).exists():
+            sibling.unlink(missing_ok=True)

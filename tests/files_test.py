@@ -1,0 +1,81 @@
+"""Paths and files: schemes are refused, and nothing is left half-written."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from genie_tf.files import local_path, replacing, replacing_folder
+
+
+@pytest.mark.parametrize(
+    "path", ["gs://bucket/model", "s3://x", "file:///tmp/x", "http://h/x", "gs:/x"]
+)
+def test_local_path_refuses_schemes(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scheme = path.split(":")[0]
+    expected = re.escape(
+        f"Expected a path on this machine; received {path!r}. Addresses that start with "
+        f"{scheme}:// are not supported"
+    )
+    for attempt in (
+        local_path,
+        lambda path: replacing(path).__enter__(),
+        lambda path: replacing_folder(path).__enter__(),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            attempt(path)
+    assert not os.listdir(tmp_path)
+
+
+def test_local_path_expands_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert str(local_path("~/model")) == "/home/somebody/model"
+    assert str(local_path("a/~b:c")) == "a/~b:c"
+
+
+def test_local_path_names_an_unknown_home():
+    with pytest.raises(ValueError, match="Cannot find the home folder of '~nobody_/x'"):
+        local_path("~nobody_/x")
+
+
+def test_replacing_keeps_the_old_file_on_failure(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with replacing(path) as temporary:
+        assert temporary.suffix == ".txt" and not path.exists()
+        temporary.write_text("old")
+    with pytest.raises(KeyError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert path.read_text() == "old" and os.listdir(path.parent) == ["file.txt"]
+
+
+def test_replacing_removes_what_killed_programs_left(tmp_path):
+    kill = (
+        "import os, sys; from genie_tf.files import replacing\n"
+        "with replacing(sys.argv[1]) as path: path.write_text('half'); os._exit(9)"
+    )
+    path = tmp_path / "file.txt"
+    subprocess.run([sys.executable, "-c", kill, path])
+    others = [f".file.{os.getpid()}.txt", ".file.1.png", "other.1.txt"]
+    for other in others:
+        (tmp_path / other).touch()
+    assert len(os.listdir(tmp_path)) == 4
+    with replacing(path) as temporary:
+        assert temporary.name == others[0]
+        temporary.write_text("whole")
+    assert sorted(os.listdir(tmp_path)) == sorted(["file.txt", *others[1:]])
+
+
+def test_replacing_folder_replaces_or_keeps(tmp_path):
+    folder = tmp_path / "model"
+    for text in ("first", "second"):
+        with replacing_folder(folder) as partial:
+            (partial / "text").write_text(text)
+    with pytest.raises(KeyError), replacing_folder(folder) as partial:
+        (partial / "text").write_text("half")
+        raise KeyError
+    assert (folder / "text").read_text() == "second"
+    assert os.listdir(tmp_path) == ["model"]
