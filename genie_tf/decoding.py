@@ -1,6 +1,6 @@
 """Decodes files of strangers in other processes, which can be ended.
 
-A picture of 100 kB can take minutes to decode, and a damaged one can crash its decoder.
+A picture of 100 kB can take minutes to decode, and a damaged video can crash its decoder.
 Here both cost a worker: a process without TensorFlow, whose computing time and memory
 are limited. Idle workers are kept, so that the next picture starts at once.
 """
@@ -15,12 +15,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from genie_tf.pictures import FITS, read_picture
 
 MAX_PROMPT_BYTES = 16 * 2**20
+
+# FFmpeg's names of the containers of videos, by the endings of their files.
+CONTAINERS = {
+    ".avi": "avi",
+    ".gif": "gif",
+    ".m4v": "mov",
+    ".mkv": "matroska",
+    ".mov": "mov",
+    ".mp4": "mov",
+    ".webm": "matroska",
+}
 
 _MAX_MEMORY = 3 * 2**30  # Bytes of addresses.
 # On a busy machine, a worker has so many times its computing time.
@@ -64,22 +76,69 @@ def decode_prompt_image(
         if len(content) > MAX_PROMPT_BYTES:
             raise ValueError("it has more than 16 MiB")
         form = {"height": height, "width": width, "fit": fit}
-        ((_, frame),) = _decode("picture", form, content, seconds)
+        ((_, _, frame),) = _decode("picture", form, seconds, content)
     except ValueError as error:
         raise ValueError(f"{name} cannot be used: {error}.") from error
     return frame
 
 
+def decode_picture(
+    path: str | os.PathLike, height: int, width: int, seconds: float = 10.0
+) -> np.ndarray:
+    """Reads a picture of unknown origin as a frame: see `pictures.read_picture`.
+
+    Args:
+        path: name of the file.
+        height, width: size of the frame, in pixels.
+        seconds: computing time that decoding may take.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        ValueError: if it cannot be decoded; a part of a sentence.
+    """
+    form = {"file": os.fspath(path), "height": height, "width": width}
+    ((_, _, frame),) = _decode("picture", form, seconds)
+    return frame
+
+
+def decode_video(
+    path: str | os.PathLike, height: int, width: int, seconds: float = 30.0
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yields the frames of a video of unknown origin: see `video_frames.read_frames`.
+
+    Args:
+        path: name of the file, with one of the endings of `CONTAINERS`.
+        height, width: size of the frames, in pixels.
+        seconds: computing time that each frame may take.
+
+    Yields:
+        As `read_frames`.
+
+    Raises:
+        ValueError: after the last frame, if there are fewer of them than there should
+            be; a part of a sentence.
+    """
+    form = {
+        "path": os.fspath(path),
+        "container": CONTAINERS[Path(path).suffix.lower()],
+        "height": height,
+        "width": width,
+    }
+    return _decode("video", form, seconds)
+
+
 def _decode(
-    kind: str, arguments: dict, content: bytes, seconds: float
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields what a worker decodes: frames, each with its time in seconds.
+    kind: str, arguments: dict, seconds: float, content: bytes = b""
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yields what a worker decodes: times, durations and frames.
 
     Args:
         kind: name of the decoder, one of `_DECODERS`.
         arguments: its arguments, besides the content.
-        content: bytes to decode.
         seconds: computing time that each frame may take.
+        content: bytes to decode.
 
     Raises:
         ValueError: if decoding fails, takes too long or crashes; a part of a sentence.
@@ -93,25 +152,31 @@ def _decode(
             answer, pixels = _receive(worker.stream)
             if "shape" not in answer:
                 break
-            yield (
-                answer["time"],
-                np.frombuffer(pixels, np.uint8).reshape(answer["shape"]),
-            )
+            # It decodes the next frame while this one is used.
+            _send(worker.stream, {"more": True})
+            frame = np.frombuffer(pixels, np.uint8).reshape(answer["shape"])
+            yield answer["time"], answer["seconds"], frame
+    except GeneratorExit:  # The caller needs no more frames.
+        worker.socket.settimeout(1)
+        with contextlib.suppress(OSError, EOFError):
+            while "shape" in _receive(worker.stream)[0]:
+                _send(worker.stream, {"more": False})
+            _keep(worker)
+            return
+        worker.end()
+        return
     except TimeoutError:
         worker.end()
         raise ValueError(_too_long(seconds)) from None
     except (OSError, EOFError):
-        code = worker.end()
-        if code == -signal.SIGPROF:
-            raise ValueError(_too_long(seconds)) from None
-        raise ValueError("decoding it crashes") from None
-    except BaseException:  # The caller wants no more frames, or Ctrl-C.
+        took_too_long = worker.end() == -signal.SIGPROF
+        raise ValueError(
+            _too_long(seconds) if took_too_long else "decoding it crashes"
+        ) from None
+    except BaseException:  # Ctrl-C.
         worker.end()
         raise
-    if len(_idle) < _MAX_IDLE:
-        _idle.append(worker)
-    else:
-        worker.end()
+    _keep(worker)
     if answer.get("error"):
         raise ValueError(answer["error"])
 
@@ -181,6 +246,13 @@ def _take_worker() -> _Worker:
     return _Worker()
 
 
+def _keep(worker: _Worker) -> None:
+    if len(_idle) < _MAX_IDLE:
+        _idle.append(worker)
+    else:
+        worker.end()
+
+
 # Messages are a line of JSON, and bytes. Nothing that comes back is run.
 
 
@@ -205,11 +277,21 @@ def _receive(stream: io.BufferedRWPair) -> tuple[dict, bytes]:
 # The worker itself.
 
 
-def _decode_picture(content: bytes, **form) -> Iterator[tuple[float, np.ndarray]]:
-    yield 0.0, read_picture(io.BytesIO(content), **form)
+def _decode_picture(
+    content: bytes, file: str | None = None, **form
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    yield 0.0, 0.0, read_picture(file or io.BytesIO(content), **form)
 
 
-_DECODERS = {"picture": _decode_picture}
+def _decode_video(
+    content: bytes, **arguments
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    from genie_tf.video_frames import read_frames  # Not everybody has PyAV.
+
+    yield from read_frames(**arguments)
+
+
+_DECODERS = {"picture": _decode_picture, "video": _decode_video}
 
 
 def _serve() -> None:
@@ -220,20 +302,29 @@ def _serve() -> None:
     _send(stream, {})
     # Libraries that crash write to standard error.
     os.dup2(1, 2)
-    while True:
-        request, content = _receive(stream)
-        error = ""
-        try:
-            # Unless a frame is ready in time, the signal ends the process.
+    with contextlib.suppress(EOFError):
+        while True:
+            request, content = _receive(stream)
+            error = _answer(stream, request, content)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            _send(stream, {"error": error})
+
+
+def _answer(stream: io.BufferedRWPair, request: dict, content: bytes) -> str:
+    """Sends the frames that are asked for; returns what is wrong with them, if so."""
+    # Unless the next frame is ready in time, the signal ends the process.
+    signal.setitimer(signal.ITIMER_PROF, request["seconds"])
+    try:
+        frames = _DECODERS[request["kind"]](content, **request["arguments"])
+        for time, seconds, frame in frames:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            answer = {"time": time, "seconds": seconds, "shape": frame.shape}
+            _send(stream, answer, frame.tobytes())
+            if not _receive(stream)[0]["more"]:
+                break
             signal.setitimer(signal.ITIMER_PROF, request["seconds"])
-            frames = _DECODERS[request["kind"]](content, **request["arguments"])
-            for time, frame in frames:
-                signal.setitimer(signal.ITIMER_PROF, 0)
-                _send(stream, {"time": time, "shape": frame.shape}, frame.tobytes())
-                signal.setitimer(signal.ITIMER_PROF, request["seconds"])
-        except ValueError as problem:
-            error = str(problem)
-        except MemoryError:
-            error = f"decoding it takes more than {_MAX_MEMORY >> 30} GiB of memory"
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        _send(stream, {"error": error})
+    except ValueError as error:
+        return str(error)
+    except MemoryError:
+        return f"decoding it takes more than {_MAX_MEMORY >> 30} GiB of memory"
+    return ""

@@ -46,7 +46,7 @@ def read_picture(file, height: int, width: int, fit: str = "crop") -> np.ndarray
             # JPEGs can be decoded at a half, a quarter or an eighth of their size.
             image.draft(None, (2 * max(height, width),) * 2)
             image.load()
-            return _compose(_resize(_upright(image), height, width, fit), height, width)
+            return fit_picture(_upright(image), height, width, fit)
     except Image.DecompressionBombError:
         raise ValueError(
             f"it has more than {MAX_PIXELS // 1_000_000} million pixels, or a side of "
@@ -56,6 +56,33 @@ def read_picture(file, height: int, width: int, fit: str = "crop") -> np.ndarray
         raise
     except Exception as error:  # Damaged pictures raise errors of many kinds.
         raise ValueError(_UNREADABLE) from error
+
+
+def fit_picture(
+    image: Image.Image, height: int, width: int, fit: str = "crop"
+) -> np.ndarray:
+    """Makes a frame of a picture; what is transparent, or not covered, becomes black.
+
+    Args:
+        image: of mode L, LA, RGB, RGBA or CMYK.
+        height, width, fit: see `read_picture`.
+
+    Returns:
+        uint8 (height, width, 3), in sRGB.
+    """
+    method = Image.Resampling.LANCZOS
+    if fit == "crop":
+        image = ImageOps.fit(image, (width, height), method)
+    else:
+        scale = min(width / image.width, height / image.height)
+        # A line stays visible, however long it is.
+        size = [max(1, round(scale * side)) for side in image.size]
+        image = image.resize(size, method)
+    frame = Image.new("RGB", (width, height))
+    corner = ((width - image.width) // 2, (height - image.height) // 2)
+    mask = image.getchannel("A") if image.mode.endswith("A") else None
+    frame.paste(_to_srgb(image), corner, mask)
+    return np.array(frame)
 
 
 def _open(file) -> Image.Image:
@@ -86,25 +113,6 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
     upright.info["icc_profile"] = image.info.get("icc_profile")
     return upright
-
-
-def _resize(image: Image.Image, height: int, width: int, fit: str) -> Image.Image:
-    """Scales a picture until it covers the frame, or until it fits in."""
-    method = Image.Resampling.LANCZOS
-    if fit == "crop":
-        return ImageOps.fit(image, (width, height), method)
-    scale = min(width / image.width, height / image.height)
-    # A line stays visible, however long it is.
-    return image.resize([max(1, round(scale * side)) for side in image.size], method)
-
-
-def _compose(image: Image.Image, height: int, width: int) -> np.ndarray:
-    """Puts a picture in the middle of a black frame, in sRGB."""
-    frame = Image.new("RGB", (width, height))
-    corner = ((width - image.width) // 2, (height - image.height) // 2)
-    mask = image.getchannel("A") if image.mode.endswith("A") else None
-    frame.paste(_to_srgb(image), corner, mask)
-    return np.array(frame)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

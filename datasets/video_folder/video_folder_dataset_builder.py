@@ -1,6 +1,7 @@
 """Videos of a folder as a TFDS dataset of RLDS episodes without actions."""
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -92,10 +93,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
             try:
                 for number, (start, frames) in enumerate(episodes):
-                    yield f"{name}_{number}", _to_example(name, start, frames)
+                    key = os.fsencode(f"{name}_{number}")
+                    yield key, _to_example(videos.printable(name), start, frames)
             except ValueError as error:
-                self.info.metadata["skipped"][name] = (
-                    f"it breaks off, and its beginning was used: {error}"
+                self.info.metadata["skipped"][videos.printable(name)] = (
+                    f"a part of it, because {error}"
                 )
 
 

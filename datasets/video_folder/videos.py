@@ -6,23 +6,18 @@ A video is a file that PyAV decodes, or a folder of pictures, its frames.
 import collections
 import hashlib
 import itertools
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-# How FFmpeg calls the containers, by the endings of their files.
-_CONTAINERS = {
-    ".avi": "avi",
-    ".gif": "gif",
-    ".m4v": "mov",
-    ".mkv": "matroska",
-    ".mov": "mov",
-    ".mp4": "mov",
-    ".webm": "matroska",
-}
+from genie_tf.decoding import CONTAINERS, decode_picture, decode_video
+from genie_tf.files import local_path
+
 _PICTURES = (".jpeg", ".jpg", ".png")
 
 # A frame is of another scene if its difference from the frame before is more than so much,
@@ -34,35 +29,80 @@ _CUT, _CUT_RATIO = 12, 3
 _USUAL_DIFFERENCE = 10
 # Nothing new for so many seconds, or time that runs backwards, ends a scene as well.
 _LONGEST_PAUSE = 10
-# Frames a second of a file that does not tell.
-_USUAL_RATE = 25
 # Containers round times to milliseconds.
 _TOLERANCE = 1e-3
 
 
-def find_videos(folder: Path) -> tuple[list[str], list[str]]:
-    """Looks for videos in a folder and all below it; hidden ones are left out.
+def printable(name: str) -> str:
+    """A file's name as text: what is not printable becomes an escape such as \\n."""
+    return "".join(
+        x if x.isprintable() else x.encode("unicode_escape").decode() for x in name
+    )
+
+
+def find_videos(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Looks for videos in a folder and all below it; hidden ones are not looked at.
+
+    Links are followed, to each folder and video once.
 
     Args:
         folder: where to look.
 
     Returns:
-        Names of videos, and of files that are none, relative to the folder and sorted. A
-        folder of pictures is one video, of its own name.
+        Names of videos, relative to the folder and sorted; and, by the name of each file
+        that is not a video, why, sorted too. A folder of pictures is one video, unless
+        there are videos next to the pictures or below: then these are thumbnails.
     """
-    videos, others = set(), set()
-    for path in folder.rglob("*"):
+    videos, left_out = [], {}
+    pictures = collections.defaultdict(list)
+    for path in _find_files(folder, left_out):
         name = path.relative_to(folder)
         suffix = path.suffix.lower()
-        if path.is_dir() or any(part.startswith(".") for part in name.parts):
-            continue
-        if suffix in _CONTAINERS:
-            videos.add(name.as_posix())
+        if suffix in CONTAINERS:
+            videos.append(name)
         elif suffix in _PICTURES:
-            videos.add(name.parent.as_posix())
+            pictures[name.parent].append(name)
         else:
-            others.add(name.as_posix())
-    return sorted(videos), sorted(others)
+            endings = ", ".join(sorted({*CONTAINERS, *_PICTURES}))
+            left_out[printable(str(name))] = f"its ending is none of {endings}"
+    with_videos = {parent for video in videos for parent in video.parents}
+    for parent, names in pictures.items():
+        if parent not in with_videos:
+            videos.append(parent)
+            continue
+        for name in names:
+            left_out[printable(str(name))] = (
+                "it is a picture next to videos: frames need a folder of their own"
+            )
+    return sorted(map(str, videos)), dict(sorted(left_out.items()))
+
+
+def _find_files(folder: Path, left_out: dict[str, str]) -> Iterator[Path]:
+    """Yields the files below a folder; adds those that cannot be used to `left_out`."""
+    seen = {}
+    entries, links = [folder], []
+    while entries or links:
+        # Links come last: what they lead to keeps its own name.
+        path = (entries or links).pop()
+        name = printable(str(path.relative_to(folder)))
+        try:
+            status = path.stat()
+            identity = status.st_dev, status.st_ino
+            is_folder = stat.S_ISDIR(status.st_mode)
+            if not is_folder and not stat.S_ISREG(status.st_mode):
+                left_out[name] = "it is not a regular file"
+            elif identity in seen and path.suffix.lower() not in _PICTURES:
+                left_out[name] = f"it is the same as {seen[identity]}"
+            elif is_folder:
+                inside = sorted(os.scandir(path), key=lambda x: x.name, reverse=True)
+                for entry in inside:
+                    if not entry.name.startswith("."):
+                        (links if entry.is_symlink() else entries).append(Path(entry))
+            else:
+                yield path
+            seen.setdefault(identity, name)
+        except OSError as error:
+            left_out[name] = f"it cannot be read ({error.strerror})"
 
 
 def split_videos(
@@ -75,18 +115,17 @@ def split_videos(
 
     Args:
         folder: where the videos are.
-        fps, height, width: as of `read_episodes`.
+        fps, height, width: see `read_episodes`.
 
     Returns:
-        The names of the videos of each split, and, by the name of each file that is left
-        out, why.
+        The names of the videos of each split, and, by the printable name of each file
+        that is left out, why.
 
     Raises:
         ValueError: if fewer than three videos can be used.
     """
-    videos, others = find_videos(folder)
-    endings = ", ".join(sorted({*_CONTAINERS, *_PICTURES}))
-    skipped = {name: f"its ending is none of {endings}" for name in others}
+    folder = local_path(folder)
+    videos, skipped = find_videos(folder)
     usable = []
     for name in videos:
         # Some frames of each are decoded: whether it is a video shows only then.
@@ -97,15 +136,15 @@ def split_videos(
             next(episodes)
             usable.append(name)
         except StopIteration:
-            skipped[name] = f"no scene has two frames at {fps:g} a second"
+            skipped[printable(name)] = f"no scene has two frames at {fps:g} a second"
         except ValueError as error:
-            skipped[name] = str(error)
+            skipped[printable(name)] = str(error)
     if len(usable) < 3:
         raise ValueError(
             f"Training, validation and test need a video each, and {folder} has "
             f"{len(usable)} that can be used{_list_problems(skipped)}."
         )
-    usable.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+    usable.sort(key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
     num_held_out = max(1, len(usable) // 10)
     return {
         "train": usable[2 * num_held_out :],
@@ -132,8 +171,8 @@ def read_episodes(
     Args:
         path: of a video file, or of a folder of pictures, which are its frames, `fps`
             of them a second, in the order of the numbers in their names.
-        fps: frames a second of the episodes. A frame is what the video shows at that
-            time; so, of a slower video, some are repeated.
+        fps: frames a second of the episodes. A frame is what a player shows at that
+            time: frames of a slower video are repeated.
         height, width: of the episodes' frames, in pixels.
         max_steps: what is longer becomes several episodes.
 
@@ -142,23 +181,23 @@ def read_episodes(
         height, width, 3), two or more.
 
     Raises:
-        ValueError: if the video cannot be read, or breaks off; then only after all
-            episodes before.
+        ValueError: if the video, or a part of it, cannot be read; after all episodes
+            that can. The text is a part of a sentence.
     """
     failures = []
 
-    def read_on() -> Iterator[tuple[float, np.ndarray]]:
+    def read_on() -> Iterator[tuple[float, float, np.ndarray]]:
         try:
             if path.is_dir():
                 yield from _read_pictures(path, fps, height, width)
             else:
-                yield from _decode(path, height, width)
+                yield from decode_video(path, height, width)
         except ValueError as error:
             failures.append(error)
 
-    scenes = itertools.groupby(_number_scenes(read_on()), key=lambda frame: frame[0])
-    for _, frames in scenes:
-        samples = _sample(frames, fps)
+    frames = _number_scenes(_with_ends(read_on()))
+    for _, scene in itertools.groupby(frames, key=lambda frame: frame[0]):
+        samples = _sample(scene, fps)
         while steps := list(itertools.islice(samples, max_steps)):
             if len(steps) > 1:
                 yield steps[0][0], np.stack([frame for _, frame in steps])
@@ -166,41 +205,57 @@ def read_episodes(
         raise failures[0]
 
 
+def _with_ends(
+    frames: Iterable[tuple[float, float, np.ndarray]],
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yields when each frame is shown, until when, and its pixels.
+
+    A frame stays until the next one comes. Only of the last one, and before a long pause,
+    its own duration counts.
+    """
+    before = None
+    for frame in itertools.chain(frames, [None]):
+        if before is not None:
+            time, seconds, pixels = before
+            end = frame[0] if frame is not None else np.inf
+            if not 0 <= end - time <= _LONGEST_PAUSE:
+                end = time + min(seconds, _LONGEST_PAUSE)
+            yield time, end, pixels
+        before = frame
+
+
 def _number_scenes(
-    frames: Iterable[tuple[float, np.ndarray]],
-) -> Iterator[tuple[int, float, np.ndarray]]:
-    """Yields (scene, time, frame) of each (time, frame)."""
-    scene, time_before, before = 0, None, None
+    frames: Iterable[tuple[float, float, np.ndarray]],
+) -> Iterator[tuple[int, float, float, np.ndarray]]:
+    """Yields (scene, time, end, frame) of each (time, end, frame)."""
+    scene, end_before, before = 0, None, None
     lately = collections.deque([_USUAL_DIFFERENCE], maxlen=3)
-    for time, frame in frames:
+    for time, end, frame in frames:
         if before is not None:
             difference = _difference(before, frame)
             if (
                 difference > max(_CUT, _CUT_RATIO * np.mean(lately))
-                or not 0 <= time - time_before <= _LONGEST_PAUSE
+                or time != end_before
             ):
                 scene += 1
                 lately.clear()
                 difference = _USUAL_DIFFERENCE
             lately.append(difference)
-        yield scene, time, frame
-        time_before, before = time, frame
+        yield scene, time, end, frame
+        end_before, before = end, frame
 
 
 def _sample(
-    frames: Iterable[tuple[int, float, np.ndarray]], fps: float
+    frames: Iterable[tuple[int, float, float, np.ndarray]], fps: float
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Yields (time, frame) at regular times of a scene, from frames at any times."""
-    num_ticks, start, shown = 0, None, None
-    for _, time, frame in frames:
+    start, num_ticks = None, 0
+    for _, time, end, frame in frames:
         if start is None:
             start = time
-        while start + num_ticks / fps < time - _TOLERANCE:
-            yield start + num_ticks / fps, shown
+        while start + num_ticks / fps < end - _TOLERANCE:
+            yield start + num_ticks / fps, frame
             num_ticks += 1
-        shown = frame
-    if start + num_ticks / fps <= time + _TOLERANCE:
-        yield start + num_ticks / fps, shown
 
 
 def _difference(before: np.ndarray, after: np.ndarray) -> float:
@@ -214,60 +269,30 @@ def _difference(before: np.ndarray, after: np.ndarray) -> float:
     return np.abs(areas[0] - areas[1]).mean()
 
 
-def _decode(path: Path, height: int, width: int) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields the time in seconds and the pixels of each frame of a video file."""
-    import av
-
-    # Some containers name further files; these must be none of FFmpeg's concern.
-    options = {
-        "format_whitelist": _CONTAINERS[path.suffix.lower()],
-        "protocol_whitelist": "file",
-    }
-    try:
-        with av.open(str(path.absolute()), options=options) as container:
-            if not container.streams.video:
-                raise ValueError("it has no pictures")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for number, frame in enumerate(container.decode(stream)):
-                # Some files tell no times, only how many frames a second there are.
-                time = frame.time
-                if time is None:
-                    time = number / (stream.guessed_rate or _USUAL_RATE)
-                yield time, _resize(frame, height, width)
-    except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"it cannot be decoded ({error.strerror})") from error
-
-
-def _resize(frame, height: int, width: int) -> np.ndarray:
-    """The pixels of a frame of PyAV, upright, as uint8 (height, width, 3)."""
-    quarters = frame.rotation // 90  # of telephones, which film in any position
-    if quarters % 2:
-        height, width = width, height
-    scale = max(height / frame.height, width / frame.width)
-    tall, wide = round(frame.height * scale), round(frame.width * scale)
-    pixels = frame.to_ndarray(
-        width=wide, height=tall, format="rgb24", interpolation="AREA"
-    )
-    top, left = (tall - height) // 2, (wide - width) // 2
-    return np.rot90(pixels[top : top + height, left : left + width], quarters)
-
-
 def _read_pictures(
     folder: Path, fps: float, height: int, width: int
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields the time in seconds and the pixels of each picture of a folder."""
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in _PICTURES]
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yields the times, durations and pixels of the pictures of a folder."""
+    paths = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _PICTURES
+        and not path.name.startswith(".")
+        and path.is_file()
+    ]
+    failures = []
     for number, path in enumerate(sorted(paths, key=_by_numbers)):
         try:
-            with Image.open(path, formats=("JPEG", "PNG")) as picture:
-                picture.draft("RGB", (2 * width, 2 * height))  # a JPEG, already smaller
-                fitted = ImageOps.fit(
-                    ImageOps.exif_transpose(picture).convert("RGB"), (width, height)
-                )
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path.name} cannot be read as a picture") from error
-        yield number / fps, np.asarray(fitted)
+            pixels = decode_picture(path, height, width)
+        except ValueError as error:
+            failures.append(f"{printable(path.name)}: {error}")
+        else:
+            yield number / fps, 1 / fps, pixels
+    if failures:
+        raise ValueError(
+            f"{len(failures)} of its {len(paths)} pictures cannot be used "
+            f"({failures[0]})"
+        )
 
 
 def _by_numbers(path: Path) -> list[tuple[str, int]]:

@@ -1,0 +1,159 @@
+"""Reads the frames of video files as FFmpeg shows them, and makes them small.
+
+`genie_tf.decoding` runs this in processes of their own: files that are damaged on purpose
+can crash FFmpeg.
+"""
+
+import os
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from PIL import Image
+
+from genie_tf.pictures import fit_picture
+
+# Frames a second of a file that does not tell.
+_USUAL_RATE = 25
+# The display matrix of frames without one.
+_UPRIGHT = np.eye(3, dtype=np.int32)
+_MAX_THREADS = 4  # Each holds a frame of the video's size.
+# FFmpeg's own decoders of these leave transparency out.
+_DECODERS_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Numbers of H.273. Brightness beyond that of screens is PQ or HLG; primaries of 0, 2 and 3
+# say nothing.
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+_UNKNOWN_PRIMARIES = (0, 2, 3)
+_BT2020_PRIMARIES = 9
+_SRGB = {"dst_color_trc": 13, "dst_color_primaries": 1, "dst_colorspace": 1}
+# PyAV 17, the last one for Python 3.10, does not convert transfers.
+_CONVERTS_HDR = int(av.__version__.partition(".")[0]) >= 18
+
+
+def read_frames(
+    path: str | os.PathLike, container: str, height: int, width: int
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yields the frames of a video file, resized and cut off evenly on both sides.
+
+    They are turned, mirrored and stretched as the file says, HDR is converted to sRGB,
+    and what is transparent is black.
+
+    Args:
+        path: name of the file.
+        container: FFmpeg's name of its format; others are refused.
+        height, width: size of the frames, in pixels.
+
+    Yields:
+        Time at which the frame appears and how long it is shown, in seconds, and its
+        pixels, uint8 (height, width, 3).
+
+    Raises:
+        ValueError: after the last frame, if there are fewer of them than there should
+            be. The text is a part of a sentence.
+    """
+    # Some containers name further files, which FFmpeg must not open.
+    options = {"format_whitelist": container, "protocol_whitelist": "none"}
+    number, failures = 0, []
+    try:
+        with (
+            open(path, "rb") as file,
+            av.open(file, options=options, metadata_errors="replace") as opened,
+        ):
+            stream = opened.streams.best("video")
+            if stream is None:
+                raise ValueError("it has no pictures")
+            decoder = _open_decoder(stream)
+            pixel_aspect = float(stream.sample_aspect_ratio or 1)
+            usual_time = 1 / float(stream.guessed_rate or _USUAL_RATE)
+            for packet in opened.demux(stream):
+                if not packet.size and packet.dts is not None:
+                    continue  # The frame before is to stay.
+                try:
+                    frames = decoder.decode(packet)
+                except av.FFmpegError as error:
+                    failures.append(error.strerror)
+                    continue
+                for frame in frames:
+                    # Some files tell no times, only how many frames a second there are.
+                    time = frame.time
+                    if time is None:
+                        time = number * usual_time
+                    seconds = float((frame.duration or 0) * (frame.time_base or 0))
+                    pixels = _show(frame, pixel_aspect, height, width)
+                    yield time, seconds or usual_time, pixels
+                    number += 1
+    except (av.FFmpegError, OSError) as error:
+        problem = "breaks off" if number else "cannot be decoded"
+        raise ValueError(f"it {problem} ({error.strerror})") from error
+    if failures and not number:
+        raise ValueError(f"it cannot be decoded ({failures[0]})")
+    if failures:
+        raise ValueError(
+            f"{len(failures)} of its frames cannot be decoded ({failures[0]})"
+        )
+
+
+def _open_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
+    decoder = stream.codec_context
+    if decoder is None:
+        raise ValueError("its codec is not known")
+    if (
+        stream.metadata.get("alpha_mode") == "1"
+        and decoder.name in _DECODERS_WITH_ALPHA
+    ):
+        decoder = av.CodecContext.create(_DECODERS_WITH_ALPHA[decoder.name], "r")
+    decoder.thread_type = "AUTO"
+    decoder.thread_count = min(_MAX_THREADS, os.cpu_count())
+    return decoder
+
+
+def _show(
+    frame: av.VideoFrame, pixel_aspect: float, height: int, width: int
+) -> np.ndarray:
+    """The pixels of a frame as uint8 (height, width, 3), as a screen shows them."""
+    a, b, _, c, d = np.frombuffer(
+        frame.side_data.get("DISPLAYMATRIX", _UPRIGHT), np.int32
+    ).tolist()[:5]
+    straight, turned = abs(a) + abs(d), abs(b) + abs(c)
+    if min(straight, turned) > 0.02 * max(straight, turned):
+        raise ValueError("it is to be turned by less than a right angle")
+    if turned > straight:
+        pixels = _resize(frame, pixel_aspect, width, height).swapaxes(0, 1)
+        a, d = c, b
+    else:
+        pixels = _resize(frame, pixel_aspect, height, width)
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _resize(
+    frame: av.VideoFrame, pixel_aspect: float, height: int, width: int
+) -> np.ndarray:
+    """The pixels of a frame that covers a size, in sRGB and without transparency."""
+    shown_width = frame.width * pixel_aspect
+    if frame.format.has_palette or any(x.is_alpha for x in frame.format.components):
+        image = Image.fromarray(_convert(frame, format="rgba"))
+        image = image.resize((max(1, round(shown_width)), frame.height))
+        return fit_picture(image, height, width)
+    scale = max(height / frame.height, width / shown_width)
+    tall, wide = round(frame.height * scale), round(shown_width * scale)
+    pixels = _convert(
+        frame, width=wide, height=tall, format="rgb24", interpolation="AREA"
+    )
+    top, left = (tall - height) // 2, (wide - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
+def _convert(frame: av.VideoFrame, **form) -> np.ndarray:
+    transfer = _HDR_TRANSFERS.get(frame.color_trc)
+    if transfer:
+        if not _CONVERTS_HDR:
+            raise ValueError(f"its colors ({transfer}) need PyAV 18 to be converted")
+        if frame.color_primaries in _UNKNOWN_PRIMARIES:
+            frame.color_primaries = _BT2020_PRIMARIES
+        form |= _SRGB
+    try:
+        return frame.to_ndarray(**form)
+    except OSError as error:
+        raise ValueError(
+            f"its colors (matrix {frame.colorspace} of H.273) cannot be converted"
+        ) from error
