@@ -129,6 +129,7 @@ class World(PresetModel):
         return cls(**{**config, **parts})
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class GuidedGenie(World):
     """A world steered by the true actions of its data (GenieRedux-G, Kazemi et al. 2024).
 
@@ -165,6 +166,7 @@ class GuidedGenie(World):
         )
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class Genie(World):
     """A world to play, learned from videos alone (Genie, section 2).
 
