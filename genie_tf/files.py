@@ -72,7 +72,8 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
     Raises:
         ValueError: see `local_path`.
     """
-    folder = local_path(folder)
+    # A link stays, and what it leads to is replaced.
+    folder = Path(os.path.realpath(local_path(folder)))
     partial, replaced = (
         folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
     )

@@ -5,9 +5,19 @@ The presets that ship with genie_tf are the folders of `genie_tf/preset_files`.
 
 import json
 import os
+import reprlib
 from pathlib import Path
 
+from genie_tf.files import local_path
+from genie_tf.weights_file import open_regular
+
 _SHIPPED = Path(__file__).with_name("preset_files")
+
+_MAX_CONFIG_BYTES = 2**20
+
+# `presets.read_actions` checks the others, against the model.
+_TEXTS = ("description", "dataset", "command")
+_DICTS = ("sha256", "scores", "settings")
 
 
 def list_presets() -> dict[str, str]:
@@ -27,38 +37,66 @@ def find_preset(preset: str | os.PathLike) -> Path:
     """
     if preset in _names():
         return _SHIPPED / preset
-    if not Path(preset).is_dir():
+    folder = local_path(preset)
+    if not os.path.isdir(folder):
         raise ValueError(
             f"There is no preset {os.fspath(preset)}: expected a folder, or the name of "
             f"one that ships with genie_tf ({', '.join(_names()) or 'none so far'})."
         )
-    return Path(preset)
+    return folder
 
 
 def read_config(preset: str | os.PathLike) -> dict:
     """What a preset's config.json says.
 
     Args:
-        preset: a name or folder, as of `find_preset`.
+        preset: a name or folder, see `find_preset`.
 
     Returns:
         A dict: `parts`, the arguments of each part; `description`, one line; `sha256`
         of each file of weights; and, where they are known, `dataset`, `command`,
-        `scores`, `settings`, `action_names` and `keys`, as of `presets.save_preset`.
+        `scores`, `settings`, `action_names` and `keys`, see `presets.save_preset`.
 
     Raises:
         ValueError: if there is no such preset, or it cannot be read.
     """
     path = find_preset(preset) / "config.json"
     try:
-        config = json.loads(path.read_text())
-        about = {"description": "", "sha256": {}, **config}
-        return {**about, "parts": dict(config["parts"])}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        config = {"description": "", "sha256": {}, **_read_json(path)}
+        if not isinstance(config.get("parts"), dict):
+            raise ValueError("It lacks the arguments of the parts.")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path.parent} is not the folder of a trained model: expected a readable "
             f"{path}."
         ) from error
+    for names, kind, word in ((_TEXTS, str, "a text"), (_DICTS, dict, "an object")):
+        for name in names:
+            if not isinstance(config.get(name, kind()), kind):
+                raise ValueError(
+                    f"Expected `{name}` in {path} to be {word}; received "
+                    f"{reprlib.repr(config[name])}."
+                )
+    return config
+
+
+def _read_json(path: Path):
+    """Returns what a small file says."""
+    with open_regular(path) as file:
+        content = file.read(_MAX_CONFIG_BYTES + 1)
+    if len(content) > _MAX_CONFIG_BYTES:
+        raise ValueError(f"{path} has more than {_MAX_CONFIG_BYTES:,} bytes.")
+    value = json.loads(content.decode(), object_pairs_hook=_without_duplicates)
+    json.dumps(
+        value, ensure_ascii=False
+    ).encode()  # Raises if half a character is left.
+    return value
+
+
+def _without_duplicates(pairs: list[tuple]) -> dict:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("A name is there twice.")
+    return dict(pairs)
 
 
 def _names() -> list[str]:

@@ -10,17 +10,28 @@ import hashlib
 import inspect
 import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from genie_tf.layers import STTransformer
+from genie_tf.files import local_path, replacing_folder
+from genie_tf.layers import STTransformer, check_whole, quantizer_class
 from genie_tf.models import Genie, GuidedGenie, World
 from genie_tf.models.genie import PARTS
+from genie_tf.models.without_weights import without_weights
 from genie_tf.preset_folder import find_preset, read_config
+from genie_tf.weights_file import (
+    check_arrays,
+    check_memory,
+    check_size,
+    count_arrays,
+    expected_size,
+    not_expected,
+)
 
 # What a preset holds, by its parts.
 _KINDS = {
@@ -28,6 +39,9 @@ _KINDS = {
     frozenset(PARTS) - {"latent_action_model"}: GuidedGenie,
     **{frozenset([name]): part_class for name, part_class in PARTS.items()},
 }
+
+# Arguments of parts that are themselves arguments, of an `STTransformer`.
+_TRANSFORMERS = ("encoder", "decoder", "transformer")
 
 
 def save_preset(
@@ -57,15 +71,17 @@ def save_preset(
             browsers have for keys, such as {"ArrowLeft": 2}.
 
     Raises:
-        ValueError: if the model can be no preset, the actions are not the model's, or
-            in the folder's place is something else.
+        ValueError: if the model can't be a preset, the actions are not the model's,
+            what is said of it can't be written, or something else is in the folder's
+            place.
+        OSError: if the disk is full. Whatever was in the folder stays.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     parts = _parts_of(model)
     _check_actions(action_names, keys, getattr(model, "num_actions", 0))
     if folder.exists() and not _is_preset(folder):
         raise ValueError(
-            f"{folder} exists and is no preset, so it is not replaced: choose another "
+            f"{folder} exists and is not a preset, so it is not replaced: choose another "
             "folder."
         )
     about = {
@@ -82,22 +98,22 @@ def save_preset(
         "parts": {name: part.arguments() for name, part in parts.items()},
         "sha256": {},
     }
-    partial, replaced = (
-        folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
-    )
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, part in parts.items():
-        weights = partial / f"{name}.weights.h5"
-        part.save_weights(weights)
-        config["sha256"][weights.name] = _sha256(weights)
-    (partial / "config.json").write_text(json.dumps(config, indent=1))
-    (partial / "README.md").write_text(_card(type(model).__name__, config))
-    if folder.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        folder.rename(replaced)
-    partial.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    try:
+        card = _card(type(model).__name__, config)
+        json.dumps(config, ensure_ascii=False).encode()
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            "A preset's description, dataset and command must be texts, its scores "
+            "numbers, and its settings texts, numbers, lists and dicts of them; "
+            f"{error}."
+        ) from error
+    with replacing_folder(folder) as partial:
+        for name, part in parts.items():
+            weights = partial / f"{name}.weights.h5"
+            _save_weights(part, weights)
+            config["sha256"][weights.name] = _sha256(weights)
+        (partial / "config.json").write_text(json.dumps(config, indent=1))
+        (partial / "README.md").write_text(card)
 
 
 def load_preset(
@@ -114,29 +130,39 @@ def load_preset(
         ValueError: if there is no such preset, or it holds another model, or is
             damaged.
     """
-    folder = find_preset(preset)
-    config = read_config(folder)
-    parts = config["parts"]
-    held = _KINDS.get(frozenset(parts))
-    if held is None:
-        raise ValueError(
-            f"Expected {folder}/config.json to have one of the parts {', '.join(PARTS)}, "
-            f"or those of a Genie; received {', '.join(parts) or 'none'}."
-        )
-    names = [
-        name
-        for name in PARTS
-        if name in parts and (issubclass(held, kind) or issubclass(PARTS[name], kind))
-    ]
-    if not names:
-        kinds = [x.__name__ for x in _KINDS.values() if issubclass(x, kind)]
-        expected = " or ".join(kinds) or kind.__name__
-        raise ValueError(
-            f"Expected {os.fspath(preset)} to hold a {expected}; it holds a "
-            f"{held.__name__}."
-        )
-    loaded = {name: _load_part(folder, name, config) for name in names}
-    return held(**loaded) if len(loaded) > 1 else loaded[names[0]]
+    outline_preset(preset, kind)
+    return _assemble(preset, kind, _load_part)
+
+
+def outline_preset(
+    preset: str | os.PathLike, kind: type[keras.Model] = keras.Model
+) -> keras.Model:
+    """Checks a preset without using memory for it.
+
+    Args:
+        preset, kind: see `load_preset`.
+
+    Returns:
+        What `load_preset` would return, with one block in each transformer and without
+        weights: only good to look at sizes.
+
+    Raises:
+        ValueError: see `load_preset`.
+    """
+    model = _assemble(preset, kind, _outline_part)
+    if isinstance(model, World):
+        parts = read_config(preset)["parts"]
+        for layer, settings in (
+            (model.dynamics.transformer, parts["dynamics"]["transformer"]),
+            (model.tokenizer.decoder, parts["tokenizer"]["decoder"]),
+        ):
+            # Keys and values of the last frames, in float32.
+            numbers = 2 * layer.num_heads * layer.head_dim * model.tokenizer.num_patches
+            check_memory(
+                f"The last {layer.window} frames of a video that {preset} remembers",
+                4 * numbers * layer.window * settings["num_blocks"],
+            )
+    return model
 
 
 def read_actions(
@@ -160,12 +186,65 @@ def read_actions(
     return names or [], keys or {}
 
 
+def _assemble(
+    preset: str | os.PathLike,
+    kind: type[keras.Model],
+    make_part: Callable[[Path, str, dict], keras.Model],
+) -> keras.Model:
+    """Makes the model of a preset, or a part of it, with a function that makes parts."""
+    folder = find_preset(preset)
+    config = read_config(folder)
+    parts = config["parts"]
+    held = _KINDS.get(frozenset(parts))
+    if held is None:
+        raise ValueError(
+            f"Expected {folder}/config.json to have one of the parts {', '.join(PARTS)}, "
+            f"or those of a Genie; received {', '.join(parts) or 'none'}."
+        )
+    names = [
+        name
+        for name in PARTS
+        if name in parts and (issubclass(held, kind) or issubclass(PARTS[name], kind))
+    ]
+    if not names:
+        kinds = [x.__name__ for x in _KINDS.values() if issubclass(x, kind)]
+        expected = " or ".join(kinds) or kind.__name__
+        raise ValueError(
+            f"Expected {os.fspath(preset)} to hold a {expected}; it holds a "
+            f"{held.__name__}."
+        )
+    made = {name: make_part(folder, name, config) for name in names}
+    if len(made) == 1:
+        return made[names[0]]
+    try:
+        return held(**made)
+    except ValueError as error:
+        raise ValueError(f"{folder} holds parts of several models: {error}") from error
+
+
 def digest(part: keras.Model) -> str:
     """A text that two parts share if they have the same settings and weights."""
     sha = hashlib.sha256(json.dumps(part.arguments(), sort_keys=True).encode())
     for variable in part.variables:
         sha.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)))
     return sha.hexdigest()
+
+
+def _save_weights(part: keras.Model, path: Path) -> None:
+    """Writes the weights of a part.
+
+    Raises:
+        OSError: if the disk is full.
+    """
+    # On a full disk HDF5 fails in several places, some of which only print.
+    with path.open("wb") as file:
+        os.posix_fallocate(
+            file.fileno(), 0, expected_size(count_arrays(part.variables))
+        )
+    try:
+        part.save_weights(path)
+    except RuntimeError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def _parts_of(model: keras.Model) -> dict[str, keras.Model]:
@@ -234,35 +313,91 @@ def _card(kind: str, config: dict) -> str:
 
 
 def _load_part(folder: Path, name: str, config: dict) -> keras.Model:
-    path, weights = folder / "config.json", folder / f"{name}.weights.h5"
-    _check_file(weights, config["sha256"])
-    part = _make_part(name, config["parts"][name], path)
+    """Builds a part that `_outline_part` found good, and loads its weights."""
+    part = PARTS[name](**config["parts"][name])
+    weights = folder / f"{name}.weights.h5"
     try:
         part.load_weights(weights)
     except (OSError, ValueError, KeyError) as error:
+        raise not_expected(weights, "they are of another model") from error
+    return part
+
+
+def _outline_part(folder: Path, name: str, config: dict) -> keras.Model:
+    """Checks a part's arguments and weights; returns it with few blocks and no weights.
+
+    Nothing is read or built before its size is known to be no more than expected.
+    """
+    part, arrays = _outline(name, config["parts"][name], folder / "config.json")
+    weights = folder / f"{name}.weights.h5"
+    try:
+        check_size(weights, arrays)
+        _check_sha256(weights, config["sha256"])
+        check_arrays(weights, arrays)
+    except OSError as error:
         raise ValueError(
-            f"Expected {weights} to hold the weights of the {name} that {path} "
-            "describes; it is of another model."
+            f"{weights} is missing, cannot be read, or is not a regular file."
         ) from error
     return part
 
 
-def _check_file(path: Path, sha256) -> None:
-    """Raises a ValueError if a file is not the one that was written."""
+def _outline(name: str, settings, path: Path) -> tuple[keras.Model, Counter]:
+    """Returns a part with few blocks and no weights, and the arrays of all its blocks."""
+    part_class = PARTS[name]
     try:
-        expected = sha256[path.name]
-    except (KeyError, TypeError):
+        _check_arguments(part_class, settings)
+        few, num_blocks = dict(settings), {}
+        for key in settings.keys() & set(_TRANSFORMERS):
+            _check_arguments(STTransformer, settings[key])
+            num_blocks[key] = settings[key].get("num_blocks")
+            check_whole(num_blocks=num_blocks[key], least=0)
+            few[key] = {**settings[key], "num_blocks": min(num_blocks[key], 1)}
+        if settings.get("quantizer"):
+            quantizer = settings["quantizer"]
+            _check_arguments(quantizer_class(quantizer), quantizer)
+        part = without_weights(lambda: part_class(**few))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected {path} to hold the arguments of a {part_class.__name__} as "
+            f"{name}: {str(error).splitlines()[0]}"
+        ) from error
+    arrays = count_arrays(part.variables)
+    for key, blocks in num_blocks.items():
+        if blocks:
+            block = count_arrays(getattr(part, key).blocks[0].variables)
+            for array, count in block.items():
+                arrays[array] += (blocks - 1) * count
+    return part, arrays
+
+
+def _check_arguments(made: type, settings) -> None:
+    """Raises a ValueError unless these are arguments that a class names."""
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"The arguments of {made.__name__} must have names; received "
+            f"{reprlib.repr(settings)}."
+        )
+    parameters = inspect.signature(made).parameters.values()
+    named = {x.name for x in parameters if x.kind != x.VAR_KEYWORD}
+    unknown = settings.keys() - named
+    if unknown:
+        raise ValueError(
+            f"{made.__name__} has no arguments {', '.join(sorted(map(reprlib.repr, unknown)))}."
+        )
+
+
+def _check_sha256(path: Path, sha256: dict) -> None:
+    """Raises a ValueError if a file is not the one that was written."""
+    expected = sha256.get(path.name)
+    if expected is None:
         raise ValueError(
             f"{path.with_name('config.json')} lacks the sha256 of {path.name}: give the "
             "same genie-train command again, which writes the model anew."
-        ) from None
-    try:
-        found = _sha256(path)
-    except OSError as error:
-        raise ValueError(f"{path} is missing or cannot be read.") from error
+        )
+    found = _sha256(path)
     if found != expected:
         raise ValueError(
-            f"{path} is damaged or swapped: expected the sha256 {expected}, as "
+            f"{path} is damaged or swapped: expected the sha256 {expected!s:.64}, as "
             f"config.json says; received {found}."
         )
 
@@ -273,24 +408,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(2**20):
             sha.update(block)
     return sha.hexdigest()
-
-
-def _make_part(name: str, settings, path: Path) -> keras.Model:
-    part_class = PARTS[name]
-    try:
-        _check_arguments(part_class, settings)
-        for name_of_value, value in settings.items():
-            if isinstance(value, dict) and name_of_value != "quantizer":
-                _check_arguments(STTransformer, value)
-        return part_class(**settings)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected {path} to hold the arguments of a {part_class.__name__} as "
-            f"{name}; received {json.dumps(settings)}."
-        ) from error
-
-
-def _check_arguments(made: type, settings: dict) -> None:
-    unknown = settings.keys() - inspect.signature(made).parameters.keys()
-    if unknown:
-        raise ValueError(f"{made.__name__} has no arguments {', '.join(unknown)}.")

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
-from genie_tf import list_presets, preset_folder
+from genie_tf import list_presets, preset_folder, presets
 from genie_tf.models import (
     Dynamics,
     Genie,
@@ -379,7 +381,7 @@ def test_only_presets_are_replaced(genie, tmp_path):
     (tmp_path / "file").write_text("of mine")
     for name in ("work", "file"):
         assert error_of(genie.save_to_preset, tmp_path / name, "A card.") == (
-            f"{tmp_path}/{name} exists and is no preset, so it is not replaced: choose "
+            f"{tmp_path}/{name} exists and is not a preset, so it is not replaced: choose "
             "another folder."
         )
     assert sorted(os.listdir(tmp_path)) == ["file", "work"]
@@ -394,7 +396,20 @@ def test_only_genie_and_its_parts_are_presets(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "{", "[]", '{"parts": 3}', '{"part": {}}', "[" * 10**6],
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        '{"parts": 3}',
+        '{"part": {}}',
+        "[" * 10**6,
+        '{"parts": {}, "parts": {}}',
+        '{"parts": {}, "description": "\\ud800"}',
+        '{"parts": {}, "n": %s}' % ("9" * 5000),
+        '{"parts": {}, "description": "%s"}' % ("long" * 10**6),
+        "\0",
+    ],
     ids=lambda text: str(text)[:12],
 )
 def test_what_is_no_preset(folder, text):
@@ -409,13 +424,12 @@ def test_what_is_no_preset(folder, text):
     )
 
 
-@pytest.mark.parametrize("damage", ["a bit", "truncated", "swapped"])
+@pytest.mark.parametrize("damage", ["a bit", "swapped"])
 def test_damaged_weights(folder, damage):
     path = folder / "tokenizer.weights.h5"
     whole = path.read_bytes()
     changed = {
         "a bit": whole[:-1] + bytes([whole[-1] ^ 1]),
-        "truncated": whole[:1000],
         "swapped": (folder / "dynamics.weights.h5").read_bytes(),
     }[damage]
     path.write_bytes(changed)
@@ -427,15 +441,78 @@ def test_damaged_weights(folder, damage):
         )
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda x: (x.unlink(), x.mkdir())])
-def test_missing_weights(folder, damage):
-    damage(folder / "dynamics.weights.h5")
+def unlink(path):
+    path.unlink()
+
+
+def make_fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_socket(path):
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))  # Long names are refused.
+
+
+def make_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def link_to_fifo(path):
+    os.mkfifo(path.with_name("fifo"))
+    path.unlink()
+    path.symlink_to("fifo")
+
+
+def link_to_device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def link_to_nothing(path):
+    path.unlink()
+    path.symlink_to("nothing")
+
+
+NOT_REGULAR = [
+    unlink,
+    make_fifo,
+    make_socket,
+    make_folder,
+    link_to_fifo,
+    link_to_device,
+    link_to_nothing,
+]
+
+
+@pytest.mark.parametrize("replace", NOT_REGULAR)
+def test_weights_that_are_not_a_regular_file(folder, replace):
+    path = folder / "dynamics.weights.h5"
+    replace(path)
     assert error_of(load_preset, folder) == (
-        f"{folder}/dynamics.weights.h5 is missing or cannot be read."
+        f"{path} is missing, cannot be read, or is not a regular file."
     )
 
 
-@pytest.mark.parametrize("sha256", [None, {}, [], "a" * 64])
+@pytest.mark.parametrize("replace", NOT_REGULAR)
+def test_a_config_that_is_not_a_regular_file(folder, genie, replace):
+    replace(folder / "config.json")
+    for function in (load_preset, read_config):
+        assert "is not the folder of a trained model" in error_of(function, folder)
+    assert "is not a preset" in error_of(save_preset, genie, folder, "A card.")
+
+
+def test_a_link_to_weights_is_followed(folder, genie):
+    path = folder / "dynamics.weights.h5"
+    path.rename(folder.parent / "elsewhere")
+    path.symlink_to(folder.parent / "elsewhere")
+    assert_equal_weights(load_preset(folder), genie)
+
+
+@pytest.mark.parametrize("sha256", [None, {}])
 def test_missing_checksums(folder, genie, sha256):
     def change(config):
         config["sha256"] = sha256
@@ -451,19 +528,149 @@ def test_missing_checksums(folder, genie, sha256):
     assert_equal_weights(load_preset(folder), genie)
 
 
-@pytest.mark.parametrize("content", [b"", b"no HDF5", None])
-def test_weights_of_another_model(folder, content):
-    """Such as were written so, which no checksum tells."""
+@pytest.mark.parametrize("size", [0, 1000, 10**7, 2**40])
+def test_weights_of_another_size(folder, size):
+    """Nothing is read of them: the last would take an hour."""
     path = folder / "tokenizer.weights.h5"
-    if content is None:
-        content = (folder / "dynamics.weights.h5").read_bytes()
-    path.write_bytes(content)
-    found = hashlib.sha256(content).hexdigest()
-    change_config(folder, lambda config: config["sha256"].update({path.name: found}))
-    assert error_of(load_preset, folder) == (
-        f"Expected {path} to hold the weights of the tokenizer that {folder}/config.json "
-        "describes; it is of another model."
+    os.truncate(path, size)
+    error = error_of(load_preset, folder)
+    assert error.startswith(
+        f"Expected {path} to hold the weights that its config.json describes: they would "
+        "take 31,"
     )
+    assert error.endswith(f" bytes; it has {size:,}.")
+
+
+def sign(folder, name="tokenizer"):
+    """Makes a preset's config.json agree with weights that have been changed."""
+    path = folder / f"{name}.weights.h5"
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    change_config(folder, lambda config: config["sha256"].update({path.name: found}))
+
+
+def error_of_weights(folder):
+    """The reason why a tokenizer's weights, which were written so, are refused."""
+    sign(folder)
+    expected = (
+        f"Expected {folder}/tokenizer.weights.h5 to hold the weights that its "
+        "config.json describes: "
+    )
+    error = error_of(load_preset, folder)
+    assert error.startswith(expected) and error.endswith(".")
+    return error[len(expected) : -1]
+
+
+def test_weights_that_are_not_hdf5(folder):
+    path = folder / "tokenizer.weights.h5"
+    path.write_bytes(bytes(path.stat().st_size))
+    assert error_of_weights(folder) == "it is not a readable HDF5 file"
+
+
+def test_weights_of_another_model(folder):
+    content = (folder / "dynamics.weights.h5").read_bytes()
+    (folder / "tokenizer.weights.h5").write_bytes(content)
+    assert error_of_weights(folder) == "it has arrays of other shapes"
+
+
+def test_weights_under_other_names(folder):
+    """Only Keras knows which array belongs where."""
+    with h5py.File(folder / "tokenizer.weights.h5", "a") as file:
+        file.move("decoder", "decoded")
+    assert error_of_weights(folder) == "they are of another model"
+
+
+ARRAY = "decoder/norm/vars/0"  # (16,)
+
+
+def replace_array(**how):
+    """Puts another array in the place of one of a tokenizer's."""
+
+    def change(file):
+        del file[ARRAY]
+        file.create_dataset(ARRAY, **how)
+
+    return change
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((16,), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "data", (16,))
+    del file[ARRAY]
+    file.create_virtual_dataset(ARRAY, layout)
+
+
+def link(target):
+    def change(file):
+        del file[ARRAY]
+        file[ARRAY] = target
+
+    return change
+
+
+def endless(file):
+    file["decoder/again"] = file["decoder"]
+
+
+def many(file):
+    for number in range(2000):
+        file[str(number)] = file["decoder"]
+
+
+def named_type(file):
+    file["type"] = np.dtype("f4")
+
+
+NOT_PLAIN = f"its array /{ARRAY} is not stored as plain numbers"
+OTHER_SHAPES = "it has arrays of other shapes"
+TOO_MANY = "it has too many groups or arrays"
+BOMBS = {
+    "compressed": (
+        replace_array(shape=(2**40,), dtype="f4", chunks=(2**20,), compression="gzip"),
+        NOT_PLAIN,
+    ),
+    "chunked": (replace_array(shape=(16,), dtype="f4", chunks=(4,)), NOT_PLAIN),
+    "never written": (replace_array(shape=(16,), dtype="f4"), NOT_PLAIN),
+    "large and never written": (replace_array(shape=(2**40,), dtype="f4"), NOT_PLAIN),
+    "in another file": (
+        replace_array(shape=(16,), dtype="f4", external=[("/etc/passwd", 0, 64)]),
+        NOT_PLAIN,
+    ),
+    "virtual": (virtual, NOT_PLAIN),
+    "texts": (replace_array(data=["a"] * 16, dtype=h5py.string_dtype()), NOT_PLAIN),
+    "lists": (
+        replace_array(shape=(16,), dtype=h5py.vlen_dtype("f4")),
+        NOT_PLAIN,
+    ),
+    "references": (
+        replace_array(shape=(16,), dtype=h5py.ref_dtype, fillvalue=None),
+        NOT_PLAIN,
+    ),
+    "records": (
+        replace_array(data=np.zeros(16, [("a", "f4"), ("b", "f8")])),
+        NOT_PLAIN,
+    ),
+    "complex": (replace_array(data=np.zeros(16, "c8")), NOT_PLAIN),
+    "empty": (replace_array(data=h5py.Empty("f4")), NOT_PLAIN),
+    "integers": (replace_array(data=np.zeros(16, "int32")), OTHER_SHAPES),
+    "wider": (replace_array(data=np.zeros(17, "f4")), OTHER_SHAPES),
+    "one more": (lambda file: file.update(more=np.zeros(3, "f4")), OTHER_SHAPES),
+    "external link": (
+        link(h5py.ExternalLink("other.h5", "/data")),
+        "it has a link, 0",
+    ),
+    "soft link": (link(h5py.SoftLink("/decoder/norm/vars/1")), "it has a link, 0"),
+    "a type": (named_type, "it has a type, type"),
+    "endless": (endless, TOO_MANY),
+    "many": (many, TOO_MANY),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_hdf5_that_is_not_weights(folder, bomb):
+    change, reason = BOMBS[bomb]
+    with h5py.File(folder / "tokenizer.weights.h5", "a") as file:
+        change(file)
+    assert error_of_weights(folder) == reason
 
 
 @keras.saving.register_keras_serializable("presets_test")
@@ -497,6 +704,8 @@ def test_the_trap_works():
         {"encoder": {**TRANSFORMER, "activity_regularizer": TRAP}},
         {"encoder": {**TRANSFORMER, "dtype": TRAP}},
         {"encoder": TRAP},
+        {"quantizer": {"activity_regularizer": TRAP}},
+        {"quantizer": {"levels": [6, 4], "activity_regularizer": TRAP}},
         {"decoder": {**TRANSFORMER, "dim": TRAP}},
         {"patch_size": TRAP},
         {"num_codes": "many"},
@@ -512,7 +721,7 @@ def test_settings_are_arguments_and_run_nothing(folder, settings):
         VideoTokenizer.from_preset(folder)
     assert str(error.value).startswith(
         f"Expected {folder}/config.json to hold the arguments of a VideoTokenizer as "
-        "tokenizer; received {"
+        "tokenizer: "
     )
     assert "\n" not in str(error.value)
     assert not Trap.sprung
@@ -531,3 +740,231 @@ def test_settings_of_another_form(folder, settings):
     change_config(folder, lambda config: config["parts"].update(tokenizer=settings))
     with pytest.raises(ValueError, match="to hold the arguments of a VideoTokenizer"):
         VideoTokenizer.from_preset(folder)
+
+
+NOT_SIZES = [
+    -1,
+    0,
+    1.5,
+    16.0,
+    True,
+    "16",
+    None,
+    [],
+    {},
+    float("nan"),
+    1e300,
+    2**31,
+    10**4000,
+]
+
+
+@pytest.mark.parametrize("value", NOT_SIZES, ids=lambda x: str(x)[:8])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("patch_size",),
+        ("num_codes",),
+        ("code_dim",),
+        ("frame_shape", 0),
+        ("encoder", "dim"),
+        ("encoder", "num_heads"),
+        ("encoder", "num_blocks"),
+        ("decoder", "window"),
+    ],
+    ids=str,
+)
+def test_sizes_that_are_none(folder, place, value):
+    if place[-1] == "num_blocks" and value == 0:
+        value = -1
+
+    def change(settings):
+        for key in place[:-1]:
+            settings = settings[key]
+        settings[place[-1]] = value
+
+    edit(folder, change)
+    error = error_of(VideoTokenizer.from_preset, folder)
+    assert "to hold the arguments of a VideoTokenizer as tokenizer: " in error
+    assert "must be a whole number" in error and len(error) < 400
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_codes": 10**9},
+        {"code_dim": 10**9},
+        {"patch_size": 10**9},
+        {"frame_shape": [10**9, 10**9, 3]},
+        {"encoder": {**TRANSFORMER, "dim": 10**8}},
+        {"encoder": {**TRANSFORMER, "mlp_dim": 10**9}},
+        {"encoder": {**TRANSFORMER, "head_dim": 10**9}},
+        {"encoder": {**TRANSFORMER, "num_heads": 10**9, "head_dim": 2}},
+        {"encoder": {**TRANSFORMER, "num_blocks": 10**6}},
+        {"encoder": {**TRANSFORMER, "num_blocks": 2**31 - 1}},
+        {"quantizer": {"soft_updates": 1}, "code_dim": 10**6},
+    ],
+    ids=str,
+)
+def test_a_model_larger_than_its_weights_is_not_built(folder, settings, monkeypatch):
+    edit(folder, lambda tokenizer: tokenizer.update(settings))
+    monkeypatch.setattr(presets, "_sha256", None)
+    error = error_of(VideoTokenizer.from_preset, folder)
+    assert (
+        "to hold the weights that its config.json describes: they would take" in error
+    )
+
+
+def test_weights_larger_than_the_memory(folder, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096 if "SIZE" in name else 4)
+    assert error_of(load_preset, folder) == (
+        f"The weights in {folder}/tokenizer.weights.h5 need 0 GiB of memory; this "
+        "machine has 0."
+    )
+
+
+def test_a_world_that_remembers_more_than_the_memory_holds(folder):
+    def change(config):
+        config["parts"]["dynamics"]["transformer"]["window"] = 2**31 - 1
+
+    change_config(folder, change)
+    error = error_of(load_preset, folder)
+    assert error.startswith(
+        f"The last 2147483647 frames of a video that {folder} remembers need 1,024 GiB "
+        "of memory; this machine has "
+    )
+    assert isinstance(Dynamics.from_preset(folder), Dynamics)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"levels": 5},
+        {"levels": "64"},
+        {"levels": [6, 4.0]},
+        {"levels": [2**30, 2**30]},
+        {"idle_limit": -1},
+        {"soft_updates": 0.5},
+        {"ema": "much"},
+        {"ema": float("inf")},
+        {"commitment_weight": float("nan")},
+        {"num_codes": 24},
+        {"unknown": 1},
+        ["levels"],
+        3,
+    ],
+    ids=str,
+)
+def test_quantizers_that_are_none(folder, settings):
+    edit(folder, lambda x: x.update(quantizer=settings, code_dim=2))
+    error = error_of(VideoTokenizer.from_preset, folder)
+    assert "to hold the arguments of a VideoTokenizer as tokenizer: " in error
+
+
+def test_parts_of_several_models(folder, genie, tmp_path):
+    other = tiny_tokenizer(num_codes=12)
+    other.save_to_preset(tmp_path / "other", "A card.")
+    theirs = read_config(tmp_path / "other")
+    name = "tokenizer.weights.h5"
+    (tmp_path / "other" / name).replace(folder / name)
+
+    def change(config):
+        config["parts"]["tokenizer"] = theirs["parts"]["tokenizer"]
+        config["sha256"][name] = theirs["sha256"][name]
+
+    change_config(folder, change)
+    assert error_of(load_preset, folder) == (
+        f"{folder} holds parts of several models: The parts of a Genie must agree on "
+        "`num_codes`; received 12 and 24."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("description", ["A card."], "a text"),
+        ("description", None, "a text"),
+        ("dataset", 3, "a text"),
+        ("command", {}, "a text"),
+        ("sha256", "a" * 64, "an object"),
+        ("sha256", [], "an object"),
+        ("scores", [1.0], "an object"),
+        ("settings", "steps", "an object"),
+    ],
+)
+def test_what_a_config_says_is_of_another_type(folder, name, value, word):
+    change_config(folder, lambda config: config.update({name: value}))
+    for function in (load_preset, read_config):
+        assert error_of(function, folder).startswith(
+            f"Expected `{name}` in {folder}/config.json to be {word}; received "
+        )
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"dataset": b"bytes"},
+        {"settings": {"a": {1, 2}}},
+        {"settings": {"a": "\ud800"}},
+        {"scores": {"psnr": "high"}},
+        {"scores": [1.0]},
+    ],
+    ids=str,
+)
+def test_what_a_preset_cannot_say(genie, tmp_path, about):
+    error = error_of(genie.save_to_preset, tmp_path / "preset", "A card.", **about)
+    assert error.startswith("A preset's description, dataset and command must be texts")
+    assert os.listdir(tmp_path) == []
+
+
+def test_folders_in_the_home_folder(genie, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    genie.tokenizer.save_to_preset("~/models/eyes", "A card.")
+    assert os.listdir(tmp_path) == ["models"]
+    assert_equal_weights(load_preset("~/models/eyes"), genie.tokenizer)
+
+
+def test_folders_elsewhere(genie, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for function in (load_preset, read_config, genie.save_to_preset):
+        arguments = ["A card."] if function == genie.save_to_preset else []
+        error = error_of(function, "gs://bucket/model", *arguments)
+        assert error.startswith("Expected a path on this machine; received 'gs://")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 300, "config.json/x"])
+def test_names_that_no_folder_has(folder, name):
+    assert "There is no preset" in error_of(load_preset, folder / name)
+
+
+def test_a_linked_folder_is_replaced_where_it_is(folder, genie, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    genie.tokenizer.save_to_preset(link, "Another card.")
+    assert link.is_symlink()
+    assert read_config(folder)["description"] == "Another card."
+    assert sorted(os.listdir(tmp_path)) == ["link", "preset"]
+
+
+def test_a_full_disk(folder, tmp_path):
+    """Said by the system of a file that is larger than a limit."""
+    program = f"""
+import resource, signal
+from genie_tf.testing.tiny_models import tiny_genie
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+genie = tiny_genie()
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    genie.save_to_preset({str(folder)!r}, "Another card.")
+except OSError as error:
+    print("OSError:", error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert ended.stdout.startswith("OSError: "), ended.stderr
+    assert ended.stdout.count("\n") == 1
+    assert os.listdir(tmp_path) == ["preset"]
+    assert read_config(folder)["description"] == "A card."

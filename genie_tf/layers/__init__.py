@@ -1,5 +1,6 @@
 """Keras layers: patches, axial attention, ST blocks, vector quantisation."""
 
+from genie_tf.layers.arguments import check_frame_shape, check_whole
 from genie_tf.layers.axial_attention import (
     CausalSpaceTimeAttention,
     CausalTemporalAttention,
@@ -11,6 +12,6 @@ from genie_tf.layers.position_embedding import (
     SpatialPositionEmbedding,
     rotary_embedding,
 )
-from genie_tf.layers.quantizer import make_quantizer
+from genie_tf.layers.quantizer import make_quantizer, quantizer_class
 from genie_tf.layers.st_transformer import STBlock, STTransformer
 from genie_tf.layers.vector_quantizer import VectorQuantizer

@@ -6,6 +6,7 @@ Axes: b batch, t time, n patches, d model dim, h heads, k head dim.
 import keras
 from keras import ops
 
+from genie_tf.layers.arguments import check_flag, check_whole
 from genie_tf.layers.position_embedding import rotary_embedding
 
 
@@ -21,6 +22,8 @@ class AxialAttention(keras.layers.Layer):
 
     def __init__(self, num_heads: int, head_dim: int, qk_norm: bool = False, **kwargs):
         super().__init__(**kwargs)
+        check_whole(num_heads=num_heads, head_dim=head_dim)
+        check_flag(qk_norm=qk_norm)
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.qk_norm = qk_norm
@@ -76,6 +79,7 @@ class AxialAttention(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class SpatialAttention(AxialAttention):
     """Every patch attends to all patches of its own frame.
 
@@ -118,6 +122,12 @@ class CausalAttention(AxialAttention):
         **kwargs,
     ):
         super().__init__(num_heads, head_dim, qk_norm, **kwargs)
+        check_whole(window=window)
+        if head_dim % 2:
+            raise ValueError(
+                "`head_dim` must be even where attention reaches back in time, because "
+                f"positions rotate pairs of features; received {head_dim}."
+            )
         self.window = window
 
     def tokens_per_row(self, num_patches: int) -> int:
@@ -218,6 +228,7 @@ def _products(queries, keys):
     return ops.cast(logits, "float32") / keys.shape[-1] ** 0.5
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class CausalTemporalAttention(CausalAttention):
     """Every patch attends to the same patch position now and in the past.
 
@@ -247,6 +258,7 @@ class CausalTemporalAttention(CausalAttention):
         return ops.transpose(attended, (0, 2, 1, 3))
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class CausalSpaceTimeAttention(CausalAttention):
     """Every patch attends to all patches of its own frame and of the past.
 

@@ -7,9 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from genie_tf.layers.arguments import check_whole
 from genie_tf.layers.vector_quantizer import codebook_usage_of_batch
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class FiniteScalarQuantizer(keras.layers.Layer):
     """Rounds each number of a latent to one of a few levels (Mentzer et al. 2023).
 
@@ -36,7 +38,10 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     def __init__(self, num_codes: int, code_dim: int, levels: Sequence[int], **kwargs):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
+        check_whole(num_codes=num_codes, code_dim=code_dim)
         levels = tuple(levels)
+        for level in levels:
+            check_whole(levels=level)
         if (
             min(levels, default=0) < 2
             or math.prod(levels) != num_codes

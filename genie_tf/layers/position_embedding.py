@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class SpatialPositionEmbedding(keras.layers.Layer):
     """Adds one learned vector per patch position, the same in every frame.
 

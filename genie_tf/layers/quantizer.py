@@ -5,7 +5,7 @@ from genie_tf.layers.vector_quantizer import VectorQuantizer
 
 
 def make_quantizer(num_codes: int, code_dim: int, arguments: dict | None = None):
-    """The quantiser of a model.
+    """Makes the quantizer of a model.
 
     Args:
         num_codes: size of the codebook.
@@ -14,5 +14,9 @@ def make_quantizer(num_codes: int, code_dim: int, arguments: dict | None = None)
             `VectorQuantizer`.
     """
     arguments = arguments or {}
-    kind = FiniteScalarQuantizer if "levels" in arguments else VectorQuantizer
-    return kind(num_codes, code_dim, **arguments)
+    return quantizer_class(arguments)(num_codes, code_dim, **arguments)
+
+
+def quantizer_class(arguments: dict) -> type:
+    """Returns the class that `make_quantizer` makes of these arguments."""
+    return FiniteScalarQuantizer if "levels" in arguments else VectorQuantizer

@@ -2,6 +2,7 @@
 
 import keras
 
+from genie_tf.layers.arguments import check_flag, check_whole
 from genie_tf.layers.axial_attention import (
     CausalSpaceTimeAttention,
     CausalTemporalAttention,
@@ -12,6 +13,7 @@ from genie_tf.layers.position_embedding import SpatialPositionEmbedding
 _ATTENTIONS = ("st", "space", "space_time")
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class STBlock(keras.layers.Layer):
     """Attention over space, causal attention over time, then one feed-forward.
 
@@ -45,6 +47,7 @@ class STBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_whole(mlp_dim=mlp_dim)
         if attention not in _ATTENTIONS:
             raise ValueError(
                 f"`attention` must be one of {', '.join(_ATTENTIONS)}; received "
@@ -125,6 +128,7 @@ class STBlock(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class STTransformer(keras.layers.Layer):
     """A stack of ST blocks over tokens that know their place in the frame.
 
@@ -168,6 +172,9 @@ class STTransformer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_whole(dim=dim, num_heads=num_heads, window=window)
+        check_whole(num_blocks=num_blocks, least=0)
+        check_flag(qk_norm=qk_norm, remat=remat)
         if head_dim is None and dim % num_heads:
             raise ValueError(
                 "`num_heads` must divide `dim` where `head_dim` is not given; received "
@@ -176,8 +183,9 @@ class STTransformer(keras.layers.Layer):
         self.dim = dim
         self.num_blocks = num_blocks
         self.num_heads = num_heads
-        self.head_dim = head_dim or dim // num_heads
-        self.mlp_dim = mlp_dim or 4 * dim
+        self.head_dim = dim // num_heads if head_dim is None else head_dim
+        self.mlp_dim = 4 * dim if mlp_dim is None else mlp_dim
+        check_whole(head_dim=self.head_dim, mlp_dim=self.mlp_dim)
         self.qk_norm = qk_norm
         self.window = window
         self.attention = attention

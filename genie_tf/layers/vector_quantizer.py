@@ -8,6 +8,7 @@ from math import gcd
 import keras
 from keras import ops
 
+from genie_tf.layers.arguments import check_number, check_whole
 from genie_tf.layers.spherical_k_means import spherical_k_means
 from genie_tf.metrics.codebook_usage import perplexity_from_counts
 
@@ -15,6 +16,7 @@ from genie_tf.metrics.codebook_usage import perplexity_from_counts
 _RECENT = 1024
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class VectorQuantizer(keras.layers.Layer):
     """Replaces each latent by the code of the codebook that points its way.
 
@@ -61,6 +63,11 @@ class VectorQuantizer(keras.layers.Layer):
     ):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
+        check_whole(num_codes=num_codes, code_dim=code_dim)
+        check_whole(soft_updates=soft_updates, least=0)
+        if idle_limit is not None:
+            check_whole(idle_limit=idle_limit, least=0)
+        check_number(commitment_weight=commitment_weight, ema=ema)
         self.num_codes = num_codes
         self.code_dim = code_dim
         self.commitment_weight = commitment_weight

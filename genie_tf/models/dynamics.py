@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from genie_tf.layers import STTransformer
+from genie_tf.layers import STTransformer, check_whole
 from genie_tf.metrics.token_prediction import masked_token_scores
 from genie_tf.models.preset_model import PresetModel
 
@@ -13,6 +13,7 @@ _COPY_SHARPNESS = 16.0
 _CONDITIONINGS = ("add", "concat", "token")
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class Dynamics(PresetModel):
     """A MaskGIT over the tokens of a video, steered by actions (section 2.1).
 
@@ -57,6 +58,8 @@ class Dynamics(PresetModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_whole(num_codes=num_codes, num_patches=num_patches)
+        check_whole(action_dim=action_dim, code_dim=code_dim)
         if conditioning not in _CONDITIONINGS:
             raise ValueError(
                 f"`conditioning` must be one of {', '.join(_CONDITIONINGS)}; received "

@@ -29,6 +29,8 @@ class World(PresetModel):
             )
         for part_name, part in parts.items():
             setattr(self, part_name, part)
+        # First true: on TensorFlow, Keras passes over a value that is there already.
+        self.tokenizer.trainable = True
         self.tokenizer.trainable = False
         self.built = True
 
@@ -126,9 +128,10 @@ class World(PresetModel):
             for name, made in PARTS.items()
             if name in config
         }
-        return cls(**{**config, **parts})
+        return super().from_config({**config, **parts})
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class GuidedGenie(World):
     """A world steered by the true actions of its data (GenieRedux-G, Kazemi et al. 2024).
 
@@ -165,6 +168,7 @@ class GuidedGenie(World):
         )
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class Genie(World):
     """A world to play, learned from videos alone (Genie, section 2).
 

@@ -7,6 +7,8 @@ from keras import ops
 
 from genie_tf.layers import (
     STTransformer,
+    check_frame_shape,
+    check_whole,
     make_quantizer,
     patch_grid,
     patchify,
@@ -17,6 +19,7 @@ from genie_tf.models.preprocessing import to_unit_range
 from genie_tf.models.preset_model import PresetModel
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class LatentActionModel(PresetModel):
     """Learns discrete actions between frames, from pixels alone (section 2.1).
 
@@ -57,6 +60,9 @@ class LatentActionModel(PresetModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_frame_shape(frame_shape)
+        check_whole(patch_size=patch_size)
+        check_whole(num_actions=num_actions, action_dim=action_dim)
         self.frame_shape = tuple(frame_shape)
         self.patch_size = patch_size
         self.num_actions = num_actions

@@ -7,6 +7,15 @@ class PresetModel(keras.Model):
     """A model that is a preset, or part of one: see `genie_tf.presets`."""
 
     @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        trainable = config.pop("trainable", True)
+        model = super().from_config(config)
+        if not trainable:  # Only now, when all layers are there to be told.
+            model.trainable = False
+        return model
+
+    @classmethod
     def from_preset(cls, preset):
         """The trained model of this class in a preset.
 

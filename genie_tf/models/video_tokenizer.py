@@ -7,6 +7,8 @@ from keras import ops
 
 from genie_tf.layers import (
     STTransformer,
+    check_frame_shape,
+    check_whole,
     make_quantizer,
     patch_grid,
     patchify,
@@ -17,6 +19,7 @@ from genie_tf.models.preprocessing import to_unit_range
 from genie_tf.models.preset_model import PresetModel
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class VideoTokenizer(PresetModel):
     """Turns each patch of each frame into one token, causally in time.
 
@@ -51,6 +54,8 @@ class VideoTokenizer(PresetModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_frame_shape(frame_shape)
+        check_whole(patch_size=patch_size, num_codes=num_codes, code_dim=code_dim)
         self.frame_shape = tuple(frame_shape)
         self.patch_size = patch_size
         self.num_codes = num_codes

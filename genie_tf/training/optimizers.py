@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly, stays constant, and falls over the last steps.
 
@@ -73,6 +74,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class _ScaledMuon(keras.optimizers.Muon):
     """Muon of Keras 3.12, the last for Python 3.10, with the step sizes of later ones."""
 

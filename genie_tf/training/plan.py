@@ -2,34 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import keras
 
 from genie_tf.layers import STTransformer, VectorQuantizer
 from genie_tf.models import Dynamics, LatentActionModel, VideoTokenizer
+from genie_tf.models.without_weights import without_weights
 from genie_tf.training.sharding import divided_dimension
 
 _FLOAT32 = 4  # Bytes of a number.
-
-
-def without_weights(make_model: Callable[[], keras.Model]) -> keras.Model:
-    """A model whose variables have shapes and dtypes, and no values.
-
-    Args:
-        make_model: returns the model, built. It runs in a thread of its own, so it sets
-            the dtype policy itself, if it is to have another than Keras's default.
-    """
-
-    def make():
-        with keras.StatelessScope(initialize_variables=False):
-            return make_model()
-
-    # Keras remembers the variables that have no values yet, and would give them some at
-    # the end of the next such scope; of this thread, it forgets them.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(make).result()
 
 
 def count_parameters(make_model: Callable[[], keras.Model]) -> dict[str, int]:

@@ -1,0 +1,49 @@
+"""Checks of constructor arguments, which may come from a file and be of any type."""
+
+import math
+import numbers
+import reprlib
+
+_LARGEST = 2**31 - 1  # Tokens and positions are int32.
+
+
+def check_whole(least: int = 1, **arguments) -> None:
+    """Raises a ValueError unless each argument is a whole number, `least` or more."""
+    for name, value in arguments.items():
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not whole or not least <= value <= _LARGEST:
+            raise ValueError(
+                f"`{name}` must be a whole number from {least} to {_LARGEST}; received "
+                f"{reprlib.repr(value)}."
+            )
+
+
+def check_number(least: float = 0.0, **arguments) -> None:
+    """Raises a ValueError unless each argument is a finite number, `least` or more."""
+    for name, value in arguments.items():
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not real or not least <= value < math.inf:
+            raise ValueError(
+                f"`{name}` must be a number, {least:g} or more; received "
+                f"{reprlib.repr(value)}."
+            )
+
+
+def check_flag(**arguments) -> None:
+    """Raises a ValueError unless each argument is true or false."""
+    for name, value in arguments.items():
+        if not isinstance(value, bool):
+            raise ValueError(
+                f"`{name}` must be true or false; received {reprlib.repr(value)}."
+            )
+
+
+def check_frame_shape(frame_shape) -> None:
+    """Raises a ValueError unless this is (height, width, channels)."""
+    if not isinstance(frame_shape, (tuple, list)) or len(frame_shape) != 3:
+        raise ValueError(
+            "`frame_shape` must be (height, width, channels); received "
+            f"{reprlib.repr(frame_shape)}."
+        )
+    height, width, channels = frame_shape
+    check_whole(height=height, width=width, channels=channels)

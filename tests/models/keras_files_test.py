@@ -1,0 +1,163 @@
+"""Models and layers are saved, copied and pickled as Keras does it."""
+
+import copy
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from genie_tf import layers, models
+from genie_tf.models import Dynamics, GuidedGenie
+from genie_tf.testing.tiny_models import (
+    TRANSFORMER,
+    tiny_batch,
+    tiny_genie,
+    tiny_tokenizer,
+)
+from genie_tf.training.optimizers import WarmupDecay
+
+CLASSES = [
+    value
+    for module in (layers, models)
+    for value in vars(module).values()
+    if inspect.isclass(value) and issubclass(value, keras.Layer)
+]
+
+
+def randomize(model):
+    """Moves all variables off their initial values, the counters too."""
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        change = 1 if "int" in variable.dtype else 0.1 * rng.normal(size=variable.shape)
+        variable.assign(variable + np.asarray(change, variable.dtype))
+    return model
+
+
+def frozen_actions():
+    genie = tiny_genie()
+    genie.latent_action_model.trainable = False
+    return genie
+
+
+def guided():
+    tokenizer = tiny_tokenizer(code_dim=2, quantizer={"levels": (6, 4)})
+    return GuidedGenie(tokenizer, Dynamics(24, 4, 15, TRANSFORMER))
+
+
+MODELS = {
+    "tokenizer": tiny_tokenizer,
+    "quantizer with state": lambda: tiny_tokenizer(
+        quantizer={"soft_updates": 2, "ema": 0.9}
+    ),
+    "genie": tiny_genie,
+    "frozen actions": frozen_actions,
+    "guided": guided,
+}
+
+
+def through_a_file(model, folder):
+    model.save(folder / "model.keras")
+    return keras.models.load_model(folder / "model.keras")
+
+
+WAYS = {
+    "file": through_a_file,
+    "copy": lambda model, folder: copy.deepcopy(model),
+    "pickle": lambda model, folder: pickle.loads(pickle.dumps(model)),
+}
+
+
+@pytest.mark.parametrize("made", CLASSES, ids=lambda made: made.__name__)
+def test_classes_are_registered(made):
+    if made is not models.World:  # No model is only a World.
+        assert keras.saving.get_registered_name(made) == f"genie_tf>{made.__name__}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        *((kind, "copy") for kind in MODELS),
+        ("frozen actions", "file"),
+        ("guided", "pickle"),
+    ],
+)
+def test_a_model_comes_back(kind, way, tmp_path):
+    model = randomize(MODELS[kind]())
+    found = WAYS[way](model, tmp_path)
+    assert type(found) is type(model)
+    for mine, theirs in zip(found.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs, err_msg=theirs.path)
+        assert mine.trainable == theirs.trainable, theirs.path
+    if isinstance(model, models.World):
+        expected, outputs = (x.outputs_of(tiny_batch(0)) for x in (model, found))
+        names = "tokens", "actions", "logits"
+    else:
+        expected, outputs = (x(tiny_batch(0)["video"]) for x in (model, found))
+        names = "indices", "reconstruction"
+    for name in names:
+        np.testing.assert_array_equal(outputs[name], expected[name])
+
+
+def test_a_copy_is_another_model():
+    model = tiny_tokenizer()
+    before = model.get_weights()
+    randomize(copy.deepcopy(model))
+    for mine, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("way", ["copy", "pickle"])
+def test_a_layer_comes_back(way):
+    layer = layers.STTransformer(**TRANSFORMER, qk_norm=True, remat=True)
+    layer.build((None, None, 4, 16))
+    found = WAYS[way](layer, None)
+    assert found.get_config() == layer.get_config()
+    for mine, theirs in zip(found.weights, layer.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_precision_comes_back(tmp_path):
+    model = tiny_tokenizer(dtype="mixed_bfloat16")
+    found = through_a_file(model, tmp_path)
+    assert found.encoder.compute_dtype == "bfloat16"
+
+
+def test_a_schedule_comes_back():
+    schedule = WarmupDecay(1e-3, steps=10, warmup_steps=2, decay_steps=3)
+    optimizer = keras.optimizers.Adam(schedule)
+    config = keras.saving.serialize_keras_object(optimizer)
+    found = keras.saving.deserialize_keras_object(config)
+    assert found.learning_rate == optimizer.learning_rate
+
+
+def test_a_program_that_only_imports_the_models_reads_a_file(tmp_path):
+    """On another backend, too."""
+    model = randomize(tiny_genie())
+    model.save(tmp_path / "genie.keras")
+    batch = tiny_batch(0)
+    np.save(tmp_path / "video.npy", batch["video"])
+    program = """
+import keras, numpy as np
+import genie_tf.models
+genie = keras.models.load_model("genie.keras")
+video = np.load("video.npy")
+np.save("tokens.npy", genie.tokenizer.tokenize(video))
+np.save("actions.npy", genie.infer_actions(video))
+"""
+    subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+    )
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "tokens.npy"), model.tokenizer.tokenize(batch["video"])
+    )
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "actions.npy"), model.infer_actions(batch["video"])
+    )
