@@ -18,7 +18,7 @@ def compiled(function: Callable) -> Callable:
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True)
+        return tf.function(function, jit_compile=True, autograph=False)
     if keras.config.backend() == "jax":
         import jax
 

@@ -102,19 +102,23 @@ class Rollout:
         """As `reset`, not compiled."""
         tokens = self.genie.tokenizer.tokenize(prompt)
         b, t = ops.shape(tokens)[:2]
-        if actions is None and tokens.shape[1] != 1:
+        no_action = ops.zeros((b,), "int32")
+        state, frame = self._show(self.before_any(b), tokens[:, 0], no_action)
+        video = frame[:, None]
+        if tokens.shape[1] == 1:  # Whose program has no dynamics to compile.
+            return state, video
+        if actions is None:
             actions = self.genie.infer_actions(prompt)
-        # One more in front, as the first frame has no action.
-        led = ops.zeros((b, 1), "int32")
-        if tokens.shape[1] != 1:
-            led = ops.concatenate([led, actions], axis=1)
+        places = ops.arange(t)[:, None, None, None]
 
-        def body(i, state):
-            action, frame = (ops.take(x, i, axis=1) for x in (led, tokens))
-            return self._show(self._remember(state), frame, action)[0]
+        def body(i, carry):
+            state, video = carry
+            frame, action = ops.take(tokens, i, axis=1), ops.take(actions, i - 1, axis=1)
+            state, frame = self._show(self._remember(state), frame, action)
+            return state, ops.where(places == i, frame[:, None], video)
 
-        state = ops.fori_loop(0, t, body, self.before_any(b))
-        return state, self.genie.tokenizer.detokenize(tokens)
+        video = ops.broadcast_to(video, (b, t, *frame.shape[1:]))
+        return ops.fori_loop(1, t, body, (state, video))
 
     def before_any(self, b: int):
         """The state of no frame."""
