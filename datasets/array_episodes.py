@@ -280,7 +280,7 @@ def _write_split(
                 )
             if number and (action is None) == bool(actions):
                 raise DataError(
-                    f"{where} has {'no' if action is None else ''} actions, unlike those "
+                    f"{where} has {'no ' if action is None else ''}actions, unlike those "
                     "before; expected actions for all episodes of a split, or for none."
                 )
             if not number:

@@ -8,6 +8,7 @@ than starting at 0. Only the frames of the clips asked for are ever decoded.
 import collections
 import functools
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
@@ -200,7 +201,7 @@ def clip_batches(
             )
         return batch
 
-    return _prefetch(make_batch, start_step)
+    return _Prefetched(make_batch, start_step)
 
 
 def num_clips(
@@ -261,17 +262,26 @@ def _draw_mask(
     return mask
 
 
-def _prefetch(make: Callable[[int], Any], start: int) -> Iterator[Any]:
-    """Yields make(start), make(start + 1), ..., made ahead of time in a thread.
+class _Prefetched(Iterator[Any]):
+    """Iterates over make(start), make(start + 1), ..., made ahead of time in a thread.
 
     A second one would have to share the interpreter's lock, and both would be slower.
     """
-    pool = futures.ThreadPoolExecutor(1, thread_name_prefix="clips")
-    waiting = collections.deque()
-    try:
-        for step in itertools.count(start):
-            waiting.append(pool.submit(make, step))
-            if len(waiting) > _NUM_AHEAD:
-                yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def __init__(self, make: Callable[[int], Any], start: int):
+        pool = futures.ThreadPoolExecutor(1, thread_name_prefix="clips")
+        self._submitted = (pool.submit(make, step) for step in itertools.count(start))
+        self._ahead = collections.deque()
+        # A generator's `finally` would come too late if the program ends first.
+        self.close = weakref.finalize(self, pool.shutdown, cancel_futures=True)
+
+    def __next__(self) -> Any:
+        if not self.close.alive:
+            raise StopIteration
+        missing = 1 + _NUM_AHEAD - len(self._ahead)
+        self._ahead.extend(itertools.islice(self._submitted, missing))
+        try:
+            return self._ahead.popleft().result()
+        except BaseException:
+            self.close()
+            raise

@@ -31,7 +31,7 @@ from genie_tf.errors import DataError
 from genie_tf.files import local_path
 
 # What an observation must be to be shown.
-_FRAME = "frames of uint8 (height, width, 3), or 1 in place of 3 for gray"
+_FRAME = "frames of uint8 (height, width, 3), red, green and blue from 0 to 255"
 
 
 class RldsEpisodes:
@@ -474,7 +474,7 @@ def _is_frame(feature: tfds.features.FeatureConnector) -> bool:
     return (
         isinstance(feature, tfds.features.Image)
         or (type(feature) is tfds.features.Tensor and None not in shape)
-    ) and (len(shape) == 3 and shape[-1] in (1, 3) and feature.np_dtype == np.uint8)
+    ) and (len(shape) == 3 and shape[-1] == 3 and feature.np_dtype == np.uint8)
 
 
 def _describe(feature: tfds.features.FeatureConnector) -> str:
@@ -509,20 +509,13 @@ def _frame_decoder(
 
         return decode_images
 
-    decode_tensors = _tensor_decoder(feature)
-
-    def decode(steps: Sequence) -> np.ndarray:
-        frames = decode_tensors(steps)
-        if feature.shape[-1] == 1:
-            frames = frames.repeat(3, axis=-1)
-        return fit_frames(frames, size) if size else frames
-
-    return decode
+    decode = _tensor_decoder(feature)
+    return (lambda steps: fit_frames(decode(steps), size)) if size else decode
 
 
 def _decode_image(encoded: bytes, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Returns an image as uint8 (height, width, 3), gray too."""
-    # Of these formats TFDS reads single images.
+    """Returns an image as uint8 (height, width, 3)."""
+    # From these formats TFDS reads single images.
     with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG", "BMP")) as image:
         found = image.height, image.width
         if any(side not in (None, f) for side, f in zip(shape, found)):

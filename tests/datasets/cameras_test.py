@@ -131,7 +131,7 @@ def test_an_unknown_camera_is_answered_with_those_there_are(data_dir):
         "are hand_image, image; depth (Tensor of float32 (32, 32, 1)), "
         "natural_language_embedding (Tensor of float32 (512,)), "
         "natural_language_instruction (Text) cannot be used, expected frames of uint8 "
-        "(height, width, 3), or 1 in place of 3 for gray."
+        "(height, width, 3), red, green and blue from 0 to 255."
     )
 
 
