@@ -1,20 +1,33 @@
-"""Episodes as plain arrays on disk, read with numpy alone: no TFDS, no TensorFlow.
+"""Episodes as plain arrays on disk, read with numpy: no TFDS, no TensorFlow.
 
-A dataset is a folder with `arrays.json`, which tells its splits, and for each split a
-folder with `video.npy`, uint8 (frames, height, width, channels), the frames of all
-episodes one after the other; `lengths.npy`, int64 (episodes,); and `action.npy`, int32
-(frames,), what was done after each frame, if the dataset has discrete actions. Frames
-are not compressed: 12 KB each of CoinRun.
+A dataset is a folder with `arrays.json`, which names its splits and the arrays of each,
+and for each split a folder with `video.npy`, uint8 (frames, height, width, 3), the frames
+of all episodes one after the other; `lengths.npy`, int64 (episodes,); and `action.npy`,
+int32 (frames,), what was done after each frame, if the dataset has discrete actions.
+Frames are not compressed: 12 KB each of CoinRun.
 """
 
 import importlib.util
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from genie_tf.datasets.checks import check_frames, check_range
+from genie_tf.datasets.frames import fit_frames
+
+from genie_tf.errors import DataError
+from genie_tf.files import local_path, replacing_folder
+
+# The type and axes of each array.
+_FORMS = {
+    "video": (np.dtype(np.uint8), ("frames", "height", "width", 3)),
+    "lengths": (np.dtype(np.int64), ("episodes",)),
+    "action": (np.dtype(np.int32), ("frames",)),
+}
+_SPLIT = re.compile(r"\w[\w.-]*")
 
 
 class ArrayEpisodes:
@@ -24,39 +37,60 @@ class ArrayEpisodes:
         folder: the dataset.
         split: such as "train".
         video: whether to read frames.
+        frame_size: (height, width) that frames are scaled to fill, if not as they are.
 
     Attributes:
         lengths: int64 (episodes,), the number of steps of each.
         num_bytes: what they take on disk.
+        frame_shape: (height, width, 3) of the frames, if they are read.
 
     Raises:
-        ValueError: if there is no such split, or if its arrays are cut short.
+        DataError: if its files are not of the form above.
+        ValueError: if there is no such split.
     """
 
     tokens_of = None  # No tokens are stored.
 
-    def __init__(self, folder: str | os.PathLike, split: str, video: bool = True):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        split: str,
+        video: bool = True,
+        frame_size: tuple[int, int] | None = None,
+    ):
+        folder = local_path(folder)
         self._folder = os.fspath(folder)
-        splits = _columns(folder)
+        self._frame_size = frame_size
+        splits = _read_description(folder)
         if split not in splits:
             raise ValueError(
-                f"Dataset {os.fspath(folder)!r} has no split {split!r}: its splits are "
+                f"Dataset {self._folder!r} has no split {split!r}: its splits are "
                 f"{', '.join(splits)}."
             )
-        arrays = {}
-        self.num_bytes = 0
-        for name in splits[split] if video else set(splits[split]) - {"video"}:
-            path = Path(folder) / split / f"{name}.npy"
-            try:
-                arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-                self.num_bytes += path.stat().st_size
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"Expected {path} to hold a whole array; it does not ({error})."
-                ) from error
-        self.lengths = np.array(arrays.pop("lengths"))
-        self._columns = arrays
+        names = [name for name in splits[split] if video or name != "video"]
+        paths = {name: folder / split / f"{name}.npy" for name in names}
+        self._columns = {name: _open_array(path, name) for name, path in paths.items()}
+        self.num_bytes = sum(path.stat().st_size for path in paths.values())
+        self.lengths = np.array(self._columns.pop("lengths"))
+        if self.lengths.min(initial=1) < 1:
+            raise DataError(
+                f"{paths['lengths']} has an episode of {self.lengths.min()} frames; "
+                "expected 1 or more."
+            )
+        total = sum(self.lengths.tolist())  # Python's integers do not overflow.
+        for name, column in self._columns.items():
+            if len(column) != total:
+                raise DataError(
+                    f"{paths[name]} has {len(column)} frames; expected {total}, the sum "
+                    f"of {paths['lengths']}."
+                )
+        if "action" in self._columns:
+            check_range(self._columns["action"], 2**31, str(paths["action"]), "action")
         self._starts = np.cumsum(self.lengths) - self.lengths
+        self.frame_shape = None
+        if video:
+            shape = self._columns["video"].shape[1:]
+            self.frame_shape = (*frame_size, 3) if frame_size else shape
 
     def read_clips(
         self, clips: list[np.ndarray], clip_length: int, stride: int = 1
@@ -68,19 +102,23 @@ class ArrayEpisodes:
         """
         first = [self._starts[episode] + start for episode, start in clips]
         frames = {"video": clip_length, "action": clip_length - 1}
-        return {
+        batch = {
             name: np.stack(
                 [column[i : i + frames[name] * stride : stride] for i in first]
             )
             for name, column in self._columns.items()
         }
+        if "video" in batch:
+            batch["video"] = self._fit(batch["video"])
+        return batch
 
     def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns all frames of an episode, and its actions if it has any."""
         start = self._starts[episode]
         part = slice(start, start + self.lengths[episode])
         action = self._columns.get("action")
-        return self._columns["video"][part], None if action is None else action[part]
+        frames = self._fit(self._columns["video"][part])
+        return frames, None if action is None else action[part]
 
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
         """Returns the "action" of each step of an episode, if there are actions."""
@@ -96,15 +134,26 @@ class ArrayEpisodes:
             "metadata."
         )
 
+    def _fit(self, video: np.ndarray) -> np.ndarray:
+        return fit_frames(video, self._frame_size) if self._frame_size else video
+
 
 def is_array_dataset(folder: str | os.PathLike) -> bool:
-    """Whether there is a folder of arrays of this name."""
-    return (Path(folder) / "arrays.json").is_file()
+    """Returns whether there is a folder of arrays of this name.
+
+    Raises:
+        ValueError: if the name is an address, see `local_path`.
+    """
+    return (local_path(folder) / "arrays.json").is_file()
 
 
 def split_names(folder: str | os.PathLike) -> list[str]:
-    """The splits of a folder of arrays."""
-    return list(_columns(folder))
+    """Returns the splits of a folder of arrays.
+
+    Raises:
+        DataError: if its arrays.json is not of the form above.
+    """
+    return list(_read_description(local_path(folder)))
 
 
 def check_tfds(dataset: str) -> None:
@@ -124,43 +173,119 @@ def write_arrays(
 
     Args:
         folder: must not exist.
-        splits: of each split, the frames, uint8 (steps, height, width, channels), and
-            the actions, int (steps,) or None, of each episode in turn.
+        splits: of each split, the frames, uint8 (steps, height, width, 3), and the
+            actions, integers from 0 to 2**31-1 or booleans (steps,), or None, of each
+            episode in turn. All frames have one size. All episodes of a split have
+            actions, or none has.
 
     Raises:
-        ValueError: if the folder exists, or if a split has no episodes.
+        ValueError: if the folder exists, if there are no splits, if a split has no
+            episodes, or if an episode is of another form (a DataError).
+        OSError: if something cannot be written.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     if folder.exists():
         raise ValueError(f"{folder} exists already: choose another folder.")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    _check_splits(splits, "`splits`")
     try:
-        columns = {}
-        for split, episodes in splits.items():
-            (partial / split).mkdir(parents=True)
-            columns[split] = _write_split(partial / split, episodes)
-        (partial / "arrays.json").write_text(json.dumps({"splits": columns}))
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with replacing_folder(folder) as partial:
+            columns = {}
+            shape = None
+            for split, episodes in splits.items():
+                (partial / split).mkdir()
+                columns[split], shape = _write_split(partial / split, episodes, shape)
+            (partial / "arrays.json").write_text(json.dumps({"splits": columns}))
+    except OSError as error:
+        raise OSError(f"{folder} was not written: {error}") from error
 
 
-def _columns(folder: str | os.PathLike) -> dict[str, list[str]]:
-    """The names of the arrays of each split."""
-    return json.loads((Path(folder) / "arrays.json").read_text())["splits"]
+def _check_splits(splits: Mapping, where: str) -> None:
+    if not splits or not all(map(_SPLIT.fullmatch, splits)):
+        raise DataError(
+            f"Expected {where} to name splits, such as train and test; received "
+            f"{', '.join(map(repr, splits)) or 'none'}."
+        )
 
 
-def _write_split(folder: Path, episodes) -> list[str]:
-    """Writes the columns of a split; their names."""
+def _read_description(folder: Path) -> dict[str, list[str]]:
+    """Returns the names of the arrays of each split."""
+    path = folder / "arrays.json"
+    try:
+        splits = json.loads(path.read_bytes())["splits"]
+        complete = all(
+            {"video", "lengths"} <= set(names) <= set(_FORMS)
+            for names in splits.values()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{path} cannot be read: it is nested too deeply.") from error
+    if not complete:
+        raise DataError(
+            f"{path} must name the arrays video, lengths and, if there are actions, "
+            f"action, of each split; found {splits}."
+        )
+    _check_splits(splits, str(path))
+    return splits
+
+
+def _open_array(path: Path, name: str) -> np.ndarray:
+    """Maps an array into memory, whose form must be that of its name."""
+    try:
+        if not path.is_file():  # Opening a pipe would wait for ever.
+            raise ValueError("there is no such file")
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy raises many kinds for headers of other forms.
+        raise DataError(
+            f"Expected {path} to hold a whole array; it does not ({error})."
+        ) from error
+    dtype, axes = _FORMS[name]
+    fits = array.ndim == len(axes) and axes[-1] in (
+        "frames",
+        "episodes",
+        array.shape[-1],
+    )
+    if array.dtype != dtype or not fits:
+        raise DataError(
+            f"{path} holds {array.dtype} {array.shape}; expected {dtype} "
+            f"({', '.join(map(str, axes))})."
+        )
+    return array
+
+
+def _write_split(
+    folder: Path, episodes: Iterable, shape: tuple[int, ...] | None
+) -> tuple[list[str], tuple[int, ...]]:
+    """Writes the columns of a split.
+
+    Args:
+        folder: exists.
+        episodes: as `write_arrays` takes them.
+        shape: of the frames of the splits before.
+
+    Returns:
+        The names of the columns, and the shape of the frames.
+    """
     lengths, actions = [], []
     with (folder / "video.npy").open("wb") as file:
-        shape = ()
-        for frames, action in episodes:
-            if not lengths:
+        for number, episode in enumerate(episodes):
+            where = f"Episode {number} of split {folder.name!r}"
+            frames, action = _check_episode(episode, where)
+            if shape is None:
                 shape = frames.shape[1:]
+            if frames.shape[1:] != shape:
+                raise DataError(
+                    f"{where} has frames of {frames.shape[1:]}, and those before have "
+                    f"{shape}; expected frames of one size."
+                )
+            if number and (action is None) == bool(actions):
+                raise DataError(
+                    f"{where} has {'no ' if action is None else ''}actions, unlike those "
+                    "before; expected actions for all episodes of a split, or for none."
+                )
+            if not number:
                 _write_header(file, (0, *shape))
-            file.write(np.ascontiguousarray(frames, np.uint8))
+            file.write(np.ascontiguousarray(frames))
             lengths.append(len(frames))
             if action is not None:
                 actions.append(action)
@@ -170,9 +295,32 @@ def _write_split(folder: Path, episodes) -> list[str]:
         _write_header(file, (sum(lengths), *shape))
     np.save(folder / "lengths.npy", np.array(lengths, np.int64))
     if not actions:
-        return ["video", "lengths"]
-    np.save(folder / "action.npy", np.concatenate(actions).astype(np.int32))
-    return ["video", "action", "lengths"]
+        return ["video", "lengths"], shape
+    np.save(folder / "action.npy", np.concatenate(actions))
+    return ["video", "action", "lengths"], shape
+
+
+def _check_episode(episode, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns frames and int32 actions of an episode that has the right form."""
+    try:
+        frames, action = episode
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{where} is {type(episode).__name__}; expected a pair of frames and "
+            "actions, or of frames and None."
+        ) from error
+    frames = np.asarray(frames)
+    check_frames(frames, where)
+    if action is None:
+        return frames, None
+    action = np.asarray(action)
+    if action.dtype.kind not in "biu" or action.shape != frames.shape[:1]:
+        raise DataError(
+            f"{where} has actions of {action.dtype} {action.shape}; expected integers "
+            f"{frames.shape[:1]}, one for each frame."
+        )
+    check_range(action, 2**31, where, "action")
+    return frames, action.astype(np.int32)
 
 
 def _write_header(file, shape: tuple[int, ...]) -> None:

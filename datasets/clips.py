@@ -8,15 +8,17 @@ than starting at 0. Only the frames of the clips asked for are ever decoded.
 import collections
 import functools
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
 import numpy as np
 from absl import logging
+from genie_tf.datasets.checks import check_range, several_sizes
 from genie_tf.datasets.episodes import Episodes, open_episodes
-from genie_tf.datasets.threads import map_images
-from PIL import Image, ImageOps
+
+from genie_tf.errors import DataError
 
 # Clips are shuffled within a window of so many (shuffled) episodes, which are kept in
 # memory. Smaller splits are one window.
@@ -45,6 +47,8 @@ def clip_batches(
     video: bool = True,
     tokenizer: str | None = None,
     metadata: str | None = None,
+    num_actions: int | None = None,
+    num_codes: int | None = None,
     data_dir: str | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Returns an endless iterator over batches of shuffled clips.
@@ -78,6 +82,8 @@ def clip_batches(
             has tokens.
         metadata: a whole number of the episodes' metadata to read, such as CoinRun's
             "theme".
+        num_actions: all actions that are read must be from 0 to `num_actions` - 1.
+        num_codes: all tokens that are read must be from 0 to `num_codes` - 1.
         data_dir: where TFDS keeps its datasets, if not in its usual place.
 
     Returns:
@@ -99,6 +105,7 @@ def clip_batches(
             does not hold RLDS episodes, if none of them is as long as a clip, if its
             tokens are another tokenizer's or of other clips, or if a batch does not
             split evenly.
+        DataError: if what is read is not as expected; batches raise it too.
     """
     index, num_shards = shard
     if batch_size % num_shards:
@@ -120,7 +127,7 @@ def clip_batches(
     # Without frames, episodes take a quarter of the memory.
     num_kept = _WINDOW if video else 4 * _WINDOW
     episodes = open_episodes(
-        dataset, split, data_dir, camera, num_kept, video, tokenizer
+        dataset, split, data_dir, camera, num_kept, video, tokenizer, frame_size
     )
     if (episodes.tokens_of or 1) > 1 and (clip_length, stride) != (
         episodes.tokens_of,
@@ -151,6 +158,8 @@ def clip_batches(
             span,
         )
 
+    where = f"Dataset {dataset!r}, split {split!r},"
+
     @functools.lru_cache(maxsize=2)
     def clips_of_epoch(epoch: int) -> np.ndarray:
         rng = np.random.default_rng((seed, _ORDER, epoch))
@@ -164,8 +173,19 @@ def clip_batches(
             epoch, position = divmod(example, num_clips_per_epoch)
             clips.append(clips_of_epoch(epoch)[position])
         batch = episodes.read_clips(clips, clip_length, stride)
-        if video and frame_size is not None:
-            batch["video"] = fit_frames(batch["video"], frame_size)
+        if video and batch["video"].shape[2:] != episodes.frame_shape:
+            shapes = episodes.frame_shape, batch["video"].shape[2:]
+            raise several_sizes(where, shapes)
+        if num_actions is not None and "action" in batch:
+            check_range(batch["action"], num_actions, where, "action")
+        if "tokens" in batch:
+            patches = batch["tokens"].shape[2]
+            if mask_patches not in (None, patches):
+                raise DataError(
+                    f"{where} has {patches} tokens a frame; expected {mask_patches}."
+                )
+            if num_codes is not None:
+                check_range(batch["tokens"], num_codes, where, "token")
         if metadata is not None:
             batch[metadata] = labels[[episode for episode, _ in clips]]
         if mask_patches is not None:
@@ -181,30 +201,7 @@ def clip_batches(
             )
         return batch
 
-    return _prefetch(make_batch, start_step)
-
-
-def fit_frames(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scales frames to fill a size, and cuts off evenly what is too high or too wide.
-
-    Args:
-        video: uint8 (..., height, width, 3).
-        size: the new height and width.
-
-    Returns:
-        uint8 (..., new height, new width, 3).
-    """
-    height, width = size
-    if video.shape[-3:-1] == (height, width):
-        return video
-
-    def fit(frame: np.ndarray) -> np.ndarray:
-        image = Image.fromarray(frame)
-        method = Image.Resampling.BILINEAR
-        return np.asarray(ImageOps.fit(image, (width, height), method))
-
-    frames = map_images(fit, video.reshape(-1, *video.shape[-3:]))
-    return frames.reshape(*video.shape[:-3], height, width, 3)
+    return _Prefetched(make_batch, start_step)
 
 
 def num_clips(
@@ -265,17 +262,26 @@ def _draw_mask(
     return mask
 
 
-def _prefetch(make: Callable[[int], Any], start: int) -> Iterator[Any]:
-    """Yields make(start), make(start + 1), ..., made ahead of time in a thread.
+class _Prefetched(Iterator[Any]):
+    """Iterates over make(start), make(start + 1), ..., made ahead of time in a thread.
 
     A second one would have to share the interpreter's lock, and both would be slower.
     """
-    pool = futures.ThreadPoolExecutor(1, thread_name_prefix="clips")
-    waiting = collections.deque()
-    try:
-        for step in itertools.count(start):
-            waiting.append(pool.submit(make, step))
-            if len(waiting) > _NUM_AHEAD:
-                yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def __init__(self, make: Callable[[int], Any], start: int):
+        pool = futures.ThreadPoolExecutor(1, thread_name_prefix="clips")
+        self._submitted = (pool.submit(make, step) for step in itertools.count(start))
+        self._ahead = collections.deque()
+        # A generator's `finally` would come too late if the program ends first.
+        self.close = weakref.finalize(self, pool.shutdown, cancel_futures=True)
+
+    def __next__(self) -> Any:
+        if not self.close.alive:
+            raise StopIteration
+        missing = 1 + _NUM_AHEAD - len(self._ahead)
+        self._ahead.extend(itertools.islice(self._submitted, missing))
+        try:
+            return self._ahead.popleft().result()
+        except BaseException:
+            self.close()
+            raise

@@ -10,14 +10,17 @@ class Episodes(Protocol):
     """Episodes of one split.
 
     Attributes:
-        lengths: int64 (episodes,), the number of steps of each.
+        lengths: int64 (episodes,), the number of steps of each, at least 1.
         num_bytes: what they take on disk.
+        frame_shape: (height, width, 3) of the first frame, if there is one and frames
+            are read.
         tokens_of: if tokens are read, the number of frames of the clips that they were
             made of, or 1 if each is of its frame alone; otherwise None.
     """
 
     lengths: np.ndarray
     num_bytes: int
+    frame_shape: tuple[int, int, int] | None
     tokens_of: int | None
 
     def read_clips(
@@ -43,6 +46,7 @@ def open_episodes(
     num_kept: int = 1,
     video: bool = True,
     tokenizer: str | None = None,
+    frame_size: tuple[int, int] | None = None,
 ) -> Episodes:
     """Opens one split of a dataset.
 
@@ -58,10 +62,13 @@ def open_episodes(
         video: whether to read frames.
         tokenizer: the `presets.digest` of the tokenizer whose tokens are read, if the
             dataset has tokens.
+        frame_size: (height, width) that frames are scaled to fill; what is then too high
+            or too wide is cut off evenly. By default frames are as the dataset has them.
 
     Raises:
+        DataError: if its files are damaged, or of another form; on reading too.
         ValueError: if there is no such dataset, config, split or camera, if it does
-            not hold RLDS episodes, or if its tokens are another tokenizer's.
+            not hold RLDS episodes with frames, or if its tokens are another tokenizer's.
     """
     if array_episodes.is_array_dataset(dataset):
         if camera is not None:
@@ -69,12 +76,14 @@ def open_episodes(
                 f"The arrays of {dataset!r} are of one camera without a name; received "
                 f"{camera!r}."
             )
-        return array_episodes.ArrayEpisodes(dataset, split, video)
+        return array_episodes.ArrayEpisodes(dataset, split, video, frame_size)
     array_episodes.check_tfds(dataset)
     # Imported here, for arrays are read without TFDS.
     from genie_tf.datasets.rlds_episodes import RldsEpisodes
 
-    return RldsEpisodes(dataset, split, data_dir, camera, num_kept, video, tokenizer)
+    return RldsEpisodes(
+        dataset, split, data_dir, camera, num_kept, video, tokenizer, frame_size
+    )
 
 
 def split_names(dataset: str, data_dir: str | None = None) -> list[str]:

@@ -9,10 +9,10 @@ import numpy as np
 _POOL = futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)), "images")
 
 
-def map_images(function: Callable, images: Iterable) -> np.ndarray:
-    """Stacks what a function makes of each image.
+def map_images(function: Callable, images: Iterable) -> list[np.ndarray]:
+    """Returns what a function makes of each image.
 
     For functions that take long outside of the interpreter's lock, such as decoding PNG:
     with shorter ones, threads wait for each other longer than they work.
     """
-    return np.stack(list(_POOL.map(function, images)))
+    return list(_POOL.map(function, images))

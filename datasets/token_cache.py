@@ -4,14 +4,15 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from genie_tf.datasets.clips import fit_frames
 from genie_tf.datasets.coinrun.rollouts import compress
 from genie_tf.datasets.coinrun.shards import ResumableBuilder
 from genie_tf.datasets.episodes import Episodes, open_episodes, split_names
+
+from genie_tf.errors import DataError
+from genie_tf.files import local_path
 
 # What a stopped call has to make again.
 _STEPS_PER_SHARD = 10_000
@@ -29,6 +30,7 @@ def write_token_cache(
     num_patches: int,
     clip_length: int | None = None,
     camera: str | None = None,
+    resize: bool = False,
     data_dir: str | None = None,
 ) -> None:
     """Writes the frames of a dataset with their tokens, as RLDS episodes of TFDS.
@@ -39,25 +41,28 @@ def write_token_cache(
     Args:
         folder: to write; must not exist.
         dataset: as `clip_batches` takes it.
-        tokenize: of uint8 (clips, time, height, width, 3), the tokens, integers below
-            65,536, (clips, time, patches); called with one shape, in threads.
+        tokenize: returns the tokens of uint8 (clips, time, height, width, 3), integers
+            below 65,536, (clips, time, patches); called with one shape, in threads.
         tokenizer: the `presets.digest` of the tokenizer, by which the cache knows it.
-        frame_shape: (height, width, 3) that frames are scaled to fill.
+        frame_shape: (height, width, 3) of the frames that the tokenizer is for.
         num_patches: tokens of a frame.
         clip_length: cuts episodes into clips of so many frames, each tokenized by
             itself; fewer at the end are dropped. Left out, each frame is by itself.
-        camera, data_dir: as of `clip_batches`.
+        resize: whether to scale frames of another size to that one.
+        camera, data_dir: see `clip_batches`.
 
     Raises:
-        ValueError: as `clip_batches` does, if the folder exists, or if what was kept of
-            a stopped call is of other settings.
+        ValueError: as `clip_batches` does, if the folder exists, if frames are of
+            another shape, if only some splits have actions, or if what was kept of a
+            stopped call is of other settings.
         OSError: if something cannot be written.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     if folder.exists():
         raise ValueError(f"{folder} exists already: choose another folder.")
+    frame_size = frame_shape[:2] if resize else None
     splits = {
-        split: open_episodes(dataset, split, data_dir, camera)
+        split: open_episodes(dataset, split, data_dir, camera, frame_size=frame_size)
         for split in split_names(dataset, data_dir)
     }
     for split, episodes in splits.items():
@@ -66,6 +71,13 @@ def write_token_cache(
                 f"No episode of {dataset!r}, split {split!r}, has {clip_length or 1} "
                 "frames."
             )
+        _check_shape(episodes.frame_shape, frame_shape, dataset)
+    with_actions = [name for name, split in splits.items() if _has_actions(split)]
+    if with_actions and len(with_actions) < len(splits):
+        raise ValueError(
+            f"Only some splits of {dataset!r} have actions ({', '.join(with_actions)}), "
+            "and all or none must have them."
+        )
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     builder = TokenCache(
         splits,
@@ -130,7 +142,7 @@ class TokenCache(ResumableBuilder, skip_registration=True):
             "is_last": np.bool_,
         }
         first = next(iter(self._splits.values()))
-        if "action" in first.read_numbers(0):
+        if _has_actions(first):
             step["action"] = tfds.features.Scalar(np.int32)
         return tfds.core.DatasetInfo(
             builder=self,
@@ -167,7 +179,7 @@ class TokenCache(ResumableBuilder, skip_registration=True):
         least = self._metadata["clip_length"] or 1
         for episode in chosen[episodes.lengths[chosen] >= least]:
             frames, actions = episodes.read_episode(episode)
-            frames = fit_frames(frames, self._frame_shape[:2])
+            _check_shape(frames.shape[1:], self._frame_shape, self._metadata["dataset"])
             clip_length = self._metadata["clip_length"] or len(frames)
             tokens = self._tokenize_frames(frames)
             for start in range(0, len(tokens), clip_length):
@@ -192,11 +204,24 @@ class TokenCache(ResumableBuilder, skip_registration=True):
         size = max(1, _BATCH // time)
         tokens = []
         for first in range(0, len(clips), size):
+            self.check_cancelled()
             part = clips[first : first + size]
             blank = np.zeros((size - len(part), *part.shape[1:]), np.uint8)
             found = np.asarray(self._tokenize(np.concatenate([part, blank])))
             tokens.append(found[: len(part)].astype(np.uint16))
         return np.concatenate(tokens).reshape(-1, self._num_patches)
+
+
+def _has_actions(episodes: Episodes) -> bool:
+    return "action" in episodes.read_numbers(0)
+
+
+def _check_shape(found: tuple, expected: tuple, dataset: str) -> None:
+    if tuple(found) != tuple(expected):
+        raise DataError(
+            f"the model is for frames of {tuple(expected)}; {dataset} has frames of "
+            f"{tuple(found)}"
+        )
 
 
 def _divide(lengths: np.ndarray) -> list[np.ndarray]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from genie_tf.errors import DataError
+
 
 class UserError(Exception):
     """Wrong input, described in one sentence: what was expected and what came."""
@@ -75,7 +77,7 @@ def run(
             _fail(f"expected flags alone; received {' '.join(argv[1:])}")
         try:
             main()
-        except (UserError, FloatingPointError) as error:
+        except (UserError, DataError, FloatingPointError) as error:
             _fail(str(error))
 
     app.run(guarded, flags_parser=parse)

@@ -61,11 +61,12 @@ def define_flags() -> None:
 
 def main() -> None:
     from genie_tf.datasets.clips import clip_batches, num_clips
+    from genie_tf.datasets.coinrun.rollouts import NUM_ACTIONS
     from genie_tf.experiments import pictures, report
 
     from genie_tf.evaluation import check_batch, evaluate, hold_actions
     from genie_tf.metrics.controllability import coinrun_action_groups
-    from genie_tf.models import Dynamics, World
+    from genie_tf.models import Dynamics, GuidedGenie, World
     from genie_tf.presets import load_preset
 
     start = time.perf_counter()
@@ -83,6 +84,12 @@ def main() -> None:
         networks = _load_feature_networks(plays)
         source = {"camera": FLAGS.camera, "stride": FLAGS.stride}
         frame_shape = (model.tokenizer if plays else model).frame_shape
+        by_name = "coinrun" if FLAGS.dataset.startswith("coinrun/") else "as_is"
+        grouping = FLAGS.actions or by_name
+        group = coinrun_action_groups if grouping == "coinrun" else np.asarray
+        num_actions = [NUM_ACTIONS] if grouping == "coinrun" else []
+        if isinstance(model, GuidedGenie):
+            num_actions.append(model.num_actions)
         batches = clip_batches(
             FLAGS.dataset,
             FLAGS.split,
@@ -91,6 +98,7 @@ def main() -> None:
             seed=FLAGS.seed,
             mask_patches=model.dynamics.num_patches if plays else None,
             frame_size=frame_shape[:2] if FLAGS.resize else None,
+            num_actions=min(num_actions, default=None),
             data_dir=FLAGS.data_dir,
             **source,
         )
@@ -109,10 +117,6 @@ def main() -> None:
             )
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
-        by_name = "coinrun" if FLAGS.dataset.startswith("coinrun/") else "as_is"
-        grouping = FLAGS.actions or by_name
-        group = coinrun_action_groups if grouping == "coinrun" else np.asarray
-        group(first.get("action", ()))
     sampling = cli.sampling()
     scores, shown = evaluate(
         model,

@@ -50,7 +50,7 @@ def main() -> None:
 
     def open_split(split):
         episodes = open_episodes(FLAGS.dataset, split, FLAGS.data_dir, FLAGS.camera)
-        if not episodes.lengths.any():
+        if not len(episodes.lengths):
             raise ValueError(f"The split {split!r} of {FLAGS.dataset!r} is empty.")
         return episodes
 
@@ -96,8 +96,7 @@ def choose_size(episodes) -> tuple[tuple[int, int], int]:
         The (height, width) to scale frames to, that of the first one or less; and how
         many pixels wide a pixel then becomes.
     """
-    (episode,) = np.flatnonzero(episodes.lengths)[:1]
-    height, width = episodes.read_clips([(episode, 0)], 1)["video"].shape[2:4]
+    height, width, _ = episodes.frame_shape
     factor = min(1, _HEIGHT / height)
     size = round(factor * height), max(1, round(factor * width))
     return size, max(1, _HEIGHT // height)
@@ -150,17 +149,18 @@ def choose_clips(episodes, size: tuple[int, int], rng: np.random.Generator):
 
 def _choose_episodes(episodes, number: int, rng: np.random.Generator) -> np.ndarray:
     """Returns so many episodes, or as many as there are, in order."""
-    filled = np.flatnonzero(episodes.lengths)
-    return np.sort(rng.choice(filled, min(number, len(filled)), replace=False))
+    total = len(episodes.lengths)
+    return np.sort(rng.choice(total, min(number, total), replace=False))
 
 
 def _read_frames(
     episodes, episode: int, positions: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
-    from genie_tf.datasets.clips import fit_frames
+    from genie_tf.datasets.frames import fit_frame
 
-    clips = [(episode, position) for position in positions]
-    return fit_frames(episodes.read_clips(clips, 1)["video"][:, 0], size)
+    # One by one, for they may be of several sizes.
+    clips = [episodes.read_clips([(episode, i)], 1) for i in positions]
+    return np.stack([fit_frame(clip["video"][0, 0], size) for clip in clips])
 
 
 # The text.

@@ -36,7 +36,6 @@ def define_flags() -> None:
 def main() -> None:
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     # Imported here so that --help and wrong flags answer at once.
-    from genie_tf.datasets.episodes import open_episodes, split_names
     from genie_tf.datasets.token_cache import write_token_cache
 
     from genie_tf.compilation import compiled
@@ -47,11 +46,6 @@ def main() -> None:
     with cli.user_errors():
         tokenizer = VideoTokenizer.from_preset(FLAGS.preset)
         _check(tokenizer)
-        if not FLAGS.resize:
-            split = split_names(FLAGS.dataset, FLAGS.data_dir)[0]
-            episodes = open_episodes(FLAGS.dataset, split, FLAGS.data_dir, FLAGS.camera)
-            first = episodes.read_clips([(0, 0)], 1)["video"]
-            cli.check_frames(tokenizer.frame_shape, first, FLAGS.dataset)
         write_token_cache(
             FLAGS.output,
             FLAGS.dataset,
@@ -61,6 +55,7 @@ def main() -> None:
             num_patches=tokenizer.num_patches,
             clip_length=FLAGS.clip_length,
             camera=FLAGS.camera,
+            resize=FLAGS.resize,
             data_dir=FLAGS.data_dir,
         )
     print(f"Wrote {FLAGS.output}, to be given as --config.dataset.")

@@ -82,6 +82,7 @@ def train(
     import keras
     from genie_tf.datasets.clips import clip_batches
 
+    from genie_tf.errors import DataError
     from genie_tf.preset_folder import read_config
     from genie_tf.presets import digest
     from genie_tf.training.checkpoints import Checkpoints
@@ -116,6 +117,8 @@ def train(
                 stride=config.stride,
                 frame_size=model.frame_shape[:2] if config.resize else None,
                 tokenizer=tokenizer,
+                num_actions=config.true_actions or None if is_genie else None,
+                num_codes=model.num_codes if is_genie else None,
                 data_dir=data_dir,
             )
 
@@ -126,9 +129,13 @@ def train(
             )
         )
         with_validation.close()
-        cli.check_frames(model.frame_shape, validation[0]["video"], config.dataset)
-        if is_genie:
-            _check_actions(config, validation)
+        training = batches_of(config.train_split)
+        first = next(training)
+        training.close()
+        for batch in (first, validation[0]):
+            cli.check_frames(model.frame_shape, batch["video"], config.dataset)
+            if is_genie:
+                _check_actions(config, batch)
         checkpoints = Checkpoints(
             folder / "checkpoints",
             config.keep_last,
@@ -187,28 +194,19 @@ def train(
                 },
                 settings=config.to_dict(),
             )
-    except OSError as error:
+    except (OSError, DataError) as error:
         raise cli.UserError(
             f"stopped: {error}; the last checkpoint is of step "
             f"{checkpoints.latest_step()}, from which the same command goes on"
         ) from error
 
 
-def _check_actions(config: ConfigDict, batches: list[dict]) -> None:
-    """Raises a ValueError if true actions are wanted that the dataset has not."""
-    if not config.true_actions:
-        return
-    actions = [batch["action"] for batch in batches if "action" in batch]
-    if not actions:
+def _check_actions(config: ConfigDict, batch: dict) -> None:
+    """Raises a ValueError if true actions are wanted and the dataset has none."""
+    if config.true_actions and "action" not in batch:
         raise ValueError(
             f"config.true_actions={config.true_actions} needs a dataset with discrete "
             f"actions; {config.dataset} has none."
-        )
-    largest = max(action.max() for action in actions)
-    if largest >= config.true_actions:
-        raise ValueError(
-            f"config.true_actions must be how many actions {config.dataset} has; is "
-            f"{config.true_actions}, and there is an action {largest}."
         )
 
 

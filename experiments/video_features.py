@@ -151,6 +151,7 @@ def last_directions(groups: np.ndarray) -> np.ndarray:
 def _labelled_clips(split: str) -> Iterator[tuple[np.ndarray, dict, dict]]:
     """Endless batches of clips, with labels for `make_networks` and their weights."""
     from genie_tf.datasets.clips import clip_batches
+    from genie_tf.datasets.coinrun.rollouts import NUM_ACTIONS
 
     from genie_tf.metrics.controllability import coinrun_action_groups
 
@@ -161,13 +162,13 @@ def _labelled_clips(split: str) -> Iterator[tuple[np.ndarray, dict, dict]]:
         batch_size=_BATCH,
         seed=FLAGS.seed,
         metadata="theme",
+        num_actions=NUM_ACTIONS,
         data_dir=FLAGS.data_dir,
     )
     first = next(batches)
     cli.check_frames(_FRAME_SHAPE, first["video"], FLAGS.dataset)
     if "action" not in first:
         raise cli.UserError(f"{FLAGS.dataset} has no actions, of which to learn")
-    coinrun_action_groups(first["action"])
 
     def label():
         try:

@@ -146,6 +146,10 @@ class Builder(shards.ResumableBuilder):
     def _num_workers(self) -> int:
         return rollouts.count_workers()
 
+    def cancel(self) -> None:
+        super().cancel()
+        self._players.end()
+
     def _download_and_prepare(self, *args, **kwargs) -> None:
         with rollouts.Players() as self._players:
             super()._download_and_prepare(*args, **kwargs)

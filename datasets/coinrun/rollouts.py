@@ -6,6 +6,7 @@ building a dataset never imports the user's own script again, as multiprocessing
 """
 
 import collections
+import contextlib
 import io
 import itertools
 import os
@@ -281,6 +282,7 @@ def play_levels(
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            players.end()  # Or a stopped caller would wait for the levels begun.
             pool.shutdown(cancel_futures=True)
 
 
@@ -308,13 +310,22 @@ class Players:
 
     def __init__(self):
         self._idle = []
+        self._all = []
+        self._ended = False
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for process in self._idle:
+        self.end()
+        for process in self._all:
             _end(process)
+
+    def end(self) -> None:
+        """Kills the processes, so that a `play` under way in another thread fails."""
+        self._ended = True
+        for process in self._all:
+            process.kill()
 
     def play(
         self,
@@ -332,6 +343,9 @@ class Players:
             process = self._idle.pop()
         except IndexError:
             process = _start()
+            self._all.append(process)
+            if self._ended:  # Perhaps just before it was among them.
+                process.kill()
         try:
             for seed, next_seed in itertools.pairwise([None, *level_seeds, None]):
                 if next_seed is not None:
@@ -362,11 +376,12 @@ def _start() -> subprocess.Popen:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        start_new_session=True,  # Ctrl-C is for the caller, who ends this process.
     )
 
 
 def _end(process: subprocess.Popen) -> None:
-    with process:
+    with contextlib.suppress(BrokenPipeError), process:
         process.kill()
 
 
@@ -406,7 +421,6 @@ def _send(file: BinaryIO, episodes: list[Episode]) -> None:
 
 def _serve() -> None:
     """Plays the levels asked for on standard input until that is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The caller ends this process.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     file = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What the game may print must not be taken for an episode.

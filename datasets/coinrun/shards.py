@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
@@ -42,11 +43,22 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         """How many shards are made at a time."""
         raise NotImplementedError
 
+    def cancel(self) -> None:
+        """Ends all work that is under way, so that nobody waits for it."""
+        self._cancelled.set()
+
+    def check_cancelled(self) -> None:
+        """Raises a CancelledError once the build is canceled; call it now and then."""
+        if self._cancelled.is_set():
+            raise futures.CancelledError
+
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         num_workers = self._num_workers()
         generators = self._shard_iterators_per_split(dl_manager)
         folder = self._kept_shards
+        self._cancelled = threading.Event()
         with _claim(folder, self._settings()):
+            self._remove_leftovers()
             pool = futures.ThreadPoolExecutor(num_workers, thread_name_prefix="shards")
             try:
                 written = {
@@ -63,6 +75,9 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
                     unit=" shards",
                 ):
                     pass
+            except BaseException:
+                self.cancel()
+                raise
             finally:
                 pool.shutdown(cancel_futures=True)
             self.info.set_splits(
@@ -73,6 +88,13 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
 
     def _post_download_and_prepare_hook(self) -> None:
         shutil.rmtree(self._kept_shards, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        """Deletes the folders that TFDS made for builds which have been killed."""
+        folder = Path(self.data_path)
+        for leftover in folder.parent.glob(f"incomplete.*_{self.version}"):
+            if leftover != folder:
+                shutil.rmtree(leftover)
 
     @property
     def _kept_shards(self) -> Path:
@@ -99,6 +121,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         def serialize():
             nonlocal num_examples
             for key, columns in make():
+                self.check_cancelled()
                 num_examples += 1
                 yield key, _serialize(columns)
 

@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from genie_tf.datasets import clips
+from genie_tf.datasets import clips, rlds_episodes
 from genie_tf.datasets.coinrun import coinrun_dataset_builder
 
 LENGTHS = (3, 40, 17, 8, 4, 25, 16, 9)  # 3 and 4 are too short for clips of 5
@@ -292,18 +292,16 @@ def test_closing_ends_the_threads(clip_batches):
 
 
 def test_only_the_frames_of_clips_are_decoded(clip_batches):
+    decompress = rlds_episodes.deflate.zlib_decompress
     with mock.patch.object(
-        tfds.features.Tensor,
-        "decode_example_np",
-        autospec=True,
-        side_effect=tfds.features.Tensor.decode_example_np,
-    ) as decode:
+        rlds_episodes.deflate, "zlib_decompress", side_effect=decompress
+    ) as counted:
         batches = clip_batches(batch_size=1)
         next(batches)
         batches.close()
-    # One clip to use and some ahead of it.
-    assert decode.call_count % CLIP_LENGTH == 0
-    assert decode.call_count <= CLIP_LENGTH * (1 + clips._NUM_AHEAD)
+    # One frame when the split is opened, one clip to use and some ahead of it.
+    num_clips, rest = divmod(counted.call_count - 1, CLIP_LENGTH)
+    assert 1 <= num_clips <= 1 + clips._NUM_AHEAD and rest == 0
 
 
 def test_coinrun_clips_are_its_episodes(tmp_path):
@@ -381,7 +379,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         (
             {"dataset": "numbered_episodes/numbers"},
             "Dataset 'numbered_episodes/numbers' does not hold RLDS episodes: expected "
-            "a dataset of 'steps' with an 'observation', found number.",
+            "a dataset of 'steps' with an 'observation' and 'is_first', found number.",
         ),
         (
             {"clip_length": 41},

@@ -177,26 +177,14 @@ def test_trained_latent_actions_stay_as_they_are(run, trained):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(
-    ("batch", "sentence"),
-    [
-        (
-            {},
-            "config.true_actions=15 needs a dataset with discrete actions; coinrun/tiny "
-            "has none.",
-        ),
-        (
-            {"action": np.array([[3, 15]])},
-            "config.true_actions must be how many actions coinrun/tiny has; is 15, and "
-            "there is an action 15.",
-        ),
-    ],
-)
-def test_a_guided_genie_needs_the_actions_of_its_dataset(batch, sentence):
+def test_a_guided_genie_needs_actions():
     config = ConfigDict({"true_actions": 15, "dataset": "coinrun/tiny"})
     with pytest.raises(ValueError) as error:
-        train._check_actions(config, [batch])
-    assert str(error.value) == sentence
+        train._check_actions(config, {})
+    assert str(error.value) == (
+        "config.true_actions=15 needs a dataset with discrete actions; coinrun/tiny has "
+        "none."
+    )
 
 
 def test_genie_takes_the_tokenizer_as_it_is(trained):

@@ -1,0 +1,66 @@
+"""What frames and actions must be, compared where they enter."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from genie_tf.errors import DataError
+
+
+def check_frames(frames: np.ndarray, where: str) -> None:
+    """Raises a DataError unless frames are uint8 (steps, height, width, 3), not empty.
+
+    Args:
+        frames: of an episode.
+        where: what they are of, the beginning of the sentence.
+    """
+    is_video = frames.ndim == 4 and frames.shape[-1] == 3 and frames.size
+    if frames.dtype == np.uint8 and is_video:
+        return
+    hint = (
+        "; frames from 0 to 1 become bytes by (255 * frames).round().astype('uint8')"
+        if frames.dtype.kind == "f"
+        else ""
+    )
+    raise DataError(
+        f"{where} has frames of {frames.dtype} {frames.shape}; expected uint8 (steps, "
+        f"height, width, 3), from 0 to 255{hint}."
+    )
+
+
+def check_range(numbers: np.ndarray, end: int, where: str, kind: str) -> None:
+    """Raises a DataError unless integers are at least 0 and below `end`.
+
+    Args:
+        numbers: of any shape.
+        end: the first number that is too large.
+        where: what they are of, the beginning of the sentence.
+        kind: what they are, such as "action".
+    """
+    if not numbers.size:
+        return
+    for number in (numbers.min(), numbers.max()):
+        if not 0 <= number < end:
+            raise DataError(
+                f"{where} has the {kind} {number}; expected {kind}s from 0 to {end - 1}."
+            )
+
+
+def to_int32(numbers: np.ndarray, where: str, kind: str) -> np.ndarray:
+    """Returns integers or booleans as int32; raises a DataError if one does not fit."""
+    converted = numbers.astype(np.int32)
+    wrong = numbers[converted != numbers]
+    if wrong.size:
+        raise DataError(
+            f"{where} has the {kind} {wrong[0]}; expected {kind}s of 32 bits."
+        )
+    return converted
+
+
+def several_sizes(where: str, shapes: Iterable[tuple[int, ...]]) -> DataError:
+    """Returns the error to raise for frames that would have to be one array."""
+    return DataError(
+        f"{where} has frames of several sizes, {' and '.join(map(str, shapes))}: they "
+        "must be scaled to one, which `frame_size` of clip_batches does, and --resize, "
+        "or --config.resize=True, of the programs."
+    )

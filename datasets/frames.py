@@ -1,0 +1,31 @@
+"""Frames scaled to the size that a model is for."""
+
+import numpy as np
+from genie_tf.datasets.threads import map_images
+from PIL import Image, ImageOps
+
+
+def fit_frames(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scales frames to fill a size, and cuts off evenly what is too high or too wide.
+
+    Args:
+        video: uint8 (..., height, width, 3).
+        size: the new height and width.
+
+    Returns:
+        uint8 (..., new height, new width, 3).
+    """
+    if video.shape[-3:-1] == tuple(size):
+        return video
+    frames = video.reshape(-1, *video.shape[-3:])
+    fitted = np.stack(map_images(lambda frame: fit_frame(frame, size), frames))
+    return fitted.reshape(*video.shape[:-3], *fitted.shape[1:])
+
+
+def fit_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Does the same to one frame, uint8 (height, width, 3)."""
+    if frame.shape[:2] == tuple(size):
+        return frame
+    height, width = size
+    method = Image.Resampling.BILINEAR
+    return np.asarray(ImageOps.fit(Image.fromarray(frame), (width, height), method))
