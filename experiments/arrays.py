@@ -17,10 +17,10 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "TFDS name and config of the dataset.")
-    flags.DEFINE_string("output", None, "Folder to write; must not exist yet.")
+    cli.define_path("dataset", None, "TFDS name and config of the dataset.")
+    cli.define_path("output", None, "Folder to write; must not exist yet.")
     flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:

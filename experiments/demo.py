@@ -26,11 +26,12 @@ _CONFIGS = Path(__file__).parent / "configs"
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", "runs/demo", "Folder for all that is written.")
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("output", "runs/demo", "Folder for all that is written.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:
+    cli.check_backend()
     from genie_tf.experiments import report
 
     from genie_tf import media
