@@ -1,7 +1,7 @@
 """Writes a dataset as plain arrays, to be read without TFDS and TensorFlow.
 
 genie-arrays --dataset=coinrun/random_hard_small --output=data/coinrun_small
-genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tok \
+genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok \
     --config.dataset=data/coinrun_small
 
 CoinRun is played on the spot, for which neither is needed; other datasets are those of

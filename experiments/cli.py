@@ -87,7 +87,7 @@ def run(
             rest = flags.FLAGS(argv)
             _check_numbers()
         except (KeyError, AttributeError) as error:
-            name = re.search(r"\b(?!Attribute\b)[a-zA-Z_]\w*", str(error))[0]
+            name = re.findall(r"[.\w]+", str(error))[-1]
             _fail(f"the config has no setting '{name}'")
         except (flags.Error, ValueError, TypeError) as error:
             _fail(str(error))
@@ -317,7 +317,9 @@ def _check_numbers() -> None:
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} must be a finite number; received {value}")
         elif isinstance(value, int) and not -(2**31) <= value < 2**31:
-            raise ValueError(f"--{name} must be between -2^31 and 2^31; received {value}")
+            raise ValueError(
+                f"--{name} must be between -2^31 and 2^31; received {value}"
+            )
 
     for name, value in flags.FLAGS.flag_values_dict().items():
         check(name, value)

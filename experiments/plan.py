@@ -1,7 +1,7 @@
 """What a config's training will need on many devices, found out without any of them.
 
-genie-train --plan --config=experiments/configs/platformers_genie.py:10.1b \
-    --config.tokenizer=experiments/configs/platformers_tokenizer.py:paper \
+genie-train --plan --config=platformers_genie:10.1b \
+    --config.tokenizer=platformers_tokenizer:paper \
     --devices=256 --device_memory_gb=32 --device_tflops=275
 
 docs/scaling.md explains the numbers.

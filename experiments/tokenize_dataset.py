@@ -2,7 +2,7 @@
 
 genie-tokenize --preset=runs/tokenizer/model --dataset=coinrun/random_hard_small \
     --output=data/tokens
-genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
+genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model --config.dataset=data/tokens
 
 The output is a dataset of TFDS, with the frames too, which the latent action model sees.

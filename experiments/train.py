@@ -1,7 +1,7 @@
 """Trains one stage of Genie: tokenizer, latent action model, or Genie whole.
 
-genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tok
-genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
+genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok
+genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tok/model
 
 Any setting of the config can be changed: --config.steps=500 --config.batch_size=8.

@@ -1,7 +1,7 @@
 """Makes a dataset of one's own videos, to train on as on any other.
 
 genie-videos --input=recordings --name=mine
-genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tok \
+genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok \
     --config.dataset=video_folder/mine
 
 Takes .mp4, .mov, .m4v, .webm, .mkv, .avi and .gif files, and folders of .png or .jpg
