@@ -1,6 +1,6 @@
 """What a training spends beside its steps: on making batches, and on checkpoints.
 
-python benchmarks/overheads.py --config=experiments/configs/coinrun_tokenizer.py:tiny
+python benchmarks/overheads.py --config=coinrun_tokenizer:tiny
 
 Prints the processor time that the host needs for a batch beside the time of a step, and
 how much longer steps take while checkpoints are written as often as the config says.
@@ -16,14 +16,14 @@ from pathlib import Path
 
 from absl import flags
 from genie_tf.experiments import cli
-from ml_collections import config_flags
 
 FLAGS = flags.FLAGS
 
 
 def define_flags():
-    config_flags.DEFINE_config_file(
-        "config", None, "A file of experiments/configs, with its size: FILE.py:tiny."
+    cli.define_config(
+        "config",
+        "NAME:SIZE of one that ships with genie_tf, or FILE.py:SIZE of your own.",
     )
     flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
     flags.DEFINE_integer("rounds", 5, "Turns with and without a checkpoint.")

@@ -1,7 +1,7 @@
 """Writes a dataset as plain arrays, to be read without TFDS and TensorFlow.
 
 genie-arrays --dataset=coinrun/random_hard_small --output=data/coinrun_small
-genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tok \
+genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok \
     --config.dataset=data/coinrun_small
 
 CoinRun is played on the spot, for which neither is needed; other datasets are those of
@@ -17,10 +17,10 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "TFDS name and config of the dataset.")
-    flags.DEFINE_string("output", None, "Folder to write; must not exist yet.")
+    cli.define_path("dataset", None, "TFDS name and config of the dataset.")
+    cli.define_path("output", None, "Folder to write; must not exist yet.")
     flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:

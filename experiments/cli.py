@@ -1,14 +1,40 @@
-"""What the apps share: how they start, and how they say that input is wrong."""
+"""What the programs share: how they start, and how they say that input is wrong."""
 
 import contextlib
 import importlib.util
+import json
+import math
 import os
 import re
+import select
+import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
+from genie_tf.experiments.interrupts import run_interruptible
+
+from genie_tf.files import local_path
+
+# The flags that are defined here are listed by --help among those of the program.
+flags.disclaim_key_flags()
+
+# TensorFlow's lines about a GPU that is not there, which it writes before it looks at
+# TF_CPP_MIN_LOG_LEVEL.
+_NO_GPU = r"before absl::InitializeLog|cudart_stub\.cc|cuda_platform\.cc"
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
+
+_NO_READER = 128 + signal.SIGPIPE
+
+# What the programs can do with the settings of Keras.
+_KERAS_SETTINGS = {
+    "backend": ("tensorflow", "jax"),
+    "floatx": ("float32",),
+    "image_data_format": ("channels_last",),
+}
 
 from genie_tf.errors import DataError
 
@@ -26,6 +52,8 @@ def user_errors() -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
 
@@ -37,10 +65,13 @@ def run(
 ) -> None:
     """Parses flags and calls `main`; wrong input ends with a sentence and exit code 2.
 
+    SIGINT ends the program with a line and exit code 130; a reader of its output that
+    has gone, such as head, with exit code 141.
+
     Args:
         main: reads absl's flags.
-        define_flags: defines them. Not done at import, for two apps may be imported
-            that have a flag of the same name.
+        define_flags: defines them. Not done at import, because two programs may be
+            imported that have a flag of the same name.
         required: names of flags that have to be given.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -52,19 +83,16 @@ def run(
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(memory // 2**20))
 
     def parse(argv):
-        define_flags()
-        _describe_to_absl(main)
         try:
+            define_flags()  # Reads --flagfile, if there is a config.
+            _describe_to_absl(main)
             rest = flags.FLAGS(argv)
-            if "config" in flags.FLAGS and flags.FLAGS.config is not None:
-                flags.FLAGS.config.lock()  # Raises if it could not be loaded.
+            _check_numbers()
         except (KeyError, AttributeError) as error:
-            name = re.search("[a-zA-Z_]+", str(error))[0]
+            name = re.findall(r"[.\w]+", str(error))[-1]
             _fail(f"the config has no setting '{name}'")
-        except (OSError, SyntaxError) as error:
-            _fail(f"--config must be a readable FILE.py:SIZE; {_last_line(error)}")
-        except (flags.Error, ValueError) as error:
-            _fail(_last_line(error))
+        except (flags.Error, ValueError, TypeError) as error:
+            _fail(str(error))
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
@@ -74,13 +102,48 @@ def run(
 
     def guarded(argv):
         if len(argv) > 1:
-            _fail(f"expected flags alone; received {' '.join(argv[1:])}")
+            _fail(f"expected only flags; received {' '.join(argv[1:])}")
+        _hide_missing_gpu()
         try:
             main()
         except (UserError, DataError, FloatingPointError) as error:
             _fail(str(error))
+        except Exception as error:
+            if not _lacks_memory(error):
+                raise
+            _fail(f"there is not enough memory: {(str(error).splitlines() or [''])[0]}")
 
-    app.run(guarded, flags_parser=parse)
+    def start():
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # It is closed.
+                setattr(sys, name, open(os.devnull, "w"))
+        sys.stdout.reconfigure(errors="backslashreplace")  # Names in any encoding.
+        try:
+            app.run(guarded, flags_parser=parse)
+        except BrokenPipeError:
+            if not _reader_has_gone():
+                raise
+            sys.exit(_NO_READER)
+        finally:
+            _flush_stdout()
+
+    run_interruptible(start)
+
+
+def define_path(name: str, default: str | None, description: str) -> None:
+    """Defines a flag for a file or folder of this machine, or the name of one that ships.
+
+    A leading `~` is expanded, which shells don't do behind an equals sign.
+    """
+    flags.DEFINE(_PathParser(), name, default, description)
+
+
+def define_config(name: str, description: str) -> None:
+    """Defines a flag for what `load_config` loads, and one for each of its settings."""
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file(name, None, description)
+    flags.FLAGS[name].parser = _ConfigParser()
 
 
 def define_device_flags() -> None:
@@ -145,14 +208,51 @@ def check_installed(module: str, need: str, extra: str) -> None:
         raise UserError(f"{need}: pip install genie_tf{extra}")
 
 
+def check_backend() -> None:
+    """Checks the settings of Keras, before it is imported.
+
+    Raises:
+        UserError: if the environment or keras.json asks for something that the programs
+            don't work with, such as a backend that is not installed.
+    """
+    home = os.path.expanduser("~")
+    home = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    file = Path(os.environ.get("KERAS_HOME", home), "keras.json")
+    settings = {}
+    if file.exists():
+        try:
+            settings = dict(json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{file} must hold the settings of Keras as JSON, or be deleted: {error}"
+            ) from error
+    where = dict.fromkeys(settings, str(file))
+    if os.environ.get("KERAS_BACKEND"):
+        settings["backend"] = os.environ["KERAS_BACKEND"]
+        where["backend"] = "the environment variable KERAS_BACKEND"
+    for name, choices in _KERAS_SETTINGS.items():
+        if name in settings and settings[name] not in choices:
+            raise UserError(
+                f"the {name} of Keras must be {' or '.join(choices)}; {where[name]} says "
+                f"{settings[name]!r}"
+            )
+    if not isinstance(settings.get("epsilon", 1e-7), float):
+        raise UserError(f"the epsilon of Keras in {file} must be a number such as 1e-7")
+    backend = settings.get("backend", "tensorflow")
+    said = where.get("backend", "the default of Keras")
+    extra = "[jax]" if backend == "jax" else ""
+    check_installed(backend, f"{said} asks for {backend}, which is missing", extra)
+
+
 def check_folder(path: str | os.PathLike) -> Path:
-    """A folder to write in later, which need not exist yet.
+    """Checks a folder to write in later, which need not exist yet.
 
     Raises:
         UserError: if it cannot be created or written in.
     """
-    folder = Path(path)
-    existing = next(x for x in (folder, *folder.absolute().parents) if x.exists())
+    with user_errors():
+        folder = local_path(path)
+        existing = next(x for x in (folder, *folder.absolute().parents) if x.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"cannot write in the folder {path}: choose another")
     return folder
@@ -183,16 +283,97 @@ def check_frames(expected: tuple[int, ...], video, dataset: str) -> None:
         )
 
 
+class _PathParser(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        """Returns the path as it was given, but for a `~`: "./NAME" is not NAME."""
+        if not argument:
+            raise ValueError("expected a path; received nothing")
+        path = local_path(argument)
+        return str(path) if argument.startswith("~") else argument
+
+
+class _ConfigParser(flags.ArgumentParser):
+    _loaded = False
+
+    def parse(self, argument: str):
+        from genie_tf.experiments.config_files import load_config
+
+        if self._loaded:
+            raise ValueError("expected one config; there is another before")
+        self._loaded = True
+        config = load_config(argument)
+        config.lock()  # A setting that it lacks can't be added by a flag.
+        return config
+
+
+def _check_numbers() -> None:
+    """Raises a ValueError for numbers with which no program can work."""
+
+    def check(name, value):
+        if hasattr(value, "items"):
+            for key, item in value.items():
+                check(f"{name}.{key}", item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                check(name, item)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name} must be a finite number; received {value}")
+        elif isinstance(value, int) and not -(2**31) <= value < 2**31:
+            raise ValueError(
+                f"--{name} must be between -2^31 and 2^31; received {value}"
+            )
+
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        check(name, value)
+
+
+def _flush_stdout() -> None:
+    """Ends the program if what it has printed can't be written, to a full disk for one."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # At its end, Python tries once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(_NO_READER)
+        _fail(f"cannot write to standard output: {error}")
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads the pipe that stdout is, as after `| head -1`."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # TensorFlow's class, without importing it for that; and the text of XLA's errors.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    lacks = kinds & {"MemoryError", "ResourceExhaustedError"}
+    return bool(lacks) or str(error).startswith("RESOURCE_EXHAUSTED")
+
+
+def _hide_missing_gpu() -> None:
+    """Lets a filter read what TensorFlow writes to stderr on a machine without a GPU.
+
+    Python's own stderr stays what it is, such as a terminal.
+    """
+    if any(map(os.path.exists, _GPU_DEVICES)) or not shutil.which("grep"):
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    command = ["grep", "--line-buffered", "-Ev", _NO_GPU]
+    grep = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stderr)
+    with grep.stdin:
+        os.dup2(grep.stdin.fileno(), 2)
+    sys.stderr = os.fdopen(stderr, "w", buffering=1, errors="backslashreplace")
+
+
 def _describe_to_absl(main: Callable) -> None:
     """Lets --help describe the app, also where a console script is the main module."""
     sys.modules["__main__"].__doc__ = main.__globals__["__doc__"]
     for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-
-
-def _last_line(error: Exception) -> str:
-    """What was wrong; before it, config_flags quotes the whole traceback."""
-    return str(error).splitlines()[-1].strip().removeprefix("ValueError: ")
 
 
 def _fail(message: str) -> None:

@@ -22,15 +22,15 @@ from genie_tf.experiments import cli
 FLAGS = flags.FLAGS
 
 _DATASET = "coinrun/random_hard_small"
-_CONFIGS = Path(__file__).parent / "configs"
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", "runs/demo", "Folder for all that is written.")
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("output", "runs/demo", "Folder for all that is written.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:
+    cli.check_backend()
     from genie_tf.experiments import report
 
     from genie_tf import media
@@ -45,19 +45,19 @@ def main() -> None:
         "dataset": _build_dataset(),
         "tokenizer": _run(
             "genie_tf.experiments.train",
-            f"--config={_CONFIGS / 'coinrun_tokenizer.py'}:tiny",
+            "--config=coinrun_tokenizer:tiny",
             f"--workdir={tokenizer}",
             *data_dir,
         ),
         "actions": _run(
             "genie_tf.experiments.train",
-            f"--config={_CONFIGS / 'coinrun_lam.py'}:tiny",
+            "--config=coinrun_lam:tiny",
             f"--workdir={actions}",
             *data_dir,
         ),
         "genie": _run(
             "genie_tf.experiments.train",
-            f"--config={_CONFIGS / 'coinrun_genie.py'}:tiny",
+            "--config=coinrun_genie:tiny",
             f"--workdir={genie}",
             f"--config.tokenizer={tokenizer / 'model'}",
             f"--config.trained_actions={actions / 'model'}",
@@ -107,7 +107,16 @@ def _run(module: str, *arguments) -> float:
     command = ["-m", module, *map(str, arguments)]
     print(f"$ python {shlex.join(command)}", flush=True)
     start = time.perf_counter()
-    code = subprocess.run([sys.executable, *command]).returncode
+    # In a session of its own, so that Ctrl-C only interrupts this program, and not past
+    # the filter of `cli`, which knows no progress bars.
+    with subprocess.Popen(
+        [sys.executable, *command], stderr=sys.stderr, start_new_session=True
+    ) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.kill()
+            raise
     if code:
         raise cli.UserError(f"{module} ended with exit code {code}, as said above")
     return time.perf_counter() - start

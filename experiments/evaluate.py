@@ -26,8 +26,8 @@ _SHOWN_PROMPTS = 4
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "Name or folder of a trained model.")
-    flags.DEFINE_string("dataset", None, "TFDS name, like coinrun/random_hard.")
+    cli.define_path("preset", None, "Name or folder of a trained model.")
+    cli.define_path("dataset", None, "TFDS name, like coinrun/random_hard.")
     flags.DEFINE_string("split", "test", "Split of the dataset.")
     flags.DEFINE_string("camera", None, "Which of the observations are the frames.")
     flags.DEFINE_integer(
@@ -53,13 +53,14 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "fvd_features", [], "Networks of Fréchet distances between videos."
     )
-    flags.DEFINE_string("output", None, "Folder for report and pictures.")
+    cli.define_path("output", None, "Folder for report and pictures.")
     flags.DEFINE_bool("overwrite", False, "Replace the report in that folder.")
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
     cli.define_device_flags()
 
 
 def main() -> None:
+    cli.check_backend()
     from genie_tf.datasets.clips import clip_batches, num_clips
     from genie_tf.datasets.coinrun.rollouts import NUM_ACTIONS
     from genie_tf.experiments import pictures, report

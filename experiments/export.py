@@ -12,11 +12,12 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "A trained Genie or tokenizer: name or folder.")
-    flags.DEFINE_string("output", None, "Folder to write, which must not exist yet.")
+    cli.define_path("preset", None, "A trained Genie or tokenizer: name or folder.")
+    cli.define_path("output", None, "Folder to write, which must not exist yet.")
 
 
 def main() -> None:
+    cli.check_backend()
     with cli.user_errors():
         cli.check_folder(Path(FLAGS.output).parent)
         cli.check_installed("tensorflow", "genie-export needs TensorFlow", "")

@@ -17,8 +17,8 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "Name or folder of a trained Genie.")
-    flags.DEFINE_string("prompt", None, "PNG, JPEG or GIF to start from, of any size.")
+    cli.define_path("preset", None, "Name or folder of a trained Genie.")
+    cli.define_path("prompt", None, "PNG, JPEG or GIF to start from, of any size.")
     flags.DEFINE_enum(
         "fit",
         "crop",
@@ -27,7 +27,7 @@ def define_flags() -> None:
         "scaled to fit in it, black around.",
     )
     flags.DEFINE_list("actions", None, "Latent actions, one a frame: 1,1,4.")
-    flags.DEFINE_string("output", None, "File to write: .gif, .png or .mp4.")
+    cli.define_path("output", None, "File to write: .gif, .png or .mp4.")
     cli.define_sampling_flags()
     flags.DEFINE_integer("fps", 10, "Frames a second.", lower_bound=1)
     flags.DEFINE_integer(
@@ -40,6 +40,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    cli.check_backend()
     from genie_tf.models import World
     from genie_tf.samplers import Rollout
 

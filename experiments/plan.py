@@ -1,18 +1,18 @@
 """What a config's training will need on many devices, found out without any of them.
 
-genie-train --plan --config=experiments/configs/platformers_genie.py:10.1b \
-    --config.tokenizer=experiments/configs/platformers_tokenizer.py:paper \
+genie-train --plan --config=platformers_genie:10.1b \
+    --config.tokenizer=platformers_tokenizer:paper \
     --devices=256 --device_memory_gb=32 --device_tflops=275
 
 docs/scaling.md explains the numbers.
 """
 
 import math
-import runpy
 from collections.abc import Sequence
 from dataclasses import astuple
 
 import keras
+from genie_tf.experiments.config_files import load_config
 from genie_tf.experiments.train import make_genie, make_model
 from ml_collections import ConfigDict
 
@@ -43,7 +43,7 @@ def plan(
 
     Args:
         config: as in `experiments/configs`. The `tokenizer` of a Genie is the folder of
-            a trained one, or FILE.py:SIZE of the config of one to be trained.
+            a trained one, or NAME:SIZE of the config of one to be trained.
         devices: how many there are.
         device_memory_gb: memory of each, in 10^9 bytes.
         device_tflops: 10^12 FLOPs that each can do in a second.
@@ -92,17 +92,16 @@ def _make_model(config: ConfigDict) -> keras.Model:
     keras.config.set_dtype_policy(config.precision)
     if config.stage != "genie":
         return make_model(config)
-    file, _, size = config.tokenizer.rpartition(":")
     try:
-        if file.endswith(".py"):
-            tokenizer = make_model(runpy.run_path(file)["get_config"](size))
+        if ":" in config.tokenizer:
+            tokenizer = make_model(load_config(config.tokenizer))
         else:
             parts = read_config(config.tokenizer)["parts"]
             tokenizer = VideoTokenizer(**parts["tokenizer"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             "--config.tokenizer must be the folder of a trained tokenizer, or "
-            f"FILE.py:SIZE of one to be trained; is {config.tokenizer!r}."
+            f"NAME:SIZE of one to be trained; is {config.tokenizer!r}."
         ) from error
     return make_genie(config, tokenizer)
 

@@ -15,7 +15,7 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("preset", None, "Name or folder of a trained Genie.")
+    cli.define_path("preset", None, "Name or folder of a trained Genie.")
     flags.DEFINE_string(
         "host",
         "127.0.0.1",
@@ -33,6 +33,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    cli.check_backend()
     for module in ("fastapi", "uvicorn", "websockets"):
         cli.check_installed(module, f"genie-play needs {module}", "[play]")
     from genie_tf import play

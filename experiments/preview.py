@@ -30,13 +30,13 @@ _HEIGHT = 128
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", None, "TFDS name, or folder of a dataset.")
+    cli.define_path("dataset", None, "TFDS name, or folder of a dataset.")
     flags.DEFINE_string("split", "train", "Split to show.")
-    flags.DEFINE_string("output", "runs/preview", "Folder for what is written.")
+    cli.define_path("output", "runs/preview", "Folder for what is written.")
     flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
     flags.DEFINE_float("fps", 10, "Frames a second of clips.mp4.", lower_bound=0.01)
     flags.DEFINE_integer("seed", 0, "Chooses episodes and clips.", lower_bound=0)
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:

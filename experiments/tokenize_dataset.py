@@ -2,7 +2,7 @@
 
 genie-tokenize --preset=runs/tokenizer/model --dataset=coinrun/random_hard_small \
     --output=data/tokens
-genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
+genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model --config.dataset=data/tokens
 
 The output is a dataset of TFDS, with the frames too, which the latent action model sees.
@@ -18,11 +18,11 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string(
+    cli.define_path(
         "preset", None, "Name or folder of a trained tokenizer, or of a Genie."
     )
-    flags.DEFINE_string("dataset", None, "TFDS name, or folder of a dataset.")
-    flags.DEFINE_string("output", None, "Folder to write; must not exist yet.")
+    cli.define_path("dataset", None, "TFDS name, or folder of a dataset.")
+    cli.define_path("output", None, "Folder to write; must not exist yet.")
     flags.DEFINE_integer(
         "clip_length", None, "Frames that are tokenized together.", lower_bound=1
     )
@@ -30,10 +30,11 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "resize", False, "Scale frames to the size that the tokenizer is for."
     )
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:
+    cli.check_backend()
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     # Imported here so that --help and wrong flags answer at once.
     from genie_tf.datasets.token_cache import write_token_cache

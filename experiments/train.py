@@ -1,7 +1,7 @@
 """Trains one stage of Genie: tokenizer, latent action model, or Genie whole.
 
-genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tok
-genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
+genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok
+genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tok/model
 
 Any setting of the config can be changed: --config.steps=500 --config.batch_size=8.
@@ -19,17 +19,18 @@ import sys
 
 from absl import flags
 from genie_tf.experiments import cli
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file(
-        "config", None, "A file of experiments/configs, with its size: FILE.py:tiny."
+    cli.define_config(
+        "config",
+        "NAME:SIZE of one that ships with genie_tf, or FILE.py:SIZE of your own.",
     )
-    flags.DEFINE_string("workdir", None, "Folder for all that is written.")
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("workdir", None, "Folder for all that is written.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
     cli.define_device_flags()
     flags.DEFINE_string(
         "mesh",
@@ -42,7 +43,7 @@ def define_flags() -> None:
         "plan",
         False,
         "Train nothing; print parameters, FLOPs, memory and days on --devices. As "
-        "--config.tokenizer, FILE.py:SIZE of its config will do.",
+        "--config.tokenizer, NAME:SIZE of its config will do.",
     )
     flags.DEFINE_integer("devices", 1, "Of a plan: how many devices.")
     flags.DEFINE_float("device_memory_gb", 32, "Of a plan: 10^9 bytes of each.")
@@ -364,6 +365,7 @@ def _settings(model: ConfigDict, remat: bool) -> dict:
 
 
 def main() -> None:
+    cli.check_backend()
     if FLAGS.plan:
         from genie_tf.experiments.plan import plan
 

@@ -31,14 +31,15 @@ _LEARNING_RATE = 1e-3
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("dataset", "coinrun/random_hard_small", "A CoinRun dataset.")
-    flags.DEFINE_string("output", None, "Folder for CoinRun.keras and report.json.")
+    cli.define_path("dataset", "coinrun/random_hard_small", "A CoinRun dataset.")
+    cli.define_path("output", None, "Folder for CoinRun.keras and report.json.")
     flags.DEFINE_integer("steps", 400, "Steps of 32 clips.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Chooses weights and clips.", lower_bound=0)
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:
+    cli.check_backend()
     from genie_tf.datasets.clips import num_clips
 
     cli.check_folder(FLAGS.output)

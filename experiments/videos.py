@@ -1,7 +1,7 @@
 """Makes a dataset of one's own videos, to train on as on any other.
 
 genie-videos --input=recordings --name=mine
-genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tok \
+genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok \
     --config.dataset=video_folder/mine
 
 Takes .mp4, .mov, .m4v, .webm, .mkv, .avi and .gif files, and folders of .png or .jpg
@@ -19,7 +19,7 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("input", None, "Folder of the videos.")
+    cli.define_path("input", None, "Folder of the videos.")
     flags.DEFINE_string("name", None, "Of the dataset, which is video_folder/NAME.")
     flags.DEFINE_integer("height", 64, "Of its frames, in pixels.", lower_bound=1)
     flags.DEFINE_integer("width", 64, "Of its frames, in pixels.", lower_bound=1)
@@ -27,7 +27,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "clip_seconds", 16, "What is longer becomes several episodes.", lower_bound=0
     )
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 
 
 def main() -> None:

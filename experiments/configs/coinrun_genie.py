@@ -1,6 +1,6 @@
 """Dynamics on CoinRun, over latent actions that coinrun_lam.py has found.
 
-genie-train --config=experiments/configs/coinrun_genie.py:tiny --workdir=runs/genie \
+genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model --config.trained_actions=runs/actions/model
 
 Without `trained_actions`, both are trained together (Genie, appendix F). On two CPU cores, with

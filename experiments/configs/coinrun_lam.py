@@ -1,6 +1,6 @@
 """The latent action model on CoinRun, alone.
 
-genie-train --config=experiments/configs/coinrun_lam.py:tiny --workdir=runs/lam
+genie-train --config=coinrun_lam:tiny --workdir=runs/lam
 
 Codes start after `soft_updates` steps, which with other --config.steps keep their share. To
 go on with a finished training for more steps, give --config.model.quantizer.soft_updates too.

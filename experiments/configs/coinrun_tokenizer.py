@@ -1,6 +1,6 @@
 """The video tokenizer on CoinRun (Genie, appendix F).
 
-genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny --workdir=runs/tokenizer
+genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tokenizer
 
 `tiny`: 2.7 minutes on 2 CPU cores; PSNR 24.3 dB, SSIM 0.63 on test levels.
 `fast`: 6.6 minutes; PSNR 26.6 dB, SSIM 0.76.

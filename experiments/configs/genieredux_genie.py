@@ -1,7 +1,7 @@
 """Latent action model and dynamics of GenieRedux on CoinRun (Kazemi et al. 2024, tables
 5 to 7).
 
-genie-train --config=experiments/configs/genieredux_genie.py:paper --workdir=runs/genie \
+genie-train --config=genieredux_genie:paper --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model
 
 Not trained: no duration or score is measured. Data and feed-forward are as in

@@ -1,6 +1,6 @@
 """The video tokenizer of GenieRedux on CoinRun (Kazemi et al. 2024, tables 4 and 7).
 
-genie-train --config=experiments/configs/genieredux_tokenizer.py:paper \
+genie-train --config=genieredux_tokenizer:paper \
     --workdir=runs/tokenizer
 
 Not trained: no duration or score is measured. The data are Genie's random policy, not

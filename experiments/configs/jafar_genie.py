@@ -1,6 +1,6 @@
 """Latent action model and dynamics of Jafar on CoinRun (Willi et al. 2024, tables 2, 3).
 
-genie-train --config=experiments/configs/jafar_genie.py:patch16 --workdir=runs/genie \
+genie-train --config=jafar_genie:patch16 --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model
 
 `patch16` is for the tokenizer of the paper, with its 8 blocks; `patch4` for that of the

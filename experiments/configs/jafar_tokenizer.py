@@ -1,6 +1,6 @@
 """The video tokenizer of Jafar on CoinRun (Willi et al. 2024, table 4).
 
-genie-train --config=experiments/configs/jafar_tokenizer.py:patch16 --workdir=runs/tokenizer
+genie-train --config=jafar_tokenizer:patch16 --workdir=runs/tokenizer
 
 `patch16` is the tokenizer of the paper, `patch4` that of the code.
 Neither has been trained: no duration or score is measured.

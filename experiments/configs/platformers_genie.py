@@ -1,6 +1,6 @@
 """Latent action model and dynamics on Platformers (Genie, appendices C and D).
 
-genie-train --config=experiments/configs/platformers_genie.py:41m --workdir=runs/genie \
+genie-train --config=platformers_genie:41m --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model --config.dataset=NAME
 
 Sizes are named after the parameters of their dynamics: 41m, 96m, 192m, 404m, 811m, 1.6b

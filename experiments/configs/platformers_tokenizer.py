@@ -1,6 +1,6 @@
 """Video tokenizers on Platformers (Genie, appendix C.2 and section 3.4).
 
-genie-train --config=experiments/configs/platformers_tokenizer.py:paper \
+genie-train --config=platformers_tokenizer:paper \
     --workdir=runs/tokenizer --config.dataset=NAME
 
 `paper` is Genie's own. `st_vivit`, `vit` and `c_vivit` are the comparison of tokenizers:

@@ -1,6 +1,6 @@
 """What makes actions matter: one change at a time of a short training of `tiny`.
 
-genie-train --config=experiments/configs/steerability.py:base --workdir=runs/steerability/base \
+genie-train --config=steerability:base --workdir=runs/steerability/base \
     --config.tokenizer=runs/tokenizer/model
 
 docs/steerability.md has the results of all rows, and benchmarks/steerability.py trains and

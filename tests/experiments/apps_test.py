@@ -428,7 +428,7 @@ def test_a_saved_model_plays_as_the_readme_says(run, user_folder, tmp_path):
 @pytest.mark.parametrize(
     ("app", "example"),
     [
-        ("train", "genie-train --config=experiments/configs/coinrun_tokenizer.py:tiny"),
+        ("train", "genie-train --config=coinrun_tokenizer:tiny"),
         ("evaluate", "genie-evaluate --preset=runs/genie/model --dataset="),
         ("generate", "genie-generate --preset=runs/genie/model --prompt=frame.png"),
         ("export", "genie-export --preset=runs/genie/model --output="),

@@ -102,4 +102,4 @@ def check(config, tokenizer):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_docstring_shows_the_command(path):
-    assert f"genie-train --config=experiments/configs/{path.name}:" in path.read_text()
+    assert f"genie-train --config={path.stem}:" in path.read_text()

@@ -1,5 +1,6 @@
 """The demo's steps and curves, without running them."""
 
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -42,7 +43,7 @@ def commands(tmp_path, monkeypatch):
     """The commands the demo runs, which here do nothing but leave their files."""
     commands = []
 
-    def run(command):
+    def run(command, **_):
         commands.append(command[1:])
         arguments = dict(word.partition("=")[::2] for word in command[3:])
         if "--workdir" in arguments:
@@ -53,9 +54,9 @@ def commands(tmp_path, monkeypatch):
             (workdir / "metrics.jsonl").write_text(text)
         else:
             (tmp_path / "report.json").write_text(json.dumps(SCORES))
-        return SimpleNamespace(returncode=0)
+        return contextlib.nullcontext(SimpleNamespace(wait=lambda: 0))
 
-    monkeypatch.setattr(demo, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(demo, "subprocess", SimpleNamespace(Popen=run))
     monkeypatch.setattr(demo, "_build_dataset", lambda: 1.5)
     flags = SimpleNamespace(output=str(tmp_path), data_dir="data")
     monkeypatch.setattr(demo, "FLAGS", flags)
@@ -67,23 +68,22 @@ def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
     (tmp_path / "genie" / "left from last time").touch()
     demo.main()
 
-    configs = demo._CONFIGS
     assert commands == [
         [
             *("-m", "genie_tf.experiments.train"),
-            f"--config={configs}/coinrun_tokenizer.py:tiny",
+            "--config=coinrun_tokenizer:tiny",
             f"--workdir={tmp_path}/tokenizer",
             "--data_dir=data",
         ],
         [
             *("-m", "genie_tf.experiments.train"),
-            f"--config={configs}/coinrun_lam.py:tiny",
+            "--config=coinrun_lam:tiny",
             f"--workdir={tmp_path}/actions",
             "--data_dir=data",
         ],
         [
             *("-m", "genie_tf.experiments.train"),
-            f"--config={configs}/coinrun_genie.py:tiny",
+            "--config=coinrun_genie:tiny",
             f"--workdir={tmp_path}/genie",
             f"--config.tokenizer={tmp_path}/tokenizer/model",
             f"--config.trained_actions={tmp_path}/actions/model",

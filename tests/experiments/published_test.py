@@ -42,7 +42,7 @@ def test_every_published_size_is_in_the_table():
     names = set()
     for path in Path(configs.__file__).parent.glob("[a-z]*_*.py"):
         text = path.read_text()
-        assert f"genie-train --config=experiments/configs/{path.name}:" in text
+        assert f"genie-train --config={path.stem}:" in text
         sizes = import_module(f"{configs.__name__}.{path.stem}").SIZES
         names |= {
             f"{path.stem}:{size}"

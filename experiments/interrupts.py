@@ -1,0 +1,92 @@
+"""Ctrl-C ends a program with one line and exit code 130.
+
+Imports only the standard library, so that this also holds while the rest is imported.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+EXIT_CODE = 128 + signal.SIGINT
+# Cleaning up may wait for a thread, and TensorFlow may compile for minutes.
+_SECONDS_TO_CLEAN_UP = 2
+
+
+def run_interruptible(work: Callable[[], None]) -> None:
+    """Calls `work`, which SIGINT interrupts.
+
+    The first SIGINT prints a line and raises KeyboardInterrupt in `work`, which removes
+    what it has half-written. The program ends when that is done, but within two seconds;
+    at once if it was only importing modules, and at a second SIGINT. Whatever libraries
+    have to say about being interrupted is not shown.
+
+    Args:
+        work: all that the program does.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        work()  # A call around this one handles it, or it is ignored, as nohup asks.
+        return
+    interrupted, working = threading.Event(), True
+    unsaid = [f"{os.path.basename(sys.argv[0])}: interrupted\n"]
+
+    def announce():
+        with contextlib.suppress(IndexError):  # The other thread has said it.
+            _print_last_line(unsaid.pop())
+
+    def interrupt(_, frame):
+        announce()
+        if interrupted.is_set() or not working or _imports(frame):
+            os._exit(EXIT_CODE)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def watch():
+        while os.read(reader, 1)[0] != signal.SIGINT or not is_ours():
+            pass
+        announce()
+        time.sleep(_SECONDS_TO_CLEAN_UP)
+        os._exit(EXIT_CODE)
+
+    def is_ours():  # A web server has handlers of its own while it runs.
+        return signal.getsignal(signal.SIGINT) is interrupt
+
+    # Python calls a handler when the main thread next runs Python code; the file is
+    # written to at once.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGINT, interrupt)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        work()
+    finally:
+        working = False
+        if interrupted.is_set():
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+            os._exit(EXIT_CODE)
+
+
+def _print_last_line(line: str) -> None:
+    """Prints a line to stderr, below any progress bar, and then nothing any more."""
+    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    if os.isatty(2) or getattr(bars, "_instances", None):
+        line = f"\n{line}"
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Closed.
+        stderr = sys.stderr.fileno()
+        os.write(stderr, line.encode(errors="replace"))
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (stderr, 2):
+            os.dup2(nowhere, descriptor)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported, in which no interruption is expected."""
+    while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None

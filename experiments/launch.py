@@ -1,0 +1,26 @@
+"""What the console scripts call: each program, interruptible from its first import on."""
+
+import importlib
+from collections.abc import Callable
+
+from genie_tf.experiments.interrupts import run_interruptible
+
+
+def _program(module: str) -> Callable[[], None]:
+    def start():
+        importlib.import_module(f"genie_tf.experiments.{module}").run()
+
+    return lambda: run_interruptible(start)
+
+
+arrays = _program("arrays")
+demo = _program("demo")
+evaluate = _program("evaluate")
+export = _program("export")
+features = _program("video_features")
+generate = _program("generate")
+play = _program("play")
+preview = _program("preview")
+tokenize = _program("tokenize_dataset")
+train = _program("train")
+videos = _program("videos")
