@@ -261,6 +261,10 @@ class _Http(_Limited, H11Protocol):
         self._watch()
 
     def handle_websocket_upgrade(self, event) -> None:
+        for name, value in self.headers:
+            if name.startswith(b"sec-websocket-") and not value.isascii():
+                # Or websockets would end in a traceback.
+                return self.send_400_response("Invalid WebSocket request received.")
         super().handle_websocket_upgrade(event)
         self.transport = None  # It is the other protocol's now.
         self._stop_deadline()

@@ -47,10 +47,10 @@ class Page:
 
 
 @contextlib.contextmanager
-def serving(server: PlayServer, token: str | None = None):
+def serving(server: PlayServer, *access):
     """Serves, and yields the port."""
     socket = bind("127.0.0.1", 0)
-    web = web_server(server.app(token))
+    web = web_server(server.app(*access))
     thread = threading.Thread(target=web.run, kwargs={"sockets": [socket]})
     thread.start()
     while not web.started:
@@ -65,11 +65,28 @@ def serve():
     """A function that serves what `PlayServer` is given, and returns the port."""
     with contextlib.ExitStack() as stack:
 
-        def start(simulator=None, token=None, **settings) -> int:
+        def start(
+            simulator=None, token=None, root_path="", allowed_origins=(), **settings
+        ) -> int:
             server = PlayServer(simulator or ToySimulator(), "Toy", **settings)
-            return stack.enter_context(serving(server, token))
+            access = token, root_path, allowed_origins
+            return stack.enter_context(serving(server, *access))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def port():
+    """The port of a server without a token."""
+    with serving(PlayServer(ToySimulator(), "Toy")) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def token_port():
+    """The port of a server whose token is "a-token"."""
+    with serving(PlayServer(ToySimulator(), "Toy"), "a-token") as port:
+        yield port
 
 
 @pytest.fixture
