@@ -5,21 +5,17 @@ Files are written under a temporary name beside their own and then moved, so tha
 nobody ever sees half of one. Folders are created where needed.
 """
 
-import io
 import numbers
+import os
 import pathlib
-import warnings
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
-from genie_tf.files import replacing
+from genie_tf.decoding import MAX_PROMPT_BYTES, decode_prompt_image
+from genie_tf.files import local_path, replacing
+from genie_tf.pictures import FITS as FITS
 
-FITS = ("crop", "pad")  # How a prompt image gets the size of a frame.
-
-MAX_PROMPT_BYTES = 16 * 2**20
-_MAX_PROMPT_PIXELS = 40_000_000
-_MAX_PROMPT_SIDE = 65_535  # A JPEG's; of longer ones, Pillow takes gigabytes.
 _GAP = 2  # White pixels between the cells of a grid.
 _HEADING = 14  # Pixels above it for the names of its columns.
 
@@ -235,9 +231,11 @@ def save_image_grid(path, rows, labels=None, scale: int = 4, columns=None):
 def load_prompt_image(source, height: int, width: int, fit: str = "crop"):
     """Reads a picture of any size as the frame that a world starts from.
 
+    It is decoded in a process of its own, which ends after 5 seconds of computing.
+
     Args:
         source: name of a PNG, JPEG or GIF file, or the bytes of one, or a file opened
-            in binary mode. Any colour mode will do, and any size up to 16 MiB, 40
+            in binary mode. Any color mode will do, and any size up to 16 MiB, 40
             million pixels and sides of 65,535; of a GIF the first frame is taken,
             photos are turned upright, and what is transparent becomes black.
         height, width: of the frame, in pixels.
@@ -252,32 +250,14 @@ def load_prompt_image(source, height: int, width: int, fit: str = "crop"):
         ValueError: if there is no such image, or it is too large or damaged, or there
             is no such `fit`.
     """
-    if fit not in FITS:
-        raise ValueError(f"`fit` must be one of {', '.join(FITS)}; received {fit}.")
-    name, content = _read_prompt(source)
-    if len(content) > MAX_PROMPT_BYTES:
-        raise ValueError(f"A prompt image may have 16 MiB; {name} has more.")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of the sizes that are refused below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "GIF"))
-        pixels = image.width * image.height
-        too_large = pixels > _MAX_PROMPT_PIXELS or max(image.size) > _MAX_PROMPT_SIDE
-        if not too_large:
-            return _fit(_to_rgba(image), height, width, fit)
-    except Image.DecompressionBombError:
-        too_large = True
-    except (
-        Exception
-    ) as error:  # Of whatever kind: decoders have many, of foreign bytes.
-        raise ValueError(
-            f"The prompt must be a PNG, JPEG or GIF image; {name} cannot be read as one."
-        ) from error
-    raise ValueError(
-        "A prompt image may have 40 million pixels, and sides of 65,535; "
-        f"{name} has more."
-    )
+    name = "The prompt image"
+    if isinstance(source, bytes):
+        content = source
+    elif hasattr(source, "read"):
+        content = source.read(MAX_PROMPT_BYTES + 1)
+    else:
+        name, content = f"{name} {os.fspath(source)}", _read_prompt(source)
+    return decode_prompt_image(content, height, width, fit, name=name)
 
 
 def plot_curves(path, records, keys=None):
@@ -335,45 +315,21 @@ def _to_bytes(video):
     return np.round(np.clip(video, 0, 1) * 255).astype("uint8")
 
 
-def _read_prompt(source):
-    """A name for what is read, and its bytes, or the first of too many."""
-    if isinstance(source, bytes):
-        return "it", source
-    if hasattr(source, "read"):
-        return "it", source.read(MAX_PROMPT_BYTES + 1)
+def _read_prompt(path) -> bytes:
+    """The bytes of a file, or the first of too many."""
+    path = local_path(path)
     try:
-        with open(source, "rb") as file:
-            return source, file.read(MAX_PROMPT_BYTES + 1)
+        # A pipe would keep the program waiting, and a device may never end.
+        if path.exists() and not path.is_file():
+            raise ValueError(f"The prompt image {path} is not a regular file.")
+        with path.open("rb") as file:
+            return file.read(MAX_PROMPT_BYTES + 1)
     except FileNotFoundError:
-        raise ValueError(f"There is no prompt image {source}.") from None
+        raise ValueError(f"There is no prompt image {path}.") from None
     except OSError as error:
         raise ValueError(
-            f"The prompt image {source} cannot be read: {error.strerror}."
+            f"The prompt image {path} cannot be read: {error.strerror}."
         ) from error
-
-
-def _to_rgba(image):
-    """An image of any mode upright, with 8 bits a colour."""
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255.
-        image = Image.fromarray((np.asarray(image) // 257).astype("uint8"))
-    return image.convert("RGBA")
-
-
-def _fit(image, height, width, fit):
-    """An RGBA image on black, as uint8 (height, width, 3)."""
-    method = Image.Resampling.LANCZOS
-    if fit == "crop":
-        image = ImageOps.fit(image, (width, height), method)
-    else:
-        scale = min(width / image.width, height / image.height)
-        # A line stays visible, however long it is.
-        size = [max(1, round(scale * side)) for side in image.size]
-        image = image.resize(size, method)
-    frame = Image.new("RGB", (width, height))
-    corner = ((width - image.width) // 2, (height - image.height) // 2)
-    frame.paste(image, corner, mask=image)
-    return np.array(frame)
 
 
 def _save_png(path, image):

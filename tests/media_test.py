@@ -1,16 +1,14 @@
-import contextlib
 import io
 import json
-import struct
+import os
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageSequence
+from PIL import Image, ImageSequence
 
 from genie_tf import media
 
@@ -227,52 +225,6 @@ class TestGrid:
 
 
 class TestPromptImage:
-    @pytest.mark.parametrize(
-        ("name", "mode"),
-        [
-            *[("a.png", mode) for mode in ("RGB", "RGBA", "P", "L", "LA", "1", "I;16")],
-            *[("a.gif", mode) for mode in ("RGB", "RGBA", "P", "L", "LA", "1")],
-        ],
-    )
-    def test_any_mode_becomes_rgb(self, tmp_path, name, mode):
-        grey = np.repeat(np.array([[0, 255], [255, 0], [0, 0]], "uint8"), 3, axis=1)
-        if mode == "I;16":
-            image = Image.fromarray(grey.astype("uint16") * 257)
-        else:
-            image = Image.fromarray(grey).convert(mode)
-        image.save(tmp_path / name)
-        frame = media.load_prompt_image(tmp_path / name, 3, 6)
-        assert frame.dtype == "uint8"
-        np.testing.assert_array_equal(frame, np.stack([grey] * 3, axis=-1))
-
-    def test_colours_and_orientation(self, tmp_path):
-        frame = game_video()[0]
-        Image.fromarray(frame).save(tmp_path / "a.png")
-        np.testing.assert_array_equal(
-            media.load_prompt_image(tmp_path / "a.png", 48, 64), frame
-        )
-        Image.fromarray(frame).save(tmp_path / "a.jpg", quality=95)
-        read = media.load_prompt_image(tmp_path / "a.jpg", 48, 64)
-        assert mean_error(read, frame) < 4
-
-    def test_cmyk_jpeg(self, tmp_path):
-        image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
-        image.save(tmp_path / "a.jpg", quality=95)
-        frame = media.load_prompt_image(tmp_path / "a.jpg", 8, 8)
-        assert mean_error(frame, np.full((8, 8, 3), (255, 0, 0))) < 8
-
-    def test_transparent_becomes_black(self, tmp_path):
-        pixels = np.full((2, 2, 4), 200, "uint8")
-        pixels[..., 3] = [[0, 255], [128, 255]]
-        Image.fromarray(pixels).save(tmp_path / "a.png")
-        frame = media.load_prompt_image(tmp_path / "a.png", 2, 2)
-        np.testing.assert_array_equal(frame[..., 0], [[0, 200], [100, 200]])
-
-    def test_first_frame_of_a_gif(self, tmp_path):
-        media.save_gif(tmp_path / "a.gif", game_video())
-        frame = media.load_prompt_image(tmp_path / "a.gif", 48, 64)
-        np.testing.assert_array_equal(frame, read_gif(tmp_path / "a.gif")[0])
-
     @pytest.mark.parametrize("open_source", [str, Path, Path.read_bytes, Path.open])
     def test_sources(self, tmp_path, open_source):
         path = tmp_path / "a.png"
@@ -281,127 +233,25 @@ class TestPromptImage:
         frame = media.load_prompt_image(source, 48, 64)
         np.testing.assert_array_equal(frame, game_video()[0])
 
-    @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_photos_are_turned_upright(self, orientation):
-        """Each orientation is a way to store the same picture, by EXIF's table."""
-        upright = game_video()[0]
-        stored = {
-            1: upright,
-            2: upright[:, ::-1],
-            3: upright[::-1, ::-1],
-            4: upright[::-1],
-            5: upright.transpose(1, 0, 2),
-            6: np.rot90(upright),
-            7: upright[::-1, ::-1].transpose(1, 0, 2),
-            8: np.rot90(upright, -1),
-        }[orientation]
-        exif = Image.Exif()
-        exif[ExifTags.Base.Orientation] = orientation
-        image = Image.fromarray(np.ascontiguousarray(stored))
-        for kind in ("PNG", "JPEG"):
-            photo = encoded(image, kind, exif=exif, quality=95)
-            assert mean_error(media.load_prompt_image(photo, 48, 64), upright) < 4
-
-    def test_large_photos_are_averaged(self):
-        """A chequerboard of single pixels, of which a frame can show the mean alone."""
-        pixels = np.indices((640, 640)).sum(axis=0) % 2 * 200
-        photo = encoded(Image.fromarray(pixels.astype("uint8")), "PNG")
-        frame = media.load_prompt_image(photo, 64, 64)
-        assert np.abs(frame.astype(int) - 100).max() <= 1
-
-    def test_crop_cuts_the_middle_out(self):
-        """Five stripes; what covers a square is the three in the middle."""
-        wide = np.zeros((60, 100, 3), "uint8")
-        colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
-        for index, colour in enumerate(colours):
-            wide[:, 20 * index : 20 * index + 20] = colour
-        for stripes, turn in ((wide, 0), (np.rot90(wide), 1)):
-            photo = encoded(Image.fromarray(np.ascontiguousarray(stripes)), "PNG")
-            for height, width in ((30, 30), (60, 60), (120, 120)):
-                frame = media.load_prompt_image(photo, height, width)
-                row = np.rot90(frame, -turn)[height // 2]
-                third = width // 3
-                centres = row[[third // 2, third + third // 2, 2 * third + third // 2]]
-                np.testing.assert_array_equal(centres, colours[1:4])
-
-    @pytest.mark.parametrize(
-        ("size", "scaled", "corner"),
-        [
-            ((100, 50), (64, 32), (0, 16)),
-            ((50, 100), (32, 64), (16, 0)),
-            ((16, 8), (64, 32), (0, 16)),
-            ((64, 64), (64, 64), (0, 0)),
-            ((1000, 1), (64, 1), (0, 31)),
-        ],
-    )
-    def test_pad_shows_all_of_it_on_black(self, size, scaled, corner):
-        photo = encoded(Image.new("RGB", size, (90, 200, 30)), "PNG")
-        frame = media.load_prompt_image(photo, 64, 64, fit="pad")
-        expected = np.zeros((64, 64, 3), "uint8")
-        (left, top), (width, height) = corner, scaled
-        expected[top : top + height, left : left + width] = (90, 200, 30)
-        np.testing.assert_array_equal(frame, expected)
-
-    def test_fits_are_pillows(self):
-        """Against the same done by hand."""
-        image = Image.fromarray(game_video()[0])
-        method = Image.Resampling.LANCZOS
-        cut = image.resize((24, 24), method, box=(8, 0, 56, 48))
-        frame = media.load_prompt_image(encoded(image, "PNG"), 24, 24)
-        np.testing.assert_array_equal(frame, cut)
-        frame = media.load_prompt_image(encoded(image, "PNG"), 24, 24, fit="pad")
-        np.testing.assert_array_equal(frame[3:21], image.resize((24, 18), method))
-        assert not frame[:3].any() and not frame[21:].any()
-
-    def test_what_is_transparent_leaves_no_colour_behind(self):
-        pixels = np.full((64, 64, 4), (255, 0, 0, 0), "uint8")
-        pixels[:, 32:] = (0, 0, 255, 255)
-        photo = encoded(Image.fromarray(pixels), "PNG")
-        for fit in media.FITS:
-            assert not media.load_prompt_image(photo, 16, 16, fit)[..., 0].any()
-
-    def test_an_unknown_fit_is_refused(self):
-        with pytest.raises(ValueError) as error:
-            media.load_prompt_image(b"", 8, 8, fit="stretch")
-        assert str(error.value) == "`fit` must be one of crop, pad; received stretch."
-
-    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
-    def test_cut_off_images_are_refused(self, kind):
-        whole = encoded(Image.fromarray(game_video()[0]), kind)
-        for length in (0, 1, 10, 30, len(whole) // 2, len(whole) - 30):
-            refused_as_unreadable(whole[:length])
-
-    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
-    def test_damaged_images_are_read_or_refused(self, kind):
-        whole = encoded(Image.fromarray(game_video()[0]), kind)
-        rng = np.random.default_rng(0)
-        for _ in range(100):
-            damaged = np.frombuffer(whole, "uint8").copy()
-            damaged[rng.integers(len(whole), size=4)] = rng.integers(256, size=4)
-            with contextlib.suppress(ValueError):
-                frame = media.load_prompt_image(damaged.tobytes(), 8, 8)
-                assert frame.shape == (8, 8, 3)
-
-    @pytest.mark.parametrize("kind", ["BMP", "TIFF", "WEBP", "PPM"])
-    def test_other_formats_are_refused(self, kind):
-        refused_as_unreadable(encoded(Image.fromarray(game_video()[0]), kind))
-
-    def test_an_error_of_any_kind_in_a_decoder_is_told(self, monkeypatch):
-        def fail(image):
-            raise struct.error("unpack requires a buffer of 4 bytes")
-
-        monkeypatch.setattr(media, "_to_rgba", fail)
-        refused_as_unreadable(png_header(8, 8))
-
     def test_files_that_cannot_be_read(self, tmp_path):
         (tmp_path / "text.png").write_text("no image")
+        pipe = tmp_path / "pipe.png"
+        os.mkfifo(pipe)
         for path, message in (
             (tmp_path / "none.png", f"There is no prompt image {tmp_path}/none.png."),
-            (tmp_path, f"The prompt image {tmp_path} cannot be read: Is a directory."),
+            (tmp_path, f"The prompt image {tmp_path} is not a regular file."),
+            (pipe, f"The prompt image {pipe} is not a regular file."),
+            ("/dev/zero", "The prompt image /dev/zero is not a regular file."),
             (
                 tmp_path / "text.png",
-                f"The prompt must be a PNG, JPEG or GIF image; {tmp_path}/text.png "
-                "cannot be read as one.",
+                f"The prompt image {tmp_path}/text.png cannot be used: it cannot be read "
+                "as a PNG, JPEG or GIF image.",
+            ),
+            (
+                "gs://bucket/a.png",
+                "Expected a path on this machine; received 'gs://bucket/a.png'. "
+                "Addresses that start with gs:// are not supported: copy the files here, "
+                "or mount them.",
             ),
         ):
             with pytest.raises(ValueError) as error:
@@ -414,59 +264,14 @@ class TestPromptImage:
                 assert size == 16 * 2**20 + 1
                 return bytes(size)
 
-        for source in (Endless(), bytes(16 * 2**20 + 1), "/dev/zero"):
-            with pytest.raises(ValueError, match="A prompt image may have 16 MiB; .*"):
+        for source in (Endless(), bytes(16 * 2**20 + 1)):
+            with pytest.raises(ValueError, match="it has more than 16 MiB.$"):
                 media.load_prompt_image(source, 8, 8)
 
-    @pytest.mark.parametrize(
-        "size", [(8001, 5000), (10_000, 9_500), (2**31 - 1, 2**31 - 1), (1, 65_536)]
-    )
-    def test_too_many_pixels_are_not_decoded(self, size, monkeypatch, recwarn):
-        gif = bytearray(encoded(Image.new("L", (8, 8)), "GIF"))
-        gif[6:10] = struct.pack("<HH", *(min(side, 65_535) for side in size))
-        headers = [png_header(*size)] + [bytes(gif)] * (min(size) > 1)
-        monkeypatch.setattr(media, "_to_rgba", None)
-        for header in headers:
-            with pytest.raises(ValueError) as error:
-                media.load_prompt_image(header, 8, 8)
-            assert str(error.value) == (
-                "A prompt image may have 40 million pixels, and sides of 65,535; it has "
-                "more."
-            )
-        assert not recwarn.list
-
-    def test_the_largest_are_read(self):
-        image = Image.new("1", (8000, 5000), 1)
-        frame = media.load_prompt_image(encoded(image, "PNG"), 8, 8)
-        np.testing.assert_array_equal(frame, np.full((8, 8, 3), 255))
-
-
-def encoded(image, kind, **settings):
-    """An image as the bytes of a file."""
-    file = io.BytesIO()
-    image.save(file, kind, **settings)
-    return file.getvalue()
-
-
-def png_header(width, height):
-    """A PNG that claims a size and has no pixels."""
-    content = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", content), (b"IDAT", b""), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data))
-        + kind
-        + data
-        + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-
-
-def refused_as_unreadable(content):
-    with pytest.raises(ValueError) as error:
-        media.load_prompt_image(content, 48, 64)
-    assert str(error.value) == (
-        "The prompt must be a PNG, JPEG or GIF image; it cannot be read as one."
-    )
+    def test_an_unknown_fit_is_refused(self):
+        with pytest.raises(ValueError) as error:
+            media.load_prompt_image(b"", 8, 8, fit="stretch")
+        assert str(error.value) == "`fit` must be one of crop, pad; received stretch."
 
 
 class TestCurves:

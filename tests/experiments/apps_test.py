@@ -692,7 +692,8 @@ WRONG = [
     (
         "generate",
         {"prompt": "text.png"},
-        "The prompt must be a PNG, JPEG or GIF image; text.png cannot be read as one.",
+        "The prompt image text.png cannot be used: it cannot be read as a PNG, JPEG or "
+        "GIF image.",
     ),
     ("generate", {"fit": "stretch"}, "flag --fit=stretch: .*<crop.pad>.*"),
     (

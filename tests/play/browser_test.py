@@ -203,7 +203,7 @@ def test_a_picture_of_ones_own(browser, tmp_path, pad, corner):
 def test_a_file_that_is_no_picture(browser, tmp_path):
     (tmp_path / "mine.png").write_text("text")
     browser.one("#file").send_keys(f"{tmp_path}/mine.png")
-    browser.until(lambda: "cannot be read as one" in browser.said())
+    browser.until(lambda: "cannot be read as a" in browser.said())
     assert browser.one("#picker").is_displayed()
     # The browser notes that the server has refused.
     assert "400" in browser.driver.get_log("browser")[0]["message"]

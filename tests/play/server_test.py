@@ -171,14 +171,20 @@ def test_a_picture_is_fitted_to_the_frame(serve, fit, corner):
         (
             "/picture",
             b"text",
-            "The prompt must be a PNG, JPEG or GIF image; it cannot be read as one.",
+            "The prompt image cannot be used: it cannot be read as a PNG, JPEG or GIF "
+            "image.",
         ),
         ("/picture?fit=x", png(9, 9), "`fit` must be one of crop, pad; received x."),
-        ("/picture", bytes(17 << 20), "A prompt image may have 16 MiB; it has more."),
+        (
+            "/picture",
+            bytes(17 << 20),
+            "The prompt image cannot be used: it has more than 16 MiB.",
+        ),
         (
             "/picture",
             png(7_000, 7_000),
-            "A prompt image may have 40 million pixels, and sides of 65,535; it has more.",
+            "The prompt image cannot be used: it has more than 40 million pixels, or a "
+            "side of more than 65,535.",
         ),
     ],
 )

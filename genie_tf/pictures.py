@@ -1,0 +1,123 @@
+"""Reads pictures as people see them, as small frames.
+
+Pictures of strangers can take hours and gigabytes to read, or crash the decoder:
+`genie_tf.decoding` runs this in a process of its own.
+"""
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+FITS = ("crop", "pad")  # How a picture gets the size of a frame.
+MAX_PIXELS = 40_000_000
+MAX_SIDE = 65_535  # A JPEG's; of longer ones, Pillow takes gigabytes.
+
+_UNREADABLE = "it cannot be read as a PNG, JPEG or GIF image"
+
+
+def read_picture(file, height: int, width: int, fit: str = "crop") -> np.ndarray:
+    """Reads a picture of any size as a frame.
+
+    The first frame of a GIF is taken. Photos are turned upright, colors are converted
+    to sRGB if the picture has a color profile, 16 bits a color become 8, and what is
+    transparent becomes black.
+
+    Args:
+        file: name of a PNG, JPEG or GIF file, or such a file opened in binary mode.
+        height, width: size of the frame, in pixels.
+        fit: "crop" scales the picture until it covers the frame, and cuts off evenly
+            what juts out; "pad" scales it until it fits in the frame, in the middle of
+            black.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        ValueError: if the file is not such a picture, is damaged, or has too many
+            pixels. The text is a part of a sentence, such as "it is damaged".
+    """
+    try:
+        with _open(file) as image:
+            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+                raise Image.DecompressionBombError
+            # JPEGs can be decoded at a half, a quarter or an eighth of their size.
+            image.draft(None, (2 * max(height, width),) * 2)
+            image.load()
+            return _compose(_resize(_upright(image), height, width, fit), height, width)
+    except Image.DecompressionBombError:
+        raise ValueError(
+            f"it has more than {MAX_PIXELS // 1_000_000} million pixels, or a side of "
+            f"more than {MAX_SIDE:,}"
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Damaged pictures raise errors of many kinds.
+        raise ValueError(_UNREADABLE) from error
+
+
+def _open(file) -> Image.Image:
+    with warnings.catch_warnings():
+        # Pillow warns about sizes that `read_picture` refuses.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=("PNG", "JPEG", "GIF"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turns a photo upright, and makes its mode one of L, LA, RGB, RGBA and CMYK."""
+    with contextlib.suppress(Exception):  # Damaged EXIF data leave it as it is.
+        ImageOps.exif_transpose(image, in_place=True)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, tuple) and max(transparent) > 255:
+        # A color of 16 bits, of a picture that Pillow has cut to 8.
+        transparent = tuple(value >> 8 for value in transparent)
+        image.info["transparency"] = transparent
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits to 255.
+        values = np.asarray(image).astype(int)
+        upright = Image.fromarray(((values + 128) // 257).astype("uint8"))
+        if transparent is not None:
+            upright.putalpha(Image.fromarray(values != transparent).convert("L"))
+    elif image.mode in ("1", "P", "PA") or transparent is not None:
+        mode = "L" if image.mode in ("1", "L") else "RGB"
+        upright = image.convert(mode + "A" * image.has_transparency_data)
+    else:
+        return image
+    upright.info["icc_profile"] = image.info.get("icc_profile")
+    return upright
+
+
+def _resize(image: Image.Image, height: int, width: int, fit: str) -> Image.Image:
+    """Scales a picture until it covers the frame, or until it fits in."""
+    method = Image.Resampling.LANCZOS
+    if fit == "crop":
+        return ImageOps.fit(image, (width, height), method)
+    scale = min(width / image.width, height / image.height)
+    # A line stays visible, however long it is.
+    return image.resize([max(1, round(scale * side)) for side in image.size], method)
+
+
+def _compose(image: Image.Image, height: int, width: int) -> np.ndarray:
+    """Puts a picture in the middle of a black frame, in sRGB."""
+    frame = Image.new("RGB", (width, height))
+    corner = ((width - image.width) // 2, (height - image.height) // 2)
+    mask = image.getchannel("A") if image.mode.endswith("A") else None
+    frame.paste(_to_srgb(image), corner, mask)
+    return np.array(frame)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """The colors of a picture, without its transparency."""
+    colors = image.convert(image.mode.removesuffix("A"))
+    profile = image.info.get("icc_profile")
+    if profile:
+        # A damaged profile, or one for another mode, leaves the colors as they are.
+        with contextlib.suppress(OSError, ImageCms.PyCMSError):
+            return ImageCms.profileToProfile(
+                colors,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
+    return colors.convert("RGB")

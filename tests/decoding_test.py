@@ -1,0 +1,168 @@
+"""Decoding in processes that can be ended, by whatever ends them."""
+
+import concurrent.futures
+import io
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genie_tf import decoding
+from genie_tf.decoding import decode_prompt_image
+
+
+def encoded(image, kind="PNG", **settings):
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def gif_with_a_comment(megabytes):
+    """Blocks of one byte each, which Pillow reads one by one in quadratic time."""
+    gif = encoded(Image.new("L", (8, 8)), "GIF")
+    position = gif.index(b",")  # Here the pixels begin.
+    comment = b"!\xfe" + b"\x01a" * (megabytes << 19) + b"\0"
+    return gif[:position] + comment + gif[position:]
+
+
+SLOW = gif_with_a_comment(14)
+
+
+@pytest.fixture(autouse=True)
+def no_workers_of_other_tests():
+    decoding._idle.clear()
+
+
+def test_a_frame_is_what_the_picture_shows():
+    pixels = np.random.default_rng(0).integers(256, size=(48, 64, 3)).astype("uint8")
+    content = encoded(Image.fromarray(pixels))
+    np.testing.assert_array_equal(decode_prompt_image(content, 48, 64), pixels)
+    padded = decode_prompt_image(content, 96, 64, fit="pad")
+    np.testing.assert_array_equal(padded[24:-24], pixels)
+    assert not padded[:24].any() and not padded[-24:].any()
+
+
+def test_the_next_picture_uses_the_same_process():
+    content = encoded(Image.new("L", (8, 8)))
+    decode_prompt_image(content, 8, 8)
+    (worker,) = decoding._idle
+    with pytest.raises(ValueError):
+        decode_prompt_image(b"", 8, 8)
+    decode_prompt_image(content, 8, 8)
+    assert decoding._idle == [worker]
+
+
+def test_threads_decode_at_the_same_time():
+    pictures = [encoded(Image.new("L", (8, 8), 20 * level)) for level in range(12)]
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        frames = threads.map(
+            lambda content: decode_prompt_image(content, 1, 1), pictures
+        )
+    assert [frame[0, 0, 0] for frame in frames] == [20 * level for level in range(12)]
+    assert len(decoding._idle) <= decoding._MAX_IDLE
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "it cannot be read as a PNG, JPEG or GIF image"),
+        (bytes(16 * 2**20), "it cannot be read as a PNG, JPEG or GIF image"),
+        (bytes(16 * 2**20 + 1), "it has more than 16 MiB"),
+        (SLOW, "decoding it takes more than 0.3 s of computing"),
+    ],
+    ids=["empty", "zeros", "large", "slow"],
+)
+def test_what_cannot_be_used_is_refused_in_a_sentence(content, problem):
+    refused(content, problem, seconds=0.3)
+
+
+def test_an_unknown_fit_is_refused():
+    with pytest.raises(ValueError) as error:
+        decode_prompt_image(b"", 8, 8, fit="stretch")
+    assert str(error.value) == "`fit` must be one of crop, pad; received stretch."
+
+
+@pytest.fixture
+def worker():
+    """The worker that decodes next."""
+    decode_prompt_image(encoded(Image.new("L", (8, 8))), 8, 8)
+    (worker,) = decoding._idle
+    return worker
+
+
+def refused(content, problem, **settings):
+    """And the next picture is read."""
+    with pytest.raises(ValueError) as error:
+        decode_prompt_image(content, 8, 8, **settings)
+    assert str(error.value) == f"The prompt image cannot be used: {problem}."
+    assert decode_prompt_image(encoded(Image.new("L", (8, 8), 9)), 1, 1)[0, 0, 0] == 9
+
+
+def test_a_crash_costs_one_picture(worker):
+    crash = threading.Timer(0.2, worker._process.send_signal, [signal.SIGSEGV])
+    crash.start()
+    refused(SLOW, "decoding it crashes")
+    assert not worker.is_alive()
+
+
+def test_a_process_that_does_not_answer_is_ended(worker):
+    worker._process.send_signal(signal.SIGSTOP)
+    refused(SLOW, "decoding it takes more than 0.1 s of computing", seconds=0.1)
+    assert not worker.is_alive()
+
+
+def test_memory_is_limited(worker):
+    limits = (2**28, 2**28)
+    resource.prlimit(worker._process.pid, resource.RLIMIT_AS, limits)
+    content = encoded(Image.new("RGBA", (8000, 5000)))
+    refused(content, "decoding it takes more than 3 GiB of memory")
+
+
+def test_ctrl_c_ends_the_worker(worker):
+    interrupt = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        decode_prompt_image(SLOW, 8, 8)
+    assert not worker.is_alive()
+
+
+def test_workers_end_with_their_program_and_do_not_serve_its_forks():
+    program = """
+import io, os
+from PIL import Image
+from genie_tf import decoding
+file = io.BytesIO()
+Image.new("L", (8, 8), 7).save(file, "PNG")
+decoding.decode_prompt_image(file.getvalue(), 8, 8)
+print(decoding._idle[0]._process.pid, flush=True)
+if not os.fork():
+    assert not decoding._idle
+    assert decoding.decode_prompt_image(file.getvalue(), 8, 8)[0, 0, 0] == 7
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+assert decoding.decode_prompt_image(file.getvalue(), 8, 8)[0, 0, 0] == 7
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not ended.stderr
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{int(ended.stdout)}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_workers_import_no_framework(worker):
+    """A worker has to start within a fraction of a second."""
+    libraries = Path(f"/proc/{worker._process.pid}/maps").read_text()
+    assert "numpy" in libraries
+    assert not re.search("tensorflow|matplotlib|jax|h5py", libraries)
