@@ -128,7 +128,9 @@ def test_memory_is_limited(worker):
 
 
 def test_ctrl_c_ends_the_worker(worker):
-    interrupt = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    interrupt = threading.Timer(
+        0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]
+    )
     interrupt.start()
     with pytest.raises(KeyboardInterrupt):
         decode_prompt_image(SLOW, 8, 8)
