@@ -14,7 +14,8 @@ from fastapi.staticfiles import StaticFiles
 from PIL import Image
 from starlette.requests import ClientDisconnect
 
-from genie_tf import media, recording
+from genie_tf import recording
+from genie_tf.decoding import MAX_PROMPT_BYTES, decode_prompt_image
 from genie_tf.play.guard import Guard
 from genie_tf.play.places import GaveWay, Places
 from genie_tf.play.player import Player
@@ -128,7 +129,7 @@ def shipped_prompts(height: int, width: int) -> dict[str, bytes]:
 
 def _fitted_png(content: bytes, height: int, width: int, fit: str) -> bytes:
     file = io.BytesIO()
-    frame = media.load_prompt_image(content, height, width, fit)
+    frame = decode_prompt_image(content, height, width, fit)
     Image.fromarray(frame).save(file, "PNG")
     return file.getvalue()
 
@@ -139,7 +140,7 @@ async def _body(request: fastapi.Request) -> bytes:
     try:
         async for part in request.stream():
             content += part
-            if len(content) > media.MAX_PROMPT_BYTES:
+            if len(content) > MAX_PROMPT_BYTES:
                 break
     except ClientDisconnect:
         raise GaveWay from None
