@@ -5,10 +5,10 @@ genie-play --preset=runs/genie/model
 Prints the address of a page that this machine alone can open. docs/play.md has more.
 """
 
-import contextlib
 import os
 import secrets
-import sys
+import signal
+from collections.abc import Sequence
 
 from absl import flags
 from genie_tf.experiments import cli
@@ -71,19 +71,27 @@ def main() -> None:
         )
     is_open = FLAGS.token or not play.is_loopback(FLAGS.host)
     token = secrets.token_urlsafe() if is_open else None
-    host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
+    places = addresses(FLAGS.host, socket.getsockname()[1], origins, root_path, token)
+    print(f"Play at {' or '.join(places)}", flush=True)
+    try:
+        play.web_server(server.app(token, root_path, origins)).run(sockets=[socket])
+    except KeyboardInterrupt:
+        # Python would wait for a frame or a picture that is in the works.
+        os._exit(128 + signal.SIGINT)
+
+
+def addresses(
+    host: str,
+    port: int,
+    origins: Sequence[str] = (),
+    root_path: str = "",
+    token: str | None = None,
+) -> list[str]:
+    """Where the page can be opened: at this machine, and behind each proxy."""
     query = f"/?token={token}" if token else ""
-    addresses = [
-        f"http://{host}:{socket.getsockname()[1]}{query}",
-        *(f"{origin}{root_path}{query or '/'}" for origin in origins),
-    ]
-    print(f"Play at {' or '.join(addresses)}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        web_server = play.web_server(server.app(token, root_path, origins))
-        web_server.run(sockets=[socket])
-    # A frame or a picture that is in the works would keep the process until it is done.
-    sys.stdout.flush()
-    os._exit(0)
+    host = f"[{host}]" if ":" in host else host
+    behind = [f"{origin}{root_path}{query or '/'}" for origin in origins]
+    return [f"http://{host}:{port}{query}", *behind]
 
 
 def run() -> None:
