@@ -5,8 +5,10 @@ genie-play --preset=runs/genie/model
 Prints the address of a page that this machine alone can open. docs/play.md has more.
 """
 
-import contextlib
+import os
 import secrets
+import signal
+from collections.abc import Sequence
 
 from absl import flags
 from genie_tf.experiments import cli
@@ -25,6 +27,18 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "port", 8000, "Port; 0 for any that is free.", lower_bound=0, upper_bound=65535
     )
+    flags.DEFINE_bool(
+        "token", False, "Ask for a token here, too: for a proxy that others can reach."
+    )
+    flags.DEFINE_multi_string(
+        "allowed_origin",
+        [],
+        "Address of a proxy in front, such as https://world.example.com; repeat it for "
+        "several.",
+    )
+    flags.DEFINE_string(
+        "root_path", "", "Path that the proxy serves the page at, such as /genie."
+    )
     flags.DEFINE_integer("fps", 24, "Frames a second.", lower_bound=1, upper_bound=50)
     flags.DEFINE_integer(
         "players", 8, "How many may play at the same time.", lower_bound=1
@@ -41,6 +55,8 @@ def main() -> None:
     from genie_tf.presets import read_actions
 
     with cli.user_errors():
+        root_path = play.check_root_path(FLAGS.root_path)
+        origins = [play.check_origin(origin) for origin in FLAGS.allowed_origin]
         socket = play.bind(FLAGS.host, FLAGS.port)
         genie = World.from_preset(FLAGS.preset)
         names, keys = read_actions(FLAGS.preset, genie.num_actions)
@@ -54,13 +70,29 @@ def main() -> None:
             FLAGS.players,
             cli.sampling(),
         )
-    token = None if play.is_loopback(FLAGS.host) else secrets.token_urlsafe()
-    host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
+    is_open = FLAGS.token or not play.is_loopback(FLAGS.host)
+    token = secrets.token_urlsafe() if is_open else None
+    places = addresses(FLAGS.host, socket.getsockname()[1], origins, root_path, token)
+    print(f"Play at {' or '.join(places)}", flush=True)
+    try:
+        play.web_server(server.app(token, root_path, origins)).run(sockets=[socket])
+    except KeyboardInterrupt:
+        # Python would wait for a frame or a picture that is in the works.
+        os._exit(128 + signal.SIGINT)
+
+
+def addresses(
+    host: str,
+    port: int,
+    origins: Sequence[str] = (),
+    root_path: str = "",
+    token: str | None = None,
+) -> list[str]:
+    """Where the page can be opened: at this machine, and behind each proxy."""
     query = f"/?token={token}" if token else ""
-    socket.listen()  # From now on a visitor waits for the server, and is not refused.
-    print(f"Play at http://{host}:{socket.getsockname()[1]}{query}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        play.web_server(server.app(token)).run(sockets=[socket])
+    host = f"[{host}]" if ":" in host else host
+    behind = [f"{origin}{root_path}{query or '/'}" for origin in origins]
+    return [f"http://{host}:{port}{query}", *behind]
 
 
 def run() -> None:

@@ -1,4 +1,6 @@
 """A world in the browser: a server that runs the model, and the page that plays it."""
 
-from genie_tf.play.server import PlayServer, bind, is_loopback, web_server
+from genie_tf.play.guard import check_origin, check_root_path
+from genie_tf.play.network import bind, is_loopback, web_server
+from genie_tf.play.server import PlayServer
 from genie_tf.play.simulator import Simulator

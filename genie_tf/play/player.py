@@ -9,14 +9,19 @@ from collections import deque
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW, pack_frame, parse
+from genie_tf.play.network import keep_open
+from genie_tf.play.places import Places
+from genie_tf.play.scheduler import Share
 from genie_tf.play.timeline import Moment, Timeline
 
 IDLE_SECONDS = 600
-MAX_MESSAGES = 300  # A second.
 MAX_COMMANDS = 8  # That wait for their turn.
 MAX_UNSEEN = 3  # Frames on their way to the page.
 PREVIEW_FRAMES = 10
 RECORDED_SECONDS = 30
+MAX_RECORDED_BYTES = 64 * 2**20
+# Frames that nobody waits for at once give way to the frames of other players.
+_PREVIEW_COST = 4
 # A code of WebSockets: what came is not allowed.
 _POLICY = 1008
 
@@ -36,7 +41,9 @@ class Player:
     def __init__(self, server, socket: WebSocket):
         self.id = secrets.token_urlsafe()
         self.recording: list[bytes] = []
+        self.downloads = Places(1)
         self._server = server
+        self._share = Share(server.scheduler)
         self._socket = socket
         self._sending = asyncio.Lock()
         self._timeline: Timeline | None = None
@@ -73,23 +80,14 @@ class Player:
     # What the page says.
 
     async def _hear(self) -> None:
-        second, heard = 0, 0
         while True:
             try:
                 message = await asyncio.wait_for(self._socket.receive(), IDLE_SECONDS)
             except asyncio.TimeoutError:
-                return await self._send_away(
-                    f"Nothing was heard of this page for {IDLE_SECONDS} seconds."
-                )
+                reason = f"Nothing was heard of this page for {IDLE_SECONDS} seconds."
+                return await self._socket.close(_POLICY, reason)
             if message["type"] == "websocket.disconnect":
                 return
-            if int(time.monotonic()) != second:
-                second, heard = int(time.monotonic()), 0
-            heard += 1
-            if heard > MAX_MESSAGES:
-                return await self._send_away(
-                    f"A page may send {MAX_MESSAGES} messages a second; received more."
-                )
             try:
                 self._take(message)
             except ValueError as error:
@@ -171,13 +169,13 @@ class Player:
                 return None
             return self._timeline.advance(action, self._sampling), begin, id
 
-        if made := await self._server.work(make):
+        if made := await self._share.run(make):
             moment, begin, id = made
             await self._send_frame(NEW, moment, self._timeline.number, begin, id)
 
     async def _recall(self) -> None:
         # A step at a time, so that others have their turns between.
-        while not await self._server.work(self._timeline.recall):
+        while not await self._share.run(self._timeline.recall, cost=_PREVIEW_COST):
             pass
 
     async def _do_start(self, picture: bytes) -> None:
@@ -189,8 +187,9 @@ class Player:
                 f"rows of {width} pixels of 3 colours; received {len(picture)} bytes."
             )
         self._server.seat(self)
+        keep_open(self._socket.scope)
         begin = time.monotonic()
-        self._timeline = await self._server.work(self._server.begin, picture)
+        self._timeline = await self._share.run(self._server.begin, picture)
         self._pressed.clear()
         await self._send_line()
         await self._send_frame(AGAIN, self._timeline.present, 0, begin)
@@ -222,7 +221,9 @@ class Player:
                 await self._ready()
                 begin = time.monotonic()
                 arguments = state, action, self._sampling
-                state, frame = await self._server.work(simulator.step, *arguments)
+                state, frame = await self._share.run(
+                    simulator.step, *arguments, cost=_PREVIEW_COST
+                )
                 moment = Moment(action, self._sampling, frame, None)
                 await self._send_frame(PREVIEW, moment, place, begin)
 
@@ -249,8 +250,11 @@ class Player:
         self._unseen += 1
         if self._is_recording and kind != PREVIEW:
             self.recording.append(moment.frame)
-            full = len(self.recording) >= RECORDED_SECONDS * self._server.fps
-            self._is_recording = not full
+            most = min(
+                RECORDED_SECONDS * self._server.fps,
+                MAX_RECORDED_BYTES // len(moment.frame),
+            )
+            self._is_recording = len(self.recording) < most
         milliseconds = 1000 * (time.monotonic() - begin)
         id = self._input if id is None else id
         message = pack_frame(
@@ -281,9 +285,6 @@ class Player:
 
     async def _complain(self, error: ValueError) -> None:
         await self._send_json({"type": "error", "message": str(error)})
-
-    async def _send_away(self, reason: str) -> None:
-        await self._socket.close(_POLICY, reason)
 
     async def _send_json(self, message: dict) -> None:
         async with self._sending:

@@ -1,5 +1,6 @@
 """genie-play as a user starts it, with a model."""
 
+import http.client
 import json
 import re
 import signal
@@ -7,8 +8,11 @@ import subprocess
 import sys
 import urllib.request
 
+import pytest
+from genie_tf.experiments.play import addresses
 from websockets.sync.client import connect
 
+from genie_tf.play import bind
 from genie_tf.play.messages import AGAIN, NEW, unpack_frame
 from genie_tf.presets import save_preset
 from genie_tf.testing.tiny_models import tiny_genie
@@ -27,12 +31,70 @@ def test_a_model_is_played_until_it_is_interrupted(tmp_path):
         try:
             assert process.stdout.readline() == "Compiling ...\n"
             line = process.stdout.readline()
-            play_a_frame(re.fullmatch(r"Play at http://(127\.0\.0\.1:\d+)\n", line)[1])
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=60) == 0
+            address = re.fullmatch(r"Play at http://(127\.0\.0\.1:\d+)\n", line)[1]
+            play_a_frame(address)
+            interrupt(process, address)
+            assert process.wait(timeout=20) == 130
             assert "Traceback" not in process.stderr.read()
         finally:
             process.kill()
+
+
+def interrupt(process: subprocess.Popen, address: str):
+    """Nobody delays the end: neither who plays, nor who sends a picture slowly."""
+    upload = http.client.HTTPConnection(address)
+    upload.putrequest("POST", "/picture")
+    upload.putheader("Content-Length", "100")
+    upload.endheaders(b"some")
+    with connect(f"ws://{address}/play") as socket:
+        socket.send(bytes(16 * 16 * 3))
+        socket.send(json.dumps({"type": "act", "action": 3, "id": 1}))
+        socket.recv(timeout=60)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+    upload.close()
+
+
+def test_addresses():
+    assert addresses("127.0.0.1", 8000) == ["http://127.0.0.1:8000"]
+    assert addresses("::1", 8000) == ["http://[::1]:8000"]
+    assert addresses("0.0.0.0", 80, token="abc") == ["http://0.0.0.0:80/?token=abc"]
+    origins = ["https://a.example", "http://b.example:81"]
+    assert addresses("127.0.0.1", 80, origins)[1:] == [
+        "https://a.example/",
+        "http://b.example:81/",
+    ]
+    assert addresses("127.0.0.1", 80, origins, "/genie", "abc")[1:] == [
+        "https://a.example/genie/?token=abc",
+        "http://b.example:81/genie/?token=abc",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        (
+            "--allowed_origin=*",
+            "An allowed origin must have the form https://world.example.com; received *.",
+        ),
+        (
+            "--root_path=genie",
+            "The root path must have the form /genie, of letters, digits and . _ ~ -; "
+            "received genie.",
+        ),
+        (
+            "--host=127.0.0.1",
+            "Cannot serve at 127.0.0.1, port PORT: Address already in use. Choose "
+            "another.",
+        ),
+    ],
+)
+def test_what_cannot_be_served(run_app, tmp_path, flag, sentence):
+    with bind("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run_app("play", "--preset=x", flag, f"--port={port}", folder=tmp_path)
+    assert ended.code == 2
+    assert ended.errors == [f"play.py: {sentence.replace('PORT', port)}"]
 
 
 def play_a_frame(address: str):

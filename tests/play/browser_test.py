@@ -31,15 +31,16 @@ FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic"),
     *("--no-first-run", "--disable-background-networking", "--disable-sync"),
     *("--disable-component-update", "--window-size=1280,900"),
+    "--ignore-certificate-errors",
 )
 
 
 class Browser:
     """A browser with the page of a server."""
 
-    def __init__(self, driver, port: int):
+    def __init__(self, driver, address: str):
         self.driver = driver
-        driver.get(f"http://127.0.0.1:{port}")
+        driver.get(address)
         self.until(lambda: self.all("#prompts img"))
 
     def all(self, selector: str):
@@ -102,7 +103,7 @@ def driver(tmp_path):
 
 @pytest.fixture
 def open_browser(driver):
-    return lambda port: Browser(driver, port)
+    return lambda port: Browser(driver, f"http://127.0.0.1:{port}")
 
 
 @pytest.fixture
@@ -271,3 +272,12 @@ def test_a_page_that_is_sent_away_says_why(serve, open_browser, monkeypatch):
     browser.until(lambda: browser.one("#gone").is_displayed())
     reason = browser.one("#gone-reason").text
     assert reason == "Nothing was heard of this page for 2 seconds."
+
+
+def test_a_page_behind_nginx_below_a_path(driver, nginx):
+    address = f"https://127.0.0.1:{nginx[0]}/genie/"
+    browser = Browser(driver, f"{address}?token=a-token")
+    assert driver.current_url == address
+    browser.begin()
+    browser.press(Keys.ARROW_RIGHT)
+    browser.until(lambda: browser.number() > 0)

@@ -2,8 +2,14 @@
 
 import contextlib
 import json
+import os
+import re
+import shutil
+import socket
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
@@ -11,6 +17,29 @@ from websockets.sync.client import connect
 from genie_tf.play import PlayServer, bind, web_server
 from genie_tf.play.messages import unpack_frame
 from genie_tf.testing.toy_simulator import ToySimulator
+
+NGINX_SETTINGS = """
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log {folder}/errors;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {folder}/certificate;
+        ssl_certificate_key {folder}/key;
+        {location}
+    }}
+}}
+"""
+DOCS = Path(__file__).parents[2] / "docs/play.md"
 
 
 class Page:
@@ -47,15 +76,15 @@ class Page:
 
 
 @contextlib.contextmanager
-def serving(server: PlayServer, token: str | None = None):
+def serving(server: PlayServer, *access):
     """Serves, and yields the port."""
-    socket = bind("127.0.0.1", 0)
-    web = web_server(server.app(token))
-    thread = threading.Thread(target=web.run, kwargs={"sockets": [socket]})
+    bound = bind("127.0.0.1", 0)
+    web = web_server(server.app(*access))
+    thread = threading.Thread(target=web.run, kwargs={"sockets": [bound]})
     thread.start()
     while not web.started:
         time.sleep(0.01)
-    yield socket.getsockname()[1]
+    yield bound.getsockname()[1]
     web.should_exit = True
     thread.join()
 
@@ -65,11 +94,28 @@ def serve():
     """A function that serves what `PlayServer` is given, and returns the port."""
     with contextlib.ExitStack() as stack:
 
-        def start(simulator=None, token=None, **settings) -> int:
+        def start(
+            simulator=None, token=None, root_path="", allowed_origins=(), **settings
+        ) -> int:
             server = PlayServer(simulator or ToySimulator(), "Toy", **settings)
-            return stack.enter_context(serving(server, token))
+            access = token, root_path, allowed_origins
+            return stack.enter_context(serving(server, *access))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def port():
+    """The port of a server without a token."""
+    with serving(PlayServer(ToySimulator(), "Toy")) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def token_port():
+    """The port of a server whose token is "a-token"."""
+    with serving(PlayServer(ToySimulator(), "Toy"), "a-token") as port:
+        yield port
 
 
 @pytest.fixture
@@ -82,3 +128,40 @@ def open_page():
             return Page(stack.enter_context(connect(address, **options)))
 
         yield open_one
+
+
+@pytest.fixture
+def nginx(serve, tmp_path):
+    """The port of an nginx as docs/play.md sets it up, and that of the server behind it.
+
+    The token of the server is "a-token"; it allows https://world.example.com, and the
+    nginx at its own address.
+    """
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if not (program and shutil.which("openssl")):
+        pytest.skip("needs nginx and openssl; on Debian: apt install nginx openssl")
+    location = re.search(r"```nginx\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    origins = ["https://world.example.com", f"https://127.0.0.1:{port}"]
+    inner = serve(token="a-token", root_path="/genie", allowed_origins=origins)
+    settings = NGINX_SETTINGS.format(
+        folder=tmp_path, port=port, location=location.replace(":8000/", f":{inner}/")
+    )
+    (tmp_path / "settings").write_text(settings)
+    files = f"-keyout {tmp_path}/key -out {tmp_path}/certificate"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost {files}"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    with subprocess.Popen([program, "-c", f"{tmp_path}/settings"]) as process:
+        try:
+            while not is_open(port):
+                assert process.poll() is None
+                time.sleep(0.05)
+            yield port, inner
+        finally:
+            process.terminate()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,40 +1,16 @@
-"""What a page and the server say to each other."""
+"""Players: what a page and the server say to each other."""
 
-import http.client
-import io
-import json
 import time
 
-import numpy as np
 import pytest
-from PIL import Image
 from websockets.exceptions import ConnectionClosed
 
-from genie_tf.play import PlayServer, bind, is_loopback, player, server
+from genie_tf.play import PlayServer, player
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW
 from genie_tf.samplers import Sampling
 from genie_tf.testing.toy_simulator import ToySimulator
 
 LEFT, RIGHT, UP, DOWN = range(4)
-
-
-def request(port: int, method: str, path: str, body: bytes | None = None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request(method, path, body)
-    response = connection.getresponse()
-    content = response.read()
-    connection.close()
-    return response.status, content
-
-
-def sorry(response) -> str:
-    return json.loads(response[1])["message"]
-
-
-def png(width: int, height: int, colour="red") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(file, "PNG")
-    return file.getvalue()
 
 
 # Playing.
@@ -153,104 +129,6 @@ def test_calibration_shows_each_action_held(serve, open_page):
     assert page.frame()[3] == 2
 
 
-# Pictures and recordings.
-
-
-@pytest.mark.parametrize(("fit", "corner"), [("crop", 255), ("pad", 0)])
-def test_a_picture_is_fitted_to_the_frame(serve, fit, corner):
-    status, content = request(serve(), "POST", f"/picture?fit={fit}", png(300, 100))
-    assert status == 200
-    picture = np.asarray(Image.open(io.BytesIO(content)))
-    assert picture.shape == (16, 16, 3)
-    assert picture[0, 0].tolist() == [corner, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("path", "content", "sentence"),
-    [
-        (
-            "/picture",
-            b"text",
-            "The prompt image cannot be used: it cannot be read as a PNG, JPEG or GIF "
-            "image.",
-        ),
-        ("/picture?fit=x", png(9, 9), "`fit` must be one of crop, pad; received x."),
-        (
-            "/picture",
-            bytes(17 << 20),
-            "The prompt image cannot be used: it has more than 16 MiB.",
-        ),
-        (
-            "/picture",
-            png(7_000, 7_000),
-            "The prompt image cannot be used: it has more than 40 million pixels, or a "
-            "side of more than 65,535.",
-        ),
-    ],
-)
-def test_a_picture_that_cannot_be_used(serve, path, content, sentence):
-    response = request(serve(), "POST", path, content)
-    assert response[0] == 400
-    assert sorry(response) == sentence
-
-
-def test_prompts_have_the_size_of_a_frame(serve, open_page):
-    port = serve()
-    for name in open_page(port).hello["prompts"]:
-        status, content = request(port, "GET", f"/prompts/{name}.png")
-        assert status == 200
-        assert Image.open(io.BytesIO(content)).size == (16, 16)
-    response = request(port, "GET", "/prompts/none.png")
-    assert response[0] == 404 and sorry(response) == "There is no prompt none."
-
-
-@pytest.mark.parametrize("form", ["gif", "mp4"])
-def test_a_recording(serve, open_page, form):
-    port = serve()
-    page = open_page(port)
-    page.start()
-    page.say("record", on=True)
-    for _ in range(5):
-        page.say("step", action=RIGHT)
-        page.frame()
-    page.say("record", on=False)
-    report = page.hear("report")
-    while report["recording"] or not report["recorded"]:
-        report = page.hear("report")
-    status, content = request(port, "GET", f"/recordings/{page.hello['id']}.{form}")
-    assert status == 200
-    if form == "gif":
-        with Image.open(io.BytesIO(content)) as gif:
-            assert (gif.n_frames, gif.size) == (6, (256, 256))
-    else:
-        assert content[4:8] == b"ftyp"
-
-
-def test_a_recording_ends_when_it_is_full(serve, open_page, monkeypatch):
-    monkeypatch.setattr(player, "RECORDED_SECONDS", 0.1)
-    port = serve(fps=50)
-    page = open_page(port)
-    page.start()
-    page.say("record", on=True)
-    page.say("act", action=RIGHT, id=1)
-    for _ in range(12):
-        page.frame()
-    _, content = request(port, "GET", f"/recordings/{page.hello['id']}.gif")
-    assert Image.open(io.BytesIO(content)).n_frames == 5
-
-
-@pytest.mark.parametrize(
-    ("path", "sentence"),
-    [
-        ("x.gif", "There is no such recording: record something first."),
-        ("x.exe", "Recordings are gif or mp4; received exe."),
-    ],
-)
-def test_a_recording_that_is_not_there(serve, path, sentence):
-    response = request(serve(), "GET", f"/recordings/{path}")
-    assert response[0] == 404 and sorry(response) == sentence
-
-
 # Whatever comes.
 
 
@@ -284,22 +162,6 @@ def test_wrong_messages_are_told_and_survived(serve, open_page):
     assert page.error() == "The moments kept are 0 to 0; received 9."
     page.say("step", action=RIGHT)
     assert page.frame()[:2] == (NEW, RIGHT)
-
-
-def test_a_flood_of_messages_is_sent_away(serve, open_page):
-    port = serve()
-    page, other = open_page(port), open_page(port)
-    other.start()
-    with pytest.raises(ConnectionClosed) as error:
-        for _ in range(100_000):
-            page.say("seen")
-        while True:
-            page.socket.recv(timeout=10)
-    assert error.value.rcvd.reason == (
-        "A page may send 300 messages a second; received more."
-    )
-    other.say("step", action=RIGHT)
-    assert other.frame()[:2] == (NEW, RIGHT)
 
 
 def test_too_many_commands_at_a_time(serve, open_page):
@@ -363,16 +225,6 @@ def test_a_tab_closed_amid_a_frame_leaves_the_others_playing(serve, open_page):
     assert [stays.frame()[3] for _ in range(5)] == [1, 2, 3, 4, 5]
 
 
-def test_two_hundred_connections(serve, open_page):
-    port = serve()
-    page = open_page(port)
-    page.start()
-    for _ in range(200):
-        open_page(port)
-    page.say("step", action=RIGHT)
-    assert page.frame()[:2] == (NEW, RIGHT)
-
-
 def test_an_error_of_the_world_ends_that_connection_alone(serve, open_page):
     class Simulator(ToySimulator):
         def step(self, state, action, sampling):
@@ -391,17 +243,6 @@ def test_an_error_of_the_world_ends_that_connection_alone(serve, open_page):
     assert other.frame()[:2] == (NEW, UP)
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        *(("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True)),
-        *(("0.0.0.0", False), ("192.168.0.1", False), ("::", False), ("name", False)),
-    ],
-)
-def test_hosts_that_this_machine_alone_can_reach(host, expected):
-    assert is_loopback(host) == expected
-
-
 @pytest.mark.parametrize(("num_steps", "temperature"), [(26, 1.0), (8, 4.5)])
 def test_sampling_that_a_page_could_not_set(num_steps, temperature):
     with pytest.raises(ValueError) as error:
@@ -409,28 +250,4 @@ def test_sampling_that_a_page_could_not_set(num_steps, temperature):
     assert str(error.value) == (
         "Worlds are played with at most 25 steps a frame and a temperature of 4; "
         f"received {num_steps} and {temperature}."
-    )
-
-
-def test_a_port_that_is_taken():
-    with bind("127.0.0.1", 0) as taken:
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(ValueError) as error:
-            bind("127.0.0.1", port)
-    assert str(error.value) == (
-        f"Cannot serve at 127.0.0.1, port {port}: Address already in use. Choose another."
-    )
-
-
-def test_slow_uploads_are_given_up(serve, monkeypatch):
-    monkeypatch.setattr(server, "UPLOAD_SECONDS", 0.2)
-    connection = http.client.HTTPConnection("127.0.0.1", serve(), timeout=10)
-    connection.putrequest("POST", "/picture")
-    connection.putheader("Content-Length", "100")
-    connection.endheaders(b"some")
-    response = connection.getresponse()
-    assert response.status == 408
-    assert json.loads(response.read())["message"] == (
-        "A picture must arrive within 0.2 seconds."
     )

@@ -5,8 +5,10 @@ const HEADER = 12, NO_ACTION = 255;
 
 // `heard` has a function for each type of JSON message, `frame` and `closed`.
 export function connect(heard) {
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const socket = new WebSocket(`${scheme}://${location.host}/play`);
+  // Relative to the page, which a proxy may serve below a path.
+  const address = new URL("play", location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
   socket.onmessage = ({ data }) => {
     if (typeof data !== "string") return heard.frame(unpack(data));

@@ -1,0 +1,337 @@
+"""The network side of the server: an address, and limits for each connection.
+
+uvicorn reads whatever comes, for as long as it comes. Here every connection has a budget
+of bytes, frames and requests, and deadlines. One that exceeds them is closed at once,
+with what it still sends unread, and when there are too many connections, those that have
+been silent for the longest make room.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+
+MAX_CONNECTIONS = 500
+MAX_CONNECTIONS_OF_ADDRESS = 64  # Unless it is this machine, or a proxy on it.
+MAX_MESSAGE_BYTES = 2**20  # A picture to start from is the largest.
+MAX_TEXT_BYTES = 4096
+MAX_FRAMES = 300  # Of a WebSocket, a second: messages, parts of them, pings and pongs.
+HEADER_SECONDS = 10  # For a request to come.
+UNREAD_SECONDS = 20  # For a client to read what it was sent.
+_CLOSE_SECONDS = 1
+
+_NEW_CONNECTIONS = 256  # A second.
+_REQUESTS = 50  # Of a connection, a second.
+# Of a connection: bytes a second, and how many at once.
+_HTTP_BYTES = 4 * 2**20, 64 * 2**20
+_WEBSOCKET_BYTES = 2**18, 2 * MAX_MESSAGE_BYTES
+_PIECE = 4096  # Bytes that are parsed before their frames are counted.
+# Codes of WebSockets.
+_NOT_TEXT, _POLICY, _TOO_LARGE = 1007, 1008, 1009
+
+_log = logging.getLogger(__name__)
+
+
+class Budget:
+    """So many units a second, of which an amount may be saved up and spent at once."""
+
+    def __init__(self, rate: float, burst: float):
+        self._rate = rate
+        self._burst = self._left = burst
+        self._time = time.monotonic()
+
+    def spend(self, amount: float = 1) -> bool:
+        """Takes an amount; returns whether it was there."""
+        now = time.monotonic()
+        earned = (now - self._time) * self._rate
+        self._time = now
+        self._left = min(self._left + earned, self._burst) - amount
+        return self._left >= 0
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Takes an address, before the work of loading a model begins.
+
+    From now on visitors wait for the server, and are not refused.
+
+    Raises:
+        ValueError: if it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        # Two may bind the same port; only one can listen.
+        bound.listen(1024)
+    except (OSError, UnicodeError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or "this is not a name of a host"
+        raise ValueError(
+            f"Cannot serve at {host}, port {port}: {reason}. Choose another."
+        ) from error
+    return bound
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine to itself, which no other can reach."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def web_server(app) -> uvicorn.Server:
+    """Returns what serves an ASGI application.
+
+    `run(sockets=[...])` does so until it is interrupted, and once more ends the process.
+    """
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=_Http,
+            ws=_WebSocket,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
+            log_level="error",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
+def keep_open(scope: dict) -> None:
+    """Says that the connection of an ASGI scope never has to make room for another."""
+    if connection := scope.get("state", {}).get("connection"):
+        connection.is_kept = True
+
+
+class _Server(uvicorn.Server):
+    """Accepts connections itself: uvicorn takes as many as come."""
+
+    async def startup(self, sockets=None) -> None:
+        await super().startup(sockets=[])
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._max_connections = MAX_CONNECTIONS
+        if descriptors != resource.RLIM_INFINITY:
+            self._max_connections = min(MAX_CONNECTIONS, descriptors // 2)
+        self._new_connections = Budget(_NEW_CONNECTIONS, _NEW_CONNECTIONS)
+        self._warned: set[str] = set()
+        self._accepting = [asyncio.create_task(self._accept(each)) for each in sockets]
+
+    async def shutdown(self, sockets=None) -> None:
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        # Nobody can delay the end by staying.
+        asyncio.get_running_loop().call_later(0.3, self._abort_all)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig, frame) -> None:
+        if self.should_exit and sig == signal.SIGINT:
+            os._exit(128 + sig)
+        super().handle_exit(sig, frame)
+
+    def _abort_all(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._new_connections.spend():
+                await asyncio.sleep(0.05)
+            try:
+                accepted, address = await loop.sock_accept(listener)
+            except OSError as error:  # No descriptors are left.
+                self._warn(f"No connection can be accepted: {error.strerror}.")
+                await asyncio.sleep(0.5)
+                continue
+            if self._make_room(address[0]):
+                with contextlib.suppress(OSError):  # It has left already.
+                    await loop.connect_accepted_socket(self._protocol, accepted)
+            else:
+                accepted.close()
+
+    def _protocol(self) -> "_Http":
+        return _Http(self.config, self.server_state, self.lifespan.state)
+
+    def _make_room(self, address: str) -> bool:
+        """Closes the connection that has been silent for the longest, if need be.
+
+        Returns:
+            Whether there is room for a connection from an address.
+        """
+        connections = self.server_state.connections
+        own = [each for each in connections if each.address == address]
+        if not is_loopback(address) and len(own) >= MAX_CONNECTIONS_OF_ADDRESS:
+            candidates = own
+        elif len(connections) >= self._max_connections:
+            candidates = connections
+        else:
+            return True
+        self._warn("There are too many connections: those that are idle are closed.")
+        idle = [
+            each
+            for each in candidates
+            if not (each.is_kept or each.transport.is_closing())
+        ]
+        if idle:
+            min(idle, key=lambda each: each.heard).transport.abort()
+        return bool(idle)
+
+    def _warn(self, sentence: str) -> None:
+        """Once: whoever attacks shall not fill the disk."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            _log.warning(sentence)
+
+
+class _Limited:
+    """What connections of both protocols have: an age, a budget and a deadline."""
+
+    is_kept = False
+    byte_budget = _HTTP_BYTES
+
+    def connection_made(self, transport) -> None:
+        self.heard = time.monotonic()
+        self.address = (transport.get_extra_info("peername") or [""])[0]
+        self._bytes = Budget(*self.byte_budget)
+        self._unread: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+
+    def connection_lost(self, error) -> None:
+        self._stop_waiting()
+        super().connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = time.monotonic()
+        if self._bytes.spend(len(data)):
+            super().data_received(data)
+        else:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_waiting()
+        super().resume_writing()
+
+    def _stop_waiting(self) -> None:
+        if self._unread:
+            self._unread.cancel()
+            self._unread = None
+
+
+class _Http(_Limited, H11Protocol):
+    """HTTP, with a deadline for requests to come and a limit of how many come."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        self._requests = Budget(_REQUESTS, 4 * _REQUESTS)
+        self._watch()
+
+    def connection_lost(self, error) -> None:
+        self._stop_deadline()
+        super().connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._requests.spend():
+            self.transport.abort()
+        self._watch()
+
+    def handle_websocket_upgrade(self, event) -> None:
+        for name, value in self.headers:
+            if name.startswith(b"sec-websocket-") and not value.isascii():
+                # Or websockets would end in a traceback.
+                return self.send_400_response("Invalid WebSocket request received.")
+        super().handle_websocket_upgrade(event)
+        self.transport = None  # It is the other protocol's now.
+        self._stop_deadline()
+
+    def _watch(self) -> None:
+        """Runs the deadline while no request is being answered, whatever comes."""
+        if self.cycle and not self.cycle.response_complete:
+            self._stop_deadline()
+        elif self.transport and not self._deadline:
+            abort = self.transport.abort
+            self._deadline = self.loop.call_later(HEADER_SECONDS, abort)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class _WebSocket(_Limited, WebSocketsSansIOProtocol):
+    """WebSocket, with a limit of the frames that come."""
+
+    byte_budget = _WEBSOCKET_BYTES
+    _is_dropped = False
+
+    def __init__(self, config, server_state, app_state, _loop=None):
+        app_state = {**app_state, "connection": self}
+        super().__init__(config, server_state, app_state, _loop)
+        self._frames = Budget(MAX_FRAMES, MAX_FRAMES)
+
+    def data_received(self, data: bytes) -> None:
+        # A frame can have two bytes, and parsing one takes longer than sending it.
+        for begin in range(0, len(data), _PIECE):
+            if not (self._is_dropped or self.transport.is_closing()):
+                super().data_received(data[begin : begin + _PIECE])
+        if not self.handshake_initiated:  # The first data are a whole request.
+            self.transport.abort()
+
+    def handle_events(self) -> None:
+        if self._frames.spend(len(self.conn.events)):
+            super().handle_events()
+        else:
+            self._drop(
+                _POLICY,
+                f"A page may send {MAX_FRAMES} messages a second; received more.",
+            )
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            text = b"".join(self.frames)
+            if len(text) > MAX_TEXT_BYTES:
+                reason = f"A message of text may have {MAX_TEXT_BYTES} bytes."
+                return self._drop(_TOO_LARGE, reason)
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                return self._drop(_NOT_TEXT, "A message of text must be UTF-8.")
+        super().send_receive_event_to_app()
+
+    def _drop(self, code: int, reason: str) -> None:
+        """Reads no more, says why, and closes a little later, so that it can be heard."""
+        if self._is_dropped:
+            return
+        self._is_dropped = self.close_sent = True
+        self.read_paused = False  # Or uvicorn would go on reading.
+        self.transport.pause_reading()
+        with contextlib.suppress(InvalidState):
+            self.conn.send_close(code, reason)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
+        self.close_timer = self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)

@@ -1,0 +1,114 @@
+"""Shares the time of one thread fairly between players."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+
+class Scheduler:
+    """Runs functions one at a time, so that all who ask get the same time.
+
+    This is fair queueing: each share counts the seconds it has used, and the next turn
+    goes to the share that would have used the least after it. Nobody saves up time while
+    idle: a share that is new, or was idle, starts where those that wait are now.
+
+    Args:
+        clock: returns the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, "genie-play")
+        self._now = 0.0  # Seconds that a share has used which was never idle.
+        self._waiting: list[_Turn] = []
+        self._is_running = False
+
+    def _add(self, turn: "_Turn") -> None:
+        self._waiting.append(turn)
+        if not self._is_running:
+            self._start_next()
+
+    def _start_next(self) -> None:
+        # Those who asked for the others have left.
+        waiting = [turn for turn in self._waiting if not turn.result.done()]
+        self._waiting = waiting
+        self._is_running = bool(waiting)
+        if waiting:
+            self._now = max(self._now, min(turn.begin for turn in waiting))
+            turn = min(waiting, key=lambda turn: turn.end)
+            waiting.remove(turn)
+            self._thread.submit(self._take, turn)
+
+    def _take(self, turn: "_Turn") -> None:
+        """Runs in the thread."""
+        result, error, start = None, None, self._clock()
+        try:
+            result = turn.function()
+        except BaseException as raised:
+            error = raised
+        seconds = self._clock() - start
+        with contextlib.suppress(RuntimeError):  # The server has ended.
+            turn.loop.call_soon_threadsafe(self._finish, turn, seconds, result, error)
+
+    def _finish(self, turn: "_Turn", seconds: float, result, error) -> None:
+        share = turn.share
+        share.seconds = seconds
+        share.used = turn.begin + turn.cost * seconds
+        self._start_next()
+        if not self._is_running:
+            self._now = max(self._now, share.used)
+        if turn.result.done():
+            return
+        if error:
+            turn.result.set_exception(error)
+        else:
+            turn.result.set_result(result)
+
+
+class Share:
+    """One player's part of a scheduler's time."""
+
+    def __init__(self, scheduler: Scheduler):
+        self.used = 0.0  # Seconds, as far as `Scheduler` counts them.
+        self.seconds = 0.0  # What the last turn took.
+        self._scheduler = scheduler
+
+    async def run(self, function: Callable, *arguments, cost: float = 1):
+        """Runs a function in the scheduler's thread, when it is this share's turn.
+
+        Cancelling gives the turn up, unless it has begun.
+
+        Args:
+            function: does a small piece of work, such as one frame.
+            *arguments: its arguments.
+            cost: how many seconds each second counts; above 1 for what can wait.
+
+        Returns:
+            What the function returns.
+        """
+        loop = asyncio.get_running_loop()
+        begin = max(self._scheduler._now, self.used)
+        turn = _Turn(
+            share=self,
+            function=lambda: function(*arguments),
+            cost=cost,
+            begin=begin,
+            end=begin + cost * self.seconds,
+            loop=loop,
+            result=loop.create_future(),
+        )
+        self._scheduler._add(turn)
+        return await turn.result
+
+
+class _Turn(NamedTuple):
+    share: Share
+    function: Callable
+    cost: float
+    begin: float  # Seconds that the share has used before it, and after, as expected.
+    end: float
+    loop: asyncio.AbstractEventLoop
+    result: asyncio.Future

@@ -1,0 +1,290 @@
+"""Addresses, and limits of connections that are kept below HTTP and WebSocket."""
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import socket
+import time
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+
+from genie_tf.play import bind, is_loopback, network
+from genie_tf.play.messages import NEW
+from genie_tf.testing.toy_simulator import ToySimulator
+
+LEFT, RIGHT, UP, DOWN = range(4)
+
+
+def connect(port: int, receive_buffer: int | None = None) -> socket.socket:
+    connection = socket.socket()
+    connection.settimeout(10)
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Waits until the other side has closed."""
+    with contextlib.suppress(ConnectionError):
+        while connection.recv(65536):
+            pass
+    return True
+
+
+def upgrade(port: int, receive_buffer: int | None = None) -> socket.socket:
+    """A WebSocket of bytes."""
+    connection = connect(port, receive_buffer)
+    connection.sendall(
+        b"GET /play HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert connection.recv(65536).startswith(b"HTTP/1.1 101")
+    return connection
+
+
+def frame(opcode: Opcode, data: bytes = b"", fin: bool = True) -> bytes:
+    return Frame(opcode, data, fin).serialize(mask=True)
+
+
+def still_plays(page) -> bool:
+    page.say("step", action=RIGHT)
+    return page.frame()[:2] == (NEW, RIGHT)
+
+
+SEEN = json.dumps({"type": "seen"}).encode()
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        frame(Opcode.TEXT, SEEN),
+        frame(Opcode.PING, bytes(125)),
+        frame(Opcode.PONG),
+        frame(Opcode.BINARY, b"x"),
+        frame(Opcode.CONT, fin=False),
+        frame(Opcode.TEXT, b"x" * 4_000),
+    ],
+    ids=["messages", "pings", "pongs", "pictures", "empty fragments", "long texts"],
+)
+def test_a_flood_is_closed_and_not_read_on(serve, open_page, flood):
+    port = serve()
+    other = open_page(port)
+    other.start()
+    connection = upgrade(port)
+    if flood == frame(Opcode.CONT, fin=False):
+        connection.sendall(frame(Opcode.TEXT, fin=False))
+    # Sending ends with an error, after what fits in the buffers of the system.
+    sent, many = 0, flood * 2_000
+    with pytest.raises(ConnectionError):
+        while sent < 2**30:
+            sent += connection.send(many)
+    assert sent < 2**26
+    assert still_plays(other)
+
+
+def test_whoever_floods_is_told_why(port, open_page):
+    page = open_page(port)
+    with pytest.raises(ConnectionClosed) as error:
+        for _ in range(100_000):
+            page.say("seen")
+        while True:
+            page.socket.recv(timeout=10)
+    assert error.value.rcvd.reason == (
+        "A page may send 300 messages a second; received more."
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "reason"),
+    [
+        ("x" * 4_097, 1009, "A message of text may have 4096 bytes."),
+        ("é" * 2_049, 1009, "A message of text may have 4096 bytes."),
+        (b"\xff", 1007, "A message of text must be UTF-8."),
+        (b"\xed\xa0\x80", 1007, "A message of text must be UTF-8."),
+        ([b"\xc3", b"("], 1007, "A message of text must be UTF-8."),
+        (["x" * 4_000, "x" * 4_000], 1009, "A message of text may have 4096 bytes."),
+    ],
+)
+def test_wrong_texts(port, open_page, capfd, message, code, reason):
+    page = open_page(port)
+    page.socket.send(message, text=True)
+    with pytest.raises(ConnectionClosed) as error:
+        page.hear("error")
+    assert (error.value.rcvd.code, error.value.rcvd.reason) == (code, reason)
+    assert capfd.readouterr().err == ""
+
+
+def test_fragments_of_a_character_are_one_text(port, open_page):
+    page = open_page(port)
+    page.socket.send([b"\xc3", b"\xa4"], text=True)
+    assert page.error().endswith("; received ä.")
+
+
+def test_whoever_does_not_read_is_closed(serve, monkeypatch):
+    class Simulator(ToySimulator):
+        frame_shape = (590, 590, 3)
+        num_bytes = 590 * 590 * 3
+
+    monkeypatch.setattr(network, "UNREAD_SECONDS", 0.2)
+    connection = upgrade(serve(Simulator()), receive_buffer=4096)
+    for _ in range(2):
+        connection.sendall(frame(Opcode.BINARY, bytes(Simulator.num_bytes)))
+    connection.sendall(frame(Opcode.TEXT, b'{"type": "step", "action": 0}'))
+    time.sleep(1.5)
+    received = 0
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(2**20):
+            received += len(part)
+    assert received < 3 * Simulator.num_bytes
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_requests_have_a_deadline(serve, monkeypatch, sent):
+    monkeypatch.setattr(network, "HEADER_SECONDS", 0.3)
+    connection = connect(serve())
+    connection.sendall(sent)
+    assert is_closed(connection)
+
+
+def test_a_request_that_drips_has_the_same_deadline(serve, monkeypatch):
+    monkeypatch.setattr(network, "HEADER_SECONDS", 0.3)
+    connection = connect(serve())
+    # The rest of a request that has been answered already, and the next request.
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n")
+    with pytest.raises(ConnectionError):
+        for _ in range(1_000):
+            connection.sendall(b"x")
+            time.sleep(0.01)
+
+
+def test_too_much_is_not_read(port):
+    connection = connect(port)
+    size = 2**30
+    connection.sendall(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size
+    )
+    sent, part = 0, bytes(2**20)
+    with pytest.raises(ConnectionError):
+        while sent < size:
+            sent += connection.send(part)
+    assert sent < 2**28
+
+
+def test_too_many_requests_of_a_connection(port):
+    connection = connect(port)
+    answers = b""
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(b"GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_000)
+        while part := connection.recv(65536):
+            answers += part
+    assert 200 <= answers.count(b" 404 ") < 1_000
+
+
+@pytest.mark.parametrize("attack", [connect, upgrade], ids=["TCP", "WebSocket"])
+def test_idle_connections_make_room(serve, open_page, monkeypatch, caplog, attack):
+    monkeypatch.setattr(network, "MAX_CONNECTIONS", 10)
+    port = serve()
+    page = open_page(port)
+    page.start()
+    idle = [attack(port) for _ in range(30)]
+    newcomer = open_page(port)
+    newcomer.start()
+    assert still_plays(newcomer) and still_plays(page)
+    assert is_closed(idle[0])
+    # Said once, not 20 times.
+    assert caplog.messages == [
+        "There are too many connections: those that are idle are closed."
+    ]
+
+
+def test_a_player_does_not_make_room(serve, open_page, monkeypatch):
+    monkeypatch.setattr(network, "MAX_CONNECTIONS", 2)
+    port = serve()
+    pages = [open_page(port), open_page(port)]
+    for page in pages:
+        page.start()
+    assert is_closed(connect(port))
+    assert all(map(still_plays, pages))
+
+
+def test_one_address_has_a_part_of_all_connections(serve, monkeypatch):
+    monkeypatch.setattr(network, "MAX_CONNECTIONS_OF_ADDRESS", 3)
+    monkeypatch.setattr(network, "is_loopback", lambda host: False)
+    port = serve()
+    connections = [connect(port) for _ in range(4)]
+    assert is_closed(connections[0])
+    for connection in connections[1:]:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(100)
+
+
+def test_two_hundred_connections(serve, open_page):
+    port = serve()
+    page = open_page(port)
+    page.start()
+    for _ in range(200):
+        open_page(port)
+    assert still_plays(page)
+
+
+def test_descriptors_that_run_out_are_told_once(serve, open_page, monkeypatch, caplog):
+    async def accept(self, listener):
+        if len(failed) < 3:
+            failed.append(listener)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return await sock_accept(self, listener)
+
+    failed = []
+    sock_accept = asyncio.SelectorEventLoop.sock_accept
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_accept", accept)
+    page = open_page(serve())
+    page.start()
+    assert still_plays(page)
+    assert caplog.messages == ["No connection can be accepted: Too many open files."]
+
+
+# Addresses.
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *(("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True)),
+        *(("0.0.0.0", False), ("192.168.0.1", False), ("::", False), ("name", False)),
+    ],
+)
+def test_hosts_that_this_machine_alone_can_reach(host, expected):
+    assert is_loopback(host) == expected
+
+
+def test_a_port_that_is_taken():
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError) as error:
+            bind("127.0.0.1", port)
+    assert str(error.value) == (
+        f"Cannot serve at 127.0.0.1, port {port}: Address already in use. Choose another."
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("no.such.host.invalid", "Name or service not known"),
+        ("[::1]", "Name or service not known"),
+        ("..", "this is not a name of a host"),
+        ("a" * 70, "this is not a name of a host"),
+        ("192.0.2.1", "Cannot assign requested address"),
+    ],
+)
+def test_addresses_that_cannot_be_served_at(host, reason):
+    with pytest.raises(ValueError) as error:
+        bind(host, 0)
+    assert str(error.value).startswith(f"Cannot serve at {host}, port 0: ")
+    assert str(error.value).endswith(". Choose another.")

@@ -1,0 +1,46 @@
+import asyncio
+
+import pytest
+
+from genie_tf.play.places import GaveWay, Places
+
+
+def test_the_oldest_gives_way():
+    async def run():
+        places, ended = Places(2), []
+
+        async def work(name):
+            try:
+                await asyncio.sleep(100)
+            finally:
+                ended.append(name)
+
+        tasks = []
+        for name in ("first", "second", "third"):
+            tasks.append(asyncio.create_task(places.run(work(name))))
+            await asyncio.sleep(0)
+        with pytest.raises(GaveWay):
+            await tasks[0]
+        assert ended == ["first"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert ended == ["first", "second", "third"]
+
+    asyncio.run(run())
+
+
+def test_what_is_done_makes_room():
+    async def run():
+        places = Places(1)
+        return [await places.run(asyncio.sleep(0, number)) for number in range(3)]
+
+    assert asyncio.run(run()) == [0, 1, 2]
+
+
+def test_errors_are_those_of_the_work():
+    async def fail():
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        asyncio.run(Places(1).run(fail()))
