@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from genie_tf.experiments.interrupts import run_interruptible
 
+from genie_tf.errors import DataError
 from genie_tf.files import local_path
 
 # The flags that are defined here are listed by --help among those of the program.
@@ -35,8 +36,6 @@ _KERAS_SETTINGS = {
     "floatx": ("float32",),
     "image_data_format": ("channels_last",),
 }
-
-from genie_tf.errors import DataError
 
 
 class UserError(Exception):

@@ -11,15 +11,18 @@ With KERAS_BACKEND=jax it trains on JAX, where --mesh can divide weights among d
 With --plan it only prints what the training will need.
 """
 
+import contextlib
 import itertools
-import json
 import random
 import shlex
 import sys
 
 from absl import flags
 from genie_tf.experiments import cli
+from genie_tf.experiments.settings import check_settings
 from ml_collections import ConfigDict
+
+from genie_tf.files import local_path
 
 FLAGS = flags.FLAGS
 
@@ -31,6 +34,12 @@ def define_flags() -> None:
     )
     cli.define_path("workdir", None, "Folder for all that is written.")
     cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    flags.DEFINE_bool(
+        "allow_change",
+        False,
+        "Resume with other settings or data than those of the steps before, which is "
+        "recorded.",
+    )
     cli.define_device_flags()
     flags.DEFINE_string(
         "mesh",
@@ -66,6 +75,7 @@ def train(
     virtual_devices: int = 1,
     mesh: str = "",
     command: str = "",
+    allow_change: bool = False,
 ) -> None:
     """Trains what a config says.
 
@@ -73,27 +83,32 @@ def train(
         config: as in `experiments/configs`.
         workdir: folder for all that is written.
         data_dir: where TFDS keeps its datasets.
-        strategy, tpu, virtual_devices, mesh: as of `make_engine`.
+        strategy, tpu, virtual_devices, mesh: see `make_engine`.
         command: what was typed, to be kept with the trained model.
+        allow_change: resume with other settings than those of the steps before.
 
     Raises:
-        UserError: if config, data, checkpoint or workdir are not as needed.
+        UserError: if config, data, checkpoint or workdir are not as needed, or another
+            program trains in the workdir.
     """
     # Imported here so that --help and wrong flags answer at once.
     import keras
     from genie_tf.datasets.clips import clip_batches
+    from genie_tf.datasets.episodes import open_episodes
+    from genie_tf.experiments import history
 
     from genie_tf.errors import DataError
     from genie_tf.preset_folder import read_config
     from genie_tf.presets import digest
     from genie_tf.training.checkpoints import Checkpoints
+    from genie_tf.training.folder_lock import locked
     from genie_tf.training.optimizers import averaged_weights
     from genie_tf.training.training_loop import sigterm_caught
     from genie_tf.training.training_loop import train as run_loop
 
-    folder = cli.check_folder(workdir)
     with cli.user_errors():
-        _check(config)
+        check_settings(config)
+        folder = cli.check_folder(local_path(workdir))
         if (folder / "model").exists():
             read_config(folder / "model")  # Only a preset is replaced at the end.
         keras.config.set_dtype_policy(config.precision)
@@ -123,20 +138,27 @@ def train(
                 data_dir=data_dir,
             )
 
-        with_validation = batches_of(config.validation_split)
-        validation = list(
-            itertools.islice(
-                with_validation, max(1, config.validation_clips // config.batch_size)
-            )
-        )
-        with_validation.close()
-        training = batches_of(config.train_split)
-        first = next(training)
-        training.close()
-        for batch in (first, validation[0]):
+        def first_batches_of(split: str, number: int, start: int = 0):
+            with contextlib.closing(batches_of(split, start)) as batches:
+                return list(itertools.islice(batches, number))
+
+        number = max(1, config.validation_clips // config.batch_size)
+        validation = first_batches_of(config.validation_split, number)
+        for batch in (validation[0], *first_batches_of(config.train_split, 1)):
             cli.check_frames(model.frame_shape, batch["video"], config.dataset)
             if is_genie:
                 _check_actions(config, batch)
+        inputs = history.describe_data(
+            config.dataset,
+            open_episodes(
+                config.dataset, config.train_split, data_dir, config.camera or None
+            ),
+        )
+        if is_genie:
+            inputs["checksum of the tokenizer"] = tokenizer[:16]
+            if config.trained_actions:
+                actions = digest(engine.model.latent_action_model)
+                inputs["checksum of the latent action model"] = actions[:16]
         checkpoints = Checkpoints(
             folder / "checkpoints",
             config.keep_last,
@@ -144,62 +166,99 @@ def train(
             config.keep_best,
             config.best_is,
         )
-        start, pending = checkpoints.restore(engine.model, engine.optimizer)
-        if start > config.steps:
-            raise ValueError(
-                f"{folder} has been trained for {start} steps already, and config.steps "
-                f"asks for {config.steps}."
-            )
-        cli.make_folder(workdir)
-        if engine.worker == 0:
-            (folder / "config.json").write_text(
-                json.dumps(config.to_dict(), indent=1, default=list)
-            )
-    try:
-        with sigterm_caught() as stop:
-            step, records = run_loop(
-                engine,
-                lambda start: batches_of(config.train_split, start),
-                checkpoints=checkpoints,
-                start=start,
-                pending=pending,
-                steps=config.steps,
-                workdir=folder,
-                log_every=config.log_every,
-                checkpoint_every=config.checkpoint_every,
-                evaluate_every=config.evaluate_every,
-                validation=validation,
-                description=config.stage,
-                steps_per_call=config.steps_per_call,
-                stop=stop,
-            )
-        if engine.worker:
-            return
-        if step < config.steps:
-            print(
-                f"Stopped at step {step}, saved; the same command goes on from there."
-            )
-            return
-        with averaged_weights(engine.model, engine.optimizer):
-            engine.model.save_to_preset(
-                folder / "model",
-                f"{type(engine.model).__name__} trained on {config.dataset}, for "
-                f"{config.steps:,} steps of {config.batch_size} clips of "
-                f"{config.clip_length} frames.",
-                dataset=config.dataset,
-                command=command,
-                scores={
-                    name.removeprefix("validation/"): value
-                    for name, value in records[-1].items()
-                    if name.startswith("validation/")
-                },
-                settings=config.to_dict(),
-            )
-    except (OSError, DataError) as error:
-        raise cli.UserError(
-            f"stopped: {error}; the last checkpoint is of step "
-            f"{checkpoints.latest_step()}, from which the same command goes on"
-        ) from error
+    cli.make_folder(folder)
+    with contextlib.ExitStack() as until_end:
+        with cli.user_errors():
+            is_chief = engine.worker == 0
+            if is_chief:
+                until_end.enter_context(locked(folder))
+            if checkpoints.latest_step() and not allow_change:
+                history.check_changes(
+                    folder, config.to_dict(), inputs, checkpoints.latest_step()
+                )
+            start, pending = checkpoints.restore(engine.model, engine.optimizer)
+            if start > config.steps:
+                raise ValueError(
+                    f"{folder} has been trained for {start} steps already, and "
+                    f"config.steps asks for {config.steps}."
+                )
+            batches = batches_of(config.train_split, start)
+            if is_chief:
+                phases = history.record(
+                    folder, config.to_dict(), inputs, command, start
+                )
+        try:
+            with sigterm_caught() as stop:
+                step, records = run_loop(
+                    engine,
+                    batches,
+                    lambda step: first_batches_of(config.train_split, 1, step)[0],
+                    checkpoints=checkpoints,
+                    start=start,
+                    pending=pending,
+                    steps=config.steps,
+                    workdir=folder,
+                    log_every=config.log_every,
+                    checkpoint_every=config.checkpoint_every,
+                    evaluate_every=config.evaluate_every,
+                    validation=validation,
+                    description=config.stage,
+                    steps_per_call=config.steps_per_call,
+                    stop=stop,
+                )
+            if not is_chief:
+                return
+            if step < config.steps:
+                print(
+                    f"Stopped at step {step}, saved; the same command goes on from "
+                    "there."
+                )
+                return
+            scores = next((x for x in records if x["step"] == step), {})
+            with averaged_weights(engine.model, engine.optimizer):
+                engine.model.save_to_preset(
+                    folder / "model",
+                    scores={
+                        name.removeprefix("validation/"): value
+                        for name, value in scores.items()
+                        if name.startswith("validation/")
+                    },
+                    **_describe(engine.model, phases, step),
+                )
+        except (OSError, DataError) as error:
+            raise cli.UserError(
+                f"stopped: {error}; the last checkpoint is of step "
+                f"{checkpoints.latest_step()}, from which the same command goes on"
+            ) from error
+
+
+def _describe(model, phases: list[dict], steps: int) -> dict:
+    """Returns what `save_preset` is told of how a model was trained."""
+    from genie_tf.experiments.history import describe_phases
+
+    kind, settings = type(model).__name__, phases[-1]["settings"]
+    parts = describe_phases(phases, steps)
+    if len(parts) == 1 and settings:
+        description = (
+            f"{kind} trained on {settings['dataset']}, for {steps:,} steps of "
+            f"{settings['batch_size']} clips of {settings['clip_length']} frames."
+        )
+    else:
+        description = f"{kind} trained for {steps:,} steps."
+        settings = {**settings, "phases": parts}
+        for part in parts:
+            named = [
+                f"{k} {v}" for k, v in part.items() if k not in ("steps", "command")
+            ]
+            description += f" Steps {part['steps']}: {', '.join(named)}."
+    datasets = [x["settings"]["dataset"] for x in phases if x["settings"]]
+    commands = [x["command"] for x in phases if x["command"]]
+    return {
+        "description": description,
+        "dataset": " and then ".join(dict.fromkeys(datasets)),
+        "command": "\n".join(commands),
+        "settings": settings,
+    }
 
 
 def _check_actions(config: ConfigDict, batch: dict) -> None:
@@ -208,43 +267,6 @@ def _check_actions(config: ConfigDict, batch: dict) -> None:
         raise ValueError(
             f"config.true_actions={config.true_actions} needs a dataset with discrete "
             f"actions; {config.dataset} has none."
-        )
-
-
-def _check(config: ConfigDict) -> None:
-    """Raises a ValueError for numbers that no training can have."""
-    for name in (
-        "steps",
-        "log_every",
-        "evaluate_every",
-        "checkpoint_every",
-        "steps_per_call",
-        "accumulate",
-    ):
-        if config[name] < 1:
-            raise ValueError(f"config.{name} must be 1 or more; is {config[name]}.")
-    for name in ("log_every", "evaluate_every", "checkpoint_every"):
-        if config[name] % config.steps_per_call:
-            raise ValueError(
-                f"config.{name} must be a multiple of config.steps_per_call="
-                f"{config.steps_per_call}; is {config[name]}."
-            )
-    for name in ("model", "latent_action_model"):
-        soft_updates = config.get(name, {}).get("quantizer", {}).get("soft_updates", 0)
-        if soft_updates >= config.steps:
-            raise ValueError(
-                f"config.{name}.quantizer.soft_updates must be less than config.steps="
-                f"{config.steps}, or codes never begin; is {soft_updates}."
-            )
-    if config.get("true_actions") and config.get("trained_actions"):
-        raise ValueError(
-            "config.true_actions and config.trained_actions were both given; a world is "
-            "steered by one of the two."
-        )
-    if config.precision not in ("float32", "mixed_bfloat16"):
-        raise ValueError(
-            "config.precision must be float32 or mixed_bfloat16; is "
-            f"{config.precision!r}."
         )
 
 
@@ -303,13 +325,23 @@ def make_model(config: ConfigDict):
     """The untrained model of a config's stage.
 
     Raises:
-        ValueError: if there is no such stage, or the tokenizer cannot be loaded.
+        ValueError: if there is no such stage, the tokenizer cannot be loaded, or the
+            model has no such arguments.
     """
-    from genie_tf.models import LatentActionModel, VideoTokenizer
-
     # Keras draws the seeds of its initializers from here. Its own set_random_seed would
     # load TensorFlow, whichever backend there is.
     random.seed(config.seed)
+    try:
+        return _make_model(config)
+    except TypeError as error:
+        raise ValueError(
+            f"The config does not have the arguments of its model: {error}."
+        ) from error
+
+
+def _make_model(config: ConfigDict):
+    from genie_tf.models import LatentActionModel, VideoTokenizer
+
     if config.stage == "tokenizer":
         return VideoTokenizer(**_settings(config.model, config.remat))
     if config.stage == "latent_action_model":
@@ -370,6 +402,7 @@ def main() -> None:
         from genie_tf.experiments.plan import plan
 
         with cli.user_errors():
+            check_settings(FLAGS.config)
             text = plan(
                 FLAGS.config,
                 FLAGS.devices,
@@ -391,6 +424,7 @@ def main() -> None:
         FLAGS.virtual_devices,
         FLAGS.mesh,
         shlex.join(["genie-train", *sys.argv[1:]]),
+        FLAGS.allow_change,
     )
 
 

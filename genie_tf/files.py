@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
+        _sync(temporary)
         os.replace(temporary, path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -78,16 +81,73 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
         folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
     )
     shutil.rmtree(partial, ignore_errors=True)
+    if replaced.exists() and not folder.exists():  # A kill came between two renames.
+        replaced.rename(folder)
     try:
         partial.mkdir(parents=True)
         yield partial
+        _sync_all(partial)
         if folder.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             folder.rename(replaced)
         partial.rename(folder)
+        _sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
+    """Writes several files into a folder, all of them or none.
+
+    Args:
+        folder: where they go, next to whatever else is there; created if need be.
+
+    Yields:
+        An empty temporary folder inside, to write files in; at the end they take their
+        places, in the order of their names, and the temporary folder disappears.
+
+    Raises:
+        ValueError: see `local_path`.
+    """
+    folder = local_path(folder)
+    partial = folder / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _sync_all(partial)
+        for file in sorted(partial.iterdir()):
+            os.replace(file, folder / file.name)
+        _sync(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_space(folder: str | os.PathLike, num_bytes: int) -> None:
+    """Checks that a file of so many bytes can be written into a folder, which exists.
+
+    Raises:
+        OSError: if the disk is full, or files may not be that large.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, num_bytes)
+
+
+def _sync_all(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file or folder would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -4,24 +4,34 @@ A checkpoint is a folder `step_00000100` of `state.npz`, all variables of model 
 optimiser and the metrics not logged yet; `model.json`, the settings of the model; and
 `metrics.json`, the scores it is kept by. It is written by a thread of its own, under
 another name, and renamed when complete. None of it holds code, and reading runs none.
+What else is in the folder is left alone.
 """
 
 import json
-import os
+import math
+import re
 import shutil
+import threading
 import zipfile
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent import futures
 from pathlib import Path
-from typing import BinaryIO
 
 import keras
 import numpy as np
 from absl import logging
 
+from genie_tf.files import replacing_folder
+
+# What kills leave behind.
+_LEFTOVER = re.compile(r"\.step_\d+\.(partial|replaced)|\.partial_\d+")
+
 
 class Checkpoints:
     """The checkpoints of a training.
+
+    As a context, waits at its end until the last one is written; after Ctrl-C not for
+    long, and drops one that takes longer.
 
     Args:
         folder: where they are; need not exist.
@@ -49,8 +59,21 @@ class Checkpoints:
         self.keep_best = keep_best
         self.best_is = best_is
         self._damaged: list[Path] = []
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._writing: Future | None = None
+        self._unscored: set[Path] = set()
+        self._writer = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: futures.Future | None = None
+        self._interrupted = threading.Event()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_) -> None:
+        if error is None:
+            self.wait()
+        elif issubclass(error, KeyboardInterrupt) and self._writing:
+            futures.wait([self._writing], timeout=1)
+            self._interrupted.set()
+            futures.wait([self._writing], timeout=0.5)
 
     def save(
         self,
@@ -132,30 +155,40 @@ class Checkpoints:
         return 0, {}
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step_*"))
+        """Returns the checkpoints by their step, and nothing else that is there."""
+        if not self.folder.is_dir():
+            return []
+        named = [x for x in self.folder.iterdir() if re.fullmatch(r"step_\d+", x.name)]
+        return sorted(
+            (x for x in named if x.is_dir() and x == self._path(_step_of(x))),
+            key=_step_of,
+        )
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step_{step:08d}"
 
     def _write(self, step, arrays, texts) -> None:
-        final = self.folder / f"step_{step:08d}"
-        partial = self.folder / f".partial_{step:08d}"
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir(parents=True)
+        if self.folder.exists():
+            for path in self.folder.iterdir():
+                if _LEFTOVER.fullmatch(path.name):
+                    _delete(path)
+        with replacing_folder(self._path(step)) as partial:
             for name, text in texts.items():
                 (partial / name).write_text(text)
-            with (partial / "state.npz").open("wb") as file:
-                _write_arrays(file, arrays)
-                file.flush()
-                os.fsync(file.fileno())
+            self._write_arrays(partial / "state.npz", arrays)
             while self._damaged:  # Now that no other worker reads them.
-                shutil.rmtree(self._damaged.pop(), ignore_errors=True)
-            if final.exists():
-                shutil.rmtree(final)
-            partial.rename(final)
-        except OSError:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+                _delete(self._damaged.pop())
         for checkpoint in set(self._all()) - self._kept():
-            shutil.rmtree(checkpoint)
+            _delete(checkpoint)
+
+    def _write_arrays(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        """As `np.savez`, which leaves its archive open when the disk is full."""
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in arrays.items():
+                if self._interrupted.is_set():
+                    raise InterruptedError
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
 
     def _kept(self) -> set[Path]:
         checkpoints = self._all()
@@ -163,14 +196,37 @@ class Checkpoints:
         if self.keep_every:
             kept |= {x for x in checkpoints if _step_of(x) % self.keep_every == 0}
         if self.keep_best:
-            metrics = {
-                x: json.loads((x / "metrics.json").read_text()) for x in checkpoints
-            }
-            scored = [x for x in checkpoints if self.keep_best in metrics[x]]
+            scores = {x: self._score(x) for x in checkpoints}
+            scored = [x for x in checkpoints if scores[x] is not None]
             best = min if self.best_is == "lowest" else max
             if scored:
-                kept.add(best(scored, key=lambda x: metrics[x][self.keep_best]))
+                kept.add(best(scored, key=scores.get))
         return kept
+
+    def _score(self, checkpoint: Path) -> float | None:
+        """Returns what a checkpoint is kept by, if it has been evaluated."""
+        path = checkpoint / "metrics.json"
+        try:
+            score = _read_object(path).get(self.keep_best)
+            return score if score is None or math.isfinite(score) else None
+        except (OSError, ValueError, TypeError, RecursionError):
+            if checkpoint not in self._unscored:
+                logging.warning(
+                    "%s is damaged: its checkpoint cannot be the best.", path
+                )
+            self._unscored.add(checkpoint)
+            return None
+
+
+def flatten(settings, prefix: str = "") -> dict:
+    """Returns the settings of all groups, by names such as "encoder.dim"."""
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    return {
+        name: leaf
+        for key, value in settings.items()
+        for name, leaf in flatten(value, f"{prefix}.{key}" if prefix else key).items()
+    }
 
 
 class _DamagedError(Exception):
@@ -180,12 +236,12 @@ class _DamagedError(Exception):
 def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
     """Assigns all variables of a checkpoint; its pending metrics."""
     try:
-        saved = _flat(json.loads((checkpoint / "model.json").read_text()))
-        with np.load(checkpoint / "state.npz", allow_pickle=False) as file:
+        saved = flatten(_read_object(checkpoint / "model.json"))
+        with np.load(_regular(checkpoint / "state.npz"), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # Whatever damaged bytes lead to.
         raise _DamagedError(f"The checkpoint {checkpoint} is damaged.") from error
-    difference = _difference(saved, _flat(json.loads(_arguments_of(model))))
+    difference = _difference(saved, flatten(json.loads(_arguments_of(model))))
     variables = {
         **{f"model/{i}": variable for i, variable in enumerate(model.weights)},
         **{f"optimizer/{i}": x for i, x in enumerate(optimizer.variables)},
@@ -209,12 +265,32 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
     return pending
 
 
-def _write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
-    """As `np.savez`, which leaves its archive open when the disk is full."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, array, allow_pickle=False)
+def _read_object(path: Path) -> dict:
+    """Returns what a JSON file says.
+
+    Raises:
+        OSError, ValueError, RecursionError: if it does not hold an object.
+    """
+    value = json.loads(_regular(path).read_text())
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} does not hold an object.")
+    return value
+
+
+def _regular(path: Path) -> Path:
+    """Returns the path of a file; reading a pipe or a device may never end."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    if path.exists():
+        logging.warning("%s cannot be deleted.", path)
 
 
 def _step_of(checkpoint: Path) -> int:
@@ -234,13 +310,3 @@ def _difference(saved: dict, asked: dict) -> str:
                 f"{asked.get(name)}"
             )
     return ""
-
-
-def _flat(config, prefix: str = "") -> dict:
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {
-        name: leaf
-        for key, value in config.items()
-        for name, leaf in _flat(value, f"{prefix}.{key}" if prefix else key).items()
-    }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -18,14 +18,16 @@ class EventFile:
 
     Args:
         folder: where TensorBoard looks; created if need be.
+        start: steps done. TensorBoard drops what earlier files have of later ones.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, start: int):
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
         # Without a buffer: a full disk is noticed here, and not when Python ends.
         self._records = RecordWriter((folder / name).open("wb", buffering=0))
         self._write(file_version="brain.Event:2")
+        self._write(step=start + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """A point of each curve."""

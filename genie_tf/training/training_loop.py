@@ -10,6 +10,7 @@ from typing import Protocol
 
 import keras
 import numpy as np
+from absl import logging
 from tqdm import tqdm
 
 from genie_tf.files import replacing
@@ -62,7 +63,8 @@ class Engine(Protocol):
 
 def train(
     engine: Engine,
-    batches_from: Callable[[int], Iterator[Mapping[str, np.ndarray]]],
+    batches: Iterator[Mapping[str, np.ndarray]],
+    batch_at: Callable[[int], Mapping[str, np.ndarray]],
     *,
     checkpoints: Checkpoints,
     start: int,
@@ -86,7 +88,8 @@ def train(
 
     Args:
         engine: holds model and optimiser.
-        batches_from: gives the endless batches from a step on.
+        batches: the endless batches from `start` on; closed at the end.
+        batch_at: gives the batch after so many steps.
         checkpoints: where to save to.
         start, pending: what `Checkpoints.restore` returned.
         steps: how many steps in all.
@@ -113,7 +116,8 @@ def train(
     clock, done, stopped = time.perf_counter(), 0, False
     step = start
     with (
-        contextlib.closing(batches_from(start)) as batches,
+        checkpoints,
+        contextlib.closing(batches),
         tqdm(
             total=steps,
             initial=start,
@@ -140,7 +144,7 @@ def train(
             values = _joined(since)
             since = [values]
             _check_finite(
-                values, step, batches_from, checkpoints, workdir if writes else None
+                values, step, batch_at, checkpoints, workdir if writes else None
             )
             record = {}
             if logs:
@@ -166,7 +170,6 @@ def train(
                     since[0] if since else {},
                     record,
                 )
-    checkpoints.wait()
     return step, log.records if writes else []
 
 
@@ -197,7 +200,7 @@ def _joined(parts: list[Mapping]) -> dict[str, np.ndarray]:
     }
 
 
-def _check_finite(values, step, batches_from, checkpoints, folder: Path | None) -> None:
+def _check_finite(values, step, batch_at, checkpoints, folder: Path | None) -> None:
     """Raises a FloatingPointError for the first step with a metric that is not finite."""
     finite = {name: np.isfinite(value) for name, value in values.items()}
     good = np.all(list(finite.values()), axis=0)
@@ -214,10 +217,26 @@ def _check_finite(values, step, batches_from, checkpoints, folder: Path | None) 
     if folder:
         path = folder / f"not_finite_step_{bad_step:08d}.npz"
         with replacing(path) as partial, partial.open("wb") as file:
-            with contextlib.closing(batches_from(bad_step - 1)) as batches:
-                np.savez(file, **next(batches))
+            np.savez(file, **batch_at(bad_step - 1))
         message += f", and the batch is in {path}"
     raise FloatingPointError(f"{message}.")
+
+
+def _read_records(path: Path) -> list[dict]:
+    """Returns the lines of a `metrics.jsonl` that are whole."""
+    records = []
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            if type(record["step"]) is not int:
+                raise ValueError("It has no step.")
+            records.append(record)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            # A kill may have cut off the last line.
+            if number < len(lines):
+                logging.warning("Line %d of %s is damaged and left out.", number, path)
+    return records
 
 
 class _MetricsLog:
@@ -225,18 +244,13 @@ class _MetricsLog:
 
     def __init__(self, workdir: Path, start: int):
         self._path = workdir / "metrics.jsonl"
-        self.records = []
-        if self._path.exists():
-            lines = self._path.read_text().splitlines(keepends=True)
-            # A kill may have cut the last line off. What came after the checkpoint is
-            # about to be done again.
-            records = [json.loads(line) for line in lines if line.endswith("\n")]
-            self.records = [r for r in records if r["step"] <= start]
+        # What came after the checkpoint is about to be done again.
+        self.records = [r for r in _read_records(self._path) if r["step"] <= start]
         with replacing(self._path) as path:
             path.write_text("".join(json.dumps(r) + "\n" for r in self.records))
-        self._events = EventFile(workdir / "tensorboard")
+        self._events = EventFile(workdir / "tensorboard", start)
 
-    def write(self, step: int, record: dict[str, float]):
+    def write(self, step: int, record: dict[str, float]) -> None:
         self.records.append({"step": step, **record})
         with self._path.open("a") as file:
             file.write(json.dumps(self.records[-1]) + "\n")

@@ -53,7 +53,8 @@ def run(engine, workdir, batches=batches_from, **changes):
     start, pending = checkpoints.restore(engine.model, engine.optimizer)
     return train(
         engine,
-        batches,
+        batches(start),
+        lambda step: next(batches(step)),
         checkpoints=checkpoints,
         start=start,
         pending=pending,

@@ -1,0 +1,167 @@
+"""What the settings of a training may be, whichever config they come from."""
+
+import math
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+# A setting's values in words, and the test of one.
+_Rule = tuple[str, Callable[[object], bool]]
+
+
+def _whole(least: int) -> _Rule:
+    return (
+        f"a whole number of {least} or more",
+        lambda x: type(x) is int and x >= least,
+    )
+
+
+def _number(words: str, test: Callable[[float], bool]) -> _Rule:
+    return (
+        f"a finite number {words}",
+        lambda x: type(x) in (int, float) and math.isfinite(x) and test(x),
+    )
+
+
+def _one_of(*choices: str) -> _Rule:
+    return " or ".join(choices), lambda x: x in choices
+
+
+_TEXT = "a text", lambda x: isinstance(x, str)
+_FLAG = "True or False", lambda x: isinstance(x, bool)
+_GROUP = "a group of settings", lambda x: isinstance(x, ConfigDict)
+_ABOVE_0 = _number("above 0", lambda x: x > 0)
+_FROM_0 = _number("of 0 or more", lambda x: x >= 0)
+_BELOW_1 = _number("from 0 to below 1", lambda x: 0 <= x < 1)
+_SHARE = _number("from 0 to 1", lambda x: 0 <= x <= 1)
+
+_ALL = {
+    "stage": _TEXT,
+    "dataset": _TEXT,
+    "train_split": _TEXT,
+    "validation_split": _TEXT,
+    "camera": _TEXT,
+    "resize": _FLAG,
+    "seed": _whole(0),
+    "steps": _whole(1),
+    "batch_size": _whole(1),
+    "clip_length": _whole(1),
+    "stride": _whole(1),
+    "precision": _one_of("float32", "mixed_bfloat16"),
+    "clip_norm": (
+        "a finite number above 0, or None",
+        lambda x: x is None or _ABOVE_0[1](x),
+    ),
+    "accumulate": _whole(1),
+    "remat": _FLAG,
+    "steps_per_call": _whole(1),
+    "log_every": _whole(1),
+    "evaluate_every": _whole(1),
+    "checkpoint_every": _whole(1),
+    "keep_last": _whole(1),
+    "keep_every": _whole(0),
+    "keep_best": _TEXT,
+    "best_is": _one_of("lowest", "highest"),
+    "validation_clips": _whole(1),
+    "schedule": _GROUP,
+    "schedule.peak": _ABOVE_0,
+    "schedule.warmup_steps": _whole(0),
+    "schedule.warmup_from": _SHARE,
+    "schedule.decay_steps": _whole(0),
+    "schedule.final": _FROM_0,
+    "schedule.shape": _TEXT,
+    "optimizer": _GROUP,
+    "optimizer.name": _TEXT,
+    "optimizer.beta_1": _BELOW_1,
+    "optimizer.beta_2": _BELOW_1,
+    "optimizer.weight_decay": _FROM_0,
+    "optimizer.decay_all": _FLAG,
+    "optimizer.ema": _BELOW_1,
+}
+_MODEL = {"model": _GROUP, "model.encoder": _GROUP, "model.decoder": _GROUP}
+_GENIE = {
+    "tokenizer": _TEXT,
+    "trained_actions": _TEXT,
+    "true_actions": _whole(0),
+    "conditioning": _TEXT,
+    "dynamics": _GROUP,
+    "mask_rates": (
+        "the least and the largest share that is hidden, the latter above 0",
+        lambda x: (
+            isinstance(x, (tuple, list))
+            and len(x) == 2
+            and all(map(_SHARE[1], x))
+            and x[0] <= x[1] > 0
+        ),
+    ),
+}
+_LATENT_ACTIONS = {f"latent_action_{name}": rule for name, rule in _MODEL.items()}
+
+
+def check_settings(config: ConfigDict) -> None:
+    """Checks that a config has all settings, and that training is possible with them.
+
+    What models and datasets can be made with, they check themselves.
+
+    Raises:
+        ValueError: if a setting is missing or wrong.
+    """
+    rules = _rules_of(config)
+    missing = [name for name in rules if not _has(config, name)]
+    if missing:
+        raise ValueError(
+            f"The config lacks {', '.join(missing)}; `choose_size` in "
+            "genie_tf/experiments/configs/common.py fills in what has a default."
+        )
+    for name, (words, is_right) in rules.items():
+        value = _value(config, name)
+        if not is_right(value):
+            raise ValueError(f"config.{name} must be {words}; is {value!r}.")
+    for name in ("log_every", "evaluate_every", "checkpoint_every"):
+        if config[name] % config.steps_per_call:
+            raise ValueError(
+                f"config.{name} must be a multiple of config.steps_per_call="
+                f"{config.steps_per_call}; is {config[name]}."
+            )
+    if config.schedule.decay_steps > config.steps:
+        raise ValueError(
+            "config.schedule.decay_steps must not be more than config.steps="
+            f"{config.steps}; is {config.schedule.decay_steps}."
+        )
+    if config.get("true_actions") and config.get("trained_actions"):
+        raise ValueError(
+            "config.true_actions and config.trained_actions were both given; a world is "
+            "steered by one of the two."
+        )
+    for name in ("model", "latent_action_model"):
+        if name not in rules:
+            continue
+        soft_updates = (config[name].get("quantizer") or {}).get("soft_updates", 0)
+        if isinstance(soft_updates, int) and soft_updates >= config.steps:
+            raise ValueError(
+                f"config.{name}.quantizer.soft_updates must be less than config.steps="
+                f"{config.steps}, or codes never begin; is {soft_updates}."
+            )
+
+
+def _rules_of(config: ConfigDict) -> dict[str, _Rule]:
+    if config.get("stage") != "genie":
+        return _ALL | _MODEL
+    if config.get("true_actions") or config.get("trained_actions"):
+        return _ALL | _GENIE
+    return _ALL | _GENIE | _LATENT_ACTIONS
+
+
+def _has(config: ConfigDict, name: str) -> bool:
+    """Whether there is a setting; true if its group is missing or is no group."""
+    group, _, rest = name.partition(".")
+    if not rest:
+        return group in config
+    settings = config.get(group)
+    return not isinstance(settings, ConfigDict) or rest in settings
+
+
+def _value(config: ConfigDict, name: str):
+    for part in name.split("."):
+        config = config[part]
+    return config
