@@ -3,8 +3,11 @@
 Importing this module registers `genie_tf/Genie-v0`.
 """
 
+import functools
+import numbers
 import os
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,8 +21,11 @@ from gymnasium.utils import seeding
 from gymnasium.vector.utils import batch_space
 from keras import ops
 
+from genie_tf.files import local_path
+from genie_tf.layers import check_whole
 from genie_tf.media import load_prompt_image
 from genie_tf.models import World
+from genie_tf.presets import outline_preset
 from genie_tf.samplers import Rollout, Sampling, replace_videos
 
 _DEFAULT = Sampling()
@@ -67,16 +73,19 @@ class GenieEnv(gymnasium.Env):
         """Starts an episode.
 
         Args:
-            seed: of all that is drawn from here on.
+            seed: of all that is drawn from here on, a whole number from 0.
             options: a dict that may have the `prompt` to start from.
 
         Returns:
             The prompt as the world has it, and an empty dict.
 
         Raises:
-            ValueError: if the prompt is none, or there is none to draw.
+            ValueError: if the seed or prompt can't be used, or there is no prompt to
+                draw.
+            RuntimeError: in a process where no world can run, see `check_can_run`.
         """
-        super().reset(seed=seed)
+        _check_options(options)
+        super().reset(seed=_check_seed(seed))
         self._plays.begin([self.np_random], [True], options)
         self._show()
         return self._plays.frames[0], {}
@@ -88,13 +97,17 @@ class GenieEnv(gymnasium.Env):
             ValueError: if there is no such action.
             gymnasium.error.ResetNeeded: before the first `reset`.
         """
-        _check_action(self.action_space, action)
-        self._plays.step([action])
+        self._plays.step(_check_actions(self.action_space, action)[None])
         self._show()
         return self._plays.frames[0], 0.0, False, bool(self._plays.truncated[0]), {}
 
     def render(self):
-        """The newest frame if the mode is "rgb_array"; a window shows it by itself."""
+        """The newest frame if the mode is "rgb_array"; a window shows it by itself.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first `reset`.
+        """
+        self._plays.check_begun("render")
         if self.render_mode == "rgb_array":
             return self._plays.frames[0]
 
@@ -139,6 +152,7 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
         render_mode: str | None = None,
     ):
         _check_render_mode(self, render_mode)
+        check_whole(num_envs=num_envs)
         self._plays = _Plays(preset, prompts, sampling, max_episode_steps, num_envs)
         self._generators = [None] * num_envs
         self.num_envs = num_envs
@@ -157,23 +171,25 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
         """Starts episodes.
 
         Args:
-            seed: one for each play; or the first one's, from which they count on.
+            seed: one for each play, or None; or the first one's, from which they count
+                on. Whole numbers from 0.
             options: a dict that may have the `prompt` to start from, one for all; and
-                `reset_mask`, bool (num_envs,): the others go on.
+                `reset_mask`, bool (num_envs,): the others continue.
 
         Returns:
             The newest frame of each play, and an empty dict.
 
         Raises:
-            ValueError: if the prompt is none, or there is none to draw.
+            ValueError: if the seeds, the mask or the prompt can't be used, or there is no
+                prompt to draw.
+            RuntimeError: in a process where no world can run, see `check_can_run`.
         """
-        which = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
-        if seed is None or isinstance(seed, int):
-            first = seed
-            seed = [None if first is None else first + i for i in range(self.num_envs)]
+        _check_options(options)
+        seeds = self._seeds_of(seed)
+        which = self._check_mask((options or {}).get("reset_mask"))
         for i in np.flatnonzero(which):
-            if seed[i] is not None or self._generators[i] is None:
-                self._generators[i], _ = seeding.np_random(seed[i])
+            if seeds[i] is not None or self._generators[i] is None:
+                self._generators[i], _ = seeding.np_random(seeds[i])
         self._plays.begin(self._generators, which, options)
         return self._plays.frames, {}
 
@@ -184,7 +200,7 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
             ValueError: if there are no such actions.
             gymnasium.error.ResetNeeded: before the first `reset`.
         """
-        _check_action(self.action_space, actions)
+        actions = _check_actions(self.action_space, actions)
         ended = self._plays.truncated
         self._plays.step(actions)
         if ended.any():
@@ -194,9 +210,40 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
         return self._plays.frames, rewards, never, self._plays.truncated, {}
 
     def render(self):
-        """The newest frame of each play, if the mode is "rgb_array"."""
+        """The newest frame of each play, if the mode is "rgb_array".
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first `reset`.
+        """
+        self._plays.check_begun("render")
         if self.render_mode == "rgb_array":
             return tuple(self._plays.frames)
+
+    def _seeds_of(self, seed) -> list[int | None]:
+        """A seed for each play."""
+        if isinstance(seed, (list, tuple)) or np.ndim(seed) == 1:
+            if len(seed) != self.num_envs:
+                raise ValueError(
+                    f"There must be a seed for each of the {self.num_envs} plays; "
+                    f"received {len(seed)}."
+                )
+            return [_check_seed(one) for one in seed]
+        first = _check_seed(seed)
+        return [None if first is None else first + i for i in range(self.num_envs)]
+
+    def _check_mask(self, mask) -> np.ndarray:
+        """Which plays start anew."""
+        if mask is None:
+            return np.ones(self.num_envs, bool)
+        which = np.asarray(mask)
+        if which.dtype != bool or which.shape != (self.num_envs,):
+            raise ValueError(
+                f"`reset_mask` must be bool of shape {(self.num_envs,)}; received "
+                f"{which.dtype} of shape {which.shape}."
+            )
+        if not which.all():
+            self._plays.check_begun("reset some plays only")
+        return which
 
 
 class _Plays:
@@ -208,21 +255,33 @@ class _Plays:
     """
 
     def __init__(self, preset, prompts, sampling, max_steps, num_plays):
-        if max_steps is not None and max_steps < 1:
+        if max_steps is not None:
+            check_whole(max_episode_steps=max_steps)
+        if not isinstance(sampling, Sampling):
             raise ValueError(
-                f"`max_episode_steps` must be 1 or more, or None; received {max_steps}."
+                f"`sampling` must be a Sampling; received {reprlib.repr(sampling)}."
             )
-        sampling.as_tensors()  # Raises if there is none.
-        world = preset if isinstance(preset, World) else World.from_preset(preset)
-        shape = world.tokenizer.frame_shape
+        sampling.check()
+        if isinstance(prompts, (str, os.PathLike)):
+            raise ValueError(f"`prompts` must be a list; received {str(prompts)!r}.")
+        outline = preset if isinstance(preset, World) else outline_preset(preset, World)
+        shape = outline.tokenizer.frame_shape
         self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
-        self.action_space = gymnasium.spaces.Discrete(world.num_actions)
-        self._rollout = Rollout(world)
+        self.action_space = gymnasium.spaces.Discrete(outline.num_actions)
+        self._preset = preset
         self._sampling, self._max_steps = sampling, max_steps
         self._prompts = [self._frame_of(prompt) for prompt in prompts]
         self._state = None
         self.frames = np.zeros((num_plays, *shape), np.uint8)
         self._seeds, self._ages = np.zeros((2, num_plays), np.int32)
+
+    @functools.cached_property
+    def _rollout(self):
+        # Not before the first frame: Gymnasium makes an environment, looks at its spaces
+        # and then forks, which is too late once TensorFlow or JAX has run.
+        preset = self._preset
+        world = preset if isinstance(preset, World) else World.from_preset(preset)
+        return Rollout(world)
 
     @property
     def truncated(self):
@@ -231,12 +290,13 @@ class _Plays:
 
     def begin(self, generators, which, options=None):
         """Starts the plays anew of which `which` is true."""
+        rollout = self._rollout
         which = np.array(which)
         prompts = np.zeros_like(self.frames)
         for i in np.flatnonzero(which):
             prompts[i] = self._prompt(generators[i], options or {})
             self._seeds[i] = generators[i].integers(2**31)
-        state, video = self._rollout.reset(prompts[:, None])
+        state, video = rollout.reset(prompts[:, None])
         if self._state is not None:
             state = replace_videos(self._state, which, state)
         self._state = state
@@ -245,12 +305,17 @@ class _Plays:
         self._ages = np.where(which, 0, self._ages)
 
     def step(self, actions):
-        if self._state is None:
-            raise gymnasium.error.ResetNeeded("Call `reset` before the first `step`.")
+        self.check_begun("step")
         self._state, frames = self._rollout.step(
             self._state, actions, self._seeds, self._sampling
         )
         self.frames, self._ages = _to_bytes(frames), self._ages + 1
+
+    def check_begun(self, what):
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded(
+                f"Cannot {what} before the first `reset`."
+            )
 
     def _prompt(self, generator, options):
         if "prompt" in options:
@@ -266,8 +331,11 @@ class _Plays:
         """A prompt, the name of a picture or an array, as uint8 (height, width, 3)."""
         shape = self.observation_space.shape
         if isinstance(prompt, (str, os.PathLike)):
-            return load_prompt_image(prompt, *shape[:2])
-        prompt = np.asarray(prompt)
+            return load_prompt_image(local_path(prompt), *shape[:2])
+        try:
+            prompt = np.asarray(prompt)
+        except ValueError:  # Of lists of several lengths.
+            prompt = np.asarray(None)
         if prompt.shape != shape or prompt.dtype != np.uint8:
             raise ValueError(
                 f"A prompt must be the name of a picture, or uint8 of shape {shape}; "
@@ -295,6 +363,9 @@ class _Window:
         self._screen = pygame.display.set_mode((scale * width, scale * height))
         self._clock = pygame.time.Clock()
 
+    def __deepcopy__(self, memo):
+        return self  # Copies of an environment share its window.
+
     def show(self, frame):
         """Shows a frame, uint8 (height, width, 3), and waits until it is time."""
         picture = self._pygame.surfarray.make_surface(frame.transpose(1, 0, 2))
@@ -320,9 +391,38 @@ def _check_render_mode(env, mode):
         )
 
 
-def _check_action(space, action):
-    if not space.contains(action):
-        raise ValueError(f"An action must be in {space}; received {action!r}.")
+def _check_actions(space, actions) -> np.ndarray:
+    """Actions as an array, if they are in a space."""
+    try:
+        array = np.asarray(actions)
+    except ValueError:  # Of lists of several lengths.
+        array = np.asarray(None)
+    if array.dtype.kind not in "iu" or not space.contains(array):
+        raise ValueError(
+            f"An action must be in {space}; received {reprlib.repr(actions)}."
+        )
+    return array
+
+
+def _check_seed(seed) -> int | None:
+    """A seed as Gymnasium takes it; experiments have them from NumPy."""
+    if seed is None:
+        return None
+    if isinstance(seed, np.ndarray) and seed.shape == ():
+        seed = seed[()]
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not whole or seed < 0:
+        raise ValueError(
+            f"A seed must be a whole number from 0; received {reprlib.repr(seed)}."
+        )
+    return int(seed)
+
+
+def _check_options(options):
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(
+            f"`options` must be a dict, or None; received {reprlib.repr(options)}."
+        )
 
 
 gymnasium.register(

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from genie_tf.files import local_path, replacing_folder
+from genie_tf.forks import runs_nothing
 from genie_tf.layers import STTransformer, check_whole, quantizer_class
 from genie_tf.models import Genie, GuidedGenie, World
 from genie_tf.models.genie import PARTS
@@ -149,7 +150,8 @@ def outline_preset(
     Raises:
         ValueError: see `load_preset`.
     """
-    model = _assemble(preset, kind, _outline_part)
+    with runs_nothing():
+        model = _assemble(preset, kind, _outline_part)
     if isinstance(model, World):
         parts = read_config(preset)["parts"]
         for layer, settings in (

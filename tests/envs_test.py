@@ -1,5 +1,9 @@
 """A world is a Gymnasium environment, and a batch of them is each one alone."""
 
+import concurrent.futures
+import copy
+import multiprocessing
+import pickle
 import subprocess
 import sys
 from unittest import mock
@@ -13,8 +17,13 @@ from PIL import Image
 
 from genie_tf.envs import GenieEnv, GenieVectorEnv
 from genie_tf.presets import save_preset
-from genie_tf.samplers import Sampling
-from genie_tf.testing.tiny_models import FRAME_SHAPE, tiny_batch, tiny_genie
+from genie_tf.samplers import Rollout, Sampling
+from genie_tf.testing.tiny_models import (
+    FRAME_SHAPE,
+    tiny_batch,
+    tiny_genie,
+    tiny_tokenizer,
+)
 
 GENIE = tiny_genie()
 PROMPTS = list(tiny_batch(0, batch=5)["video"][:, 0])
@@ -161,7 +170,7 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
         return str(error.value)
 
     assert refused(GenieEnv, GENIE, max_episode_steps=0) == (
-        "`max_episode_steps` must be 1 or more, or None; received 0."
+        "`max_episode_steps` must be a whole number from 1 to 2147483647; received 0."
     )
     assert refused(GenieEnv, GENIE, render_mode="ansi") == (
         "`render_mode` must be one of human, rgb_array, or None; received 'ansi'."
@@ -179,7 +188,8 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
         "There is no prompt image none.png."
     )
     fresh = GenieEnv(GENIE)
-    assert refused(fresh.step, 0) == "Call `reset` before the first `step`."
+    assert refused(fresh.step, 0) == "Cannot step before the first `reset`."
+    assert refused(fresh.render) == "Cannot render before the first `reset`."
     assert refused(fresh.reset) == (
         "There is no prompt to draw: give the environment `prompts`, or `reset` "
         'options={"prompt": ...}.'
@@ -188,6 +198,214 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
     assert refused(envs.step, [0, 1, 5]) == (
         "An action must be in MultiDiscrete([5 5 5]); received [0, 1, 5]."
     )
+
+
+SEEDS = [7, np.int64(7), np.uint8(7), np.array(7)]
+NOT_SEEDS = [-1, np.int64(-1), 1.0, True, "7", b"7", np.float32(7), np.array(7.0), {}]
+
+
+@pytest.mark.usefixtures("eager")
+def test_seeds_are_whole_numbers(env, envs):
+    expected, _ = env.reset(seed=7)
+    frames, _ = envs.reset(seed=7)
+    for seed in SEEDS:
+        np.testing.assert_array_equal(env.reset(seed=seed)[0], expected)
+        np.testing.assert_array_equal(envs.reset(seed=seed)[0], frames)
+        assert env.np_random_seed == 7
+    for seeds in ([7, 8, 9], (7, np.int32(8), 9), np.arange(7, 10), range(7, 10)):
+        np.testing.assert_array_equal(envs.reset(seed=seeds)[0], frames)
+    envs.reset(seed=[7, None, None])
+    for seed in NOT_SEEDS:
+        for reset, given in (
+            (env.reset, seed),
+            (envs.reset, seed),
+            (envs.reset, [1, None, seed]),
+        ):
+            with pytest.raises(
+                ValueError, match="seed must be a whole number from 0; "
+            ):
+                reset(seed=given)
+    for seeds in ([7], [], (1, 2, 3, 4), np.arange(2)):
+        with pytest.raises(
+            ValueError, match="a seed for each of the 3 plays; received"
+        ):
+            envs.reset(seed=seeds)
+
+
+@pytest.mark.usefixtures("eager")
+def test_actions_are_whole_numbers(env, envs):
+    for action in (1, np.int64(1), np.uint8(1), np.array(1), np.array(1, "int16")):
+        env.reset(seed=0)
+        frame = env.step(action)[0]
+        env.reset(seed=0)
+        np.testing.assert_array_equal(frame, env.step(1)[0])
+    envs.reset(seed=0)
+    for actions in (
+        [0, 1, 2],
+        (0, 1, 2),
+        np.arange(3, dtype="int64"),
+        np.uint8([1, 1, 1]),
+    ):
+        envs.step(actions)
+    for action in (-1, 5, 1.0, True, "1", None, [1], np.array([1]), np.float32(1), {}):
+        with pytest.raises(ValueError, match=r"An action must be in Discrete\(5\)"):
+            env.step(action)
+        for actions in ([0.0, 1, action], [action], action):
+            with pytest.raises(ValueError, match="An action must be in MultiDiscrete"):
+                envs.step(actions)
+
+
+@pytest.mark.usefixtures("eager")
+def test_options_of_another_type(env, envs):
+    for options in ([], "prompt", 3):
+        for reset in (env.reset, envs.reset):
+            with pytest.raises(ValueError, match="`options` must be a dict, or None; "):
+                reset(options=options)
+    for prompt in (3, None, b"a.png", [[1], [1, 2]], PROMPTS[0] / 255, PROMPTS):
+        with pytest.raises(
+            ValueError, match="prompt must be the name of a picture, or"
+        ):
+            env.reset(options={"prompt": prompt})
+    with pytest.raises(ValueError, match="Expected a path on this machine"):
+        env.reset(options={"prompt": "gs://bucket/a.png"})
+    envs.reset(seed=0)
+    envs.reset(options={"reset_mask": [True, False, True]})
+    for mask in (
+        np.ones(2, bool),
+        np.ones(3, int),
+        [1, 0, 1],
+        True,
+        "yes",
+        np.eye(3) > 0,
+    ):
+        with pytest.raises(ValueError, match="`reset_mask` must be bool of shape"):
+            envs.reset(options={"reset_mask": mask})
+
+
+def test_the_first_reset_starts_all():
+    envs = GenieVectorEnv(GENIE, 3, **SETTINGS)
+    with pytest.raises(
+        gymnasium.error.ResetNeeded, match="Cannot reset some plays only"
+    ):
+        envs.reset(options={"reset_mask": np.array([True, False, True])})
+    with pytest.raises(gymnasium.error.ResetNeeded, match="Cannot render before the"):
+        envs.render()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_episode_steps": 1.5},
+        {"max_episode_steps": True},
+        {"sampling": {"num_steps": 2}},
+        {"sampling": None},
+        {"prompts": "a.png"},
+        {"num_envs": 0},
+        {"num_envs": 2.0},
+    ],
+    ids=str,
+)
+def test_settings_of_another_type(settings):
+    with pytest.raises(ValueError, match="must be a "):
+        GenieVectorEnv(GENIE, **settings)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(
+    "way",
+    [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))],  # noqa: S301
+)
+def test_a_copy_plays_on_alike(way):
+    env = GenieEnv(GENIE, **SETTINGS)
+    env.reset(seed=3)
+    env.step(1)
+    twin = way(env)
+    mine = [env.step(2)[0], env.reset()[0], env.step(3)[0]]
+    theirs = [twin.step(2)[0], twin.reset()[0], twin.step(3)[0]]
+    np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_copy_shares_the_compiled_world(env):
+    assert copy.deepcopy(env)._plays._rollout is env._plays._rollout
+
+
+def test_environments_are_closed_twice(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygame", mock.MagicMock())
+    for env in (GenieEnv(GENIE, render_mode="human"), GenieVectorEnv(GENIE, 2)):
+        env.close()
+        env.close()
+
+
+def test_a_forked_process_says_that_it_cannot_play(preset, env):
+    env.reset(seed=0)  # TensorFlow runs.
+    forked = gymnasium.make_vec(
+        "genie_tf/Genie-v0",
+        2,
+        vectorization_mode="async",
+        vector_kwargs={"context": "fork"},
+        preset=preset,
+        prompts=PROMPTS,
+    )
+    try:
+        with pytest.raises(RuntimeError, match='start processes with context="spawn"'):
+            forked.reset(seed=0)
+    finally:
+        forked.close(terminate=True)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [tiny_tokenizer, lambda: Rollout(GENIE), lambda: GenieEnv(GENIE, PROMPTS).reset()],
+)
+def test_a_forked_process_says_that_no_model_runs_in_it(function):
+    GENIE.tokenizer.tokenize(PROMPTS[0][None, None])
+    context = multiprocessing.get_context("fork")
+    pipe, theirs = context.Pipe()
+
+    def run():
+        try:
+            function()
+        except RuntimeError as error:
+            theirs.send(str(error))
+
+    process = context.Process(target=run)
+    process.start()
+    assert pipe.poll(60), "The process hangs."
+    assert pipe.recv().startswith("No model can run in this process, which was forked ")
+    process.join()
+
+
+def test_a_pool_of_forked_processes_says_that_no_model_runs_in_it():
+    GENIE.tokenizer.tokenize(PROMPTS[0][None, None])
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        with pytest.raises(RuntimeError, match='context="spawn"'):
+            pool.submit(tiny_genie).result(timeout=60)
+
+
+def test_processes_forked_before_a_world_runs_play_it(preset):
+    program = f"""
+import gymnasium, numpy as np, tensorflow as tf, genie_tf.envs
+tf.config.run_functions_eagerly(True)
+envs = gymnasium.make_vec(
+    "genie_tf/Genie-v0",
+    1,
+    vectorization_mode="async",
+    vector_kwargs={{"context": "fork"}},
+    preset={str(preset)!r},
+    prompts=[np.zeros({FRAME_SHAPE}, "uint8")],
+)
+envs.reset(seed=0)
+print(envs.step([1])[0].shape)
+envs.close()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.stdout == "(1, 16, 16, 3)\n", ended.stderr
 
 
 @pytest.mark.parametrize(

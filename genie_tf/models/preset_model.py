@@ -2,9 +2,19 @@
 
 import keras
 
+from genie_tf.forks import check_can_run
+
 
 class PresetModel(keras.Model):
-    """A model that is a preset, or part of one: see `genie_tf.presets`."""
+    """A model that is a preset, or part of one: see `genie_tf.presets`.
+
+    Raises:
+        RuntimeError: in a process where no model can run, see `check_can_run`.
+    """
+
+    def __init__(self, **kwargs):
+        check_can_run()
+        super().__init__(**kwargs)
 
     @classmethod
     def from_config(cls, config):

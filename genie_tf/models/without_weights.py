@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 
+from genie_tf.forks import runs_nothing
+
 
 def without_weights(make_model: Callable[[], keras.Model]) -> keras.Model:
     """Returns a model whose variables have shapes and dtypes, and no values.
@@ -15,7 +17,7 @@ def without_weights(make_model: Callable[[], keras.Model]) -> keras.Model:
     """
 
     def make():
-        with keras.StatelessScope(initialize_variables=False):
+        with runs_nothing(), keras.StatelessScope(initialize_variables=False):
             return make_model()
 
     # Keras remembers the variables that have no values yet, and would give them some at

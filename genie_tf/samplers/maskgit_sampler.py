@@ -40,12 +40,8 @@ class Sampling(NamedTuple):
     choice_temperature: float = 4.5
     order: str = "confidence"
 
-    def as_tensors(self) -> "Sampling":
-        """Scalar tensors, so that a program is compiled once for all settings.
-
-        Raises:
-            ValueError: if a setting is none that frames can be sampled with.
-        """
+    def check(self) -> None:
+        """Raises a ValueError if frames can't be sampled with a setting."""
         if self.order not in ORDERS:
             raise ValueError(
                 f"`order` must be one of {', '.join(ORDERS)}; received {self.order!r}."
@@ -62,6 +58,14 @@ class Sampling(NamedTuple):
                     f"`{name}` must be {least} or more, and less than a million; "
                     f"received {value}."
                 )
+
+    def as_tensors(self) -> "Sampling":
+        """Scalar tensors, so that a program is compiled once for all settings.
+
+        Raises:
+            ValueError: see `check`.
+        """
+        self.check()
         return Sampling(
             ops.convert_to_tensor(self.num_steps, "int32"),
             ops.convert_to_tensor(self.temperature, "float32"),

@@ -32,6 +32,12 @@ class Rollout:
         self._reset = compiled(self.start)
         self._step = compiled(self.next_frame)
 
+    def __deepcopy__(self, memo):
+        return self  # It never changes.
+
+    def __reduce__(self):
+        return Rollout, (self.genie,)  # Compiled programs can't be pickled.
+
     def reset(self, prompt, actions=None):
         """The state after a prompt.
 

@@ -1,0 +1,52 @@
+"""Tells processes that are forked from one in which TensorFlow or JAX runs.
+
+A fork copies no threads: whatever waits for those of TensorFlow or JAX waits forever.
+"""
+
+import contextlib
+import contextvars
+import os
+import sys
+from collections.abc import Iterator
+
+_can_run = True
+_runs_nothing = contextvars.ContextVar("runs_nothing", default=False)
+
+
+def check_can_run() -> None:
+    """Checks that models can run in this process.
+
+    Raises:
+        RuntimeError: if it was forked from a process in which TensorFlow or JAX ran.
+    """
+    if not (_can_run or _runs_nothing.get()):
+        raise RuntimeError(
+            "No model can run in this process, which was forked from one in which "
+            'TensorFlow or JAX ran: start processes with context="spawn" '
+            '(gymnasium.make_vec(..., vector_kwargs={"context": "spawn"}), '
+            'multiprocessing.get_context("spawn")), or play many worlds in one process '
+            'with genie_tf.envs.GenieVectorEnv (vectorization_mode="vector_entry_point").'
+        )
+
+
+@contextlib.contextmanager
+def runs_nothing() -> Iterator[None]:
+    """Lets models be made anywhere, by code that only looks at their shapes."""
+    token = _runs_nothing.set(True)
+    try:
+        yield
+    finally:
+        _runs_nothing.reset(token)
+
+
+def _after_fork() -> None:
+    global _can_run
+    # Neither library says in public whether it runs.
+    tensorflow = sys.modules.get("tensorflow.python.eager.context")
+    jax = sys.modules.get("jax._src.xla_bridge")
+    runs = getattr(getattr(tensorflow, "_context", None), "_initialized", False)
+    if runs or getattr(jax, "_backends", None):
+        _can_run = False
+
+
+os.register_at_fork(after_in_child=_after_fork)
