@@ -170,9 +170,8 @@ class CausalAttention(AxialAttention):
         _, _, n, d = tokens.shape
         m = self.tokens_per_row(n)
         query, key, value = self.project(ops.reshape(tokens, (-1, m, d)))
-        position = ops.repeat(position, n // m)[:, None]
-        here = ops.repeat(position, m, axis=1)
-        query, key = rotary_embedding(query, here), rotary_embedding(key, here)
+        position = _of_each_row(position, n // m)
+        query, key = (rotary_embedding(x, position) for x in (query, key))
         # As products take them: the cache is never copied into another order.
         query, key, value = (
             ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
@@ -209,8 +208,8 @@ class CausalAttention(AxialAttention):
         """
         m = entry[0].shape[2]
         rows_per_video = ops.shape(entry[0])[0] // ops.shape(position)[0]
-        slot = ops.repeat(position % self.window, rows_per_video)
-        taken = ops.arange(self.window * m) // m == slot[:, None]
+        slot = _of_each_row(position, rows_per_video) % self.window
+        taken = ops.arange(self.window * m) // m == slot
         return tuple(
             ops.where(
                 taken[:, None, :, None], ops.tile(new, (1, 1, self.window, 1)), past
@@ -220,6 +219,11 @@ class CausalAttention(AxialAttention):
 
     def get_config(self):
         return {**super().get_config(), "window": self.window}
+
+
+def _of_each_row(position, rows_per_video: int):
+    """(batch,) -> (rows, 1). Not by `ops.repeat`, which costs TensorFlow far more nodes."""
+    return ops.reshape(ops.tile(position[:, None], (1, rows_per_video)), (-1, 1))
 
 
 def _products(queries, keys):
