@@ -266,10 +266,14 @@ def _read_column(
     )
     values = getattr(column, kind).value
     number = num_steps * math.prod(stored.shape)
-    if len(values) != number:
-        found = column.WhichOneof("kind")
-        count = len(getattr(column, found).value) if found else 0
-        raise ValueError(f"has {count} values of {found}, not {number} of {kind}")
+    found = column.WhichOneof("kind")
+    if not found:
+        raise ValueError(f"{name} is missing")
+    if found != kind or len(values) != number:
+        count = len(getattr(column, found).value)
+        raise ValueError(
+            f"{name} has {count} values in a {found}, not {number} in a {kind}"
+        )
     if kind == "bytes_list":
         return list(values)
     dtype = feature.np_dtype
@@ -280,7 +284,7 @@ def _read_column(
         array = integers.astype(dtype)
         # TFDS stores the bits of uint64 as int64.
         if dtype != np.uint64 and np.any(array != integers):
-            raise ValueError(f"has numbers that are not {np.dtype(dtype)}")
+            raise ValueError(f"{name} has numbers that are not {np.dtype(dtype)}")
     return array.reshape(-1, *feature.shape)
 
 

@@ -219,8 +219,8 @@ def _has_actions(episodes: Episodes) -> bool:
 def _check_shape(found: tuple, expected: tuple, dataset: str) -> None:
     if tuple(found) != tuple(expected):
         raise DataError(
-            f"the model is for frames of {tuple(expected)}; {dataset} has frames of "
-            f"{tuple(found)}"
+            f"The tokenizer is for frames of {tuple(expected)}; {dataset} has frames of "
+            f"{tuple(found)}: give --resize to scale them."
         )
 
 

@@ -57,6 +57,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         generators = self._shard_iterators_per_split(dl_manager)
         folder = self._kept_shards
         self._cancelled = threading.Event()
+        tf.io.TFRecordWriter  # noqa: B018  Ctrl-C can't end an import in a worker.
         with _claim(folder, self._settings()):
             self._remove_leftovers()
             pool = futures.ThreadPoolExecutor(num_workers, thread_name_prefix="shards")

@@ -1,5 +1,7 @@
 """Episodes as arrays: what is written is read, and clips are those of TFDS."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -10,7 +12,11 @@ from genie_tf.datasets.array_episodes import (
 )
 from genie_tf.datasets.clips import clip_batches
 from genie_tf.datasets.coinrun import coinrun_dataset_builder, rollouts
+from genie_tf.datasets.episodes import open_episodes
+from genie_tf.datasets.episodes import split_names as episodes_of
 from genie_tf.datasets.rlds_episodes import RldsEpisodes, split_names
+
+from genie_tf.errors import DataError
 
 
 def episodes(lengths, seed=0, with_actions=True):
@@ -119,6 +125,239 @@ def test_without_tfds_other_datasets_are_not_known(folder, monkeypatch):
     )
 
 
+FRAMES = np.zeros((3, 4, 6, 3), np.uint8)
+ACTIONS = np.arange(3)
+FORM = "; expected uint8 (steps, height, width, 3), from 0 to 255"
+WRONG_EPISODES = {
+    "floats": (
+        (FRAMES / 255, ACTIONS),
+        f"frames of float64 (3, 4, 6, 3){FORM}; frames from 0 to 1 become bytes by "
+        "(255 * frames).round().astype('uint8').",
+    ),
+    "int16": ((FRAMES.astype(np.int16), None), f"frames of int16 (3, 4, 6, 3){FORM}."),
+    "gray": ((FRAMES[..., 0], None), f"frames of uint8 (3, 4, 6){FORM}."),
+    "one channel": ((FRAMES[..., :1], None), f"frames of uint8 (3, 4, 6, 1){FORM}."),
+    "no channel": ((FRAMES[..., :0], None), f"frames of uint8 (3, 4, 6, 0){FORM}."),
+    "no frames": ((FRAMES[:0], None), f"frames of uint8 (0, 4, 6, 3){FORM}."),
+    "another size": (
+        (FRAMES[:, :2], ACTIONS),
+        "frames of (2, 6, 3), and those before have (4, 6, 3); expected frames of one "
+        "size.",
+    ),
+    "an action too few": (
+        (FRAMES, ACTIONS[:-1]),
+        "actions of int64 (2,); expected integers (3,), one for each frame.",
+    ),
+    "actions of two axes": (
+        (FRAMES, ACTIONS[:, None]),
+        "actions of int64 (3, 1); expected integers (3,), one for each frame.",
+    ),
+    "whole floats": (
+        (FRAMES, ACTIONS.astype(float)),
+        "actions of float64 (3,); expected integers (3,), one for each frame.",
+    ),
+    "negative": (
+        (FRAMES, ACTIONS - 1),
+        "the action -1; expected actions from 0 to 2147483647.",
+    ),
+    "64 bits": (
+        (FRAMES, ACTIONS + 2**31),
+        "the action 2147483648; expected actions from 0 to 2147483647.",
+    ),
+    "no actions": (
+        (FRAMES, None),
+        "no actions, unlike those before; expected actions for all episodes of a split, "
+        "or for none.",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("episode", "message"), WRONG_EPISODES.values(), ids=WRONG_EPISODES
+)
+def test_episodes_of_another_form_are_refused(tmp_path, episode, message):
+    with pytest.raises(DataError) as error:
+        write_arrays(tmp_path / "a", {"train": [(FRAMES, ACTIONS), episode]})
+    assert str(error.value) == f"Episode 1 of split 'train' has {message}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_splits_have_frames_of_one_size(tmp_path):
+    splits = {"train": [(FRAMES, None)], "test": [(FRAMES[:, :, :3], None)]}
+    with pytest.raises(DataError, match="Episode 0 of split 'test' has frames of "):
+        write_arrays(tmp_path / "a", splits)
+
+
+def test_only_some_episodes_have_no_actions_first(tmp_path):
+    with pytest.raises(
+        DataError, match="Episode 1 of split 'train' has actions, unlike"
+    ):
+        write_arrays(tmp_path / "a", {"train": [(FRAMES, None), (FRAMES, ACTIONS)]})
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.uint64])
+def test_actions_are_any_integers(tmp_path, dtype):
+    actions = np.array([0, 1, 1], dtype)
+    write_arrays(tmp_path / "a", {"train": [(FRAMES, actions)]})
+    found = ArrayEpisodes(tmp_path / "a", "train").read_numbers(0)["action"]
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, [0, 1, 1])
+
+
+def replace(name, change):
+    """Returns a change of a folder: of one array of its split train."""
+
+    def change_folder(folder):
+        path = folder / "train" / f"{name}.npy"
+        np.save(path, change(np.load(path)))
+
+    return change_folder
+
+
+def describe(text):
+    return lambda folder: (folder / "arrays.json").write_text(text)
+
+
+def unlink(folder):
+    (folder / "train" / "video.npy").unlink()
+
+
+def cut(folder):
+    path = folder / "train" / "video.npy"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def make_pipe(folder):
+    unlink(folder)
+    os.mkfifo(folder / "train" / "video.npy")
+
+
+def make_pickle(folder):
+    array = np.array([print], object)
+    np.save(folder / "train" / "video.npy", array, allow_pickle=True)
+
+
+WRONG_FOLDERS = {
+    "a missing file": (
+        unlink,
+        "video.npy to hold a whole array; it does not (there is no",
+    ),
+    "a file cut short": (
+        cut,
+        "video.npy to hold a whole array; it does not (mmap length",
+    ),
+    "a pipe": (
+        make_pipe,
+        "video.npy to hold a whole array; it does not (there is no such",
+    ),
+    "objects": (make_pickle, "whole array; it does not (Array can't be memory-mapped"),
+    "floats": (
+        replace("video", lambda x: x / 255),
+        "holds float64 (20, 4, 6, 3); expe",
+    ),
+    "gray": (
+        replace("video", lambda x: x[..., 0]),
+        "holds uint8 (20, 4, 6); expected u",
+    ),
+    "one channel": (
+        replace("video", lambda x: x[..., :1]),
+        "(frames, height, width, 3).",
+    ),
+    "a frame less": (
+        replace("video", lambda x: x[1:]),
+        "has 19 frames; expected 20, the",
+    ),
+    "an action less": (
+        replace("action", lambda x: x[1:]),
+        "has 19 frames; expected 20,",
+    ),
+    "int64": (
+        replace("action", np.int64),
+        "holds int64 (20,); expected int32 (frames).",
+    ),
+    "big-endian": (
+        replace("action", lambda x: x.astype(">i4")),
+        "expected int32 (frames)",
+    ),
+    "negative": (
+        replace("action", lambda x: x - 9),
+        "the action -9; expected actions fro",
+    ),
+    "lengths": (
+        replace("lengths", lambda x: x * 2),
+        "has 20 frames; expected 40, the sum",
+    ),
+    "zeros": (
+        replace("lengths", lambda x: x * 0),
+        "has an episode of 0 frames; expected",
+    ),
+    "overflow": (
+        replace("lengths", lambda x: np.array([2**62] * 4 + [20])),
+        "has 20 frames; expected 18446744073709551636, the sum of",
+    ),
+    "one length": (
+        replace("lengths", lambda x: x[0]),
+        "holds int64 (); expected int64 (e",
+    ),
+    "not JSON": (describe("{"), "arrays.json cannot be read: Expecting property name"),
+    "a list": (describe("[]"), "arrays.json cannot be read: list indices"),
+    "no splits": (
+        describe('{"splits": {}}'),
+        "arrays.json to name splits, such as train",
+    ),
+    "names": (
+        describe('{"splits": ["train"]}'),
+        "arrays.json cannot be read: 'list' obj",
+    ),
+    "deep": (
+        describe("[" * 10**6),
+        "arrays.json cannot be read: it is nested too deeply",
+    ),
+    "a path": (
+        describe('{"splits": {"../train": ["video", "lengths"]}}'),
+        "arrays.json to name splits, such as train and test; received '../train'.",
+    ),
+    "no video": (
+        describe('{"splits": {"train": ["lengths"]}}'),
+        "must name the arrays v",
+    ),
+    "more": (
+        describe('{"splits": {"train": ["video", "lengths", "../../x"]}}'),
+        "must name the arrays video, lengths and, if there are actions, action, of each",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), WRONG_FOLDERS.values(), ids=WRONG_FOLDERS
+)
+def test_folders_of_another_form_are_refused(folder, change, message):
+    change(folder)
+    with pytest.raises(DataError) as error:
+        ArrayEpisodes(folder, "train")
+    assert message in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+def test_any_order_of_axes_in_memory(folder):
+    expected = list(map(np.array, ArrayEpisodes(folder, "train").read_episode(1)))
+    replace("video", np.asfortranarray)(folder)
+    np.testing.assert_equal(
+        ArrayEpisodes(folder, "train").read_episode(1), tuple(expected)
+    )
+
+
+def test_addresses_and_homes(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_arrays("~/mine", {"train": episodes([3])})
+    assert (tmp_path / "mine").is_dir()
+    assert open_episodes("~/mine", "train").lengths == [3]
+    assert episodes_of("~/mine") == ["train"]
+    for function in (ArrayEpisodes, open_episodes, write_arrays):
+        with pytest.raises(ValueError, match="Expected a path on this machine"):
+            function("gs://bucket/mine", "train")
+
+
 def test_errors_are_one_sentence(folder, tmp_path):
     def error_of(function, *arguments):
         with pytest.raises(ValueError) as error:
@@ -128,20 +367,21 @@ def test_errors_are_one_sentence(folder, tmp_path):
     assert error_of(write_arrays, folder, {}) == (
         f"{folder} exists already: choose another folder."
     )
-    empty = {"train": iter(())}
-    assert error_of(write_arrays, tmp_path / "b", empty) == (
+    new = tmp_path / "b"
+    assert error_of(write_arrays, new, {"train": iter(())}) == (
         "The split train has no episodes."
     )
-    assert not is_array_dataset(tmp_path / "b")
-    assert error_of(ArrayEpisodes, folder, "valid") == (
-        f"Dataset '{folder}' has no split 'valid': its splits are train, test."
+    assert error_of(write_arrays, new, {}) == (
+        "Expected `splits` to name splits, such as train and test; received none."
     )
-    video = folder / "train" / "video.npy"
-    video.write_bytes(video.read_bytes()[:-10])
-    assert error_of(ArrayEpisodes, folder, "train").startswith(
-        f"Expected {video} to hold a whole array; it does not ("
+    assert error_of(write_arrays, new, {"train/x": []}) == (
+        "Expected `splits` to name splits, such as train and test; received 'train/x'."
     )
-    video.unlink()
-    assert error_of(ArrayEpisodes, folder, "train").startswith(
-        f"Expected {video} to hold a whole array; it does not ("
+    assert error_of(write_arrays, new, {"train": [FRAMES]}) == (
+        "Episode 0 of split 'train' is ndarray; expected a pair of frames and actions, "
+        "or of frames and None."
+    )
+    assert not is_array_dataset(new)
+    assert error_of(ArrayEpisodes, folder, "train[:10%]") == (
+        f"Dataset '{folder}' has no split 'train[:10%]': its splits are train, test."
     )

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 from unittest import mock
 
 import numpy as np
@@ -302,6 +303,22 @@ def test_a_player_that_is_killed(processes):
             ChildProcessError, match="ended with code -9: memory may be"
         ):
             list(played)
+
+
+def test_players_are_ended_in_the_middle_of_a_level(processes):
+    with rollouts.Players() as players:
+        played = players.play([1], 10**6)  # For minutes.
+        threading.Timer(1, players.end).start()
+        with pytest.raises(ChildProcessError, match="ended with code -9"):
+            next(played)
+        with pytest.raises(ChildProcessError, match="ended with code -9"):
+            next(players.play([2], 10))
+
+
+def test_keys_that_stop_a_build_do_not_reach_players(processes):
+    with rollouts.Players() as players:
+        next(players.play([1], 10))
+        assert os.getsid(processes[0].pid) != os.getsid(0)
 
 
 def test_two_builds_give_the_same_examples_in_the_same_order(builder, tmp_path):

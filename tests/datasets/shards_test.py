@@ -167,6 +167,28 @@ def test_a_full_disk_is_named_and_whole_shards_are_kept(tmp_path, one_worker):
         assert build(tmp_path).made[0] == 10
 
 
+def test_an_interrupted_build_waits_for_no_shard(tmp_path):
+    def interrupt_or_wait(first):
+        if first == 0:
+            raise KeyboardInterrupt
+        if first == 10:
+            # Without the interruption, this shard would become whole.
+            builder._cancelled.wait(timeout=5)
+
+    builder = Counting(data_dir=tmp_path, stop=interrupt_or_wait)
+    with pytest.raises(KeyboardInterrupt):
+        builder.download_and_prepare()
+    assert not list(tmp_path.rglob("counting-train*-00001-of-*"))
+    assert build(tmp_path).info.splits["train"].num_examples == 40
+
+
+def test_folders_of_killed_builds_are_removed(tmp_path):
+    left = tmp_path / "counting" / "incomplete.ABC123_1.0.0"
+    left.mkdir(parents=True)
+    build(tmp_path)
+    assert not left.exists()
+
+
 def test_two_builds_at_once(tmp_path, one_worker):
     def build_too():
         with pytest.raises(OSError, match="Another program is writing in"):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.datasets.clips import clip_batches
 from genie_tf.experiments import cli, configs
 
+from genie_tf.errors import DataError
 from genie_tf.models import VideoTokenizer
 from genie_tf.presets import digest
 from genie_tf.testing.tiny_models import tiny_tokenizer
@@ -107,6 +109,55 @@ def test_tokens_are_read_without_frames(folder, tokens):
     whole = clips(folder, tokens, stride=2)
     del whole["video"]
     np.testing.assert_equal(clips(folder, tokens, stride=2, video=False), whole)
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"num_codes": 1}, r"has the token \d+; expected tokens from 0 to 0.$"),
+        ({"mask_patches": 5}, "has 4 tokens a frame; expected 5.$"),
+    ],
+)
+def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):
+    with pytest.raises(DataError, match=message):
+        clips(folder, tokens, **expected)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "features.json",
+            '"4"',
+            '"5"',
+            "a step cannot be decoded .it is not of 10 byte",
+        ),
+        ("features.json", "uint16", "float16", "expected a Tensor of integers"),
+        ("metadata.json", "null}", '"x"}', "give tokens of clips of 'x' frames: make"),
+    ],
+)
+def test_descriptions_of_other_tokens(
+    folder, tokens, tmp_path, file, old, new, message
+):
+    copy = shutil.copytree(tokens, tmp_path / "copy")
+    text = (copy / file).read_text()
+    assert old in text
+    (copy / file).write_text(text.replace(old, new))
+    with pytest.raises(DataError, match=message):
+        clips(folder, copy)
+
+
+def test_only_some_splits_have_actions(tokenize, folder):
+    frames = np.zeros((4, 64, 64, 3), "uint8")
+    actions = np.zeros(4, int)
+    splits = {"train": [(frames, actions)], "test": [(frames, None)]}
+    write_arrays(folder / "some_actions", splits)
+    ended = tokenize({"dataset": "some_actions", "output": "some"})
+    assert ended.code == 2
+    assert ended.errors[-1].endswith(
+        "Only some splits of 'some_actions' have actions (train), and all or none must "
+        "have them."
+    )
 
 
 def test_stock_tfds_reads_all_steps(tokens, data_dir):
@@ -239,7 +290,8 @@ def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
         ),
         (
             {"dataset": "small"},
-            "the model is for frames of (64, 64, 3); small has frames of (16, 16, 3)",
+            "The tokenizer is for frames of (64, 64, 3); small has frames of (16, 16, 3): "
+            "give --resize to scale them.",
         ),
     ],
 )
