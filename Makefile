@@ -1,7 +1,12 @@
 # `make demo` and `make test` set up everything they need, in .venv; see `make help`.
 
 CONSTRAINTS = constraints.txt
+PIP = .venv/bin/pip install -qq
 PYTHONS = $(or $(PYTHON),python3.12 python3.11 python3.10 python3)
+COMPILE = .venv/bin/uv pip compile -q setup.cfg --universal --python-version=3.10 --generate-hashes \
+  --no-annotate --custom-compile-command='make constraints'
+# What depends on the releases most: media, files of Keras, environments, the server and the loop.
+OLDEST_TESTS = tests/media_test.py tests/presets_test.py tests/envs_test.py
 
 # Starting the interpreter, not just finding it, also rules out stubs that name an absent version.
 SUITABLE = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
@@ -24,9 +29,22 @@ test: .venv/installed  ## Check the style and run all tests.
 .PHONY: install
 install: .venv/installed  ## Only set up .venv, with the development tools.
 
+.PHONY: oldest
+oldest: .venv/installed  ## Run some tests with the oldest releases that setup.cfg allows.
+	@test -d .venv-oldest || .venv/bin/python -m venv --without-pip .venv-oldest
+	@.venv/bin/uv pip install -q --python=.venv-oldest --require-hashes -r constraints-oldest.txt
+	@.venv/bin/uv pip install -q --python=.venv-oldest --no-deps --editable .
+	.venv-oldest/bin/python -m pytest $(OLDEST_TESTS)
+
+# After a change of setup.cfg; with UPGRADE=--upgrade to the newest releases.
+.PHONY: constraints
+constraints: .venv/installed  ## Write the constraints anew, as setup.cfg asks.
+	@$(COMPILE) --extra=dev --fork-strategy=fewest $(UPGRADE) --output-file=constraints.txt
+	@$(COMPILE) --extra=test --resolution=lowest-direct $(UPGRADE) --output-file=constraints-oldest.txt
+
 .PHONY: clean
 clean:  ## Remove .venv and what tools leave behind, but not runs/.
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/pip:
@@ -39,8 +57,15 @@ clean:  ## Remove .venv and what tools leave behind, but not runs/.
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS) | .venv/bin/pip
 	@echo "Setting up .venv: 3 GB of packages, some minutes."
-	@.venv/bin/pip install -qq --upgrade pip
-	@.venv/bin/pip install -qq $(addprefix --constraint=,$(CONSTRAINTS)) --editable '.[dev]'
+ifdef CONSTRAINTS
+	@# What packages are built with comes first: pip would check no hashes of it.
+	@$(PIP) --require-hashes --constraint=$(CONSTRAINTS) pip setuptools wheel
+	@$(PIP) --require-hashes --no-build-isolation --requirement=$(CONSTRAINTS)
+	@$(PIP) --no-deps --no-build-isolation --editable .
+else
+	@$(PIP) --upgrade pip
+	@$(PIP) --editable '.[dev]'
+endif
 	@.venv/bin/python -c "from gym_notices.notices import notices; notices.clear(); import procgen" || { \
 	  echo "procgen needs libGL and glib; on Debian and Ubuntu: apt install libgl1 libglib2.0-0" >&2; exit 1; }
 	@touch $@

@@ -1,6 +1,7 @@
 """What the package promises: its packages, programs, version and dependencies."""
 
 import ast
+import collections
 import configparser
 import re
 import shutil
@@ -9,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("genie_tf", "datasets", "experiments")
@@ -84,11 +88,65 @@ def test_every_package_has_an_init_file():
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_console_script_can_be_called(script):
+def test_console_script_starts_its_program(script):
     """Each in a process of its own, because each defines flags."""
-    module, function = script.split(" = ")[1].split(":")
-    program = f"from {module} import {function}; sys.exit(not callable({function}))"
-    subprocess.run([sys.executable, "-c", f"import sys; {program}"], check=True)
+    name, module, function = re.split(" = |:", script)
+    program = f"import sys; from {module} import {function}; sys.argv[0] = {name!r}"
+    command = [sys.executable, "-c", f"{program}; {function}()", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert f"\n{name} --" in ended.stdout, ended.stderr
+
+
+def pins(file: str) -> dict[str, list]:
+    """The requirements in a file of constraints, each with its hashes, by their names."""
+    text = (ROOT / file).read_text().replace("\\\n", "")
+    found = collections.defaultdict(list)
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            pin, *hashes = line.split(" --hash=")
+            requirement = Requirement(pin)
+            assert hashes, f"{file} has no hashes of {pin}"
+            found[canonicalize_name(requirement.name)].append(requirement)
+    return found
+
+
+def direct(*extras: str) -> list[Requirement]:
+    """What setup.cfg asks for, with some of its extras."""
+    texts = [CONFIG["options"]["install_requires"]]
+    texts += [CONFIG["options.extras_require"][extra] for extra in extras]
+    lines = [line for text in texts for line in text.split("\n")]
+    lines = [line for line in lines if line and not line.startswith(("#", "genie_tf["))]
+    return [Requirement(line) for line in lines]
+
+
+TESTED = ("gym", "jax", "mp4", "play", "video", "test")
+HOW = "run `make constraints`"
+
+
+def test_constraints_are_what_the_setup_asks_for():
+    pinned = pins("constraints.txt")
+    for requirement in direct(*TESTED, "dev"):
+        found = pinned[canonicalize_name(requirement.name)]
+        assert any(_agree(requirement, pin) for pin in found), f"{requirement}: {HOW}"
+
+
+def test_oldest_constraints_are_the_minimums_of_the_setup():
+    pinned = pins("constraints-oldest.txt")
+    for requirement in direct(*TESTED):
+        (least,) = [x.version for x in requirement.specifier if x.operator == ">="]
+        found = pinned[canonicalize_name(requirement.name)]
+        versions = [x.version for pin in found for x in pin.specifier]
+        # 1.9.1 is the first release of 1.9 if 1.9.0 has been withdrawn.
+        assert any(
+            Version(version).release[: len(Version(least).release)]
+            == Version(least).release
+            for version in versions
+        ), f"{requirement}: {HOW}"
+
+
+def _agree(requirement: Requirement, pin: Requirement) -> bool:
+    (exact,) = pin.specifier
+    return requirement.specifier.contains(exact.version)
 
 
 def test_version_is_the_changelogs():

@@ -1,0 +1,161 @@
+"""Ctrl-C at any moment: one line, exit code 130, and nothing half-written."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+# What a program does, as text, around a call of `run_interruptible`. It says when it is
+# where the test interrupts it.
+PROGRAM = """
+import sys, time
+from genie_tf.experiments.interrupts import run_interruptible
+sys.argv[0] = "bin/genie-test"
+def work():
+{work}
+run_interruptible(work)
+{after}
+"""
+SLEEP = "print('now', flush=True); time.sleep(60)"
+# Waits for itself, outside of the interpreter, so that no handler in Python is called.
+DEADLOCK = (
+    "import ctypes",
+    "lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)",
+    "lock(mutex)",
+    "print('now', flush=True)",
+    "lock(mutex)",
+)
+MODULE = """
+import runpy, sys
+from genie_tf.experiments.interrupts import run_interruptible
+sys.argv = {argv}
+def start():
+    print('now', flush=True)
+    runpy.run_module("genie_tf.experiments." + sys.argv[0], run_name="__main__")
+run_interruptible(start)
+"""
+
+
+def start(program: list[str], folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        program,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_interrupted(process: subprocess.Popen, name: str) -> None:
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    lines = errors.splitlines()
+    # Above it may be progress bars.
+    assert lines.pop() == f"{name}: interrupted"
+    assert all("%|" in line or not line for line in lines), errors
+
+
+def work(*lines: str, after: str = "") -> list[str]:
+    body = "\n".join(f"    {line}" for line in lines)
+    return [sys.executable, "-c", PROGRAM.format(work=body, after=after)]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        work(SLEEP),
+        # Libraries complain, catch what is raised, or raise something else.
+        work(
+            "try:",
+            f"    {SLEEP}",
+            "except BaseException:",
+            "    print('cannot go on', file=sys.stderr)",
+            "    raise RuntimeError",
+        ),
+        work("try:", f"    {SLEEP}", "except BaseException:", "    pass"),
+        work("try:", f"    {SLEEP}", "finally:", "    time.sleep(60)"),
+        # A thread that goes on, for which the interpreter would wait at its end.
+        work(
+            "import threading",
+            "threading.Thread(target=time.sleep, args=[60]).start()",
+            SLEEP,
+        ),
+        work(*DEADLOCK),
+        work("pass", after=SLEEP),
+    ],
+    ids=[
+        "plain",
+        "raises",
+        "catches",
+        "never ends",
+        "thread",
+        "deadlock",
+        "at its end",
+    ],
+)
+def test_a_program_ends_with_one_line(program, tmp_path):
+    with start(program, tmp_path) as process:
+        assert process.stdout.readline() == "now\n"
+        check_interrupted(process, "genie-test")
+
+
+@pytest.mark.parametrize("seconds", [0, 0.2, 1, 3])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [
+            "generate",
+            "--preset=genie_coinrun_fast",
+            "--prompt=frame.png",
+            f"--actions={','.join(50 * '1')}",
+            "--output=out/video.gif",
+        ],
+        ["arrays", "--dataset=coinrun/random_hard", "--output=arrays"],
+    ],
+    ids=lambda argv: argv[0],
+)
+def test_programs_end_at_any_moment(argv, seconds, tmp_path):
+    """While they parse flags, import, build, compile, sample and write."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "frame.png")
+    with start([sys.executable, "-c", MODULE.format(argv=argv)], tmp_path) as process:
+        assert process.stdout.readline() == "now\n"
+        time.sleep(seconds)
+        check_interrupted(process, argv[0])
+    # What takes longer to remove is removed by the next run.
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {"frame.png"}
+
+
+def test_what_is_half_written_is_removed(tmp_path):
+    program = work(
+        "from genie_tf.files import replacing",
+        "with replacing('file.txt') as path:",
+        "    path.write_text('half')",
+        f"    {SLEEP}",
+    )
+    with start(program, tmp_path) as process:
+        assert process.stdout.readline() == "now\n"
+        check_interrupted(process, "genie-test")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_shell_ignores_stays_ignored(tmp_path):
+    """As for a program that nohup or a script has put in the background."""
+    program = work("print('now', flush=True)", "input()")
+    process = subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    with process:
+        assert process.stdout.readline() == "now\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate("\n", timeout=30) == ("", "")
+    assert process.returncode == 0
