@@ -273,7 +273,7 @@ def _sorry(status: int, message: str) -> JSONResponse:
 def _recordings() -> dict[str, str]:
     """The endings of the files that recordings can be, and what they are called."""
     forms = {"gif": "image/gif"}
-    if importlib.util.find_spec("imageio_ffmpeg"):
+    if importlib.util.find_spec("av"):
         forms["mp4"] = "video/mp4"
     return forms
 
