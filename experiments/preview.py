@@ -11,7 +11,7 @@ statistics.md, statistics.json: of every split, how many episodes and frames, ho
     how large on disk, their pixels, which actions and rewards.
 
 Decodes few frames, and reads actions and rewards of 10,000 episodes a split at most.
-Equal seeds give equal files. MP4 needs imageio-ffmpeg: pip install genie_tf[mp4].
+Equal seeds give equal files. MP4 needs PyAV: pip install genie_tf[mp4].
 """
 
 import json

@@ -8,14 +8,23 @@ Takes .mp4, .mov, .m4v, .webm, .mkv, .avi and .gif files, and folders of .png or
 frames, wherever they are below the folder. Needs PyAV: pip install genie_tf[video].
 """
 
+import contextlib
+import fcntl
 import gc
+import os
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags, logging
 from genie_tf.experiments import cli
 
+from genie_tf.files import local_path
+
 FLAGS = flags.FLAGS
+
+_LARGEST_EPISODE = 2**30  # Bytes of pixels; TFDS holds one in memory, several times.
 
 
 def define_flags() -> None:
@@ -23,7 +32,9 @@ def define_flags() -> None:
     flags.DEFINE_string("name", None, "Of the dataset, which is video_folder/NAME.")
     flags.DEFINE_integer("height", 64, "Of its frames, in pixels.", lower_bound=1)
     flags.DEFINE_integer("width", 64, "Of its frames, in pixels.", lower_bound=1)
-    flags.DEFINE_float("fps", 10, "Frames a second.", lower_bound=0.01)
+    flags.DEFINE_float(
+        "fps", 10, "Frames a second.", lower_bound=0.01, upper_bound=1000
+    )
     flags.DEFINE_float(
         "clip_seconds", 16, "What is longer becomes several episodes.", lower_bound=0
     )
@@ -33,51 +44,80 @@ def define_flags() -> None:
 def main() -> None:
     cli.check_installed("av", "reading videos needs PyAV", "[video]")
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
+    if not re.fullmatch(r"\w+", FLAGS.name):
+        raise cli.UserError(
+            f"--name must only have letters, digits and _; received {FLAGS.name!r}"
+        )
+    with cli.user_errors():
+        folder = local_path(FLAGS.input)
+        data_dir = FLAGS.data_dir and local_path(FLAGS.data_dir)
+    if not folder.is_dir():
+        raise cli.UserError(f"there is no folder {folder}, which --input names")
+    if data_dir is not None:
+        cli.check_folder(data_dir)
+    form = {"fps": FLAGS.fps, "height": FLAGS.height, "width": FLAGS.width}
+    steps = round(FLAGS.clip_seconds * FLAGS.fps, 6)
+    most_steps = _LARGEST_EPISODE // (3 * FLAGS.height * FLAGS.width)
+    if not 2 <= steps <= most_steps:  # Nor is it, if it is not a number.
+        raise cli.UserError(
+            f"an episode of {FLAGS.height}x{FLAGS.width} pixels must have from 2 to "
+            f"{most_steps} frames; --clip_seconds={FLAGS.clip_seconds:g} and "
+            f"--fps={FLAGS.fps:g} make {steps:g}"
+        )
     # Imported here so that --help and wrong flags answer at once.
     from genie_tf.datasets.video_folder.video_folder_dataset_builder import (
         Builder,
         VideoFolderConfig,
     )
-    from genie_tf.datasets.video_folder.videos import split_videos
+    from genie_tf.datasets.video_folder.videos import printable, split_videos
 
-    if not re.fullmatch(r"\w+", FLAGS.name):
-        raise cli.UserError(
-            f"--name must be of letters, digits and _ alone; received {FLAGS.name!r}"
-        )
-    folder = Path(FLAGS.input)
-    if not folder.is_dir():
-        raise cli.UserError(f"there is no folder {folder}, which --input names")
-    max_steps = round(FLAGS.clip_seconds * FLAGS.fps)
-    if max_steps < 2:
-        raise cli.UserError(
-            "an episode must have two frames or more; --clip_seconds="
-            f"{FLAGS.clip_seconds:g} and --fps={FLAGS.fps:g} make {max_steps}"
-        )
-    form = {"fps": FLAGS.fps, "height": FLAGS.height, "width": FLAGS.width}
-    if FLAGS.data_dir is not None:
-        cli.check_folder(FLAGS.data_dir)
     with cli.user_errors():
         splits, skipped = split_videos(folder, **form)
         config = VideoFolderConfig(
             name=FLAGS.name,
-            description=f"Videos of the folder {folder}.",
+            description=f"Videos of the folder {printable(str(folder))}.",
             folder=folder,
             splits=splits,
             skipped=skipped,
-            max_steps=max_steps,
+            max_steps=int(steps),
             **form,
         )
         logging.set_verbosity(logging.ERROR)  # TFDS warns of configs of one's own.
-        builder = Builder(config=config, data_dir=FLAGS.data_dir)
+        builder = Builder(config=config, data_dir=data_dir)
         if builder.data_path.exists():
             raise ValueError(
                 f"{builder.data_path} exists already: choose another --name, or delete "
                 "that folder."
             )
-        failure = _build(builder)
+        with _sole_build(Path(builder.data_path).parent):
+            failure = _build(builder)
         if failure:
             raise ValueError(f"nothing is written: {failure}")
     _report(builder)
+
+
+@contextlib.contextmanager
+def _sole_build(folder: Path) -> Iterator[None]:
+    """Keeps other builds out of a folder, and removes what killed ones have left there.
+
+    Raises:
+        ValueError: if there is another build.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another program is building {folder}: wait for its end, or choose "
+                "another --name"
+            ) from error
+        for leftover in folder.glob("incomplete.*"):
+            shutil.rmtree(leftover)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _build(builder) -> str:

@@ -1,10 +1,13 @@
 """Videos as files that people look at: GIF, PNG and MP4; grids, curves, prompts.
 
 A video is uint8, or float in [0, 1], (time, height, width, 3); floats are clipped.
-Files are written under a temporary name beside their own and then moved, so that
-nobody ever sees half of one. Folders are created where needed.
+Files are written whole or not at all, and raise OSError if that fails, such as on a full
+disk. Folders are created where needed.
 """
 
+import fractions
+import importlib.util
+import io
 import numbers
 import os
 import pathlib
@@ -17,6 +20,7 @@ from genie_tf.files import local_path, replacing
 from genie_tf.pictures import FITS as FITS
 
 _GAP = 2  # White pixels between the cells of a grid.
+_MP4_NEEDS = "Writing MP4 needs PyAV: pip install genie_tf[mp4]."
 _HEADING = 14  # Pixels above it for the names of its columns.
 
 
@@ -48,16 +52,20 @@ def check_video_path(path):
         path: name of the file.
 
     Raises:
-        ValueError: if the name does not end in .gif, .mp4 or .png.
+        ValueError: if the name does not end in .gif, .mp4 or .png, or MP4 needs a package
+            that is not installed.
     """
-    if pathlib.Path(path).suffix.lower() not in (".gif", ".mp4", ".png"):
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix not in (".gif", ".mp4", ".png"):
         raise ValueError(
             f"A video's file name must end in .gif, .mp4 or .png; received {path}."
         )
+    if suffix == ".mp4" and not importlib.util.find_spec("av"):
+        raise ValueError(_MP4_NEEDS)
 
 
 def save_gif(path, video, fps: float = 10):
-    """Writes a GIF that plays for ever, with 256 colours chosen for each frame.
+    """Writes a GIF that plays for ever, with 256 colors chosen for each frame.
 
     Frames that repeat the one before are stored as a longer stay of that one.
 
@@ -75,15 +83,16 @@ def save_gif(path, video, fps: float = 10):
     # A GIF counts in 1/100 s; rounding when frames begin, not how long they stay,
     # keeps the speed right on average.
     begin = np.round(np.arange(len(frames) + 1) * 100 / fps).astype(int)
-    with replacing(path) as temporary:
-        frames[0].save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=frames[1:],
-            duration=[10 * int(stay) for stay in np.diff(begin)],
-            loop=0,
-        )
+    content = io.BytesIO()
+    frames[0].save(
+        content,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=[10 * int(stay) for stay in np.diff(begin)],
+        loop=0,
+    )
+    _write(path, content)
 
 
 def save_strip(path, video):
@@ -105,38 +114,37 @@ def save_mp4(path, video, fps: float = 10):
     Args:
         path: name of the file.
         video: (time, height, width, 3).
-        fps: frames per second.
+        fps: frames per second, in [0.001, 1000].
 
     Raises:
-        ImportError: if imageio-ffmpeg is not installed.
-        ValueError: if the video has another form, or `fps` is not positive.
+        ImportError: if PyAV is not installed.
+        ValueError: if the video has another form, or `fps` is out of range.
     """
-    if not fps > 0:
-        raise ValueError(f"A video's `fps` must be positive; received {fps}.")
+    if not 0.001 <= fps <= 1000:
+        raise ValueError(f"An MP4's `fps` must be in [0.001, 1000]; received {fps}.")
     video = _to_bytes(video)
     try:
-        import imageio_ffmpeg
+        import av
     except ImportError as error:
-        raise ImportError(
-            "Writing MP4 needs imageio-ffmpeg: pip install genie_tf[mp4]."
-        ) from error
-    # Colour is stored at half the resolution, which needs even sizes.
+        raise ImportError(_MP4_NEEDS) from error
+    # Color is stored at half the resolution, which needs even sizes.
     odd = [(0, 0), (0, video.shape[1] % 2), (0, video.shape[2] % 2), (0, 0)]
     video = np.pad(video, odd, mode="edge")
-    with replacing(path) as temporary:
-        writer = imageio_ffmpeg.write_frames(
-            str(temporary),
-            size=(video.shape[2], video.shape[1]),
-            fps=fps,
-            codec="libx264",
-            quality=9,
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-        )
-        writer.send(None)
-        for frame in video:
-            writer.send(frame.tobytes())
-        writer.close()
+    content = io.BytesIO()
+    with av.open(content, "w", format="mp4") as container:
+        rate = fractions.Fraction(float(fps)).limit_denominator(10_000)
+        stream = container.add_stream("libx264", rate, options={"crf": "5"})
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        # Says that colors are those of BT.709; players guess otherwise.
+        for name in ("colorspace", "color_primaries", "color_trc", "color_range"):
+            setattr(stream.codec_context, name, 1)
+        for pixels in video:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    _write(path, content)
 
 
 def grid(rows, labels=None, scale: int = 4, columns=None):
@@ -297,8 +305,9 @@ def plot_curves(path, records, keys=None):
         axes.set_title(key, fontsize="medium")
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format=pathlib.Path(path).suffix[1:] or "png")
+    _write(path, content)
 
 
 def _to_bytes(video):
@@ -333,8 +342,18 @@ def _read_prompt(path) -> bytes:
 
 
 def _save_png(path, image):
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, format="PNG")
+    _write(path, content)
+
+
+def _write(path, content: io.BytesIO):
     with replacing(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG")
+        try:
+            temporary.write_bytes(content.getbuffer())
+        except OSError as error:
+            # Of the file that was asked for, not of the temporary one.
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _font():

@@ -20,14 +20,12 @@ _UPRIGHT = np.eye(3, dtype=np.int32)
 _MAX_THREADS = 4  # Each holds a frame of the video's size.
 # FFmpeg's own decoders of these leave transparency out.
 _DECODERS_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-# Numbers of H.273. Brightness beyond that of screens is PQ or HLG; primaries of 0, 2 and 3
-# say nothing.
-_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-_UNKNOWN_PRIMARIES = (0, 2, 3)
-_BT2020_PRIMARIES = 9
-_SRGB = {"dst_color_trc": 13, "dst_color_primaries": 1, "dst_colorspace": 1}
-# PyAV 17, the last one for Python 3.10, does not convert transfers.
-_CONVERTS_HDR = int(av.__version__.partition(".")[0]) >= 18
+# Numbers of H.273.
+_PQ, _HLG = 16, 18
+_BT2020_LUMA = np.array([0.2627, 0.678, 0.0593])
+_BT2020_TO_BT709 = np.array(
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
+)
 
 
 def read_frames(
@@ -131,29 +129,47 @@ def _resize(
     """The pixels of a frame that covers a size, in sRGB and without transparency."""
     shown_width = frame.width * pixel_aspect
     if frame.format.has_palette or any(x.is_alpha for x in frame.format.components):
-        image = Image.fromarray(_convert(frame, format="rgba"))
+        image = Image.fromarray(_to_pixels(frame, "rgba"))
         image = image.resize((max(1, round(shown_width)), frame.height))
         return fit_picture(image, height, width)
     scale = max(height / frame.height, width / shown_width)
     tall, wide = round(frame.height * scale), round(shown_width * scale)
-    pixels = _convert(
-        frame, width=wide, height=tall, format="rgb24", interpolation="AREA"
-    )
+    pixels = _to_pixels(frame, "rgb", width=wide, height=tall, interpolation="AREA")
     top, left = (tall - height) // 2, (wide - width) // 2
     return pixels[top : top + height, left : left + width]
 
 
-def _convert(frame: av.VideoFrame, **form) -> np.ndarray:
-    transfer = _HDR_TRANSFERS.get(frame.color_trc)
-    if transfer:
-        if not _CONVERTS_HDR:
-            raise ValueError(f"its colors ({transfer}) need PyAV 18 to be converted")
-        if frame.color_primaries in _UNKNOWN_PRIMARIES:
-            frame.color_primaries = _BT2020_PRIMARIES
-        form |= _SRGB
+def _to_pixels(frame: av.VideoFrame, channels: str, **size) -> np.ndarray:
+    """The pixels of a frame as uint8, in sRGB."""
+    is_hdr = frame.color_trc in (_PQ, _HLG)
+    forms = {"rgb": ("rgb24", "rgb48le"), "rgba": ("rgba", "rgba64le")}
     try:
-        return frame.to_ndarray(**form)
+        pixels = frame.to_ndarray(format=forms[channels][is_hdr], **size)
     except OSError as error:
         raise ValueError(
             f"its colors (matrix {frame.colorspace} of H.273) cannot be converted"
         ) from error
+    if is_hdr:
+        pixels = pixels / 65535
+        pixels[..., :3] = _hdr_to_srgb(pixels[..., :3], frame.color_trc)
+        pixels = np.round(255 * pixels).astype(np.uint8)
+    return pixels
+
+
+def _hdr_to_srgb(pixels: np.ndarray, transfer: int) -> np.ndarray:
+    """Converts colors of ITU-R BT.2100, in [0, 1]; white is 203 nits, by BT.2408."""
+    if transfer == _PQ:
+        x = pixels ** (1 / 78.84375)
+        light = np.maximum(x - 0.8359375, 0) / (18.8515625 - 18.6875 * x)
+        nits = 10_000 * light ** (1 / 0.1593017578125)
+    else:
+        light = np.where(
+            pixels <= 0.5,
+            pixels**2 / 3,
+            (np.exp((pixels - 0.55991073) / 0.17883277) + 0.28466892) / 12,
+        )
+        nits = 1000 * light * (light @ _BT2020_LUMA)[..., None] ** 0.2
+    light = np.clip(nits / 203 @ _BT2020_TO_BT709.T, 0, 1)
+    return np.where(
+        light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055
+    )

@@ -1,11 +1,12 @@
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
-import imageio_ffmpeg
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
@@ -36,11 +37,9 @@ def read_durations(path):
 
 
 def read_mp4(path):
-    reader = imageio_ffmpeg.read_frames(str(path))
-    width, height = next(reader)["size"]
-    return np.stack(
-        [np.frombuffer(frame, "uint8").reshape(height, width, 3) for frame in reader]
-    )
+    with av.open(str(path)) as container:
+        frames = container.decode(video=0)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
 
 
 def mean_error(a, b):
@@ -86,11 +85,45 @@ class TestVideos:
         media.save_mp4(tmp_path / "a.mp4", game_video()[:, :33, :35])
         assert read_mp4(tmp_path / "a.mp4").shape == (6, 34, 36, 3)
 
+    @pytest.mark.parametrize("fps", [0.5, 10, 12.5, 29.97, 1000])
+    def test_mp4_keeps_speed_and_says_its_colors(self, tmp_path, fps):
+        media.save_mp4(tmp_path / "a.mp4", game_video(), fps)
+        with av.open(str(tmp_path / "a.mp4")) as container:
+            times = [frame.time for frame in container.decode(video=0)]
+            about = container.streams.video[0].codec_context
+            assert (about.colorspace, about.color_range) == (1, 1)
+            assert (about.color_primaries, about.color_trc) == (1, 1)
+        np.testing.assert_allclose(times, np.arange(6) / fps, atol=1e-4)
+
     def test_mp4_without_its_package(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-        with pytest.raises(ImportError, match=r"pip install genie_tf\[mp4\]"):
+        monkeypatch.setitem(sys.modules, "av", None)
+        sentence = r"^Writing MP4 needs PyAV: pip install genie_tf\[mp4\].$"
+        with pytest.raises(ImportError, match=sentence):
             media.save_mp4(tmp_path / "a.mp4", game_video())
+        with pytest.raises(ValueError, match=sentence):
+            media.check_video_path(tmp_path / "a.mp4")
         assert files_in(tmp_path) == []
+
+    @pytest.mark.parametrize("size", [0, 100, 1000])
+    @pytest.mark.parametrize(
+        "name", ["a.gif", "a.mp4", "a.png", "grid.png", "curves.png"]
+    )
+    def test_on_a_full_disk_the_old_file_stays(self, tmp_path, name, size):
+        (tmp_path / name).write_text("old")
+        kind, before = resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(kind, (size, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large: '.*/" + name):
+                if name == "grid.png":
+                    media.save_image_grid(tmp_path / name, [game_video()])
+                elif name == "curves.png":
+                    media.plot_curves(tmp_path / name, TestCurves.RECORDS)
+                else:
+                    media.save_video(tmp_path / name, game_video())
+        finally:
+            resource.setrlimit(kind, before)
+        assert (tmp_path / name).read_text() == "old"
+        assert files_in(tmp_path) == [name]
 
     def test_strip_shows_the_frames_side_by_side(self, tmp_path):
         media.save_strip(tmp_path / "a.png", game_video(3))
@@ -145,7 +178,7 @@ class TestVideos:
         with pytest.raises(ValueError, match=rf"in \(0, 50\]; received {fps}"):
             media.save_gif(tmp_path / "a.gif", game_video(), fps)
         if fps <= 0:
-            with pytest.raises(ValueError, match=f"must be positive; received {fps}"):
+            with pytest.raises(ValueError, match=f"1000\\]; received {fps}"):
                 media.save_mp4(tmp_path / "a.mp4", game_video(), fps)
 
 
@@ -303,5 +336,5 @@ def test_importing_loads_no_framework():
     output = subprocess.run(
         [sys.executable, "-c", listing], capture_output=True, check=True, text=True
     ).stdout
-    heavy = {"tensorflow", "keras", "matplotlib", "imageio_ffmpeg"}
+    heavy = {"tensorflow", "keras", "matplotlib", "av"}
     assert not heavy & set(json.loads(output))

@@ -113,7 +113,7 @@ def make_app(
 def recording_forms() -> dict[str, str]:
     """The endings of the files that recordings can be, and what they are called."""
     forms = {"gif": "image/gif"}
-    if importlib.util.find_spec("imageio_ffmpeg"):
+    if importlib.util.find_spec("av"):
         forms["mp4"] = "video/mp4"
     return forms
 

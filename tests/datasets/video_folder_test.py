@@ -1,12 +1,13 @@
 """Videos as episodes: videos whose grey levels say which frame is which."""
 
-import subprocess
-import tracemalloc
+import contextlib
+import os
+import socket
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from genie_tf.datasets.clips import clip_batches
 from genie_tf.datasets.video_folder.video_folder_dataset_builder import (
     Builder,
@@ -18,6 +19,8 @@ from genie_tf.datasets.video_folder.videos import (
     split_videos,
 )
 from PIL import Image
+
+from genie_tf import decoding
 
 FORM = {"fps": 10, "height": 8, "width": 8}
 CODECS = {
@@ -87,7 +90,7 @@ def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path, ending):
         (30, np.arange(30)),
         (10, np.arange(0, 30, 3)),
         (7.5, np.arange(0, 30, 4)),
-        (60, np.arange(59) // 2),
+        (60, np.arange(60) // 2),
     ],
 )
 def test_frame_rate(tmp_path, fps, expected):
@@ -115,13 +118,22 @@ def test_a_moving_thing_is_no_cut(tmp_path):
     assert len(read(write_video(tmp_path / "a.mp4", frames))) == 1
 
 
-def test_a_long_pause_ends_a_scene(tmp_path):
+@pytest.mark.parametrize(
+    ("durations", "expected"),
+    [
+        ([100, 300, 100, 500], [[90, 100, 100, 100, 110] + 5 * [100]]),
+        # Nobody wants to see the same for longer than ten seconds.
+        ([100, 11_000, 100, 200], [[90] + 100 * [100], [110, 100, 100]]),
+        ([100, 100, 100, 60_000], [[90, 100, 110] + 100 * [100]]),
+    ],
+)
+def test_each_picture_is_shown_as_long_as_it_says(tmp_path, durations, expected):
     path = tmp_path / "a.gif"
     first, *others = (Image.fromarray(f) for f in greys([90, 100, 110, 100]))
-    durations = [100, 11_000, 100, 100]
     first.save(path, save_all=True, append_images=others, duration=durations)
     found = levels_of(read(path))
-    assert [len(levels) for levels in found] == [2, 2]
+    for levels, right in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(levels, right)
 
 
 def test_frames_fill_the_size_and_are_cut_off_evenly(tmp_path):
@@ -139,38 +151,42 @@ def test_frames_fill_the_size_and_are_cut_off_evenly(tmp_path):
         assert square.max() < 30
 
 
-def test_videos_of_a_telephone_are_upright(tmp_path):
-    frames = np.zeros((4, 32, 64, 3), np.uint8)
-    frames[:, :, :32] = 255
-    lying = write_video(tmp_path / "a.mp4", frames)
-    path = tmp_path / "b.mp4"
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    rotated = ["-metadata:s:v", "rotate=90", "-c", "copy", path]
-    subprocess.run([ffmpeg, "-v", "error", "-i", lying, *rotated], check=True)
-    ((_, upright),) = read(path, height=64, width=32)
-    # FFmpeg shows it turned counterclockwise: what was left is below.
-    assert upright[:, 36:].min() > 200
-    assert upright[:, :28].max() < 30
-
-
-def test_memory_is_that_of_the_small_frames(tmp_path):
-    """Of a 4K video no frame ever is in memory in full colour."""
-    path = write_video(tmp_path / "a.mp4", greys(range(20, 30), 2160, 3840))
-    tracemalloc.start()
-    (found,) = levels_of(read(path))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    np.testing.assert_allclose(found, range(20, 30), atol=3)
-    assert peak < 1_000_000
-
-
-def test_what_breaks_off_is_used_up_to_there(tmp_path):
+def test_a_bad_picture_leaves_the_others(tmp_path):
+    """In its place the picture before it is shown."""
     folder = write_pictures(tmp_path / "a", greys(range(20, 30)))
     (folder / "frame6.png").write_bytes(b"nothing")
-    episodes = read_episodes(folder, max_steps=4, **FORM)
-    np.testing.assert_array_equal(next(episodes)[1][:, 0, 0, 0], range(20, 24))
-    np.testing.assert_array_equal(next(episodes)[1][:, 0, 0, 0], [24, 25])
-    with pytest.raises(ValueError, match=r"^frame6.png cannot be read as a picture$"):
+    (folder / ".frame7.png").write_bytes(b"hidden")
+    (folder / "frame8.png").unlink()
+    (folder / "frame8.png").symlink_to(folder / "frame9.png")
+    episodes = read_episodes(folder, max_steps=99, **FORM)
+    np.testing.assert_array_equal(
+        next(episodes)[1][:, 0, 0, 0], [20, 21, 22, 23, 24, 25, 25, 27, 29, 29]
+    )
+    with pytest.raises(ValueError) as error:
+        next(episodes)
+    assert str(error.value) == (
+        "1 of its 10 pictures cannot be used (frame6.png: it cannot be read as a PNG, "
+        "JPEG or GIF image)"
+    )
+
+
+def test_a_crash_leaves_what_was_before(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", greys(range(20, 60)))
+    ended = decoding._receive
+
+    def receive(stream):
+        """The worker crashes after ten frames."""
+        receive.count += 1
+        if receive.count == 12:
+            raise EOFError
+        return ended(stream)
+
+    receive.count = 0
+    monkeypatch.setattr(decoding, "_receive", receive)
+    decoding._idle.clear()
+    episodes = read_episodes(path, max_steps=99, **FORM)
+    assert len(next(episodes)[1]) == 10
+    with pytest.raises(ValueError, match="^decoding it crashes$"):
         next(episodes)
 
 
@@ -219,9 +235,92 @@ BAD = {
 
 
 def test_videos_are_found_wherever_they_are(folder):
-    found, others = find_videos(folder)
+    found, left_out = find_videos(folder)
     assert set(found) == GOOD | set(BAD) - {"notes.txt"}
-    assert others == ["notes.txt"]
+    assert left_out == {"notes.txt": BAD["notes.txt"]}
+
+
+def test_links_are_followed_once(tmp_path):
+    far, near = tmp_path / "far", tmp_path / "near"
+    for folder in (far / "deep", near / "own"):
+        folder.mkdir(parents=True)
+    for name in (far / "1.mp4", far / "deep/2.mp4", near / "own/3.mp4"):
+        name.touch()
+    (near / "a_day").symlink_to(far)
+    (near / "again").symlink_to(far / "deep")
+    (near / "file.mp4").symlink_to(far / "1.mp4")
+    (near / "own/up").symlink_to(near)
+    (near / "own/4.mp4").hardlink_to(near / "own/3.mp4")
+    (near / "gone.mp4").symlink_to(far / "gone.mp4")
+    (near / "loop.mp4").symlink_to(near / "loop.mp4")
+    found, left_out = find_videos(near)
+    assert found == ["a_day/1.mp4", "a_day/deep/2.mp4", "own/3.mp4"]
+    assert left_out == {
+        "again": "it is the same as a_day/deep",
+        "file.mp4": "it is the same as a_day/1.mp4",
+        "gone.mp4": "it cannot be read (No such file or directory)",
+        "loop.mp4": "it cannot be read (Too many levels of symbolic links)",
+        "own/4.mp4": "it is the same as own/3.mp4",
+        "own/up": "it is the same as .",
+    }
+
+
+def test_pictures_next_to_videos_are_not_a_video(tmp_path):
+    for name in ("a.mp4", "a.jpg", "cover.png", "day/b.webm", "day/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("day/frames/1.png", "day/frames/2.png", "frames/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found, left_out = find_videos(tmp_path)
+    assert found == ["a.mp4", "day/b.webm", "day/frames", "frames"]
+    assert left_out == dict.fromkeys(
+        ["a.jpg", "cover.png", "day/b.png"],
+        "it is a picture next to videos: frames need a folder of their own",
+    )
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.mkfifo(tmp_path / "frame.png")
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as end:
+        end.bind(str(tmp_path / "socket.mp4"))
+        found, left_out = find_videos(tmp_path)
+    assert not found
+    assert left_out == dict.fromkeys(
+        ["frame.png", "pipe.mp4", "socket.mp4", "zero.mp4"], "it is not a regular file"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_told(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    found, left_out = find_videos(tmp_path)
+    assert left_out == {"closed": "it cannot be read (Permission denied)"}
+
+
+def test_names_of_any_bytes(folder, tmp_path):
+    """Latin 1, a line break and Japanese."""
+    (folder / "a.mp4").rename(os.fsdecode(bytes(folder) + b"/caf\xe9.mp4"))
+    (folder / "b.webm").rename(folder / "two\nlines.webm")
+    (folder / "e").rename(folder / "映像")
+    (folder / "notes.txt").rename(os.fsdecode(bytes(folder) + b"/\xff.txt"))
+    splits, skipped = split_videos(folder, **FORM)
+    assert set.union(*map(set, splits.values())) == {
+        *("caf\udce9.mp4", "two\nlines.webm", "映像", "below/c.avi", "below/d.MP4")
+    }
+    assert "\\udcff.txt" in skipped
+    build(folder, tmp_path, splits, skipped)
+    builder = tfds.builder("video_folder/mine", data_dir=tmp_path)
+    names = {
+        episode["episode_metadata"]["video"].numpy().decode()
+        for split in splits
+        for episode in builder.as_dataset(split=split)
+    }
+    assert names == {
+        *("caf\\udce9.mp4", "two\\nlines.webm", "映像", "below/c.avi", "below/d.MP4")
+    }
 
 
 def test_what_cannot_be_used_is_left_out_and_nothing_else(folder):
@@ -251,10 +350,7 @@ def test_a_folder_without_enough_videos(tmp_path):
     )
 
 
-def test_the_dataset_is_read_as_any_other(folder, tmp_path):
-    splits, skipped = split_videos(folder, **FORM)
-    # Breaks off, but only after two frames.
-    (folder / "e" / "frame30.png").write_bytes(b"nothing")
+def build(folder, data_dir, splits, skipped):
     config = VideoFolderConfig(
         name="mine",
         description="Videos for tests.",
@@ -264,8 +360,19 @@ def test_the_dataset_is_read_as_any_other(folder, tmp_path):
         max_steps=16,
         **FORM,
     )
-    builder = Builder(config=config, data_dir=tmp_path)
+    builder = Builder(config=config, data_dir=data_dir)
     builder.download_and_prepare()
+    return builder
+
+
+def test_the_dataset_is_read_as_any_other(folder, tmp_path):
+    splits, skipped = split_videos(folder, **FORM)
+    (folder / "e" / "frame30.png").write_bytes(b"nothing")
+    builder = build(folder, tmp_path, splits, skipped)
+    assert builder.info.metadata["skipped"]["e"] == (
+        "a part of it, because 1 of its 40 pictures cannot be used (frame30.png: it "
+        "cannot be read as a PNG, JPEG or GIF image)"
+    )
     videos = set()
     for split, names in splits.items():
         for episode in builder.as_dataset(split=split):
@@ -281,7 +388,7 @@ def test_the_dataset_is_read_as_any_other(folder, tmp_path):
             assert name in names
             videos.add(name)
     assert videos == GOOD
-    assert builder.info.splits.total_num_examples == 4 * 4 + 3
+    assert builder.info.splits.total_num_examples == 5 * 4
 
     for split in splits:
         batches = clip_batches(

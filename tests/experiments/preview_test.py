@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 
-import imageio_ffmpeg
+import av
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -123,11 +123,10 @@ def shown(run, tmp_path_factory):
 
 
 def read_mp4(path):
-    reader = imageio_ffmpeg.read_frames(str(path))
-    about = next(reader)
-    width, height = about["size"]
-    frames = [np.frombuffer(frame, np.uint8) for frame in reader]
-    return np.stack(frames).reshape(-1, height, width, 3), about["fps"]
+    with av.open(str(path)) as container:
+        rate = float(container.streams.video[0].average_rate)
+        frames = container.decode(video=0)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames]), rate
 
 
 @pytest.mark.parametrize("split", LENGTHS)
@@ -302,7 +301,7 @@ def test_a_video_folder_has_no_actions_and_no_rewards(run, run_app, tmp_path):
 # Ends as the app does; but with an error if TensorFlow was imported.
 WITHOUT = """
 import runpy, sys
-sys.modules["imageio_ffmpeg"] = None
+sys.modules["av"] = None
 try:
     runpy.run_module("genie_tf.experiments.preview", run_name="__main__", alter_sys=True)
 finally:
@@ -323,7 +322,7 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(
-        "Left out: preview/clips.mp4. Writing MP4 needs imageio-ffmpeg: pip install "
+        "Left out: preview/clips.mp4. Writing MP4 needs PyAV: pip install "
         "genie_tf[mp4].\n"
     )
     folder = tmp_path / "preview"

@@ -1,5 +1,7 @@
 """genie-videos as a user runs it: a folder becomes a dataset, and is trained on."""
 
+import fcntl
+import os
 import re
 from pathlib import Path
 
@@ -105,15 +107,33 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
         ),
         (
             {"name": "my/videos"},
-            "--name must be of letters, digits and _ alone; received 'my/videos'",
+            "--name must only have letters, digits and _; received 'my/videos'",
         ),
+        *[
+            (
+                {"clip_seconds": seconds, "fps": fps},
+                "an episode of 64x64 pixels must have from 2 to 87381 frames; "
+                f"--clip_seconds={seconds} and --fps={fps} make {steps}",
+            )
+            for seconds, fps, steps in [
+                ("0.1", "10", "1"),
+                ("9000", "10", "90000"),
+                (r"1e\+300", "10", r"1e\+301"),
+            ]
+        ],
+        # Guarded in general, see `cli`, or here.
+        ({"clip_seconds": "inf"}, ".*clip_seconds=inf.*"),
+        ({"clip_seconds": "nan"}, ".*clip_seconds=nan.*"),
+        ({"fps": "nan"}, ".*fps=nan.*"),
+        ({"fps": "inf"}, ".*fps=inf.*"),
+        ({"fps": 2000}, "flag --fps=2000.*1000.*"),
         (
-            {"clip_seconds": 0.1},
-            "an episode must have two frames or more; --clip_seconds=0.1 and --fps=10 "
-            "make 1",
+            {"input": "gs://bucket/a"},
+            "Expected a path on this machine; received 'gs:.*",
         ),
+        ({"data_dir": "s3://a"}, "Expected a path on this machine; received 's3:.*"),
         ({"height": 0}, "flag --height=0: 0 is not a positive integer"),
-        ({"fps": 0}, "flag --fps=0: .* 0.01"),
+        ({"fps": 0}, "flag --fps=0: .*0.01.*"),
         (
             {"data_dir": "videos/notes.txt"},
             "cannot write in the folder videos/notes.txt: choose another",
@@ -123,7 +143,7 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
 def test_wrong_input_is_told_in_one_sentence(make, folder, changes, sentence):
     (folder / "empty").mkdir()
     before = set(folder.rglob("*"))
-    ended = make(changes)
+    ended = make({key: str(value).replace("\\", "") for key, value in changes.items()})
     assert ended.code == 2
     (line,) = ended.errors
     assert re.fullmatch(f"videos(.py)?: {sentence}", line), line
@@ -150,3 +170,26 @@ def test_a_disk_too_small_leaves_nothing(make, folder):
     assert not [path for path in folder.rglob("data/**/*") if path.is_file()]
     ended = make()
     assert ended.code == 0, ended.errors
+
+
+def test_what_a_killed_build_left_is_removed(make, folder):
+    left = folder / "data/video_folder/mine/incomplete.ABCDEF_1.0.0"
+    left.mkdir(parents=True)
+    (left / "part").write_text("half a shard")
+    assert make().code == 0
+    assert [path.name for path in left.parent.iterdir()] == ["1.0.0"]
+
+
+def test_two_builds_at_once_are_refused(make, folder):
+    place = folder / "data/video_folder/mine"
+    place.mkdir(parents=True)
+    descriptor = os.open(place, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    ended = make()
+    os.close(descriptor)
+    assert ended.code == 2
+    assert ended.errors[-1].endswith(
+        "another program is building data/video_folder/mine: wait for its end, or choose "
+        "another --name"
+    )
+    assert make().code == 0
