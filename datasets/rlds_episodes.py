@@ -24,7 +24,7 @@ from genie_tf.datasets.checks import several_sizes, to_int32
 from genie_tf.datasets.frames import fit_frame, fit_frames
 from genie_tf.datasets.threads import map_images
 from google.protobuf.message import DecodeError
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tensorflow_datasets.proto import tf_example_pb2
 
 from genie_tf.errors import DataError
@@ -520,7 +520,12 @@ def _frame_decoder(
 def _decode_image(encoded: bytes, shape: tuple[int | None, ...]) -> np.ndarray:
     """Returns an image as uint8 (height, width, 3)."""
     # From these formats TFDS reads single images.
-    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG", "BMP")) as image:
+    formats = "PNG", "JPEG", "BMP"
+    try:
+        opened = Image.open(io.BytesIO(encoded), formats=formats)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"it is not {', '.join(formats)}") from error
+    with opened as image:
         found = image.height, image.width
         if any(side not in (None, f) for side, f in zip(shape, found)):
             raise ValueError(f"an image is {found}, not {shape}")
@@ -558,11 +563,11 @@ def _select_tokens(
         type(tokens) is not tfds.features.Tensor
         or len(tokens.shape) != 1
         or None in tokens.shape
-        or np.dtype(tokens.np_dtype).kind not in "iu"
+        or tokens.np_dtype != np.uint16
     ):
         raise DataError(
             f"The tokens of dataset {dataset!r} are {tokens}; expected a Tensor of "
-            "integers (patches,): make them again with genie-tokenize."
+            "uint16 (patches,): make them again with genie-tokenize."
         )
     return tokens
 

@@ -101,12 +101,13 @@ def _describe_numbers(episodes: Episodes, name: str, rng: np.random.Generator) -
     total = len(episodes.lengths)
     chosen = np.sort(rng.choice(total, min(_NUM_EPISODES, total), replace=False))
     actions, rewards = [], []
-    for episode in tqdm(chosen, name, unit="episode"):
-        numbers = episodes.read_numbers(episode)
-        if "action" in numbers:
-            actions.append(numbers["action"])
-        if "reward" in numbers:
-            rewards.append(numbers["reward"])
+    with tqdm(chosen, name, unit="episode") as progress:
+        for episode in progress:
+            numbers = episodes.read_numbers(episode)
+            if "action" in numbers:
+                actions.append(numbers["action"])
+            if "reward" in numbers:
+                rewards.append(numbers["reward"])
     described = {}
     if actions:
         values, counts = np.unique(np.concatenate(actions), return_counts=True)

@@ -8,7 +8,7 @@ CoinRun is played on the spot, for which neither is needed; other datasets are t
 TFDS that consist of RLDS episodes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from absl import flags
 from genie_tf.experiments import cli
@@ -34,10 +34,14 @@ def main() -> None:
             splits = _played(rollouts.DATASETS[config])
         else:
             splits = _stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.camera)
-        write_arrays(FLAGS.output, splits)
+        try:
+            write_arrays(FLAGS.output, splits)
+        finally:  # The progress bar ends before an error is told.
+            for episodes in splits.values():
+                episodes.close()
 
 
-def _played(levels) -> dict[str, Iterator]:
+def _played(levels) -> dict[str, Generator]:
     """Episodes of CoinRun levels, as `write_arrays` takes them."""
     from genie_tf.datasets.coinrun.rollouts import play_levels
     from tqdm import tqdm
@@ -55,7 +59,7 @@ def _played(levels) -> dict[str, Iterator]:
 
 def _stored(
     dataset: str, data_dir: str | None, camera: str | None
-) -> dict[str, Iterator]:
+) -> dict[str, Generator]:
     """Episodes of a dataset of TFDS, as `write_arrays` takes them."""
     from genie_tf.datasets.episodes import open_episodes, split_names
     from tqdm import tqdm

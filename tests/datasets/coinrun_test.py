@@ -317,7 +317,7 @@ def test_players_are_ended_in_the_middle_of_a_level(processes):
 
 def test_keys_that_stop_a_build_do_not_reach_players(processes):
     with rollouts.Players() as players:
-        next(players.play([1], 10))
+        list(players.play([1], 10))
         assert os.getsid(processes[0].pid) != os.getsid(0)
 
 

@@ -345,7 +345,7 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
         (
             {"camera": "hand"},
             f"The observations of dataset '{ROBOTS}' have no camera 'hand': those they "
-            "have are image, large.",
+            "have are image, large; speed .Tensor. cannot be used, expected .*",
         ),
         ({"dataset": "arrays", "split": "test"}, "Dataset 'arrays' has no split .*"),
         (

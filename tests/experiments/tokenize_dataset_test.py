@@ -132,7 +132,7 @@ def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):
             '"5"',
             "a step cannot be decoded .it is not of 10 byte",
         ),
-        ("features.json", "uint16", "float16", "expected a Tensor of integers"),
+        ("features.json", "uint16", "float16", "expected a Tensor of uint16"),
         ("metadata.json", "null}", '"x"}', "give tokens of clips of 'x' frames: make"),
     ],
 )

@@ -1,0 +1,60 @@
+"""genie-arrays as a user runs it, where a dataset or the disk is not as needed."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+
+class TwoSizes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Two episodes with frames of two sizes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        step = {"observation": tfds.features.Image(), "is_first": np.bool_}
+        features = tfds.features.FeaturesDict({"steps": tfds.features.Dataset(step)})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for side in (8, 12):
+            frame = np.zeros((side, 8, 3), np.uint8)
+            steps = [{"observation": frame, "is_first": step == 0} for step in range(4)]
+            yield side, {"steps": steps}
+
+
+@pytest.fixture(scope="module")
+def two_sizes(tmp_path_factory):
+    builder = TwoSizes(data_dir=tmp_path_factory.mktemp("two_sizes"))
+    builder.download_and_prepare()
+    return builder.data_path
+
+
+def test_frames_of_two_sizes_are_refused(run_app, two_sizes, tmp_path):
+    flags = f"--dataset={two_sizes}", "--output=arrays"
+    ended = run_app("arrays", *flags, folder=tmp_path)
+    assert ended.code == 2
+    assert ended.errors[-1].startswith(
+        "arrays.py: Episode 1 of split 'train' has frames"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_of_two_sizes_are_shown(run_app, two_sizes, tmp_path):
+    flags = f"--dataset={two_sizes}", "--output=shown"
+    ended = run_app("preview", *flags, folder=tmp_path)
+    assert ended.code == 0, ended.errors
+    assert "8x8, 12x8" in (tmp_path / "shown/statistics.md").read_text()
+
+
+def test_a_disk_too_small_leaves_nothing(run_app, data_dir, tmp_path):
+    flags = "--dataset=coinrun/tiny", f"--data_dir={data_dir}", "--output=arrays"
+    ended = run_app("arrays", *flags, folder=tmp_path, largest_file=20_000)
+    assert ended.code == 2
+    assert ended.errors[-1] == (
+        "arrays.py: arrays was not written: [Errno 27] File too large"
+    )
+    assert not list(tmp_path.iterdir())
+    assert run_app("arrays", *flags, folder=tmp_path).code == 0
