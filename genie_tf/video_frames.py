@@ -58,8 +58,8 @@ def read_frames(
             av.open(file, options=options, metadata_errors="replace") as opened,
         ):
             stream = opened.streams.best("video")
-            if stream is None:
-                raise ValueError("it has no pictures")
+            if stream is None or stream.codec_context is None:
+                raise ValueError("it has no pictures, or their codec is not known")
             decoder = _open_decoder(stream)
             pixel_aspect = float(stream.sample_aspect_ratio or 1)
             usual_time = 1 / float(stream.guessed_rate or _USUAL_RATE)
@@ -93,8 +93,6 @@ def read_frames(
 
 def _open_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     decoder = stream.codec_context
-    if decoder is None:
-        raise ValueError("its codec is not known")
     if (
         stream.metadata.get("alpha_mode") == "1"
         and decoder.name in _DECODERS_WITH_ALPHA

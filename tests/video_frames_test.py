@@ -329,6 +329,22 @@ def test_a_bad_frame_costs_that_frame(tmp_path, name, codec, pixels):
     assert times == [x for x in range(20) if x not in (7, 13)]
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "tag"),
+    [
+        ("a.avi", "mpeg4", b"FMP4"),
+        ("a.mp4", "libx264", b"avc1"),
+        ("a.mkv", "libx264", b"V_MPEG4/ISO/AVC"),
+    ],
+)
+def test_unknown_codecs_are_told(tmp_path, name, codec, tag):
+    path = write(tmp_path / name, rgb_frames(quarters()), codec)
+    content = path.read_bytes().replace(tag, b"Z" * len(tag))
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="^it has no pictures, or their codec is not"):
+        read(path)
+
+
 def test_covers_are_not_the_video(tmp_path):
     """A picture of the video, first in the file, as stores and phones add it."""
     cover = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 255, np.uint8), "rgb24")
