@@ -3,6 +3,7 @@
 Expected values come from the standards and from FFmpeg's filters.
 """
 
+import os
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -210,7 +211,10 @@ def test_colors_that_cannot_be_converted_are_told(tmp_path):
     path = write(tmp_path / "a.mp4", yuv_frames([99, 99, 99]), colorspace=14)
     with pytest.raises(ValueError) as error:
         read(path)
-    assert str(error.value) == "its colors (matrix 14 of H.273) cannot be converted"
+    assert (
+        str(error.value)
+        == "its colors (matrix 14 of H.273) cannot be converted (Operation not supported)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,6 +297,17 @@ def test_memory_is_that_of_the_small_frames(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_frames_leave_no_threads_behind(tmp_path):
+    """Each has some memory, and that of the process is limited."""
+    path = write(tmp_path / "a.mp4", rgb_frames(quarters(), 30))
+    frames = read_frames(path, "mov", 8, 8)
+    kept = [next(frames) for _ in range(5)]
+    threads = len(os.listdir("/proc/self/task"))
+    kept += list(frames)
+    assert len(kept) == 30
+    assert len(os.listdir("/proc/self/task")) <= threads
 
 
 def damaged(path, *numbers):
