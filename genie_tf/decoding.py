@@ -118,11 +118,14 @@ def decode_video(
 
     Raises:
         ValueError: after the last frame, if there are fewer of them than there should
-            be; a part of a sentence.
+            be; a part of a sentence. At once, if the file has another ending.
     """
+    container = CONTAINERS.get(Path(path).suffix.lower())
+    if not container:
+        raise ValueError("its ending is not that of a video")
     form = {
         "path": os.fspath(path),
-        "container": CONTAINERS[Path(path).suffix.lower()],
+        "container": container,
         "height": height,
         "width": width,
     }

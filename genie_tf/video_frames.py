@@ -20,6 +20,8 @@ _UPRIGHT = np.eye(3, dtype=np.int32)
 _MAX_THREADS = 4  # Each holds a frame of the video's size.
 # FFmpeg's own decoders of these leave transparency out.
 _DECODERS_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# One for all frames: each would otherwise start threads of its own.
+_REFORMATTER = av.video.reformatter.VideoReformatter()
 # Numbers of H.273.
 _PQ, _HLG = 16, 18
 _BT2020_LUMA = np.array([0.2627, 0.678, 0.0593])
@@ -58,8 +60,8 @@ def read_frames(
             av.open(file, options=options, metadata_errors="replace") as opened,
         ):
             stream = opened.streams.best("video")
-            if stream is None:
-                raise ValueError("it has no pictures")
+            if stream is None or stream.codec_context is None:
+                raise ValueError("it has no pictures, or their codec is not known")
             decoder = _open_decoder(stream)
             pixel_aspect = float(stream.sample_aspect_ratio or 1)
             usual_time = 1 / float(stream.guessed_rate or _USUAL_RATE)
@@ -93,8 +95,6 @@ def read_frames(
 
 def _open_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     decoder = stream.codec_context
-    if decoder is None:
-        raise ValueError("its codec is not known")
     if (
         stream.metadata.get("alpha_mode") == "1"
         and decoder.name in _DECODERS_WITH_ALPHA
@@ -144,11 +144,15 @@ def _to_pixels(frame: av.VideoFrame, channels: str, **size) -> np.ndarray:
     is_hdr = frame.color_trc in (_PQ, _HLG)
     forms = {"rgb": ("rgb24", "rgb48le"), "rgba": ("rgba", "rgba64le")}
     try:
-        pixels = frame.to_ndarray(format=forms[channels][is_hdr], **size)
+        converted = _REFORMATTER.reformat(
+            frame, format=forms[channels][is_hdr], threads=1, **size
+        )
     except OSError as error:
         raise ValueError(
-            f"its colors (matrix {frame.colorspace} of H.273) cannot be converted"
+            f"its colors (matrix {frame.colorspace} of H.273) cannot be converted "
+            f"({error.strerror})"
         ) from error
+    pixels = converted.to_ndarray()
     if is_hdr:
         pixels = pixels / 65535
         pixels[..., :3] = _hdr_to_srgb(pixels[..., :3], frame.color_trc)

@@ -168,3 +168,12 @@ def test_workers_import_no_framework(worker):
     libraries = Path(f"/proc/{worker._process.pid}/maps").read_text()
     assert "numpy" in libraries
     assert not re.search("tensorflow|matplotlib|jax|h5py", libraries)
+
+
+def test_damaged_files_are_used_or_refused():
+    """A few of those that the benchmark makes."""
+    program = Path(__file__).parents[1] / "benchmarks/fuzz_media.py"
+    ended = subprocess.run(
+        [sys.executable, program, "--files=60"], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -3,6 +3,7 @@
 Expected values come from the standards and from FFmpeg's filters.
 """
 
+import os
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -210,7 +211,10 @@ def test_colors_that_cannot_be_converted_are_told(tmp_path):
     path = write(tmp_path / "a.mp4", yuv_frames([99, 99, 99]), colorspace=14)
     with pytest.raises(ValueError) as error:
         read(path)
-    assert str(error.value) == "its colors (matrix 14 of H.273) cannot be converted"
+    assert (
+        str(error.value)
+        == "its colors (matrix 14 of H.273) cannot be converted (Operation not supported)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -295,6 +299,17 @@ def test_memory_is_that_of_the_small_frames(tmp_path):
     assert peak < 1_000_000
 
 
+def test_frames_leave_no_threads_behind(tmp_path):
+    """Each has some memory, and that of the process is limited."""
+    path = write(tmp_path / "a.mp4", rgb_frames(quarters(), 30))
+    frames = read_frames(path, "mov", 8, 8)
+    kept = [next(frames) for _ in range(5)]
+    threads = len(os.listdir("/proc/self/task"))
+    kept += list(frames)
+    assert len(kept) == 30
+    assert len(os.listdir("/proc/self/task")) <= threads
+
+
 def damaged(path, *numbers):
     """Writes zeros over frames of a video that has no other than key frames."""
     content = bytearray(path.read_bytes())
@@ -327,6 +342,22 @@ def test_a_bad_frame_costs_that_frame(tmp_path, name, codec, pixels):
         times.extend(round(10 * time) for time, _, _ in frames)
         times.extend(frames)
     assert times == [x for x in range(20) if x not in (7, 13)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "tag"),
+    [
+        ("a.avi", "mpeg4", b"FMP4"),
+        ("a.mp4", "libx264", b"avc1"),
+        ("a.mkv", "libx264", b"V_MPEG4/ISO/AVC"),
+    ],
+)
+def test_unknown_codecs_are_told(tmp_path, name, codec, tag):
+    path = write(tmp_path / name, rgb_frames(quarters()), codec)
+    content = path.read_bytes().replace(tag, b"Z" * len(tag))
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="^it has no pictures, or their codec is not"):
+        read(path)
 
 
 def test_covers_are_not_the_video(tmp_path):

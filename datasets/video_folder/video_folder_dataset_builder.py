@@ -83,6 +83,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, names: Sequence[str]) -> Iterator[tuple[str, dict]]:
         config = self.builder_config
+        is_empty = True
         for name in tfds.core.utils.tqdm(names, unit=" videos", leave=False):
             episodes = videos.read_episodes(
                 config.folder / name,
@@ -95,10 +96,15 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 for number, (start, frames) in enumerate(episodes):
                     key = os.fsencode(f"{name}_{number}")
                     yield key, _to_example(videos.printable(name), start, frames)
+                    is_empty = False
             except ValueError as error:
                 self.info.metadata["skipped"][videos.printable(name)] = (
                     f"a part of it, because {error}"
                 )
+        if is_empty:
+            raise ValueError(
+                "The videos have changed: a split has none left that can be used."
+            )
 
 
 def _to_example(name: str, start: float, frames: np.ndarray) -> dict:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 
 import av
@@ -228,7 +229,7 @@ BAD = {
     "empty.webm": BROKEN,
     "text.mp4": BROKEN,
     "list.mp4": BROKEN,
-    "sound.mp4": "it has no pictures",
+    "sound.mp4": "it has no pictures, or their codec is not known",
     "notes.txt": "its ending is none of .avi, .gif, .jpeg, .jpg, .m4v, .mkv, .mov, "
     ".mp4, .png, .webm",
 }
@@ -401,3 +402,13 @@ def test_the_dataset_is_read_as_any_other(folder, tmp_path):
         steps = np.diff(video.mean(axis=(2, 3, 4)), axis=1)
         # The frames are 1 brighter each, and the second scene 140: a little is lost.
         np.testing.assert_allclose(steps, 1, atol=3)
+
+
+def test_a_video_that_has_gone_meanwhile(folder, tmp_path):
+    splits, skipped = split_videos(folder, **FORM)
+    for name in splits["test"]:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ValueError, match="^The videos have changed: a split has none "):
+        build(folder, tmp_path, splits, skipped)
+    assert not list(tmp_path.glob("video_folder/mine/*"))
