@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import WebSocketException
 
 from genie_tf.play import server
 from genie_tf.play.messages import NEW, unpack_frame
@@ -72,7 +72,7 @@ async def idle(url: str) -> None:
 async def flood(url: str) -> None:
     """Sends as much as it can, and comes back when it is sent away."""
     while True:
-        with contextlib.suppress(ConnectionClosed):
+        with contextlib.suppress(OSError, WebSocketException):
             async with connect(url, compression=None) as socket:
                 for _ in itertools.count():
                     await socket.send('{"type": "go_to", "number": -1}')

@@ -18,6 +18,7 @@ import time
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 
@@ -103,6 +104,7 @@ def web_server(app) -> uvicorn.Server:
             ws=_WebSocket,
             ws_max_size=MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,
+            log_config=None,
             log_level="error",
             access_log=False,
             timeout_graceful_shutdown=1,
@@ -262,8 +264,10 @@ class _Http(_Limited, H11Protocol):
 
     def handle_websocket_upgrade(self, event) -> None:
         for name, value in self.headers:
-            if name.startswith(b"sec-websocket-") and not value.isascii():
-                # Or websockets would end in a traceback.
+            # Of these, websockets would end in a traceback.
+            if not value.isascii() and name.startswith(
+                (b"connection", b"upgrade", b"sec-websocket-")
+            ):
                 return self.send_400_response("Invalid WebSocket request received.")
         super().handle_websocket_upgrade(event)
         self.transport = None  # It is the other protocol's now.
@@ -322,6 +326,12 @@ class _WebSocket(_Limited, WebSocketsSansIOProtocol):
             except UnicodeDecodeError:
                 return self._drop(_NOT_TEXT, "A message of text must be UTF-8.")
         super().send_receive_event_to_app()
+
+    async def send(self, message) -> None:
+        await self.writable.wait()
+        if self.close_sent:  # uvicorn would take it for an error of the application.
+            raise ClientDisconnected
+        await super().send(message)
 
     def _drop(self, code: int, reason: str) -> None:
         """Reads no more, says why, and closes a little later, so that it can be heard."""

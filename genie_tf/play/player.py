@@ -5,8 +5,9 @@ import json
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW, pack_frame, parse
 from genie_tf.play.network import keep_open
@@ -71,23 +72,23 @@ class Player:
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for error in ended:
-            if isinstance(error, Exception) and not isinstance(
-                error, WebSocketDisconnect
-            ):
-                raise error
+        for end in ended:
+            if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
+                raise end
+            if isinstance(end, str):
+                await self._socket.close(_POLICY, end)
 
     # What the page says.
 
-    async def _hear(self) -> None:
+    async def _hear(self) -> str | None:
+        """Returns why the page is sent away, unless it leaves by itself."""
         while True:
             try:
                 message = await asyncio.wait_for(self._socket.receive(), IDLE_SECONDS)
             except asyncio.TimeoutError:
-                reason = f"Nothing was heard of this page for {IDLE_SECONDS} seconds."
-                return await self._socket.close(_POLICY, reason)
+                return f"Nothing was heard of this page for {IDLE_SECONDS} seconds."
             if message["type"] == "websocket.disconnect":
-                return
+                return None
             try:
                 self._take(message)
             except ValueError as error:
@@ -260,8 +261,7 @@ class Player:
         message = pack_frame(
             kind, moment.action, milliseconds, number, id, moment.frame
         )
-        async with self._sending:
-            await self._socket.send_bytes(message)
+        await self._send(self._socket.send_bytes, message)
 
     async def _send_line(self) -> None:
         """Sends the actions of the whole line, once it is another one."""
@@ -287,5 +287,10 @@ class Player:
         await self._send_json({"type": "error", "message": str(error)})
 
     async def _send_json(self, message: dict) -> None:
+        await self._send(self._socket.send_text, json.dumps(message))
+
+    async def _send(self, send: Callable, message: bytes | str) -> None:
         async with self._sending:
-            await self._socket.send_text(json.dumps(message))
+            if self._socket.application_state is WebSocketState.DISCONNECTED:
+                raise WebSocketDisconnect  # The other task has found out already.
+            await send(message)

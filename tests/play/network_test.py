@@ -64,15 +64,26 @@ SEEN = json.dumps({"type": "seen"}).encode()
     "flood",
     [
         frame(Opcode.TEXT, SEEN),
+        frame(Opcode.TEXT, b'{"type": "go_to", "number": 9}'),
+        frame(Opcode.TEXT, SEEN) + frame(Opcode.CONT),
         frame(Opcode.PING, bytes(125)),
         frame(Opcode.PONG),
         frame(Opcode.BINARY, b"x"),
         frame(Opcode.CONT, fin=False),
         frame(Opcode.TEXT, b"x" * 4_000),
     ],
-    ids=["messages", "pings", "pongs", "pictures", "empty fragments", "long texts"],
+    ids=[
+        "messages",
+        "complaints",
+        "malformed",
+        "pings",
+        "pongs",
+        "pictures",
+        "empty fragments",
+        "long texts",
+    ],
 )
-def test_a_flood_is_closed_and_not_read_on(serve, open_page, flood):
+def test_a_flood_is_closed_and_not_read_on(caplog, serve, open_page, flood):
     port = serve()
     other = open_page(port)
     other.start()
@@ -86,6 +97,7 @@ def test_a_flood_is_closed_and_not_read_on(serve, open_page, flood):
             sent += connection.send(many)
     assert sent < 2**26
     assert still_plays(other)
+    assert not caplog.records
 
 
 def test_whoever_floods_is_told_why(port, open_page):
@@ -111,13 +123,13 @@ def test_whoever_floods_is_told_why(port, open_page):
         (["x" * 4_000, "x" * 4_000], 1009, "A message of text may have 4096 bytes."),
     ],
 )
-def test_wrong_texts(port, open_page, capfd, message, code, reason):
+def test_wrong_texts(port, open_page, caplog, message, code, reason):
     page = open_page(port)
     page.socket.send(message, text=True)
     with pytest.raises(ConnectionClosed) as error:
         page.hear("error")
     assert (error.value.rcvd.code, error.value.rcvd.reason) == (code, reason)
-    assert capfd.readouterr().err == ""
+    assert not caplog.records
 
 
 def test_fragments_of_a_character_are_one_text(port, open_page):
