@@ -1,7 +1,9 @@
 """Networks whose features FID and FVD compare: from files or from TensorFlow Hub."""
 
 import dataclasses
+import json
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from genie_tf.experiments import cli
 
 # Images, or clips, that a network is given at a time.
 _BATCH = 16
+# Of a .keras file; those of published networks have less than 1 MB.
+_MAX_CONFIG_BYTES = 2**22
 # What its authors ask of FVD: I3D halves the time three times.
 _LEAST_FRAMES = 9
 
@@ -219,6 +223,7 @@ def _load_keras(path: Path) -> tuple[str, Callable, tuple]:
     import keras
 
     try:
+        _check_keras_size(path)
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # What Keras raises depends on what is wrong inside.
         raise ValueError(
@@ -228,6 +233,30 @@ def _load_keras(path: Path) -> tuple[str, Callable, tuple]:
     _check_single(model.name, "inputs", [x.name for x in model.inputs])
     _check_single(model.name, "outputs", [x.name for x in model.outputs])
     return model.name, model.predict_on_batch, tuple(model.inputs[0].shape)
+
+
+def _check_keras_size(path: Path) -> None:
+    """Raises a ValueError if a file describes a model that is larger than its weights."""
+    import keras
+
+    from genie_tf.models.without_weights import without_weights
+
+    with zipfile.ZipFile(path) as archive:
+        config, weights = (
+            archive.getinfo(name) for name in ("config.json", "model.weights.h5")
+        )
+        if config.file_size > _MAX_CONFIG_BYTES:
+            raise ValueError(f"its config.json has {config.file_size:,} bytes.")
+        text = archive.read(config)
+    model = without_weights(
+        lambda: keras.saving.deserialize_keras_object(json.loads(text), safe_mode=True)
+    )
+    # No number takes less than a byte. What is compressed may grow on reading.
+    if model.count_params() > min(weights.file_size, 4 * weights.compress_size):
+        raise ValueError(
+            f"its config.json describes {model.count_params():,} numbers; its weights are "
+            f"{weights.file_size:,} bytes."
+        )
 
 
 def _from_saved_model(name: str, loaded: Any) -> tuple[Callable, tuple | None]:

@@ -201,7 +201,7 @@ def _assemble(
     if held is None:
         raise ValueError(
             f"Expected {folder}/config.json to have one of the parts {', '.join(PARTS)}, "
-            f"or those of a Genie; received {', '.join(parts) or 'none'}."
+            f"or those of a Genie; received {', '.join(parts)[:200] or 'none'}."
         )
     names = [
         name
@@ -268,7 +268,7 @@ def _check_actions(names, keys, num_actions: int) -> None:
     ):
         raise ValueError(
             f"`action_names` must be {num_actions} texts, one for each action; received "
-            f"{names}."
+            f"{reprlib.repr(names)}."
         )
     if keys is not None and not (
         isinstance(keys, Mapping)
@@ -279,7 +279,7 @@ def _check_actions(names, keys, num_actions: int) -> None:
     ):
         raise ValueError(
             f"`keys` must give each key one of the {num_actions} actions, by its number "
-            f"from 0 on; received {keys}."
+            f"from 0 on; received {reprlib.repr(keys)}."
         )
 
 
@@ -359,9 +359,10 @@ def _outline(name: str, settings, path: Path) -> tuple[keras.Model, Counter]:
             _check_arguments(quantizer_class(quantizer), quantizer)
         part = without_weights(lambda: part_class(**few))
     except (AttributeError, TypeError, ValueError) as error:
+        reason, *_ = str(error).partition("\n")
         raise ValueError(
             f"Expected {path} to hold the arguments of a {part_class.__name__} as "
-            f"{name}: {str(error).splitlines()[0]}"
+            f"{name}: {reason}"
         ) from error
     arrays = count_arrays(part.variables)
     for key, blocks in num_blocks.items():

@@ -1,6 +1,7 @@
 """A discrete bottleneck without a learned codebook: finite scalar quantisation."""
 
 import math
+import reprlib
 from collections.abc import Sequence
 
 import keras
@@ -49,7 +50,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         ):
             raise ValueError(
                 f"`levels` must be code_dim={code_dim} numbers from 2 on whose product is "
-                f"num_codes={num_codes}; received {levels}."
+                f"num_codes={num_codes}; received {reprlib.repr(levels)}."
             )
         self.num_codes = num_codes
         self.code_dim = code_dim

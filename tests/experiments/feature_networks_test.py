@@ -1,8 +1,10 @@
 """Feature networks of each form, what they are given, and what is wrong with others."""
 
+import json
 import re
 import sys
 import types
+import zipfile
 
 import keras
 import numpy as np
@@ -312,6 +314,35 @@ def infinite():
     return keras.Model(inputs, keras.layers.Rescaling(np.inf)(pooled), name="Infinite")
 
 
+def changed_keras(**change):
+    """A .keras file whose dense layer is described by something else."""
+
+    def save(folder):
+        inputs = keras.Input((8, 8, 3))
+        pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(4, name="dense")(pooled))
+        model.save(folder / "whole.keras")
+        with (
+            zipfile.ZipFile(folder / "whole.keras") as whole,
+            zipfile.ZipFile(folder / "x.keras", "w") as changed,
+        ):
+            for name in whole.namelist():
+                content = whole.read(name)
+                if name == "config.json":
+                    described = json.loads(content)
+                    described["config"]["layers"][-1] |= change
+                    content = json.dumps(described)
+                changed.writestr(name, content)
+        return str(folder / "x.keras")
+
+    return save
+
+
+def of_keras(name, /, **config):
+    module, _, name = name.rpartition(".")
+    return {"module": module, "class_name": name, "config": config}
+
+
 NONE = (
     "A feature network must be the folder of a SavedModel, a .keras file or a handle "
     "such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; '.*{}' is none that exists."
@@ -329,6 +360,24 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
         (lambda folder: "https://example.com/x", NONE.format("https://example.com/x")),
         (write("x.keras"), ".*x.keras could not be loaded as a Keras model of Keras'.*"),
         (save_keras(with_lambda), ".*x.keras could not be loaded .*Lambda.*"),
+        (
+            changed_keras(config={"units": 10**9, "name": "dense"}),
+            ".*x.keras could not be loaded .*: its config.json describes 4,000,000,000 "
+            "numbers; its weights are [0-9,]+ bytes.",
+        ),
+        (changed_keras(padding="." * 2**22), ".* its config.json has 4,19.* bytes."),
+        *(
+            (changed_keras(**change), ".*x.keras could not be loaded as a Keras model.*")
+            for change in (
+                of_keras("os.system", command="false"),
+                of_keras("keras.layers.TFSMLayer", filepath="x", name="dense"),
+                of_keras("keras.layers.StringLookup", vocabulary="/etc/passwd"),
+                {"config": {"units": 4, "kernel_initializer": of_keras(
+                    "keras.config.enable_unsafe_deserialization")}},
+                {"config": {"units": 4, "kernel_initializer": of_keras(
+                    "keras.utils.get_file", origin="http://127.0.0.1/")}},
+            )
+        ),
         (write("x/saved_model.pb"), ".*x could not be loaded as a SavedModel: .*"),
         (save_keras(two_inputs), "The network Two .* one of its inputs; it has 2: left, r.*"),
         (save_keras(two_outputs), "The network Two .* one of its outputs; it has 2: .*"),
