@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from genie_tf.experiments import cli
 
+from genie_tf.files import local_path
+
 # Images, or clips, that a network is given at a time.
 _BATCH = 16
 # Of a .keras file; those of published networks have less than 1 MB.
@@ -159,10 +161,10 @@ def load_feature_network(source: str, kind: str) -> FeatureNetwork:
     """
     if kind not in _INPUTS:
         raise ValueError(f"`kind` must be 'fid' or 'fvd'; received {kind!r}.")
-    path = Path(source)
     handle = re.fullmatch(
         r"https://(?:tfhub\.dev|(?:www\.)?kaggle\.com/models)/(.+)", source
     )
+    path = None if handle else local_path(source)
     if handle:
         name = handle[1]
         function, shape = _from_saved_model(name, _load_hub(source))

@@ -62,7 +62,7 @@ def run_app(server, tmp_path_factory):
     """A function that runs an app with arguments, in a folder.
 
     `largest_file`, in bytes, is all that a file can grow to; `terminate_at` names a file
-    at whose first byte the app receives SIGTERM.
+    at whose first byte the app receives SIGTERM; `home` is the home folder.
     """
     printed = tmp_path_factory.mktemp("printed")
 
@@ -121,12 +121,15 @@ def become(
     printed: str,
     largest_file: int = resource.RLIM_INFINITY,
     terminate_at: str = "",
+    home: str = "",
 ) -> None:
     """Makes this process `python -m genie_tf.experiments.APP ARGUMENTS`."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         with open(os.path.join(printed, name), "wb") as file:
             os.dup2(file.fileno(), number)
     os.chdir(folder)
+    if home:
+        os.environ["HOME"] = home
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if terminate_at:
         threading.Thread(target=terminate, args=[terminate_at], daemon=True).start()

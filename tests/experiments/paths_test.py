@@ -1,0 +1,74 @@
+"""Wherever a program takes a path, it refuses gs:// and the like, and expands `~`."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from genie_tf.experiments import arrays
+
+from genie_tf.testing.tiny_models import tiny_tokenizer
+
+# The flags of each program that are texts of another kind.
+NO_PATHS = {
+    *("camera", "split", "name"),
+    *("host", "allowed_origin", "root_path"),
+    *("strategy", "tpu", "mesh"),
+}
+
+
+def flags_of(program: Path, function: str) -> list[str]:
+    """The names of the flags that a program defines by a function."""
+    calls = [
+        n for n in ast.walk(ast.parse(program.read_text())) if isinstance(n, ast.Call)
+    ]
+    return [
+        call.args[0].value
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == function
+    ]
+
+
+PROGRAMS = {
+    path.stem: path
+    for path in sorted(Path(arrays.__file__).parent.glob("*.py"))
+    if "cli.run(" in path.read_text()
+}
+PATHS = [
+    (name, flag)
+    for name, path in PROGRAMS.items()
+    for flag in flags_of(path, "define_path") + flags_of(path, "define_config")
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_flag_for_a_path_is_defined_as_one(program):
+    texts = set(flags_of(PROGRAMS[program], "DEFINE_string"))
+    assert not texts - NO_PATHS
+
+
+@pytest.mark.parametrize(("program", "flag"), PATHS)
+def test_addresses_are_refused(run_app, tmp_path, program, flag):
+    ended = run_app(program, f"--{flag}=gs://bucket/x", folder=tmp_path)
+    assert ended.code == 2
+    (line,) = ended.errors
+    assert f"--{flag}=gs://bucket/x: Expected a path on this machine" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_home_is_expanded(run_app, tmp_path):
+    home, folder = tmp_path / "home", tmp_path / "work"
+    folder.mkdir()
+    tiny_tokenizer().save_to_preset(home / "tokenizer", "Small.")
+    paths = ["--preset=~/tokenizer", "--output=~/exported"]
+    ended = run_app("export", *paths, folder=folder, home=str(home))
+    assert ended.code == 0, ended.errors
+    assert (home / "exported/saved_model.pb").exists()
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("path", ["", "~nobody-of-this-name/x"])
+def test_what_is_no_path_is_refused(run_app, tmp_path, path):
+    ended = run_app("export", f"--output={path}", folder=tmp_path)
+    assert ended.code == 2
+    (line,) = ended.errors
+    assert line.startswith(f"export: flag --output={path}: ")

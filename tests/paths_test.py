@@ -1,0 +1,99 @@
+"""Wherever the library takes a path, it refuses gs:// and the like, and expands `~`."""
+
+import contextlib
+import functools
+import os
+
+import numpy as np
+import pytest
+from genie_tf.datasets import array_episodes, clips, episodes
+from genie_tf.datasets.video_folder import videos
+from genie_tf.experiments import config_files, feature_networks
+
+from genie_tf import export, files, media, preset_folder, presets
+from genie_tf.testing.tiny_models import tiny_genie, tiny_tokenizer
+
+tokenizer = functools.cache(tiny_tokenizer)
+VIDEO = np.zeros((2, 16, 16, 3), np.uint8)
+CLIPS = {"clip_length": 2, "batch_size": 1, "seed": 0}
+
+
+def make_environment(preset, prompts):
+    from genie_tf.envs import GenieEnv
+
+    GenieEnv(preset, prompts=prompts)
+
+
+def write(context, path):
+    with context(path) as temporary:
+        temporary.touch()
+
+
+def write_folder(path):
+    with files.replacing_folder(path) as folder:
+        (folder / "file").touch()
+
+
+# What ends in a suffix takes only names with it.
+ENTRIES = {
+    "files.replacing": lambda path: write(files.replacing, path),
+    "files.replacing_folder": write_folder,
+    "media.save_video.gif": lambda path: media.save_video(path, VIDEO),
+    "media.save_video.png": lambda path: media.save_video(path, VIDEO),
+    "media.save_video.mp4": lambda path: media.save_video(path, VIDEO),
+    "media.save_image_grid.png": lambda path: media.save_image_grid(path, [VIDEO]),
+    "media.load_prompt_image.png": lambda path: media.load_prompt_image(path, 16, 16),
+    "media.plot_curves.png": lambda path: media.plot_curves(
+        path, [{"step": 1, "x": 1}]
+    ),
+    "presets.save_preset": lambda path: presets.save_preset(tokenizer(), path, "A."),
+    "presets.load_preset": presets.load_preset,
+    "presets.read_actions": lambda path: presets.read_actions(path, 5),
+    "preset_folder.find_preset": preset_folder.find_preset,
+    "preset_folder.read_config": preset_folder.read_config,
+    "export.export_model": lambda path: export.export_model(tokenizer(), path),
+    "envs.GenieEnv preset": lambda path: make_environment(path, [VIDEO[0]]),
+    "envs.GenieEnv prompts.png": lambda path: make_environment("preset", [path]),
+    "array_episodes.write_arrays": lambda path: array_episodes.write_arrays(path, {}),
+    "episodes.open_episodes": lambda path: episodes.open_episodes(path, "train"),
+    "episodes.open_episodes data_dir": lambda path: episodes.open_episodes(
+        "coinrun/random_hard_small", "train", path
+    ),
+    "episodes.split_names": episodes.split_names,
+    "clips.clip_batches": lambda path: next(clips.clip_batches(path, "train", **CLIPS)),
+    "clips.num_clips": lambda path: clips.num_clips(path, "train", 2),
+    "videos.split_videos": lambda path: videos.split_videos(path, 10, 16, 16),
+    "feature_networks.load": lambda path: feature_networks.load_feature_network(
+        path, "fid"
+    ),
+    "config_files.load_config": config_files.load_config,
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    tiny_genie().save_to_preset("preset", "A Genie.")
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3", "https"])
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_addresses_are_refused(entry, scheme):
+    path = f"{scheme}://bucket/name{suffix(entry)}"
+    with pytest.raises(ValueError, match=f"start with {scheme}:// are not supported"):
+        ENTRIES[entry](path)
+    assert os.listdir() == ["preset"]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_home_is_expanded(entry):
+    with contextlib.suppress(ValueError, OSError):  # There is nothing to read there.
+        ENTRIES[entry](f"~/name{suffix(entry)}")
+    assert os.listdir() == ["preset"]
+
+
+def suffix(entry: str) -> str:
+    return "." + entry[-3:] if entry[-4:] in (".gif", ".mp4", ".png") else ""
