@@ -19,6 +19,8 @@ from pathlib import Path
 from absl import flags
 from genie_tf.experiments import cli
 
+from genie_tf.files import local_path
+
 FLAGS = flags.FLAGS
 
 _DATASET = "coinrun/random_hard_small"
@@ -35,7 +37,8 @@ def main() -> None:
 
     from genie_tf import media
 
-    folder = cli.make_folder(FLAGS.output)
+    with cli.user_errors():
+        folder = cli.make_folder(local_path(FLAGS.output))
     tokenizer, actions, genie = (folder / x for x in ("tokenizer", "actions", "genie"))
     for earlier in (tokenizer, actions, genie):
         shutil.rmtree(earlier, ignore_errors=True)

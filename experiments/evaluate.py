@@ -14,15 +14,20 @@ import contextlib
 import itertools
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 from absl import flags
 from genie_tf.experiments import cli
 
+from genie_tf.files import check_space, local_path, replacing_files
+
 FLAGS = flags.FLAGS
 
 _BATCH = 32
 _SHOWN_PROMPTS = 4
+# More than report and pictures usually take.
+_REPORT_BYTES = 16 * 2**20
 
 
 def define_flags() -> None:
@@ -71,7 +76,7 @@ def main() -> None:
     from genie_tf.presets import load_preset
 
     start = time.perf_counter()
-    _check_output(FLAGS.output)
+    folder = _check_output(FLAGS.output)
     with cli.user_errors():
         strategy = _make_strategy()
         with strategy.scope() if strategy else contextlib.nullcontext():
@@ -118,6 +123,8 @@ def main() -> None:
             )
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
+        folder = cli.make_folder(folder)
+        check_space(folder, _REPORT_BYTES)
     sampling = cli.sampling()
     scores, shown = evaluate(
         model,
@@ -133,7 +140,6 @@ def main() -> None:
     if plays:
         prompts = shown["truth"][:_SHOWN_PROMPTS, 0]
         shown["held"] = hold_actions(model, prompts, sampling)
-    folder = cli.make_folder(FLAGS.output)
     written = {
         "model": type(model).__name__,
         "preset": FLAGS.preset,
@@ -148,18 +154,28 @@ def main() -> None:
         **report.environment(),
         "seconds": {"evaluation": time.perf_counter() - start},
     }
-    report.write_report(folder, written)
-    names = pictures.draw_pictures(folder, written, shown)
+    try:
+        with replacing_files(folder) as partial:
+            names = pictures.draw_pictures(partial, written, shown)
+            report.write_report(partial, written)
+    except OSError as error:
+        raise cli.UserError(f"no report can be written in {folder}: {error}") from error
     print(f"Wrote {', '.join(['report.md', *names])} in {folder}.")
 
 
-def _check_output(path: str) -> None:
-    """Raises a UserError if nothing can be written there, or a report is there."""
-    folder = cli.check_folder(path)
+def _check_output(path: str) -> Path:
+    """Returns the folder for the report.
+
+    Raises:
+        UserError: if nothing can be written there, or a report is there.
+    """
+    with cli.user_errors():
+        folder = cli.check_folder(local_path(path))
     if (folder / "report.json").exists() and not FLAGS.overwrite:
         raise cli.UserError(
             f"there is a report in {path}: choose another folder, or --overwrite"
         )
+    return folder
 
 
 def _make_strategy():

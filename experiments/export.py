@@ -3,10 +3,10 @@
 genie-export --preset=runs/genie/model --output=runs/genie/saved_model
 """
 
-from pathlib import Path
-
 from absl import flags
 from genie_tf.experiments import cli
+
+from genie_tf.files import local_path
 
 FLAGS = flags.FLAGS
 
@@ -19,7 +19,7 @@ def define_flags() -> None:
 def main() -> None:
     cli.check_backend()
     with cli.user_errors():
-        cli.check_folder(Path(FLAGS.output).parent)
+        cli.check_folder(local_path(FLAGS.output).parent)
         cli.check_installed("tensorflow", "genie-export needs TensorFlow", "")
         from genie_tf.export import export_model
         from genie_tf.presets import load_preset

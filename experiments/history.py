@@ -170,7 +170,7 @@ def _read(workdir: Path) -> list[dict]:
     path = history if history.exists() else workdir / "config.json"
     try:
         value = json.loads(path.read_text())
-        phases = value if path == history else [_phase(0, value, {})]
+        phases = value if path == history else [_phase(0, value or None, {})]
         for phase in phases:
             if not (
                 isinstance(phase["from_step"], int)

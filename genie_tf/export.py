@@ -1,13 +1,12 @@
 """Models as SavedModels, which TensorFlow plays without genie_tf and without Keras."""
 
 import os
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from genie_tf.files import local_path, replacing_folder
 from genie_tf.models import GuidedGenie, VideoTokenizer, World
 from genie_tf.samplers import Rollout, Sampling
 
@@ -40,8 +39,9 @@ def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> No
     Raises:
         ValueError: if the folder exists, the model is another one, or Keras does not
             run on TensorFlow.
+        OSError: if the disk is full.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     if folder.exists():
         raise ValueError(f"{folder} exists already: choose another folder.")
     if keras.config.backend() != "tensorflow":
@@ -55,10 +55,11 @@ def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> No
     }
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    tf.saved_model.save(module, partial, signatures=signatures)
-    partial.rename(folder)
+    with replacing_folder(folder) as partial:
+        try:
+            tf.saved_model.save(module, partial, signatures=signatures)
+        except tf.errors.OpError as error:
+            raise OSError(f"{folder} cannot be written: {error.message}") from error
 
 
 def programs_of(model: World | VideoTokenizer) -> dict[str, tuple[Callable, dict]]:

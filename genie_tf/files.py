@@ -132,8 +132,13 @@ def check_space(folder: str | os.PathLike, num_bytes: int) -> None:
     Raises:
         OSError: if the disk is full, or files may not be that large.
     """
-    with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, num_bytes)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+    except OSError as error:
+        raise OSError(
+            f"Expected space for {num_bytes:,} bytes in {folder}: {error.strerror}."
+        ) from error
 
 
 def _sync_all(folder: Path) -> None:

@@ -7,7 +7,13 @@ import sys
 
 import pytest
 
-from genie_tf.files import local_path, replacing, replacing_folder
+from genie_tf.files import (
+    check_space,
+    local_path,
+    replacing,
+    replacing_files,
+    replacing_folder,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +30,7 @@ def test_local_path_refuses_schemes(path, tmp_path, monkeypatch):
         local_path,
         lambda path: replacing(path).__enter__(),
         lambda path: replacing_folder(path).__enter__(),
+        lambda path: replacing_files(path).__enter__(),
     ):
         with pytest.raises(ValueError, match=expected):
             attempt(path)
@@ -79,3 +86,38 @@ def test_replacing_folder_replaces_or_keeps(tmp_path):
         raise KeyError
     assert (folder / "text").read_text() == "second"
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_replacing_folder_finds_what_a_kill_between_two_renames_left(tmp_path):
+    (tmp_path / ".model.replaced").mkdir()
+    (tmp_path / ".model.replaced/text").write_text("first")
+    with pytest.raises(KeyError), replacing_folder(tmp_path / "model"):
+        raise KeyError
+    assert (tmp_path / "model/text").read_text() == "first"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_replacing_files_writes_all_or_none(tmp_path):
+    folder = tmp_path / "report"
+    (folder / ".partial").mkdir(parents=True)
+    (folder / ".partial/left_by_a_kill").touch()
+    (folder / "mine").touch()
+    for text in ("first", "second"):
+        with replacing_files(folder) as partial:
+            for name in ("a", "b"):
+                (partial / name).write_text(text)
+    with pytest.raises(KeyError), replacing_files(folder) as partial:
+        (partial / "a").write_text("half")
+        raise KeyError
+    assert {x.name: x.read_text() for x in folder.iterdir()} == {
+        "mine": "",
+        "a": "second",
+        "b": "second",
+    }
+
+
+def test_space_is_checked_before_anything_is_written(tmp_path):
+    check_space(tmp_path, 1_000)
+    with pytest.raises(OSError, match=f"Expected space for .* bytes in {tmp_path}: "):
+        check_space(tmp_path, 2**60)
+    assert not os.listdir(tmp_path)

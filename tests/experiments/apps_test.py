@@ -20,6 +20,7 @@ from genie_tf.models import LatentActionModel, VideoTokenizer
 from genie_tf.preset_folder import read_config
 from genie_tf.samplers import Sampling
 from genie_tf.testing.tiny_models import tiny_genie
+from genie_tf.training.folder_lock import locked
 
 CONFIGS = Path(configs.__file__).parent
 TOKENIZER, GENIE = "train tokenizer", "train genie"
@@ -132,7 +133,8 @@ def test_training_leaves_model_curves_and_checkpoint(trained, stage):
     workdir = trained / stage
     written = {path.name for path in workdir.iterdir()}
     assert written == {
-        *("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "model")
+        *("config.json", "history.json", "metrics.jsonl"),
+        *("checkpoints", "tensorboard", "model"),
     }
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     assert [record["step"] for record in records] == [1, 2, 3]
@@ -479,8 +481,21 @@ WRONG = [
     (TOKENIZER, {"config.nonsense": 1}, "the config has no setting 'nonsense'"),
     (TOKENIZER, {"nonsense": 1}, "Unknown command line flag 'nonsense'"),
     (TOKENIZER, {"config.steps": "many"}, "flag --config.steps=many: .*'many'"),
-    (TOKENIZER, {"config.steps": 0}, "config.steps must be 1 or more; is 0."),
-    (TOKENIZER, {"config.log_every": 0}, "config.log_every must be 1 or more; is 0."),
+    (
+        TOKENIZER,
+        {"config.steps": 0},
+        "config.steps must be a whole number of 1 or more; is 0.",
+    ),
+    (
+        TOKENIZER,
+        {"config.schedule.peak": -1},
+        "config.schedule.peak must be a finite number above 0; is -1.0.",
+    ),
+    (
+        TOKENIZER,
+        {"config": "mine.py"},
+        "The config lacks camera; `choose_size` in .* fills in what has a default.",
+    ),
     (
         TOKENIZER,
         {"config.steps_per_call": 2},
@@ -522,7 +537,17 @@ WRONG = [
     (
         TOKENIZER,
         {"config.best_is": "best"},
-        "best_is must be lowest or highest; is 'best'.",
+        "config.best_is must be lowest or highest; is 'best'.",
+    ),
+    (
+        TOKENIZER,
+        {"config.train_split": "tarin"},
+        "Dataset 'coinrun/tiny' has no split 'tarin': its splits are .*train.*",
+    ),
+    (
+        TOKENIZER,
+        {"workdir": "gs://bucket/run"},
+        "Expected a path .*'gs://bucket/run'.*",
     ),
     (TOKENIZER, {"config.dataset": "coinrn/tiny"}, NO_DATASET),
     (TOKENIZER, {"config.dataset": "coinrun/easy"}, NO_CONFIG),
@@ -738,6 +763,13 @@ def user_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("user")
     (folder / "file").write_text("no folder")
     (folder / "no.py").write_text("version = attr: 1")
+    (folder / "mine.py").write_text(
+        "from genie_tf.experiments.configs import coinrun_tokenizer\n"
+        "def get_config():\n"
+        "    config = coinrun_tokenizer.get_config('tiny')\n"
+        "    del config.camera\n"
+        "    return config"
+    )
     (folder / "text.png").write_text("no image")
     (folder / "evaluation").mkdir()
     Image.new("RGB", (16, 16)).save(folder / "evaluation/prompt.png")
@@ -792,9 +824,62 @@ def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
             "tokenizer has been trained for 3 steps already, and config.steps asks for "
             "2.",
         ),
+        (
+            {"config.steps": 4, "config.batch_size": 4, "config.seed": 1},
+            "The 3 steps in tokenizer were trained with other settings: "
+            "config.batch_size was 2, is 4; config.seed was 0, is 1. Give .* "
+            "--allow_change, which is recorded.",
+        ),
     ],
 )
 def test_a_workdir_of_another_training_is_left_alone(trained, run, changes, sentence):
     before = contents(trained / "tokenizer")
     check_refused(run("train tokenizer", trained, changes), "train", sentence)
     assert contents(trained / "tokenizer") == before
+
+
+def test_a_change_that_is_allowed_is_told_by_the_model(trained, run, tmp_path):
+    shutil.copytree(trained / "tokenizer", tmp_path / "tokenizer")
+    changes = {"config.steps": 4, "config.batch_size": 4}
+    ended = run(TOKENIZER, tmp_path, {**changes, "allow_change": True})
+    assert ended.code == 0, ended.errors
+    description = (
+        "VideoTokenizer trained for 4 steps. Steps 1 to 3: batch_size 2. Steps 4 to 4: "
+        "batch_size 4."
+    )
+    about = read_config(tmp_path / "tokenizer/model")
+    assert about["description"] == description
+    assert about["dataset"] == "coinrun/tiny"
+    assert about["command"].count("genie-train --config=") == 2
+    assert [x["batch_size"] for x in about["settings"]["phases"]] == [2, 4]
+    assert description in (tmp_path / "tokenizer/model/README.md").read_text()
+    # The same command resumes without being allowed to.
+    assert run(TOKENIZER, tmp_path, changes).code == 0
+
+
+def test_one_training_at_a_time_has_a_workdir(trained, run):
+    with locked(trained / "tokenizer"):
+        before = contents(trained / "tokenizer")
+        ended = run(TOKENIZER, trained, {"config.steps": 4})
+        assert contents(trained / "tokenizer") == before
+    holder = rf"\(process {os.getpid()} of .*, since .*\)"
+    sentence = (
+        f"Another program is training in tokenizer {holder}: wait for its end, .*"
+    )
+    check_refused(ended, "train", sentence)
+
+
+def test_a_disk_too_small_for_a_report_is_noticed_first(run, user_folder, tmp_path):
+    changes = {"preset": user_folder / "genie/model", "resize": True, "frames": 5}
+    ended = run("evaluate", tmp_path, changes, largest_file=1_000_000)
+    sentence = "Expected space for 16,777,216 bytes in evaluation: File too large."
+    check_refused(ended, "evaluate", sentence)
+    assert os.listdir(tmp_path / "evaluation") == []
+
+
+@pytest.mark.parametrize("largest_file", [1_000, 30_000, 200_000])
+def test_a_disk_too_small_for_a_saved_model(run, user_folder, tmp_path, largest_file):
+    changes = {"preset": user_folder / "part", "output": "saved_model"}
+    ended = run("export", tmp_path, changes, largest_file=largest_file)
+    check_refused(ended, "export", ".*File too large.*")
+    assert os.listdir(tmp_path) == []

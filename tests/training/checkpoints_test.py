@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -126,12 +127,97 @@ def test_a_policy_that_makes_no_sense(tmp_path, policy, message):
 
 
 def test_what_a_kill_left_is_ignored_and_replaced(folder, trained, fresh):
-    shutil.copytree(folder / "step_00000001", folder / ".partial_00000002")
-    (folder / ".partial_00000002" / "state.npz").write_bytes(b"half of i")
+    for leftover in (".partial_00000002", ".step_00000003.partial"):
+        shutil.copytree(folder / "step_00000001", folder / leftover)
+        (folder / leftover / "state.npz").write_bytes(b"half of i")
     assert Checkpoints(folder).latest_step() == 1
     save(folder, [2], trained)
     assert steps_in(folder) == [1, 2]
     assert Checkpoints(folder).restore(*fresh)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["step_00000040 (copy)", "step_", "step_x", "step_40", "step_-0000009", "old"],
+)
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_other_names_are_left_alone(folder, trained, fresh, name, is_folder):
+    if is_folder:
+        shutil.copytree(folder / "step_00000001", folder / name)
+    else:
+        (folder / name).touch()
+    assert Checkpoints(folder).restore(*fresh)[0] == 1
+    save(folder, [2, 3], trained, keep_last=1, keep_every=2)
+    assert sorted(os.listdir(folder)) == sorted(
+        ["step_00000002", "step_00000003", name]
+    )
+
+
+def test_a_file_in_the_place_of_a_checkpoint(folder, trained, fresh):
+    (folder / "step_00000002").touch()
+    assert Checkpoints(folder).latest_step() == 1
+    save(folder, [2, 3], trained)
+    assert steps_in(folder) == [2, 3]
+    assert Checkpoints(folder).restore(*fresh)[0] == 3
+
+
+def test_steps_are_numbers_and_not_texts(tmp_path, trained):
+    save(tmp_path, [99_999_999, 100_000_000], trained, keep_last=1)
+    assert steps_in(tmp_path) == [100_000_000]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"no", b"\0\0\0", b"\xff", b"[]", b'{"loss": "low"}', b"[" * 100_000],
+)
+def test_a_checkpoint_without_readable_scores_is_not_the_best(
+    tmp_path, trained, caplog, content
+):
+    save(tmp_path, [1, 2], trained, {1: 0.5, 2: 0.9}, keep_best="loss", keep_last=2)
+    path = tmp_path / "step_00000001" / "metrics.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    scores = {3: 0.6, 4: 0.7}
+    save(tmp_path, [3, 4], trained, scores, keep_best="loss", keep_last=1)
+    assert steps_in(tmp_path) == [3, 4]
+    warning = f"{path} is damaged: its checkpoint cannot be the best."
+    assert caplog.text.count(warning) == 1
+
+
+def test_a_score_that_is_no_number_is_not_the_best(tmp_path, trained):
+    scores = {1: float("nan"), 2: 0.5, 3: 0.6}
+    save(tmp_path, [1, 2, 3], trained, scores, keep_best="loss", keep_last=1)
+    assert steps_in(tmp_path) == [2, 3]
+
+
+def test_an_interruption_drops_a_checkpoint_that_takes_long(
+    folder, trained, monkeypatch
+):
+    write = np.lib.format.write_array
+    interrupted = threading.Event()
+
+    def write_slowly(*arguments, **named):
+        interrupted.wait(3)
+        write(*arguments, **named)
+
+    monkeypatch.setattr(np.lib.format, "write_array", write_slowly)
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(KeyboardInterrupt), checkpoints:
+        checkpoints.save(2, *trained)
+        raise KeyboardInterrupt
+    interrupted.set()
+    checkpoints._writer.shutdown()
+    assert os.listdir(folder) == ["step_00000001"]
+
+
+def test_an_interruption_leaves_time_to_write(folder, trained):
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(KeyboardInterrupt), checkpoints:
+        checkpoints.save(2, *trained)
+        raise KeyboardInterrupt
+    assert steps_in(folder) == [1, 2]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(folder, trained, monkeypatch):
@@ -178,8 +264,10 @@ def test_other_settings_are_named(folder, arguments, difference):
 
 def damage(path, how):
     whole = path.read_bytes()
-    if how == "removed":
+    if how in ("removed", "pipe"):
         path.unlink()
+        if how == "pipe":
+            os.mkfifo(path)  # Reading it would wait for a writer.
         return
     middle = len(whole) // 2
     flipped = bytes([whole[middle] ^ 1])
@@ -188,6 +276,7 @@ def damage(path, how):
             "empty": b"",
             "truncated": whole[:middle],
             "noise": b"no",
+            "list": b"[]",
             "flipped": whole[:middle] + flipped + whole[middle + 1 :],
         }[how]
     )
@@ -200,7 +289,7 @@ def damage(path, how):
         for name in ("state.npz", "model.json")
         for how in ("removed", "empty", "truncated", "noise")
     ]
-    + [("state.npz", "flipped")],
+    + [("state.npz", "flipped"), ("state.npz", "pipe"), ("model.json", "list")],
 )
 def test_of_a_damaged_one_the_one_before_is_used(
     folder, trained, fresh, caplog, name, how

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_batch
 from genie_tf.training.checkpoints import Checkpoints
@@ -217,3 +219,38 @@ def test_tensorboard_shows_curves_and_reconstructions(engine, workdir):
     for row, video in ((0, truth), (16, made), (96, truth[3:]), (112, made[3:])):
         expected = 255 * np.concatenate(list(video[0]), axis=1)
         np.testing.assert_allclose(png[row : row + 16], expected, atol=1)
+
+
+def test_tensorboard_shows_steps_once_after_a_kill(tmp_path):
+    every = {"log_every": 1, "evaluate_every": 2}
+    with pytest.raises(KeyboardInterrupt):
+        run(make_engine(), tmp_path, stop_after(5), **every)
+    assert latest_step(tmp_path) == 3
+    run(make_engine(), tmp_path, **every)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [point.step for point in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+    assert [point.step for point in events.Images("reconstructions")] == [2, 4, 6]
+    logs = [r["loss"] for r in logged(tmp_path)]
+    assert [x.value for x in events.Scalars("loss")] == pytest.approx(logs)
+
+
+def test_damaged_lines_of_the_log_are_left_out(workdir, tmp_path, caplog):
+    shutil.copytree(workdir, tmp_path / "copy")
+    path = tmp_path / "copy/metrics.jsonl"
+    first, *others = path.read_bytes().splitlines()
+    damaged = [
+        b"no",
+        b"\0" * 99,
+        b"\xff",
+        b"",
+        b"5",
+        b"{}",
+        b'{"step": "4"}',
+        b"[" * 10**5,
+    ]
+    path.write_bytes(b"\n".join([first, *damaged, *others]) + b"\n")
+    _, records = run(make_engine(), tmp_path / "copy")
+    assert [record["step"] for record in records] == [2, 4, 5, 6]
+    assert records == [json.loads(line) for line in path.open()]
+    for number in range(len(damaged)):
+        assert f"Line {number + 2} of {path} is damaged and left out." in caplog.text

@@ -1,0 +1,181 @@
+"""A config that no training is possible with is refused by one sentence."""
+
+import math
+
+import pytest
+from genie_tf.experiments.configs import coinrun_genie, coinrun_lam, coinrun_tokenizer
+from genie_tf.experiments.settings import check_settings
+from genie_tf.experiments.train import make_model
+from ml_collections import ConfigDict
+
+
+def config(kind=coinrun_tokenizer, **changes):
+    config = kind.get_config("tiny")
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.mark.parametrize("kind", [coinrun_genie, coinrun_lam, coinrun_tokenizer])
+def test_shipped_configs_are_right(kind):
+    for size in kind.SIZES:
+        check_settings(kind.get_config(size))
+
+
+NAN, INF = math.nan, math.inf
+WRONG = [
+    *(
+        (name, value, f"a whole number of {least} or more")
+        for names, values, least in (
+            (
+                "steps batch_size clip_length stride accumulate steps_per_call log_every "
+                "evaluate_every checkpoint_every keep_last validation_clips",
+                (0, -1),
+                1,
+            ),
+            ("seed keep_every schedule.warmup_steps schedule.decay_steps", (-1,), 0),
+        )
+        for name in names.split()
+        for value in values
+    ),
+    *(("schedule.peak", x, "a finite number above 0") for x in (0.0, -1e-3, NAN, INF)),
+    *(("schedule.final", x, "a finite number of 0 or more") for x in (-1.0, NAN, INF)),
+    *(
+        ("schedule.warmup_from", x, "a finite number from 0 to 1")
+        for x in (-0.1, 1.1, NAN)
+    ),
+    *(
+        (f"optimizer.{name}", x, "a finite number from 0 to below 1")
+        for name in ("beta_1", "beta_2", "ema")
+        for x in (-0.1, 1.0, NAN)
+    ),
+    *(
+        ("optimizer.weight_decay", x, "a finite number of 0 or more")
+        for x in (-1.0, NAN, INF)
+    ),
+    *(
+        ("clip_norm", x, "a finite number above 0, or None")
+        for x in (0.0, -1.0, NAN, INF)
+    ),
+    ("precision", "float16", "float32 or mixed_bfloat16"),
+    ("best_is", "best", "lowest or highest"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), WRONG)
+def test_wrong_numbers_are_named(name, value, expected):
+    with pytest.raises(ValueError) as error:
+        check_settings(config(**{name: value}))
+    assert str(error.value) == f"config.{name} must be {expected}; is {value!r}."
+
+
+@pytest.mark.parametrize(
+    "rates", [(-0.1, 1.0), (0.5, 1.1), (0.9, 0.5), (0.0, 0.0), (0.5,), (NAN, 1.0)]
+)
+def test_wrong_mask_rates_are_named(rates):
+    with pytest.raises(ValueError) as error:
+        check_settings(config(coinrun_genie, mask_rates=rates))
+    assert str(error.value) == (
+        "config.mask_rates must be the least and the largest share that is hidden, the "
+        f"latter above 0; is {rates}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("steps", "100", "a whole number of 1 or more; is '100'"),
+        ("steps", True, "a whole number of 1 or more; is True"),
+        ("dataset", 5, "a text; is 5"),
+        ("remat", 1, "True or False; is 1"),
+        ("schedule", 1e-3, "a group of settings; is 0.001"),
+        ("schedule.peak", "1e-3", "a finite number above 0; is '1e-3'"),
+        ("model", None, "a group of settings; is None"),
+    ],
+)
+def test_values_of_another_type_are_named(name, value, expected):
+    made = config()
+    with made.ignore_type():
+        made.update_from_flattened_dict({name: value})
+    with pytest.raises(ValueError) as error:
+        check_settings(made)
+    assert str(error.value) == f"config.{name} must be {expected}."
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "sentence"),
+    [
+        (
+            coinrun_tokenizer,
+            {"schedule.decay_steps": 551},
+            "config.schedule.decay_steps must not be more than config.steps=550; is 551.",
+        ),
+        (
+            coinrun_tokenizer,
+            {"log_every": 3, "steps_per_call": 2},
+            "config.log_every must be a multiple of config.steps_per_call=2; is 3.",
+        ),
+        (
+            coinrun_lam,
+            {"model.quantizer.soft_updates": 700},
+            "config.model.quantizer.soft_updates must be less than config.steps=700, or "
+            "codes never begin; is 700.",
+        ),
+        (
+            coinrun_genie,
+            {"true_actions": 15, "trained_actions": "model"},
+            "config.true_actions and config.trained_actions were both given; a world is "
+            "steered by one of the two.",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other(kind, changes, sentence):
+    with pytest.raises(ValueError) as error:
+        check_settings(config(kind, **changes))
+    assert str(error.value) == sentence
+
+
+def test_what_is_not_used_is_not_checked():
+    changes = {"latent_action_model.quantizer.soft_updates": 700}
+    check_settings(config(coinrun_genie, true_actions=15, **changes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"),
+    [
+        (coinrun_tokenizer, ["clip_length"]),
+        (coinrun_tokenizer, ["seed", "model"]),
+        (coinrun_tokenizer, ["schedule.peak", "optimizer"]),
+        (coinrun_tokenizer, ["model.decoder"]),
+        (coinrun_genie, ["tokenizer", "mask_rates", "latent_action_model.encoder"]),
+        (coinrun_tokenizer, ["stage"]),
+    ],
+)
+def test_missing_settings_are_named(kind, missing):
+    made = config(kind)
+    for name in missing:
+        *groups, last = name.split(".")
+        del (made[groups[0]] if groups else made)[last]
+    with pytest.raises(ValueError) as error:
+        check_settings(made)
+    assert str(error.value) == (
+        f"The config lacks {', '.join(missing)}; `choose_size` in "
+        "genie_tf/experiments/configs/common.py fills in what has a default."
+    )
+
+
+@pytest.mark.parametrize("name", ["model.code_dim", "model.encoder.num_blocks"])
+def test_missing_arguments_of_a_model_are_named(name):
+    made = config()
+    *groups, last = name.split(".")
+    group = made
+    for part in groups:
+        group = group[part]
+    del group[last]
+    check_settings(made)
+    with pytest.raises(ValueError, match=f"arguments of its model: .*'{last}'"):
+        make_model(made)
+
+
+def test_a_config_of_ones_own():
+    with pytest.raises(ValueError, match="The config lacks dataset, .*clip_length, "):
+        check_settings(ConfigDict({"stage": "tokenizer", "steps": 100}))
