@@ -12,6 +12,7 @@ from absl import flags
 from genie_tf.experiments import cli
 
 from genie_tf import media
+from genie_tf.preset_folder import read_world
 
 FLAGS = flags.FLAGS
 
@@ -40,16 +41,19 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    # First what can be told without Keras, whose import takes seconds.
+    with cli.user_errors():
+        media.check_video_path(FLAGS.output)
+        cli.check_folder(Path(FLAGS.output).parent)
+        frame_size, num_actions = read_world(FLAGS.preset)
+        prompt = media.load_prompt_image(FLAGS.prompt, *frame_size, FLAGS.fit)
+        actions = parse_actions(FLAGS.actions, num_actions)
+    cli.import_keras()
     from genie_tf.models import World
     from genie_tf.samplers import Rollout
 
     with cli.user_errors():
-        media.check_video_path(FLAGS.output)
-        cli.check_folder(Path(FLAGS.output).parent)
         genie = World.from_preset(FLAGS.preset)
-        height, width, _ = genie.tokenizer.frame_shape
-        prompt = media.load_prompt_image(FLAGS.prompt, height, width, FLAGS.fit)
-        actions = parse_actions(FLAGS.actions, genie.num_actions)
     video = Rollout(genie).generate(
         prompt[None, None], [actions], FLAGS.seed, cli.sampling()
     )

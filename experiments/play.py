@@ -35,7 +35,9 @@ def define_flags() -> None:
 def main() -> None:
     for module in ("fastapi", "uvicorn", "websockets"):
         cli.check_installed(module, f"genie-play needs {module}", "[play]")
-    from genie_tf import play
+    cli.check_preset(FLAGS.preset)
+    cli.import_keras()
+    from genie_tf import play, program_cache
     from genie_tf.models import World
     from genie_tf.presets import read_actions
 
@@ -53,6 +55,7 @@ def main() -> None:
             FLAGS.players,
             cli.sampling(),
         )
+    program_cache.keep()
     token = None if play.is_loopback(FLAGS.host) else secrets.token_urlsafe()
     host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
     query = f"/?token={token}" if token else ""

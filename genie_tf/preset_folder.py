@@ -8,6 +8,9 @@ import os
 from pathlib import Path
 
 _SHIPPED = Path(__file__).with_name("preset_files")
+_MAX_SIZE = (
+    4096  # Of frames in pixels, so that a picture fits in memory; and of actions.
+)
 
 
 def list_presets() -> dict[str, str]:
@@ -59,6 +62,33 @@ def read_config(preset: str | os.PathLike) -> dict:
             f"{path.parent} is not the folder of a trained model: expected a readable "
             f"{path}."
         ) from error
+
+
+def read_world(preset: str | os.PathLike) -> tuple[tuple[int, int], int]:
+    """Height and width of a world's frames, and its number of actions.
+
+    Args:
+        preset: a name or folder, see `find_preset`.
+
+    Raises:
+        ValueError: if there is no such preset, or it does not describe a world.
+    """
+    parts = read_config(preset)["parts"]
+    try:
+        height, width, _ = parts["tokenizer"]["frame_shape"]
+        num_actions = (
+            parts["latent_action_model"]["num_actions"]
+            if "latent_action_model" in parts
+            else parts["dynamics"]["action_dim"]
+        )
+        if not all(0 < int(x) <= _MAX_SIZE for x in (height, width, num_actions)):
+            raise ValueError("They are none that a world can have.")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected {os.fspath(preset)} to hold a Genie or GuidedGenie; its config.json "
+            f"describes {', '.join(parts) or 'nothing'} of another size or kind."
+        ) from error
+    return (height, width), num_actions
 
 
 def _names() -> list[str]:
