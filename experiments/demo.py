@@ -32,7 +32,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    cli.check_backend()
+    cli.import_keras()
     from genie_tf.experiments import report
 
     from genie_tf import media

@@ -65,7 +65,8 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    cli.check_backend()
+    cli.check_preset(FLAGS.preset)
+    cli.import_keras()
     from genie_tf.datasets.clips import clip_batches, num_clips
     from genie_tf.datasets.coinrun.rollouts import NUM_ACTIONS
     from genie_tf.experiments import pictures, report

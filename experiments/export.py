@@ -17,7 +17,8 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    cli.check_backend()
+    cli.check_preset(FLAGS.preset)
+    cli.import_keras()
     with cli.user_errors():
         cli.check_folder(local_path(FLAGS.output).parent)
         cli.check_installed("tensorflow", "genie-export needs TensorFlow", "")

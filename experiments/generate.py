@@ -6,12 +6,11 @@ genie-generate --preset=runs/genie/model --prompt=frame.png --actions=1,1,4,4 \
 The output's ending says what is written: .gif, .png (frames side by side) or .mp4.
 """
 
-from pathlib import Path
-
 from absl import flags
 from genie_tf.experiments import cli
 
 from genie_tf import media
+from genie_tf.preset_folder import read_world
 
 FLAGS = flags.FLAGS
 
@@ -40,17 +39,19 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    cli.check_backend()
+    # First what can be told without Keras, whose import takes seconds.
+    with cli.user_errors():
+        media.check_video_path(FLAGS.output)
+        cli.check_folder(local_path(FLAGS.output).parent)
+        frame_size, num_actions = read_world(FLAGS.preset)
+        prompt = media.load_prompt_image(FLAGS.prompt, *frame_size, FLAGS.fit)
+        actions = parse_actions(FLAGS.actions, num_actions)
+    cli.import_keras()
     from genie_tf.models import World
     from genie_tf.samplers import Rollout
 
     with cli.user_errors():
-        media.check_video_path(FLAGS.output)
-        cli.check_folder(Path(FLAGS.output).parent)
         genie = World.from_preset(FLAGS.preset)
-        height, width, _ = genie.tokenizer.frame_shape
-        prompt = media.load_prompt_image(FLAGS.prompt, height, width, FLAGS.fit)
-        actions = parse_actions(FLAGS.actions, genie.num_actions)
     video = Rollout(genie).generate(
         prompt[None, None], [actions], FLAGS.seed, cli.sampling()
     )

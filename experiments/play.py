@@ -47,10 +47,11 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    cli.check_backend()
     for module in ("fastapi", "uvicorn", "websockets"):
         cli.check_installed(module, f"genie-play needs {module}", "[play]")
-    from genie_tf import play
+    cli.check_preset(FLAGS.preset)
+    cli.import_keras()
+    from genie_tf import play, program_cache
     from genie_tf.models import World
     from genie_tf.presets import read_actions
 
@@ -70,6 +71,7 @@ def main() -> None:
             FLAGS.players,
             cli.sampling(),
         )
+    program_cache.keep()
     is_open = FLAGS.token or not play.is_loopback(FLAGS.host)
     token = secrets.token_urlsafe() if is_open else None
     places = addresses(FLAGS.host, socket.getsockname()[1], origins, root_path, token)

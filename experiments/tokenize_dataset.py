@@ -34,7 +34,8 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    cli.check_backend()
+    cli.check_preset(FLAGS.preset)
+    cli.import_keras()
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     # Imported here so that --help and wrong flags answer at once.
     from genie_tf.datasets.token_cache import write_token_cache

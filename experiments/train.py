@@ -397,7 +397,7 @@ def _settings(model: ConfigDict, remat: bool) -> dict:
 
 
 def main() -> None:
-    cli.check_backend()
+    cli.import_keras()
     if FLAGS.plan:
         from genie_tf.experiments.plan import plan
 

@@ -39,7 +39,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    cli.check_backend()
+    cli.import_keras()
     from genie_tf.datasets.clips import num_clips
 
     cli.check_folder(FLAGS.output)

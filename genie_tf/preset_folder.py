@@ -12,6 +12,9 @@ from genie_tf.files import local_path
 from genie_tf.weights_file import open_regular
 
 _SHIPPED = Path(__file__).with_name("preset_files")
+_MAX_SIZE = (
+    4096  # Of frames in pixels, so that a picture fits in memory; and of actions.
+)
 
 _MAX_CONFIG_BYTES = 2**20
 
@@ -97,6 +100,33 @@ def _without_duplicates(pairs: list[tuple]) -> dict:
     if len(dict(pairs)) < len(pairs):
         raise ValueError("A name is there twice.")
     return dict(pairs)
+
+
+def read_world(preset: str | os.PathLike) -> tuple[tuple[int, int], int]:
+    """Height and width of a world's frames, and its number of actions.
+
+    Args:
+        preset: a name or folder, see `find_preset`.
+
+    Raises:
+        ValueError: if there is no such preset, or it does not describe a world.
+    """
+    parts = read_config(preset)["parts"]
+    try:
+        height, width, _ = parts["tokenizer"]["frame_shape"]
+        num_actions = (
+            parts["latent_action_model"]["num_actions"]
+            if "latent_action_model" in parts
+            else parts["dynamics"]["action_dim"]
+        )
+        if not all(0 < int(x) <= _MAX_SIZE for x in (height, width, num_actions)):
+            raise ValueError("They are none that a world can have.")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected {os.fspath(preset)} to hold a Genie or GuidedGenie; its config.json "
+            f"describes {', '.join(parts) or 'nothing'} of another size or kind."
+        ) from error
+    return (height, width), num_actions
 
 
 def _names() -> list[str]:

@@ -29,6 +29,8 @@ _FREE_BYTES = 512 * 2**20  # So that no entry is too large to be written.
 _PREFIX = "genie_tf_programs_"
 _DISTRIBUTIONS = ("genie_tf", "keras", "tensorflow", "tensorflow-cpu", "jax", "jaxlib")
 
+_cache: "ProgramCache | None" = None  # That this process uses.
+
 
 class ProgramCache:
     """The programs of this process, and those that are kept.
@@ -80,28 +82,37 @@ class ProgramCache:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def use() -> ProgramCache | None:
-    """Lets TensorFlow and JAX use the cache; to be called before they are imported.
+def use() -> None:
+    """Lets TensorFlow and JAX use the cache; call it before they are imported.
 
-    Returns:
-        The cache; None if the environment variable GENIE_TF_CACHE is "off", there is
-        another cache already, or there is no folder for it that only this user can
-        write in.
+    Does nothing if the environment variable GENIE_TF_CACHE is "off", if there is another
+    cache already, or if there is no folder where only this user can write.
     """
+    global _cache
     flags = os.environ.get("TF_XLA_FLAGS", "")
     if os.environ.get(_VARIABLE) == "off" or "tf_xla_persistent_cache" in flags:
-        return None
+        return
     try:
         cache = ProgramCache(_own_folder() / _machine())
     except (OSError, ValueError):
-        return None
+        return
+    _cache = cache
     os.environ["TF_XLA_FLAGS"] = (
         f"{flags} --tf_xla_persistent_cache_directory={cache.folder}"
         " --tf_xla_persistent_cache_device_types=CPU"
     )
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-    return cache
+
+
+def keep() -> None:
+    """Keeps what has been compiled until now, which is else done when the process ends.
+
+    For servers, which are often killed.
+    """
+    if _cache:
+        with contextlib.suppress(OSError):
+            _cache.keep()
 
 
 def _own_folder() -> Path:
