@@ -18,8 +18,10 @@ from pathlib import Path
 from absl import app, flags, logging
 from genie_tf.experiments.interrupts import run_interruptible
 
+from genie_tf import program_cache
 from genie_tf.errors import DataError
 from genie_tf.files import local_path
+from genie_tf.preset_folder import read_config
 
 # The flags that are defined here are listed by --help among those of the program.
 flags.disclaim_key_flags()
@@ -37,9 +39,6 @@ _KERAS_SETTINGS = {
     "floatx": ("float32",),
     "image_data_format": ("channels_last",),
 }
-
-from genie_tf import program_cache
-from genie_tf.preset_folder import read_config
 
 
 class UserError(Exception):

@@ -10,6 +10,7 @@ from absl import flags
 from genie_tf.experiments import cli
 
 from genie_tf import media
+from genie_tf.files import local_path
 from genie_tf.preset_folder import read_world
 
 FLAGS = flags.FLAGS
