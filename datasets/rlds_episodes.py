@@ -316,15 +316,18 @@ def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     except OSError:
         raise
     except Exception as error:  # TFDS raises many kinds.
-        configs = _configs(name)
-        if not configs:
+        not_found = isinstance(error, tfds.core.DatasetNotFoundError)
+        if not_found or _first_line(error).startswith(
+            "ValueError: Parsing builder name"
+        ):
             known = ", ".join(f"coinrun/{config}" for config in _configs("coinrun"))
             raise ValueError(
                 f"There is no dataset {dataset!r}: genie_tf has {known}; "
                 "tfds.list_builders() lists those of TFDS; a folder of a dataset holds "
                 "dataset_info.json or arrays.json."
             ) from error
-        if config.partition(":")[0] not in ("", *configs):
+        configs = _configs(name.partition(":")[0])
+        if configs and config.partition(":")[0] not in ("", *configs):
             raise ValueError(
                 f"There is no dataset {dataset!r}: the configs of {name!r} are "
                 f"{', '.join(configs)}."

@@ -349,6 +349,21 @@ def test_damaged_files_are_named(whole, tmp_path):
     assert num_found > 60
 
 
+@pytest.mark.parametrize("name", ["", "/", "a//b", "../x", "x y", "coinrun/", "co\0in"])
+def test_names_of_no_dataset(tmp_path, name):
+    with pytest.raises(ValueError) as error:
+        split_names(name, tmp_path)
+    assert str(error.value).startswith(
+        f"There is no dataset {name!r}: genie_tf has coin"
+    )
+
+
+def test_a_version_that_does_not_exist(tmp_path):
+    message = "^Dataset 'coinrun:9.9.9' cannot be opened or built: .* only: 2.1.0.$"
+    with pytest.raises(ValueError, match=message):
+        split_names("coinrun:9.9.9", tmp_path)
+
+
 def test_addresses_and_homes(whole, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(whole("zlib").parent))
     assert split_names("~/1.0.0") == ["train", "test"]

@@ -608,6 +608,19 @@ WRONG = [
     (GENIE, {"config.tokenizer": "none"}, NO_PRESET),
     ("evaluate", {"dataset": "coinrn/tiny"}, NO_DATASET),
     ("evaluate", {"dataset": "coinrun/easy"}, NO_CONFIG),
+    *(
+        (
+            TOKENIZER,
+            {f"config.{split}_split": "train[:abc]"},
+            r"Dataset 'coinrun/tiny' has no split 'train\[:abc\]': its splits are .*",
+        )
+        for split in ("train", "validation")
+    ),
+    (
+        TOKENIZER,
+        {"config.train_split": "train[:0]"},
+        r"No episode of 'coinrun/tiny', split 'train\[:0\]', is long enough: .*",
+    ),
     (
         "evaluate",
         {"split": "tset"},
