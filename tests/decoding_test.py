@@ -127,6 +127,22 @@ def test_memory_is_limited(worker):
     refused(content, "decoding it takes more than 3 GiB of memory")
 
 
+def test_a_lower_limit_of_memory_stays():
+    program = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+from genie_tf import decoding
+try:
+    decoding.decode_prompt_image(b"", 8, 8)
+except ValueError as error:
+    print(error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert "it cannot be read as a PNG" in ended.stdout, ended.stderr
+
+
 def test_ctrl_c_ends_the_worker(worker):
     interrupt = threading.Timer(
         0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]
