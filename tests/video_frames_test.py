@@ -211,9 +211,9 @@ def test_colors_that_cannot_be_converted_are_told(tmp_path):
     path = write(tmp_path / "a.mp4", yuv_frames([99, 99, 99]), colorspace=14)
     with pytest.raises(ValueError) as error:
         read(path)
-    assert (
-        str(error.value)
-        == "its colors (matrix 14 of H.273) cannot be converted (Operation not supported)"
+    assert str(error.value) == (
+        "its frames cannot be converted to RGB (color matrix 14 of H.273; Operation not "
+        "supported)"
     )
 
 
