@@ -331,4 +331,6 @@ def _answer(stream: io.BufferedRWPair, request: dict, content: bytes) -> str:
         return str(error)
     except MemoryError:
         return f"decoding it takes more than {_MAX_MEMORY >> 30} GiB of memory"
+    except Exception as error:  # Of a library that is too old, or of damaged content.
+        return f"decoding it fails ({error!r})"
     return ""

@@ -120,6 +120,12 @@ def test_a_process_that_does_not_answer_is_ended(worker):
     assert not worker.is_alive()
 
 
+def test_an_unexpected_error_is_told(worker):
+    with pytest.raises(ValueError, match=r"^decoding it fails \(TypeError\(.*'x'"):
+        list(decoding._decode("picture", {"x": 1}, 1.0))
+    assert worker.is_alive()
+
+
 def test_memory_is_limited(worker):
     limits = (2**28, 2**28)
     resource.prlimit(worker._process.pid, resource.RLIMIT_AS, limits)
