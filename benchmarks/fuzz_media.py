@@ -99,7 +99,7 @@ def outcome(path: pathlib.Path) -> str:
             for _ in decode_video(path, 8, 8):
                 count += 1
     except ValueError as error:
-        if "crashes" in str(error):
+        if str(error).startswith(("decoding it crashes", "decoding it fails")):
             return str(error)
         return "used in part" if count else "refused"
     except Exception as error:

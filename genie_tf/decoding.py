@@ -300,7 +300,8 @@ _DECODERS = {"picture": _decode_picture, "video": _decode_video}
 def _serve() -> None:
     """Decodes what the socket at standard input asks for, until that is closed."""
     stream = socket.socket(fileno=0).makefile("rwb")
-    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
+    with contextlib.suppress(ValueError):  # There is a lower limit.
+        resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _send(stream, {})
     # Libraries that crash write to standard error.
@@ -330,4 +331,6 @@ def _answer(stream: io.BufferedRWPair, request: dict, content: bytes) -> str:
         return str(error)
     except MemoryError:
         return f"decoding it takes more than {_MAX_MEMORY >> 30} GiB of memory"
+    except Exception as error:  # Of a library that is too old, or of damaged content.
+        return f"decoding it fails ({error!r})"
     return ""

@@ -149,8 +149,8 @@ def _to_pixels(frame: av.VideoFrame, channels: str, **size) -> np.ndarray:
         )
     except OSError as error:
         raise ValueError(
-            f"its colors (matrix {frame.colorspace} of H.273) cannot be converted "
-            f"({error.strerror})"
+            "its frames cannot be converted to RGB (color matrix "
+            f"{frame.colorspace} of H.273; {error.strerror})"
         ) from error
     pixels = converted.to_ndarray()
     if is_hdr:

@@ -120,11 +120,33 @@ def test_a_process_that_does_not_answer_is_ended(worker):
     assert not worker.is_alive()
 
 
+def test_an_unexpected_error_is_told(worker):
+    with pytest.raises(ValueError, match=r"^decoding it fails \(TypeError\(.*'x'"):
+        list(decoding._decode("picture", {"x": 1}, 1.0))
+    assert worker.is_alive()
+
+
 def test_memory_is_limited(worker):
     limits = (2**28, 2**28)
     resource.prlimit(worker._process.pid, resource.RLIMIT_AS, limits)
     content = encoded(Image.new("RGBA", (8000, 5000)))
     refused(content, "decoding it takes more than 3 GiB of memory")
+
+
+def test_a_lower_limit_of_memory_stays():
+    program = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+from genie_tf import decoding
+try:
+    decoding.decode_prompt_image(b"", 8, 8)
+except ValueError as error:
+    print(error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert "it cannot be read as a PNG" in ended.stdout, ended.stderr
 
 
 def test_ctrl_c_ends_the_worker(worker):
