@@ -3,11 +3,11 @@
 import contextlib
 import gc
 import importlib.util
+import io
 import json
 import math
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -31,8 +31,6 @@ flags.disclaim_key_flags()
 _NO_GPU = r"before absl::InitializeLog|cudart_stub\.cc|cuda_platform\.cc"
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
 
-_NO_READER = 128 + signal.SIGPIPE
-
 # What the programs can do with the settings of Keras.
 _KERAS_SETTINGS = {
     "backend": ("tensorflow", "jax"),
@@ -54,8 +52,6 @@ def user_errors() -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:
-        raise
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
 
@@ -120,18 +116,8 @@ def run(
             _fail(f"there is not enough memory: {(str(error).splitlines() or [''])[0]}")
 
     def start():
-        for name in ("stdout", "stderr"):
-            if getattr(sys, name) is None:  # It is closed.
-                setattr(sys, name, open(os.devnull, "w"))
-        sys.stdout.reconfigure(errors="backslashreplace")  # Names in any encoding.
-        try:
+        with _checked_output():
             app.run(guarded, flags_parser=parse)
-        except BrokenPipeError:
-            if not _reader_has_gone():
-                raise
-            sys.exit(_NO_READER)
-        finally:
-            _flush_stdout()
 
     run_interruptible(start)
 
@@ -361,23 +347,40 @@ def _check_numbers() -> None:
         check(name, value)
 
 
-def _flush_stdout() -> None:
-    """Ends the program if what it has printed can't be written, to a full disk for one."""
+class _Output(io.FileIO):
+    """Standard output, whose errors are not taken for those of other files."""
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise _OutputError from error
+
+
+class _OutputError(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _checked_output() -> Iterator[None]:
+    """Ends the program in order if what it prints can't be written."""
+    descriptor = sys.stdout.fileno()
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Output(descriptor, "w", closefd=False)),
+        encoding=sys.stdout.encoding,
+        errors="backslashreplace",  # Names of files may be in any encoding.
+        line_buffering=sys.stdout.isatty(),
+    )
     try:
-        sys.stdout.flush()
-    except OSError as error:
-        # At its end, Python tries once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            sys.exit(_NO_READER)
-        _fail(f"cannot write to standard output: {error}")
-
-
-def _reader_has_gone() -> bool:
-    """Whether nobody reads the pipe that stdout is, as after `| head -1`."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except _OutputError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # Python tries once more.
+        if isinstance(error.__cause__, BrokenPipeError):
+            sys.exit(128 + signal.SIGPIPE)
+        _fail(f"cannot write to standard output: {error.__cause__}")
 
 
 def _lacks_memory(error: Exception) -> bool:

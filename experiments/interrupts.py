@@ -28,6 +28,9 @@ def run_interruptible(work: Callable[[], None]) -> None:
     Args:
         work: all that the program does.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # It is closed; a pipe might get its number.
+            setattr(sys, name, open(os.devnull, "w"))
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         work()  # A call around this one handles it, or it is ignored, as nohup asks.
         return
@@ -67,7 +70,7 @@ def run_interruptible(work: Callable[[], None]) -> None:
     finally:
         working = False
         if interrupted.is_set():
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(Exception):
                 sys.stdout.flush()
             os._exit(EXIT_CODE)
 

@@ -62,7 +62,9 @@ ENTRIES = {
     "episodes.split_names": episodes.split_names,
     "clips.clip_batches": lambda path: next(clips.clip_batches(path, "train", **CLIPS)),
     "clips.num_clips": lambda path: clips.num_clips(path, "train", 2),
-    "videos.split_videos": lambda path: videos.split_videos(path, 10, 16, 16),
+    "videos.split_videos": lambda path: videos.split_videos(
+        path, fps=10, height=16, width=16
+    ),
     "feature_networks.load": lambda path: feature_networks.load_feature_network(
         path, "fid"
     ),
@@ -70,21 +72,26 @@ ENTRIES = {
 }
 
 
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets") / "preset"
+    tiny_genie().save_to_preset(folder, "A Genie.")
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, preset):
     (tmp_path / "work").mkdir()
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "work")
-    tiny_genie().save_to_preset("preset", "A Genie.")
+    (tmp_path / "work/preset").symlink_to(preset)
 
 
-@pytest.mark.parametrize("scheme", ["gs", "s3", "https"])
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_addresses_are_refused(entry, scheme):
-    path = f"{scheme}://bucket/name{suffix(entry)}"
-    with pytest.raises(ValueError, match=f"start with {scheme}:// are not supported"):
-        ENTRIES[entry](path)
+def test_addresses_are_refused(entry):
+    with pytest.raises(ValueError, match="start with gs:// are not supported"):
+        ENTRIES[entry](f"gs://bucket/name{suffix(entry)}")
     assert os.listdir() == ["preset"]
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -34,7 +35,7 @@ def transformer(name: str) -> dict:
 
 def training(stage: str, settings: dict) -> dict:
     return {
-        "config": f"{CONFIGS}/coinrun_{stage}.py:tiny",
+        "config": f"coinrun_{stage}:tiny",
         "workdir": stage,
         "config.dataset": "coinrun/tiny",
         "config.steps": 3,
@@ -147,9 +148,7 @@ def test_training_leaves_model_curves_and_checkpoint(trained, stage):
         f"{kind} trained on coinrun/tiny, for 3 steps of 2 clips of 4 frames."
     )
     assert about["dataset"] == "coinrun/tiny"
-    command = (
-        f"genie-train --config={CONFIGS}/coinrun_{stage}.py:tiny --workdir={stage} "
-    )
+    command = f"genie-train --config=coinrun_{stage}:tiny --workdir={stage} "
     assert about["command"].startswith(command)
     assert about["scores"]["loss"] == records[-1]["validation/loss"]
     assert about["settings"] == config
@@ -252,6 +251,95 @@ def test_jax_trains_from_arrays_and_tensorflow_goes_on(tmp_path, run):
     assert ended.code == 0, ended.errors
     steps = [json.loads(line)["step"] for line in (tmp_path / LOG).open()]
     assert steps == [1, 2, 3]
+
+
+def run_generate(folder: Path, **circumstances) -> subprocess.CompletedProcess:
+    """Runs genie-generate in a process of its own, as a user does."""
+    flags = {"preset": "none", "prompt": "a.png", "actions": "0", "output": "a.gif"}
+    program = "from genie_tf.experiments.launch import generate; generate()"
+    command = [sys.executable, "-c", program, *(f"--{k}={v}" for k, v in flags.items())]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, **circumstances
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "settings", "sentence"),
+    [
+        (
+            {"KERAS_BACKEND": "torch"},
+            "{}",
+            "the backend of Keras must be tensorflow or jax; the environment variable "
+            "KERAS_BACKEND says 'torch'",
+        ),
+        (
+            {},
+            '{"backend": "numpy"}',
+            "the backend of Keras must be tensorflow or jax; keras.json says 'numpy'",
+        ),
+        (
+            {},
+            '{"image_data_format": "channels_first"}',
+            "the image_data_format of Keras must be channels_last; keras.json says "
+            "'channels_first'",
+        ),
+        (
+            {},
+            '{"epsilon": "small"}',
+            "the epsilon of Keras in keras.json must be a number such as 1e-7",
+        ),
+        (
+            {},
+            "{",
+            "keras.json must hold the settings of Keras as JSON, or be deleted: Expecting "
+            "property name .*",
+        ),
+        (
+            {},
+            "3",
+            "keras.json must hold the settings of Keras as JSON, or be deleted: .*",
+        ),
+    ],
+)
+def test_settings_of_keras_that_do_not_work(tmp_path, variables, settings, sentence):
+    (tmp_path / "keras.json").write_text(settings)
+    environment = {**os.environ, "KERAS_HOME": "", **variables}
+    ended = run_generate(tmp_path, env=environment)
+    assert ended.returncode == 2, ended.stderr
+    assert re.fullmatch(f"-c: {sentence}\n", ended.stderr), ended.stderr
+
+
+def test_a_program_says_nothing_about_a_gpu_that_is_not_there(tmp_path, trained):
+    """Neither do its libraries: all that is on stderr is its own."""
+    command = ["-m", "genie_tf.experiments.export", "--output=exported"]
+    command += [f"--preset={trained}/tokenizer/model"]
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_reader_that_leaves_ends_a_program(tmp_path):
+    command = ["-m", "genie_tf.experiments.train", "--help"]
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_output_that_cannot_be_written_is_told(tmp_path):
+    command = ["-m", "genie_tf.experiments.train", "--plan"]
+    command += ["--config=coinrun_tokenizer:tiny"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, *command], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "train.py: cannot write to standard output: [Errno 28] No space left on device\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -417,7 +505,8 @@ def test_a_saved_model_plays_as_the_readme_says(run, user_folder, tmp_path):
     readme = Path(__file__).resolve().parents[2] / "README.md"
     examples = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
     (example,) = [code for code in examples if "saved_model" in code]
-    # Without genie_tf and Keras.
+    # Without genie_tf and Keras, and with nothing alive that has no name.
+    example = example.replace("how = {", "import gc; gc.collect()\nhow = {")
     program = (
         f"import sys; sys.modules['genie_tf'] = sys.modules['keras'] = None\n{example}"
     )
@@ -458,17 +547,40 @@ NO_CONFIG = (
 NO_FOLDER = "cannot write in the folder file/below: choose another"
 ACTIONS = "--actions must be numbers from 0 to 4, with commas between; received "
 WRONG = [
-    (TOKENIZER, {"config": "none.py:tiny"}, "--config .* FILE.py:SIZE; .*'none.py'"),
     (
         TOKENIZER,
-        {"config": "no.py:tiny"},
-        "--config .* FILE.py:SIZE; .*no.py, line 1.*",
+        {"config": "none.py:tiny"},
+        "flag --config=none.py:tiny: there is no config none.py: expected FILE.py:SIZE, or "
+        r"NAME:SIZE of one that ships with genie_tf \(coinrun_genie, .*\)",
     ),
     (
         TOKENIZER,
-        {"config": f"{CONFIGS}/coinrun_tokenizer.py:huge"},
-        "the size after the colon in --config must be one of paper, fast, tiny; "
-        "received 'huge'",
+        {"config": "coinrun_tokenizer:huge"},
+        "flag --config=coinrun_tokenizer:huge: the size after the colon in --config must "
+        "be one of paper, fast, tiny; received 'huge'",
+    ),
+    *(
+        (TOKENIZER, {"config": config}, f"flag --config={config}: {sentence}")
+        for config, sentence in (
+            (
+                "no.py:tiny",
+                r"no.py fails: SyntaxError: invalid syntax \(no.py, line 1\)",
+            ),
+            ("empty.py", "empty.py has no function get_config, which makes a config"),
+            ("raises.py", "raises.py fails: ZeroDivisionError: division by zero"),
+            (
+                "imports.py",
+                "imports.py fails: ModuleNotFoundError: No module named 'no'",
+            ),
+            ("exits.py", "exits.py fails: SystemExit: 1"),
+            ("sized.py", "sized.py needs a size after a colon"),
+            ("unsized.py:tiny", "unsized.py takes no size after a colon"),
+            (
+                "unsized.py",
+                "get_config of unsized.py must return an ml_collections.ConfigDict; "
+                "returned NoneType",
+            ),
+        )
     ),
     (TOKENIZER, {"workdir": None}, "expected --workdir, which --help describes"),
     (TOKENIZER, {"workdir": "file/below"}, NO_FOLDER),
@@ -480,6 +592,23 @@ WRONG = [
     ),
     (TOKENIZER, {"config.nonsense": 1}, "the config has no setting 'nonsense'"),
     (TOKENIZER, {"nonsense": 1}, "Unknown command line flag 'nonsense'"),
+    (TOKENIZER, {"config.steps.x": 1}, "the config has no setting 'steps.x'"),
+    (
+        TOKENIZER,
+        {"config.clip_norm": "nan"},
+        "--config.clip_norm must be a finite number; received nan",
+    ),
+    (
+        TOKENIZER,
+        {"config.seed": 2**31},
+        r"--config.seed must be between -2\^31 and 2\^31; received 2147483648",
+    ),
+    (
+        TOKENIZER,
+        {"device_tflops": "inf"},
+        "--device_tflops must be a finite number; received inf",
+    ),
+    (TOKENIZER, {"flagfile": "none"}, ".* Unable to open flagfile: .* 'none'"),
     (TOKENIZER, {"config.steps": "many"}, "flag --config.steps=many: .*'many'"),
     (
         TOKENIZER,
@@ -721,6 +850,16 @@ WRONG = [
         "The prompt image text.png cannot be used: it cannot be read as a PNG, JPEG or "
         "GIF image.",
     ),
+    (
+        "generate",
+        {"temperature": "nan"},
+        "--temperature must be a finite number; received nan",
+    ),
+    (
+        "generate",
+        {"steps": 10**30},
+        r"--steps must be between -2\^31 and 2\^31; received 10+",
+    ),
     ("generate", {"fit": "stretch"}, "flag --fit=stretch: .*<crop.pad>.*"),
     (
         "generate",
@@ -764,6 +903,23 @@ WRONG = [
 ]
 
 
+# Files given as --config.
+CONFIG_FILES = {
+    "no": "version = attr: 1",
+    "empty": "",
+    "raises": "def get_config():\n  1 / 0",
+    "imports": "import no",
+    "mine": """from genie_tf.experiments.configs import coinrun_tokenizer
+def get_config():
+  config = coinrun_tokenizer.get_config('tiny')
+  del config.camera
+  return config""",
+    "exits": "raise SystemExit(1)",
+    "sized": "def get_config(size):\n  pass",
+    "unsized": "def get_config():\n  pass",
+}
+
+
 def check_refused(ended, app: str, sentence: str):
     assert ended.code == 2, ended.errors
     (line,) = ended.errors
@@ -775,14 +931,8 @@ def user_folder(tmp_path_factory):
     """What a user may have: a Genie, a part of one, and some files that do not fit."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "file").write_text("no folder")
-    (folder / "no.py").write_text("version = attr: 1")
-    (folder / "mine.py").write_text(
-        "from genie_tf.experiments.configs import coinrun_tokenizer\n"
-        "def get_config():\n"
-        "    config = coinrun_tokenizer.get_config('tiny')\n"
-        "    del config.camera\n"
-        "    return config"
-    )
+    for name, text in CONFIG_FILES.items():
+        (folder / f"{name}.py").write_text(text + "\n")
     (folder / "text.png").write_text("no image")
     (folder / "evaluation").mkdir()
     Image.new("RGB", (16, 16)).save(folder / "evaluation/prompt.png")
@@ -820,7 +970,7 @@ def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
     needed = {name.split()[0]: flags for name, flags in RUNS.items()}.get(app, {})
     arguments = [f"--{flag}={value}" for flag, value in needed.items()]
     ended = run_app(app, *arguments, "more", "words", folder=tmp_path)
-    check_refused(ended, app, "expected flags alone; received more words")
+    check_refused(ended, app, "expected only flags; received more words")
     assert contents(tmp_path) == {}
 
 
