@@ -72,17 +72,7 @@ def run(
             imported that have a flag of the same name.
         required: names of flags that have to be given.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # On a CPU, XLA frees the large buffers of each step. This allocator keeps them, where
-    # the system would clear the same pages again for the next step. It stops at 64 GiB, if
-    # not told that there is more.
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(memory // 2**20))
-    program_cache.use()
-    # Importing TensorFlow makes a million objects: looked through less often for garbage,
-    # they take half a second less.
-    gc.set_threshold(50_000)
+    prepare()
 
     def parse(argv):
         try:
@@ -136,6 +126,21 @@ def define_config(name: str, description: str) -> None:
 
     config_flags.DEFINE_config_file(name, None, description)
     flags.FLAGS[name].parser = _ConfigParser()
+
+
+def prepare() -> None:
+    """Settings of the process, to be made before Keras is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # On a CPU, XLA frees the large buffers of each step. This allocator keeps them, where
+    # the system would clear the same pages again for the next step. It stops at 64 GiB, if
+    # not told that there is more.
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(memory // 2**20))
+    program_cache.use()
+    # Importing TensorFlow makes a million objects: looked through less often for garbage,
+    # they take half a second less.
+    gc.set_threshold(50_000)
 
 
 def define_device_flags() -> None:

@@ -16,6 +16,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import resource
 import shutil
 import stat
 import tempfile
@@ -44,36 +45,40 @@ class ProgramCache:
 
     def __init__(self, kept: Path):
         self._kept = kept
+        self._seen: set[str] = set()
         kept.mkdir(exist_ok=True)
         _remove_leftovers()
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         _lock(self.folder)
         atexit.register(self._close, os.getpid())
-        if shutil.disk_usage(self.folder).free < _FREE_BYTES:
-            raise OSError(f"{self.folder} has too little space.")
+        free = shutil.disk_usage(self.folder).free
+        largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if free < _FREE_BYTES or largest != resource.RLIM_INFINITY:
+            raise OSError(f"{self.folder} may be too small.")
         for path in kept.glob("[!.]*"):  # Others are being written.
             name, _, digest = path.name.rpartition(".")
             content = path.read_bytes()
             if _digest(content) == digest:
                 (self.folder / name).write_bytes(content)
+                self._seen.add(name)
             else:
                 path.unlink()
 
     def keep(self) -> None:
         """Keeps what has been compiled, and deletes what was written first if it is much."""
-        kept = {path.stem for path in self._kept.iterdir()}
         for path in self.folder.iterdir():
-            if path.is_file() and path.name not in kept:
+            if path.suffix != ".tmp" and path.name not in self._seen:
                 content = path.read_bytes()
                 name = f"{path.name}.{_digest(content)}"
                 with replacing(self._kept / name) as partial:
                     partial.write_bytes(content)
+                self._seen.add(path.name)
         files = [path for path in self._kept.parent.glob("*/*") if path.is_file()]
         total = 0
         for path in sorted(files, key=lambda x: x.stat().st_mtime, reverse=True):
             total += path.stat().st_size
             if total > _MAX_BYTES:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def _close(self, process: int) -> None:
         if os.getpid() == process:  # And not a fork.

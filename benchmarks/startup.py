@@ -1,0 +1,143 @@
+"""CPU and wall seconds until a program answers, with and without kept programs, and of what.
+
+python benchmarks/startup.py
+
+Runs genie-generate for four frames, genie-play until its page answers, and genie-generate
+with a preset that does not exist, each with an empty cache of compiled programs and again
+with what the first run has kept; and then the parts of such a start, one by one.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+PROMPT = Path(__file__).parent.parent / "genie_tf/play/prompts/canyon.png"
+GENERATE = ("generate", f"--prompt={PROMPT}", "--actions=1,1,4,4")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="genie_coinrun_fast")
+    parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    preset = f"--preset={arguments.preset}"
+    if arguments.parts:
+        print(json.dumps(parts(arguments.preset)))
+        return
+    print(
+        "| part | cold: CPU s | wall s | warm: CPU s | wall s |\n|---|---|---|---|---|"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        output = f"--output={folder}/frames.gif"
+        for name, command in (
+            ("genie-generate, four frames", (*GENERATE, output, preset)),
+            ("genie-play, until the page answers", ("play", preset, "--port=0")),
+            ("a wrong --preset", (*GENERATE, output, "--preset=nope")),
+        ):
+            cache = {"XDG_CACHE_HOME": f"{folder}/{command[0]} {command[-1]}"}
+            cold, warm = (seconds_of_program(command, cache) for _ in range(2))
+            show(name, cold, warm)
+        cache = {"XDG_CACHE_HOME": f"{folder}/parts"}
+        command = [sys.executable, __file__, preset, "--parts"]
+        cold, warm = (
+            json.loads(
+                subprocess.run(
+                    command, env=os.environ | cache, check=True, stdout=subprocess.PIPE
+                ).stdout
+            )
+            for _ in range(2)
+        )
+        for name, seconds in cold.items():
+            show(name, seconds, warm[name])
+
+
+def show(name, cold, warm):
+    print(f"| {name} | {' | '.join(f'{x:.1f}' for x in (*cold, *warm))} |", flush=True)
+
+
+def seconds_of_program(command, environment) -> tuple[float, float]:
+    """CPU and wall seconds of a program: until it ends, or its page answers."""
+    module, *flags = command
+    begin = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", f"genie_tf.experiments.{module}", *flags],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as program:
+        for line in program.stdout:
+            if found := re.search(r"http://\S+", line):
+                with contextlib.closing(urllib.request.urlopen(found[0])) as page:
+                    page.read()
+                break
+        else:
+            os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+        wall = time.monotonic() - begin
+        # Also of its children, and also after its end, as long as it is not waited for.
+        after_name = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2]
+        ticks = sum(map(int, after_name.split()[11:15]))
+        program.terminate()
+    return ticks / os.sysconf("SC_CLK_TCK"), wall
+
+
+def parts(preset: str) -> dict[str, tuple[float, float]]:
+    """CPU and wall seconds of all that happens before and in a first frame."""
+    seconds = {}
+
+    @contextlib.contextmanager
+    def part(name):
+        cpu, wall = cpu_seconds(), time.monotonic()
+        yield
+        seconds[name] = cpu_seconds() - cpu, time.monotonic() - wall
+
+    with part("import genie_tf.experiments.cli"):
+        from genie_tf.experiments import cli
+
+        cli.prepare()
+    with part("import keras"):
+        cli.import_keras()
+    with part("import genie_tf.models, .samplers"):
+        import keras
+
+        from genie_tf.models import World
+        from genie_tf.samplers import Rollout, Sampling
+    with part("build and load the model"):
+        rollout = Rollout(World.from_preset(preset))
+    shape = rollout.genie.tokenizer.frame_shape
+    prompt = keras.ops.zeros((1, 1, *shape), "uint8")
+    action = keras.ops.zeros((1,), "int32")
+    if keras.config.backend() == "tensorflow":
+        with part("trace the start"):
+            rollout._reset.get_concrete_function(prompt, None)
+    with part("compile the start, and run it"):
+        state, _ = rollout.reset(prompt)
+    if keras.config.backend() == "tensorflow":
+        with part("trace a step"):
+            arguments = state, action, action, Sampling().as_tensors()
+            rollout._step.get_concrete_function(*arguments)
+    with part("compile a step, and run it"):
+        rollout.step(state, action)
+    with part("four steps"):
+        for _ in range(4):
+            state, frame = rollout.step(state, action)
+        keras.ops.convert_to_numpy(frame)
+    return seconds
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()
