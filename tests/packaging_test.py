@@ -24,6 +24,7 @@ PRESETS = ROOT / "genie_tf" / "preset_files"
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
+    "google": "protobuf",
     "gym_notices": "procgen",
     "pygame": "gymnasium",
     "starlette": "fastapi",
