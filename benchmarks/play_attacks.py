@@ -80,20 +80,16 @@ def flood(message: bytes, begin: bytes = b"", reads: bool = False):
 
 def upload_slowly(address: str) -> None:
     """Sends pictures a byte a second."""
-    uploads = []
+    head = b"POST /picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
     while True:
-        if len(uploads) < 4:
-            upload = open_socket(address)
-            upload.sendall(
-                b"POST /picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
-            )
-            uploads.append(upload)
-        time.sleep(1 / len(uploads))
-        try:
-            uploads[0].sendall(b"x")
-            uploads.append(uploads.pop(0))
-        except OSError:
-            uploads.pop(0)
+        with contextlib.suppress(OSError):
+            uploads = [open_socket(address) for _ in range(4)]
+            for upload in uploads:
+                upload.sendall(head)
+            while True:
+                time.sleep(1)
+                for upload in uploads:
+                    upload.sendall(b"x")
 
 
 def upload_bombs(address: str) -> None:
@@ -159,7 +155,8 @@ def leave_recordings(address: str) -> None:
                 f"GET /recordings/{hello['id']}.gif HTTP/1.1\r\nHost: localhost\r\n\r\n"
             )
             while True:
-                open_socket(address).sendall(request.encode())
+                with contextlib.suppress(OSError):
+                    open_socket(address).sendall(request.encode())
                 await asyncio.sleep(0.05)
 
     asyncio.run(record())
@@ -227,7 +224,7 @@ def mebibytes(process: int) -> float:
     """Memory of a process and those that it has started."""
     status = Path(f"/proc/{process}/status").read_text()
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    own = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+    own = int(re.search(r"RssAnon:\s+(\d+)", status)[1]) / 1024
     return own + sum(mebibytes(int(child)) for child in children)
 
 
