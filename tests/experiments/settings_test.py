@@ -1,8 +1,11 @@
 """A config that no training is possible with is refused by one sentence."""
 
+import importlib
 import math
+from pathlib import Path
 
 import pytest
+from genie_tf.experiments import configs
 from genie_tf.experiments.configs import coinrun_genie, coinrun_lam, coinrun_tokenizer
 from genie_tf.experiments.settings import check_settings
 from genie_tf.experiments.train import make_model
@@ -15,10 +18,13 @@ def config(kind=coinrun_tokenizer, **changes):
     return config
 
 
-@pytest.mark.parametrize("kind", [coinrun_genie, coinrun_lam, coinrun_tokenizer])
-def test_shipped_configs_are_right(kind):
-    for size in kind.SIZES:
-        check_settings(kind.get_config(size))
+@pytest.mark.parametrize(
+    "name", [x.stem for x in Path(configs.__file__).parent.glob("[a-z]*_*.py")]
+)
+def test_shipped_configs_are_right(name):
+    module = importlib.import_module(f"{configs.__name__}.{name}")
+    for size in module.SIZES:
+        check_settings(module.get_config(size))
 
 
 NAN, INF = math.nan, math.inf
