@@ -108,6 +108,8 @@ def use() -> None:
     )
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    # These would be in this folder too, and its name among what programs are found by.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES", "none")
 
 
 def keep() -> None:

@@ -10,19 +10,32 @@ import pytest
 from genie_tf import program_cache
 from genie_tf.program_cache import ProgramCache
 
-COMPILE = """
-from genie_tf import program_cache
-program_cache.use()
+VARIABLES = (
+    "TF_XLA_FLAGS",
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+    "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES",
+)
+COMPILE = {
+    "tensorflow": """
 import tensorflow as tf
 f = tf.function(lambda x: tf.sin(x) @ x, jit_compile=True)
 print(f(tf.eye(3) + 0.1).numpy().tobytes().hex())
-"""
+""",
+    "jax": """
+import jax
+f = jax.jit(lambda x: jax.numpy.sin(x) @ x)
+print(jax.numpy.asarray(f(jax.numpy.eye(3) + 0.1)).tobytes().hex())
+""",
+}
 
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")  # To be as it was afterward.
+        monkeypatch.delenv(name)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(program_cache, "_cache", None)
@@ -142,14 +155,22 @@ def test_programs_of_other_settings_of_the_compiler_are_apart(monkeypatch):
     assert program_cache._machine() != machine
 
 
-def test_tensorflow_computes_the_same_with_what_was_kept(tmp_path):
+@pytest.mark.parametrize("library", COMPILE)
+def test_results_are_the_same_with_what_was_kept(library, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    code = "from genie_tf import program_cache; program_cache.use()"
+
     def run():
         return subprocess.check_output(
-            [sys.executable, "-c", COMPILE], stderr=subprocess.DEVNULL
+            [sys.executable, "-c", f"{code}{COMPILE[library]}"],
+            stderr=subprocess.DEVNULL,
         )
 
-    first, folder = run(), tmp_path / "home/genie_tf/programs"
-    written = {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
-    assert len(written) == 1
+    def found():
+        files = (tmp_path / "home/genie_tf/programs").glob("*/*")
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    first, written = run(), found()
+    assert written
     assert run() == first
-    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*")} == written
+    assert found() == written
