@@ -164,13 +164,14 @@ def load_feature_network(source: str, kind: str) -> FeatureNetwork:
     handle = re.fullmatch(
         r"https://(?:tfhub\.dev|(?:www\.)?kaggle\.com/models)/(.+)", source
     )
-    path = None if handle else local_path(source)
+    # Other addresses of the web are taken for handles, too, that do not exist.
+    path = None if source.startswith("https://") else local_path(source)
     if handle:
         name = handle[1]
         function, shape = _from_saved_model(name, _load_hub(source))
-    elif path.suffix == ".keras" and path.is_file():
+    elif path and path.suffix == ".keras" and path.is_file():
         name, function, shape = _load_keras(path)
-    elif (path / "saved_model.pb").is_file():
+    elif path and (path / "saved_model.pb").is_file():
         name = path.resolve().name
         function, shape = _from_saved_model(name, _load_saved_model(path))
     else:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -34,6 +35,17 @@ def write_folder(path):
         (folder / "file").touch()
 
 
+def open_in(data_dir):
+    """Opens a dataset with a builder that only makes the folder it is told to use."""
+
+    def build(dataset, data_dir):
+        os.makedirs(data_dir)
+        raise ValueError
+
+    with mock.patch("tensorflow_datasets.builder", build):
+        episodes.open_episodes("coinrun/random_hard_small", "train", data_dir)
+
+
 # What ends in a suffix takes only names with it.
 ENTRIES = {
     "files.replacing": lambda path: write(files.replacing, path),
@@ -56,9 +68,7 @@ ENTRIES = {
     "envs.GenieEnv prompts.png": lambda path: make_environment("preset", [path]),
     "array_episodes.write_arrays": lambda path: array_episodes.write_arrays(path, {}),
     "episodes.open_episodes": lambda path: episodes.open_episodes(path, "train"),
-    "episodes.open_episodes data_dir": lambda path: episodes.open_episodes(
-        "coinrun/random_hard_small", "train", path
-    ),
+    "episodes.open_episodes data_dir": lambda path: open_in(path),
     "episodes.split_names": episodes.split_names,
     "clips.clip_batches": lambda path: next(clips.clip_batches(path, "train", **CLIPS)),
     "clips.num_clips": lambda path: clips.num_clips(path, "train", 2),
