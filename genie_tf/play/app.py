@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from PIL import Image
 from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocketDisconnect
 
 from genie_tf import recording
 from genie_tf.decoding import MAX_PROMPT_BYTES, decode_prompt_image
@@ -102,6 +103,8 @@ def make_app(
         player = Player(server, socket)
         try:
             await player.play()
+        except WebSocketDisconnect:
+            pass
         finally:
             server.leave(player)
 

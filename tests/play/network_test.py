@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import struct
 import time
 
 import pytest
@@ -36,14 +37,17 @@ def is_closed(connection: socket.socket) -> bool:
     return True
 
 
+UPGRADE = (
+    b"GET /play HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
 def upgrade(port: int, receive_buffer: int | None = None) -> socket.socket:
     """A WebSocket of bytes."""
     connection = connect(port, receive_buffer)
-    connection.sendall(
-        b"GET /play HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
-        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
+    connection.sendall(UPGRADE)
     assert connection.recv(65536).startswith(b"HTTP/1.1 101")
     return connection
 
@@ -154,6 +158,20 @@ def test_whoever_does_not_read_is_closed(serve, monkeypatch):
         while part := connection.recv(2**20):
             received += len(part)
     assert received < 3 * Simulator.num_bytes
+
+
+def test_whoever_breaks_off_at_once_leaves_no_traceback(serve, open_page, caplog):
+    port = serve()
+    for _ in range(30):
+        connection = connect(port)
+        reset = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        connection.sendall(UPGRADE)
+        connection.close()
+    page = open_page(port)
+    page.start()
+    assert still_plays(page)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
