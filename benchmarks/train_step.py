@@ -18,13 +18,18 @@ can do. FLOPs are those of a model's matrix products, forward once and backward 
 without what remat computes anew, as both peers do.
 
 --peers_python is a Python with jax, flax, optax, orbax-checkpoint, einops, dm_pix and
-tyro: without wandb, PyTorch and grain, which a step does not need.
+tyro: without wandb, PyTorch and grain, which a step does not need. Jafar runs with jax
+0.10 and flax 0.12; Jasmine puts modules into plain lists, which flax refuses from 0.12
+on, and flax 0.11 needs a jax before 0.8:
+
+pip install 'jax<0.8' 'flax>=0.10.7,<0.12' optax orbax-checkpoint einops dm_pix tyro
 """
 
 import importlib
 import json
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +251,9 @@ JASMINE_SCRIPT = "jasmine/baselines/maskgit/train_tokenizer_vqvae.py"
 
 
 def serve_jasmine(folder: str):
+    flax = metadata.version("flax")
+    if tuple(map(int, flax.split(".")[:2])) not in ((0, 10), (0, 11)):
+        sys.exit(f"Jasmine needs flax>=0.10.7,<0.12 and jax<0.8; received flax {flax}.")
     sys.path.insert(0, folder)
     turns.stub("wandb", "grain", "jasmine.utils.dataloader")
     jasmine = importlib.import_module(JASMINE_SCRIPT[:-3].replace("/", "."))
