@@ -24,7 +24,7 @@ demo: .venv/installed  ## Train and play a small Genie on CoinRun, on a CPU; res
 test: .venv/installed  ## Check the style and run all tests.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses=2 --dist=loadfile
 
 .PHONY: install
 install: .venv/installed  ## Only set up .venv, with the development tools.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from genie_tf.compilation import compiled
 from genie_tf.files import local_path, replacing_folder
 from genie_tf.models import GuidedGenie, VideoTokenizer, World
 from genie_tf.samplers import Rollout, Sampling
@@ -50,7 +51,7 @@ def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> No
             f"KERAS_BACKEND={keras.config.backend()}: leave it out."
         )
     signatures = {
-        name: tf.function(function, jit_compile=True).get_concrete_function(**inputs)
+        name: compiled(function).get_concrete_function(**inputs)
         for name, (function, inputs) in programs_of(model).items()
     }
     module = tf.Module()

@@ -1,5 +1,6 @@
 """Training steps on whatever devices there are: tf.distribute with XLA."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -7,6 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from genie_tf.training.optimizers import clip_by_global_norm
+
+# See `compiled`.
+_program = functools.partial(tf.function, autograph=False)
 
 
 class TensorFlowEngine:
@@ -44,9 +48,9 @@ class TensorFlowEngine:
         self.worker, self.num_workers = _place_among_workers(self.strategy)
         self.num_local_replicas = self.num_replicas // self.num_workers
         several = self.num_replicas > 1
-        self._gradients = tf.function(self._replica_gradients, jit_compile=several)
-        self._train = tf.function(self._train_batches, jit_compile=not several)
-        self._eval = tf.function(self._eval_replicas, jit_compile=not several)
+        self._gradients = _program(self._replica_gradients, jit_compile=several)
+        self._train = _program(self._train_batches, jit_compile=not several)
+        self._eval = _program(self._eval_replicas, jit_compile=not several)
 
     def check_batch(self, size: int) -> None:
         parts = self.num_local_replicas * self.accumulate
@@ -201,7 +205,7 @@ def _repeat(function: Callable, number: int):
         summed, stacked = function(0)
         return summed, tf.nest.map_structure(lambda x: x[None], stacked)
     index = tf.TensorSpec((), tf.int32)
-    forms = tf.function(function).get_concrete_function(index).structured_outputs
+    forms = _program(function).get_concrete_function(index).structured_outputs
     zeros = tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), forms[0])
     empty = tf.nest.map_structure(
         lambda x: tf.TensorArray(x.dtype, number, element_shape=x.shape), forms[1]
