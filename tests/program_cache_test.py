@@ -11,11 +11,12 @@ from genie_tf import program_cache
 from genie_tf.program_cache import ProgramCache
 
 COMPILE = """
-from genie_tf import program_cache
-program_cache.use()
-import tensorflow as tf
-f = tf.function(lambda x: tf.sin(x) @ x, jit_compile=True)
-print(f(tf.eye(3) + 0.1).numpy().tobytes().hex())
+from genie_tf.experiments import cli
+def main():
+    import tensorflow as tf
+    f = tf.function(lambda x: tf.sin(x) @ x, jit_compile=True)
+    print(f(tf.eye(3) + 0.1).numpy().tobytes().hex())
+cli.run(main, lambda: None)
 """
 
 
@@ -144,9 +145,11 @@ def test_programs_of_other_settings_of_the_compiler_are_apart(monkeypatch):
 
 def test_tensorflow_computes_the_same_with_what_was_kept(tmp_path):
     def run():
-        return subprocess.check_output(
-            [sys.executable, "-c", COMPILE], stderr=subprocess.DEVNULL
+        ended = subprocess.run(
+            [sys.executable, "-c", COMPILE], capture_output=True, text=True
         )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return ended.stdout
 
     first, folder = run(), tmp_path / "home/genie_tf/programs"
     written = {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
