@@ -45,6 +45,18 @@ def check_file(path: str | os.PathLike) -> Path:
     return found
 
 
+def check_new(folder: str | os.PathLike) -> Path:
+    """Checks that nothing has the name of a folder to write, and returns its path.
+
+    Raises:
+        ValueError: if something has; see also `local_path`.
+    """
+    found = local_path(folder)
+    if os.path.lexists(found):
+        raise ValueError(f"{found} exists already: choose another folder.")
+    return found
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Writes a file whole or not at all.

@@ -9,6 +9,7 @@ import pytest
 
 from genie_tf import media
 from genie_tf.files import (
+    check_new,
     check_space,
     local_path,
     replacing,
@@ -72,6 +73,15 @@ def test_replacing_replaces_nothing_but_files(tmp_path):
             with pytest.raises(ValueError, match=sentence):
                 attempt(tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["folder.gif", "pipe.gif"]
+
+
+def test_what_exists_is_not_new(tmp_path):
+    assert check_new(tmp_path / "model") == tmp_path / "model"
+    (tmp_path / "model").symlink_to("nowhere")
+    with pytest.raises(
+        ValueError, match="model exists already: choose another folder."
+    ):
+        check_new(tmp_path / "model")
 
 
 def test_replacing_removes_what_killed_programs_left(tmp_path):
