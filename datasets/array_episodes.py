@@ -19,7 +19,7 @@ from genie_tf.datasets.checks import check_frames, check_range
 from genie_tf.datasets.frames import fit_frames
 
 from genie_tf.errors import DataError
-from genie_tf.files import local_path, replacing_folder
+from genie_tf.files import check_new, local_path, replacing_folder
 
 # The type and axes of each array.
 _FORMS = {
@@ -183,9 +183,7 @@ def write_arrays(
             episodes, or if an episode is of another form (a DataError).
         OSError: if something cannot be written.
     """
-    folder = local_path(folder)
-    if folder.exists():
-        raise ValueError(f"{folder} exists already: choose another folder.")
+    folder = check_new(folder)
     _check_splits(splits, "`splits`")
     try:
         with replacing_folder(folder) as partial:

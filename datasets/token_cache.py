@@ -12,7 +12,7 @@ from genie_tf.datasets.coinrun.shards import ResumableBuilder
 from genie_tf.datasets.episodes import Episodes, open_episodes, split_names
 
 from genie_tf.errors import DataError
-from genie_tf.files import local_path
+from genie_tf.files import check_new
 
 # What a stopped call has to make again.
 _STEPS_PER_SHARD = 10_000
@@ -57,9 +57,7 @@ def write_token_cache(
             stopped call is of other settings.
         OSError: if something cannot be written.
     """
-    folder = local_path(folder)
-    if folder.exists():
-        raise ValueError(f"{folder} exists already: choose another folder.")
+    folder = check_new(folder)
     frame_size = frame_shape[:2] if resize else None
     splits = {
         split: open_episodes(dataset, split, data_dir, camera, frame_size=frame_size)

@@ -13,6 +13,8 @@ from collections.abc import Generator
 from absl import flags
 from genie_tf.experiments import cli
 
+from genie_tf.files import check_new
+
 FLAGS = flags.FLAGS
 
 
@@ -27,9 +29,9 @@ def main() -> None:
     from genie_tf.datasets.array_episodes import write_arrays
     from genie_tf.datasets.coinrun import rollouts
 
-    cli.check_folder(FLAGS.output)
     name, _, config = FLAGS.dataset.partition("/")
     with cli.user_errors():
+        check_new(cli.check_folder(FLAGS.output))
         if name == "coinrun" and config in rollouts.DATASETS:
             splits = _played(rollouts.DATASETS[config])
         else:

@@ -26,9 +26,12 @@ from genie_tf.preset_folder import read_config
 # The flags that are defined here are listed by --help among those of the program.
 flags.disclaim_key_flags()
 
-# TensorFlow's lines about a GPU that is not there, which it writes before it looks at
-# TF_CPP_MIN_LOG_LEVEL.
-_NO_GPU = r"before absl::InitializeLog|cudart_stub\.cc|cuda_platform\.cc"
+# What TensorFlow says whatever TF_CPP_MIN_LOG_LEVEL is: of a GPU that is not there; and
+# that a compiled program it is about to load from `program_cache` is not text.
+_NOISE = (
+    r"before absl::InitializeLog|cudart_stub\.cc|cuda_platform\.cc"
+    r"|Error parsing text-format tensorflow\.XlaSerializedCacheEntry"
+)
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
 
 # What the programs can do with the settings of Keras.
@@ -95,7 +98,7 @@ def run(
     def guarded(argv):
         if len(argv) > 1:
             _fail(f"expected only flags; received {' '.join(argv[1:])}")
-        _hide_missing_gpu()
+        _hide_noise()
         try:
             main()
         except (UserError, DataError, FloatingPointError) as error:
@@ -395,7 +398,7 @@ def _lacks_memory(error: Exception) -> bool:
     return bool(lacks) or str(error).startswith("RESOURCE_EXHAUSTED")
 
 
-def _hide_missing_gpu() -> None:
+def _hide_noise() -> None:
     """Lets a filter read what TensorFlow writes to stderr on a machine without a GPU.
 
     Python's own stderr stays what it is, such as a terminal.
@@ -404,7 +407,7 @@ def _hide_missing_gpu() -> None:
         return
     sys.stderr.flush()
     stderr = os.dup(2)
-    command = ["grep", "--line-buffered", "-Ev", _NO_GPU]
+    command = ["grep", "--line-buffered", "-Ev", _NOISE]
     grep = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stderr)
     with grep.stdin:
         os.dup2(grep.stdin.fileno(), 2)

@@ -6,7 +6,7 @@ genie-export --preset=runs/genie/model --output=runs/genie/saved_model
 from absl import flags
 from genie_tf.experiments import cli
 
-from genie_tf.files import local_path
+from genie_tf.files import check_new
 
 FLAGS = flags.FLAGS
 
@@ -18,9 +18,10 @@ def define_flags() -> None:
 
 def main() -> None:
     cli.check_preset(FLAGS.preset)
+    with cli.user_errors():
+        check_new(cli.check_folder(FLAGS.output))
     cli.import_keras()
     with cli.user_errors():
-        cli.check_folder(local_path(FLAGS.output).parent)
         cli.check_installed("tensorflow", "genie-export needs TensorFlow", "")
         from genie_tf.export import export_model
         from genie_tf.presets import load_preset

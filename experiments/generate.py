@@ -29,7 +29,7 @@ def define_flags() -> None:
     flags.DEFINE_list("actions", None, "Latent actions, one a frame: 1,1,4.")
     cli.define_path("output", None, "File to write: .gif, .png or .mp4.")
     cli.define_sampling_flags()
-    flags.DEFINE_integer("fps", 10, "Frames a second.", lower_bound=1)
+    flags.DEFINE_integer("fps", 10, "Frames a second.", lower_bound=1, upper_bound=1000)
     flags.DEFINE_integer(
         "seed",
         0,

@@ -34,7 +34,13 @@ def define_flags() -> None:
     flags.DEFINE_string("split", "train", "Split to show.")
     cli.define_path("output", "runs/preview", "Folder for what is written.")
     flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
-    flags.DEFINE_float("fps", 10, "Frames a second of clips.mp4.", lower_bound=0.01)
+    flags.DEFINE_float(
+        "fps",
+        10,
+        "Frames a second of clips.mp4.",
+        lower_bound=0.01,
+        upper_bound=1000,
+    )
     flags.DEFINE_integer("seed", 0, "Chooses episodes and clips.", lower_bound=0)
     cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
 

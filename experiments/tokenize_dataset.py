@@ -14,6 +14,8 @@ training to come: episodes are then cut into clips of so many frames, once and f
 from absl import flags
 from genie_tf.experiments import cli
 
+from genie_tf.files import check_new
+
 FLAGS = flags.FLAGS
 
 
@@ -35,6 +37,8 @@ def define_flags() -> None:
 
 def main() -> None:
     cli.check_preset(FLAGS.preset)
+    with cli.user_errors():
+        check_new(cli.check_folder(FLAGS.output))
     cli.import_keras()
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     # Imported here so that --help and wrong flags answer at once.
@@ -44,7 +48,6 @@ def main() -> None:
     from genie_tf.models import VideoTokenizer
     from genie_tf.presets import digest
 
-    cli.check_folder(FLAGS.output)
     with cli.user_errors():
         tokenizer = VideoTokenizer.from_preset(FLAGS.preset)
         _check(tokenizer)

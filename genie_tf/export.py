@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from genie_tf.compilation import compiled
-from genie_tf.files import local_path, replacing_folder
+from genie_tf.files import check_new, replacing_folder
 from genie_tf.models import GuidedGenie, VideoTokenizer, World
 from genie_tf.samplers import Rollout, Sampling
 
@@ -42,9 +42,7 @@ def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> No
             run on TensorFlow.
         OSError: if the disk is full.
     """
-    folder = local_path(folder)
-    if folder.exists():
-        raise ValueError(f"{folder} exists already: choose another folder.")
+    folder = check_new(folder)
     if keras.config.backend() != "tensorflow":
         raise ValueError(
             "TensorFlow alone writes SavedModels; received "

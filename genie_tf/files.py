@@ -33,6 +33,30 @@ def local_path(path: str | os.PathLike) -> Path:
         raise ValueError(f"Cannot find the home folder of {text!r}: {error}") from error
 
 
+def check_file(path: str | os.PathLike) -> Path:
+    """Checks that nothing but a file would be replaced, and returns its path.
+
+    Raises:
+        ValueError: if there is a folder, a pipe or a device; see also `local_path`.
+    """
+    found = local_path(path)
+    if found.exists() and not found.is_file():
+        raise ValueError(f"Expected the name of a file to write; {path} is none.")
+    return found
+
+
+def check_new(folder: str | os.PathLike) -> Path:
+    """Checks that nothing has the name of a folder to write, and returns its path.
+
+    Raises:
+        ValueError: if something has; see also `local_path`.
+    """
+    found = local_path(folder)
+    if os.path.lexists(found):
+        raise ValueError(f"{found} exists already: choose another folder.")
+    return found
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Writes a file whole or not at all.
@@ -45,9 +69,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         file moves to `path` at the end, and disappears if anything failed.
 
     Raises:
-        ValueError: see `local_path`.
+        ValueError: see `check_file`.
     """
-    path = local_path(path)
+    path = check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     # The suffix stays the last part: writers go by it.

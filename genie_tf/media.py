@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from genie_tf.decoding import MAX_PROMPT_BYTES, decode_prompt_image
-from genie_tf.files import local_path, replacing
+from genie_tf.files import check_file, local_path, replacing
 from genie_tf.pictures import FITS as FITS
 
 _GAP = 2  # White pixels between the cells of a grid.
@@ -52,10 +52,10 @@ def check_video_path(path):
         path: name of the file.
 
     Raises:
-        ValueError: if the name does not end in .gif, .mp4 or .png, or MP4 needs a package
-            that is not installed.
+        ValueError: if the name does not end in .gif, .mp4 or .png, MP4 needs a package
+            that is not installed, or something else than a file has that name.
     """
-    suffix = pathlib.Path(path).suffix.lower()
+    suffix = check_file(path).suffix.lower()
     if suffix not in (".gif", ".mp4", ".png"):
         raise ValueError(
             f"A video's file name must end in .gif, .mp4 or .png; received {path}."

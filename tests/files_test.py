@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from genie_tf import media
 from genie_tf.files import (
+    check_new,
     check_space,
     local_path,
     replacing,
@@ -57,6 +59,29 @@ def test_replacing_keeps_the_old_file_on_failure(tmp_path):
         temporary.write_text("half")
         raise KeyError
     assert path.read_text() == "old" and os.listdir(path.parent) == ["file.txt"]
+
+
+def test_replacing_replaces_nothing_but_files(tmp_path):
+    (tmp_path / "folder.gif").mkdir()
+    os.mkfifo(tmp_path / "pipe.gif")
+    for name in ("folder.gif", "pipe.gif"):
+        sentence = f"Expected the name of a file to write; .*{name} is none."
+        for attempt in (
+            lambda path: replacing(path).__enter__(),
+            media.check_video_path,  # Before any work is done.
+        ):
+            with pytest.raises(ValueError, match=sentence):
+                attempt(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["folder.gif", "pipe.gif"]
+
+
+def test_what_exists_is_not_new(tmp_path):
+    assert check_new(tmp_path / "model") == tmp_path / "model"
+    (tmp_path / "model").symlink_to("nowhere")
+    with pytest.raises(
+        ValueError, match="model exists already: choose another folder."
+    ):
+        check_new(tmp_path / "model")
 
 
 def test_replacing_removes_what_killed_programs_left(tmp_path):

@@ -16,16 +16,22 @@ VARIABLES = (
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
     "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES",
 )
+PROGRAM = """
+from genie_tf.experiments import cli
+def main():
+    {}
+cli.run(main, lambda: None)
+"""
 COMPILE = {
     "tensorflow": """
-import tensorflow as tf
-f = tf.function(lambda x: tf.sin(x) @ x, jit_compile=True)
-print(f(tf.eye(3) + 0.1).numpy().tobytes().hex())
+    import tensorflow as tf
+    f = tf.function(lambda x: tf.sin(x) @ x, jit_compile=True)
+    print(f(tf.eye(3) + 0.1).numpy().tobytes().hex())
 """,
     "jax": """
-import jax
-f = jax.jit(lambda x: jax.numpy.sin(x) @ x)
-print(jax.numpy.asarray(f(jax.numpy.eye(3) + 0.1)).tobytes().hex())
+    import jax
+    f = jax.jit(lambda x: jax.numpy.sin(x) @ x)
+    print(jax.numpy.asarray(f(jax.numpy.eye(3) + 0.1)).tobytes().hex())
 """,
 }
 
@@ -158,13 +164,15 @@ def test_programs_of_other_settings_of_the_compiler_are_apart(monkeypatch):
 @pytest.mark.parametrize("library", COMPILE)
 def test_results_are_the_same_with_what_was_kept(library, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    code = "from genie_tf import program_cache; program_cache.use()"
 
     def run():
-        return subprocess.check_output(
-            [sys.executable, "-c", f"{code}{COMPILE[library]}"],
-            stderr=subprocess.DEVNULL,
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(COMPILE[library].strip())],
+            capture_output=True,
+            text=True,
         )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return ended.stdout
 
     def found():
         files = (tmp_path / "home/genie_tf/programs").glob("*/*")

@@ -893,6 +893,7 @@ WRONG = [
         "Cannot serve at 192.0.2.1, port 0: Cannot assign requested address. Choose "
         "another.",
     ),
+    ("generate", {"fps": 1001}, "flag --fps=1001: .*1000.*"),
     ("play", {"fps": 51}, "flag --fps=51: .*50.*"),
     (
         "play",

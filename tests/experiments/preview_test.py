@@ -353,7 +353,8 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
             "The arrays of 'arrays' are of one .*",
         ),
         ({"output": "file/below"}, "cannot write in the folder file/below: choose .*"),
-        ({"fps": 0}, "flag --fps=0: .* 0.01"),
+        ({"fps": 0}, r"flag --fps=0: .*\[0.01, 1000.*"),
+        ({"fps": 1e30}, "flag --fps=1e.30: .* 1000.*"),
         ({"seed": -1}, "flag --seed=-1: .*"),
     ],
 )
