@@ -59,8 +59,8 @@ clean:  ## Remove .venv and what tools leave behind, but not runs/.
 	@echo "Setting up .venv: 3 GB of packages, some minutes."
 ifdef CONSTRAINTS
 	@# What packages are built with comes first: pip would check no hashes of it.
-	@sed -En '/^(packaging|pip|setuptools|wheel)==/,/[^\\]$$/p' $(CONSTRAINTS) > .venv/build.txt
-	@$(PIP) --require-hashes --requirement=.venv/build.txt
+	@awk '/^[^ ]/ {keep = /^(packaging|pip|setuptools|wheel)==/} keep' $(CONSTRAINTS) | \
+	  $(PIP) --require-hashes --requirement=/dev/stdin
 	@$(PIP) --require-hashes --no-build-isolation --requirement=$(CONSTRAINTS)
 	@$(PIP) --no-deps --no-build-isolation --editable .
 else
