@@ -118,8 +118,6 @@ def main() -> None:
         grouping = FLAGS.actions or by_name
         group = coinrun_action_groups if grouping == "coinrun" else np.asarray
         group(first.get("action", ()))
-        folder = cli.make_folder(folder)
-        check_space(folder, _REPORT_BYTES)
     sampling = cli.sampling()
     scores, shown = evaluate(
         model,
@@ -166,6 +164,7 @@ def _check_output(path: str) -> Path:
     """
     with cli.user_errors():
         folder = cli.check_folder(local_path(path))
+        check_space(folder, _REPORT_BYTES)
     if (folder / "report.json").exists() and not FLAGS.overwrite:
         raise cli.UserError(
             f"there is a report in {path}: choose another folder, or --overwrite"
