@@ -124,8 +124,6 @@ def main() -> None:
             )
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
-        folder = cli.make_folder(folder)
-        check_space(folder, _REPORT_BYTES)
     sampling = cli.sampling()
     scores, shown = evaluate(
         model,
@@ -172,6 +170,7 @@ def _check_output(path: str) -> Path:
     """
     with cli.user_errors():
         folder = cli.check_folder(local_path(path))
+        check_space(folder, _REPORT_BYTES)
     if (folder / "report.json").exists() and not FLAGS.overwrite:
         raise cli.UserError(
             f"there is a report in {path}: choose another folder, or --overwrite"

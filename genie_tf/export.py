@@ -58,7 +58,9 @@ def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> No
         try:
             tf.saved_model.save(module, partial, signatures=signatures)
         except tf.errors.OpError as error:
-            raise OSError(f"{folder} cannot be written: {error.message}") from error
+            # Around the reason, TensorFlow tells of its own functions and files.
+            reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
+            raise OSError(f"{folder} cannot be written: {reason}.") from error
 
 
 def programs_of(model: World | VideoTokenizer) -> dict[str, tuple[Callable, dict]]:

@@ -151,13 +151,16 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_space(folder: str | os.PathLike, num_bytes: int) -> None:
-    """Checks that a file of so many bytes can be written into a folder, which exists.
+    """Checks that so many bytes can be written into a folder, which need not exist yet.
 
     Raises:
+        ValueError: see `local_path`.
         OSError: if the disk is full, or files may not be that large.
     """
+    folder = local_path(folder).absolute()
+    existing = next(x for x in (folder, *folder.parents) if x.exists())
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with tempfile.TemporaryFile(dir=existing) as file:
             os.posix_fallocate(file.fileno(), 0, num_bytes)
     except OSError as error:
         raise OSError(

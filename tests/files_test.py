@@ -143,6 +143,8 @@ def test_replacing_files_writes_all_or_none(tmp_path):
 
 def test_space_is_checked_before_anything_is_written(tmp_path):
     check_space(tmp_path, 1_000)
-    with pytest.raises(OSError, match=f"Expected space for .* bytes in {tmp_path}: "):
-        check_space(tmp_path, 2**60)
+    with pytest.raises(
+        OSError, match=f"Expected space for .* bytes in {tmp_path}/new/folder: "
+    ):
+        check_space(tmp_path / "new/folder", 2**60)
     assert not os.listdir(tmp_path)

@@ -1036,14 +1036,15 @@ def test_one_training_at_a_time_has_a_workdir(trained, run):
 def test_a_disk_too_small_for_a_report_is_noticed_first(run, user_folder, tmp_path):
     changes = {"preset": user_folder / "genie/model", "resize": True, "frames": 5}
     ended = run("evaluate", tmp_path, changes, largest_file=1_000_000)
-    sentence = "Expected space for 16,777,216 bytes in evaluation: File too large."
+    sentence = "Expected space for 16,777,216 bytes in .*/evaluation: File too large."
     check_refused(ended, "evaluate", sentence)
-    assert os.listdir(tmp_path / "evaluation") == []
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("largest_file", [30_000, 200_000])
 def test_a_disk_too_small_for_a_saved_model(run, user_folder, tmp_path, largest_file):
     changes = {"preset": user_folder / "part", "output": "saved_model"}
     ended = run("export", tmp_path, changes, largest_file=largest_file)
-    check_refused(ended, "export", ".*File too large.*")
+    sentence = r"(saved_model cannot be written: |\[Errno 27\] )File too large.*"
+    check_refused(ended, "export", sentence)
     assert os.listdir(tmp_path) == []
