@@ -1,11 +1,8 @@
 """One word for `tf.function(jit_compile=True)` and `jax.jit`, also on many devices."""
 
-import functools
 from collections.abc import Callable, Sequence
 
 import keras
-
-from genie_tf.forks import check_can_run
 
 
 def compiled(function: Callable) -> Callable:
@@ -17,23 +14,7 @@ def compiled(function: Callable) -> Callable:
     Returns:
         The same function, compiled anew for each set of shapes. On JAX, weights read
         are constants of the program.
-
-    Raises:
-        RuntimeError: when made or called in a process where it can't run, see
-            `check_can_run`.
     """
-    check_can_run()
-    program = _compiled(function)
-
-    @functools.wraps(function)
-    def run(*args, **kwargs):
-        check_can_run()
-        return program(*args, **kwargs)
-
-    return run
-
-
-def _compiled(function: Callable) -> Callable:
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 

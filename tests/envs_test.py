@@ -26,6 +26,7 @@ from genie_tf.testing.tiny_models import (
 )
 
 GENIE = tiny_genie()
+ROLLOUT = Rollout(GENIE)
 PROMPTS = list(tiny_batch(0, batch=5)["video"][:, 0])
 SETTINGS = {"prompts": PROMPTS, "sampling": Sampling(2), "max_episode_steps": 3}
 ACTIONS = np.random.default_rng(0).integers(5, size=(9, 3))
@@ -355,7 +356,13 @@ def test_a_forked_process_says_that_it_cannot_play(preset, env):
 
 @pytest.mark.parametrize(
     "function",
-    [tiny_tokenizer, lambda: Rollout(GENIE), lambda: GenieEnv(GENIE, PROMPTS).reset()],
+    [
+        tiny_tokenizer,
+        lambda: Rollout(GENIE),
+        lambda: ROLLOUT.reset(PROMPTS[0][None, None]),
+        lambda: ROLLOUT.step({}, [0]),
+        lambda: GenieEnv(GENIE, PROMPTS).reset(),
+    ],
 )
 def test_a_forked_process_says_that_no_model_runs_in_it(function):
     GENIE.tokenizer.tokenize(PROMPTS[0][None, None])

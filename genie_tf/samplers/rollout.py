@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from genie_tf.compilation import compiled
+from genie_tf.forks import check_can_run
 from genie_tf.noise import fold
 from genie_tf.samplers.maskgit_sampler import Sampling, sample_frame
 
@@ -25,9 +26,14 @@ class Rollout:
 
     Args:
         genie: a `Genie` or `GuidedGenie`.
+
+    Raises:
+        RuntimeError: when made or used in a process where it would hang, see
+            `check_can_run`.
     """
 
     def __init__(self, genie):
+        check_can_run()
         self.genie = genie
         self._reset = compiled(self.start)
         self._step = compiled(self.next_frame)
@@ -51,6 +57,7 @@ class Rollout:
             The state, for `step`; and the prompt as the tokenizer has it, float32 (b, t,
             height, width, channels), in [0, 1].
         """
+        check_can_run()
         prompt = ops.convert_to_tensor(prompt)
         if actions is not None:
             actions = ops.convert_to_tensor(actions, "int32")
@@ -73,6 +80,7 @@ class Rollout:
         Raises:
             ValueError: if there is no such sampling.
         """
+        check_can_run()
         b = state["position"].shape[0]
         action, seed = (ops.convert_to_tensor(x, "int32") for x in (action, seed))
         return self._step(
