@@ -198,7 +198,14 @@ def write_arrays(
 
 
 def _check_splits(splits: Mapping, where: str) -> None:
-    if not splits or not all(map(_SPLIT.fullmatch, splits)):
+    if not isinstance(splits, Mapping):
+        raise DataError(
+            f"Expected {where} to map names of splits to their episodes; received "
+            f"{type(splits).__name__}."
+        )
+    if not splits or not all(
+        isinstance(name, str) and _SPLIT.fullmatch(name) for name in splits
+    ):
         raise DataError(
             f"Expected {where} to name splits, such as train and test; received "
             f"{', '.join(map(repr, splits)) or 'none'}."

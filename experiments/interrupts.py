@@ -3,6 +3,7 @@
 Imports only the standard library, so that this also holds while the rest is imported.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -35,17 +36,22 @@ def run_interruptible(work: Callable[[], None]) -> None:
         work()  # A call around this one handles it, or it is ignored, as nohup asks.
         return
     interrupted, working = threading.Event(), True
+    # A second SIGINT may come while the first is told.
+    saying = threading.RLock()
     unsaid = [f"{os.path.basename(sys.argv[0])}: interrupted\n"]
 
     def announce():
-        with contextlib.suppress(IndexError):  # The other thread has said it.
-            _print_last_line(unsaid.pop())
+        with saying:  # Neither thread does anything else before it is said.
+            if unsaid:
+                _print_last_line(unsaid.pop())
 
     def interrupt(_, frame):
         announce()
-        if interrupted.is_set() or not working or _imports(frame):
+        if interrupted.is_set() or not working:
             os._exit(EXIT_CODE)
         interrupted.set()
+        if _imports(frame):
+            _exit()
         raise KeyboardInterrupt
 
     def watch():
@@ -70,9 +76,15 @@ def run_interruptible(work: Callable[[], None]) -> None:
     finally:
         working = False
         if interrupted.is_set():
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-            os._exit(EXIT_CODE)
+            _exit()
+
+
+def _exit() -> None:
+    """Ends the program without waiting for its threads."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    atexit._run_exitfuncs()  # Which remove temporary files.
+    os._exit(EXIT_CODE)
 
 
 def _print_last_line(line: str) -> None:

@@ -98,7 +98,7 @@ def train(
     from genie_tf.experiments import history
 
     from genie_tf.errors import DataError
-    from genie_tf.preset_folder import read_config
+    from genie_tf.preset_folder import holds_preset, read_config
     from genie_tf.presets import digest
     from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.folder_lock import locked
@@ -109,6 +109,10 @@ def train(
     with cli.user_errors():
         check_settings(config)
         folder = cli.check_folder(local_path(workdir))
+        if holds_preset(folder):
+            raise ValueError(
+                f"{folder} holds a trained model: choose another --workdir."
+            )
         if (folder / "model").exists():
             read_config(folder / "model")  # Only a preset is replaced at the end.
         keras.config.set_dtype_policy(config.precision)

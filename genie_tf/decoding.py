@@ -8,6 +8,7 @@ are limited. Idle workers are kept, so that the next picture starts at once.
 import contextlib
 import io
 import json
+import numbers
 import os
 import resource
 import signal
@@ -68,10 +69,14 @@ def decode_prompt_image(
 
     Raises:
         ValueError: if the content cannot be decoded within these limits, or there is no
-            such `fit`.
+            such size or `fit`.
     """
     if fit not in FITS:
         raise ValueError(f"`fit` must be one of {', '.join(FITS)}; received {fit}.")
+    if not all(isinstance(x, numbers.Integral) and x > 0 for x in (height, width)):
+        raise ValueError(
+            f"A frame must be some pixels high and wide; received {height} x {width}."
+        )
     try:
         if len(content) > MAX_PROMPT_BYTES:
             raise ValueError("it has more than 16 MiB")
@@ -303,10 +308,10 @@ def _serve() -> None:
     with contextlib.suppress(ValueError):  # There is a lower limit.
         resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _send(stream, {})
     # Libraries that crash write to standard error.
     os.dup2(1, 2)
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, OSError):  # The program may end at any time.
+        _send(stream, {})
         while True:
             request, content = _receive(stream)
             error = _answer(stream, request, content)

@@ -206,7 +206,7 @@ def _score_genie(rollout, sampling, batch):
     tokens, actions = outputs["tokens"], outputs["actions"]
     frames = min(PREDICTED_FRAMES, actions.shape[1])
     future, prompt = video[:, 1 : 1 + frames], video[:, :1]
-    seeds = seeds_of_batch(batch["seed"], len(tokens))
+    seeds = seeds_of_batch(batch["seed"], tokens.shape[0])
 
     def play(actions):
         played = rollout.play(tokens[:, 0], actions, seeds, sampling)

@@ -321,6 +321,8 @@ def _to_bytes(video):
         )
     if video.dtype == "uint8":
         return video
+    if not np.isfinite(video).all():
+        raise ValueError("A video must have finite numbers; received others.")
     return np.round(np.clip(video, 0, 1) * 255).astype("uint8")
 
 

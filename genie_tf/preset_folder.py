@@ -83,6 +83,15 @@ def read_config(preset: str | os.PathLike) -> dict:
     return config
 
 
+def holds_preset(folder: Path) -> bool:
+    """Whether a folder is that of a preset."""
+    try:
+        read_config(folder.absolute())  # Not the name of one that ships.
+    except ValueError:
+        return False
+    return True
+
+
 def _read_json(path: Path):
     """Returns what a small file says."""
     with open_regular(path) as file:

@@ -85,6 +85,13 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(content, problem):
     refused(content, problem, seconds=0.3)
 
 
+@pytest.mark.parametrize("height", [0, -1, 8.5])
+def test_a_frame_without_pixels_is_refused(height):
+    sentence = f"A frame must be some pixels high and wide; received {height} x 8."
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        decode_prompt_image(b"", height, 8)
+
+
 def test_an_unknown_fit_is_refused():
     with pytest.raises(ValueError) as error:
         decode_prompt_image(b"", 8, 8, fit="stretch")

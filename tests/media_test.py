@@ -104,6 +104,14 @@ class TestVideos:
             media.check_video_path(tmp_path / "a.mp4")
         assert files_in(tmp_path) == []
 
+    @pytest.mark.parametrize("name", ["a.gif", "a.mp4", "a.png"])
+    def test_what_is_no_number_is_refused(self, tmp_path, name):
+        video = game_video() / 255
+        video[0, 0, 0, 0] = np.nan
+        with pytest.raises(ValueError, match="must have finite numbers"):
+            media.save_video(tmp_path / name, video)
+        assert files_in(tmp_path) == []
+
     @pytest.mark.parametrize("size", [0, 100, 1000])
     @pytest.mark.parametrize(
         "name", ["a.gif", "a.mp4", "a.png", "grid.png", "curves.png"]

@@ -374,6 +374,12 @@ def test_errors_are_one_sentence(folder, tmp_path):
     assert error_of(write_arrays, new, {}) == (
         "Expected `splits` to name splits, such as train and test; received none."
     )
+    assert error_of(write_arrays, new, []) == (
+        "Expected `splits` to map names of splits to their episodes; received list."
+    )
+    assert error_of(write_arrays, new, {3: []}) == (
+        "Expected `splits` to name splits, such as train and test; received 3."
+    )
     assert error_of(write_arrays, new, {"train/x": []}) == (
         "Expected `splits` to name splits, such as train and test; received 'train/x'."
     )

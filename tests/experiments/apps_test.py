@@ -994,6 +994,10 @@ def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
             "config.batch_size was 2, is 4; config.seed was 0, is 1. Give .* "
             "--allow_change, which is recorded.",
         ),
+        (
+            {"workdir": "tokenizer/model"},
+            "tokenizer/model holds a trained model: choose another --workdir.",
+        ),
     ],
 )
 def test_a_workdir_of_another_training_is_left_alone(trained, run, changes, sentence):

@@ -143,6 +143,22 @@ def test_what_is_half_written_is_removed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("moment", [SLEEP, "import slow"])
+def test_temporary_files_are_removed(moment, tmp_path):
+    (tmp_path / "slow.py").write_text(f"import time\n{SLEEP}")
+    program = work(
+        "import atexit, os, sys",
+        "open('temporary', 'w').close()",
+        "atexit.register(os.remove, 'temporary')",
+        "sys.path.append('.')",
+        moment,
+    )
+    with start(program, tmp_path) as process:
+        assert process.stdout.readline() == "now\n"
+        check_interrupted(process, "genie-test")
+    assert not (tmp_path / "temporary").exists()
+
+
 def test_what_the_shell_ignores_stays_ignored(tmp_path):
     """As for a program that nohup or a script has put in the background."""
     program = work("print('now', flush=True)", "input()")
