@@ -62,7 +62,7 @@ class ProgramCache:
                 (self.folder / name).write_bytes(content)
                 self._seen.add(name)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def keep(self) -> None:
         """Keeps what has been compiled, and deletes what was written first if it is much."""
@@ -106,6 +106,8 @@ def use() -> None:
         f"{flags} --tf_xla_persistent_cache_directory={cache.folder}"
         " --tf_xla_persistent_cache_device_types=CPU"
     )
+    # At a lower level it says of each program that it is not text.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     # These would be in this folder too, and its name among what programs are found by.
