@@ -12,9 +12,8 @@ from genie_tf.files import local_path
 from genie_tf.weights_file import open_regular
 
 _SHIPPED = Path(__file__).with_name("preset_files")
-_MAX_SIZE = (
-    4096  # Of frames in pixels, so that a picture fits in memory; and of actions.
-)
+# Of frames in pixels, so that a picture fits in memory; and of actions.
+_MAX_SIZE = 4096
 
 _MAX_CONFIG_BYTES = 2**20
 
@@ -128,12 +127,13 @@ def read_world(preset: str | os.PathLike) -> tuple[tuple[int, int], int]:
             if "latent_action_model" in parts
             else parts["dynamics"]["action_dim"]
         )
-        if not all(0 < int(x) <= _MAX_SIZE for x in (height, width, num_actions)):
-            raise ValueError("They are none that a world can have.")
+        if not all(0 < x <= _MAX_SIZE for x in (height, width, num_actions)):
+            raise ValueError("No world has such sizes.")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected {os.fspath(preset)} to hold a Genie or GuidedGenie; its config.json "
-            f"describes {', '.join(parts) or 'nothing'} of another size or kind."
+            f"Expected {os.fspath(preset)} to hold a Genie or GuidedGenie, with at most "
+            f"{_MAX_SIZE} actions and pixels a side; its config.json describes other parts: "
+            f"{', '.join(parts) or 'none'}."
         ) from error
     return (height, width), num_actions
 

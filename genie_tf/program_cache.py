@@ -62,7 +62,7 @@ class ProgramCache:
                 (self.folder / name).write_bytes(content)
                 self._seen.add(name)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def keep(self) -> None:
         """Keeps what has been compiled, and deletes what was written first if it is much."""

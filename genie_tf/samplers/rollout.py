@@ -127,10 +127,8 @@ class Rollout:
 
         def body(i, carry):
             state, video = carry
-            frame, action = (
-                ops.take(tokens, i, axis=1),
-                ops.take(actions, i - 1, axis=1),
-            )
+            frame = ops.take(tokens, i, axis=1)
+            action = ops.take(actions, i - 1, axis=1)
             state, frame = self._show(self._remember(state), frame, action)
             return state, ops.where(places == i, frame[:, None], video)
 
