@@ -29,9 +29,16 @@ def run_interruptible(work: Callable[[], None]) -> None:
     Args:
         work: all that the program does.
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # It is closed; a pipe might get its number.
-            setattr(sys, name, open(os.devnull, "w"))
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if (
+            getattr(sys, name) is None
+        ):  # It is closed; another file might get its number.
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, descriptor)
+            if nowhere != descriptor:
+                os.close(nowhere)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(descriptor, mode, closefd=False))
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         work()  # A call around this one handles it, or it is ignored, as nohup asks.
         return

@@ -143,6 +143,23 @@ def test_what_is_half_written_is_removed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_closed_stays_without_output(tmp_path):
+    """No other file gets the number of a closed one, and what is printed."""
+    program = work(
+        "import os, sys",
+        "with open('mine', 'w'):",
+        "    sys.stdout = open(os.dup(1), 'w')  # The one before is collected.",
+        "    with open('yours', 'w'):",
+        "        print('text', flush=True)",
+        "        os.write(1, b'text')",
+        "        os.write(2, b'text')",
+    )
+    command = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *program]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes == {"mine": 0, "yours": 0}
+
+
 @pytest.mark.parametrize("moment", [SLEEP, "import slow"])
 def test_temporary_files_are_removed(moment, tmp_path):
     (tmp_path / "slow.py").write_text(f"import time\n{SLEEP}")
