@@ -29,8 +29,8 @@ def test_a_model_is_played_until_it_is_interrupted(tmp_path):
             line = process.stdout.readline()
             play_a_frame(re.fullmatch(r"Play at http://(127\.0\.0\.1:\d+)\n", line)[1])
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=60) == 0
-            assert "Traceback" not in process.stderr.read()
+            assert process.wait(timeout=60) == 130
+            assert process.stderr.read() == "play.py: interrupted\n"
         finally:
             process.kill()
 
