@@ -5,9 +5,7 @@ genie-play --preset=runs/genie/model
 Prints the address of a page that this machine alone can open. docs/play.md has more.
 """
 
-import os
 import secrets
-import signal
 from collections.abc import Sequence
 
 from absl import flags
@@ -76,11 +74,7 @@ def main() -> None:
     token = secrets.token_urlsafe() if is_open else None
     places = addresses(FLAGS.host, socket.getsockname()[1], origins, root_path, token)
     print(f"Play at {' or '.join(places)}", flush=True)
-    try:
-        play.web_server(server.app(token, root_path, origins)).run(sockets=[socket])
-    except KeyboardInterrupt:
-        # Python would wait for a frame or a picture that is in the works.
-        os._exit(128 + signal.SIGINT)
+    play.web_server(server.app(token, root_path, origins)).run(sockets=[socket])
 
 
 def addresses(
