@@ -255,7 +255,9 @@ def test_jax_trains_from_arrays_and_tensorflow_goes_on(tmp_path, run):
 
 def run_generate(folder: Path, **circumstances) -> subprocess.CompletedProcess:
     """Runs genie-generate in a process of its own, as a user does."""
-    flags = {"preset": "none", "prompt": "a.png", "actions": "0", "output": "a.gif"}
+    Image.new("RGB", (16, 16)).save(folder / "a.png")
+    flags = {"preset": "genie_coinrun_fast", "prompt": "a.png"}
+    flags |= {"actions": "0", "output": "a.gif"}
     program = "from genie_tf.experiments.launch import generate; generate()"
     command = [sys.executable, "-c", program, *(f"--{k}={v}" for k, v in flags.items())]
     return subprocess.run(
@@ -676,7 +678,7 @@ WRONG = [
     (
         TOKENIZER,
         {"workdir": "gs://bucket/run"},
-        "Expected a path .*'gs://bucket/run'.*",
+        "flag --workdir=gs://bucket/run: Expected a path .*'gs://bucket/run'.*",
     ),
     (TOKENIZER, {"config.dataset": "coinrn/tiny"}, NO_DATASET),
     (TOKENIZER, {"config.dataset": "coinrun/easy"}, NO_CONFIG),

@@ -130,6 +130,8 @@ def become(
     os.chdir(folder)
     if home:
         os.environ["HOME"] = home
+    if largest_file != resource.RLIM_INFINITY:
+        os.environ.pop("TF_XLA_FLAGS", None)  # The compiled programs of all tests.
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if terminate_at:
         threading.Thread(target=terminate, args=[terminate_at], daemon=True).start()

@@ -92,7 +92,13 @@ def test_addresses():
 def test_what_cannot_be_served(run_app, tmp_path, flag, sentence):
     with bind("127.0.0.1", 0) as taken:
         port = str(taken.getsockname()[1])
-        ended = run_app("play", "--preset=genie_coinrun_fast", flag, f"--port={port}", folder=tmp_path)
+        ended = run_app(
+            "play",
+            "--preset=genie_coinrun_fast",
+            flag,
+            f"--port={port}",
+            folder=tmp_path,
+        )
     assert ended.code == 2
     assert ended.errors == [f"play.py: {sentence.replace('PORT', port)}"]
 
