@@ -39,7 +39,7 @@ oldest: .venv/installed  ## Run some tests with the oldest releases that setup.c
 
 # After a change of setup.cfg; with UPGRADE=--upgrade to the newest releases.
 .PHONY: constraints
-constraints: .venv/installed  ## Write the constraints anew, as setup.cfg asks.
+constraints: .venv/installed  ## Regenerate the constraints from setup.cfg.
 	@$(COMPILE) --extra=dev --fork-strategy=fewest $(UPGRADE) --output-file=constraints.txt
 	@$(COMPILE) --extra=test --resolution=lowest-direct $(UPGRADE) --output-file=constraints-oldest.txt
 

@@ -2,7 +2,7 @@
 
 python benchmarks/play_attacks.py --preset=genie_coinrun_fast
 
-Starts the server on this machine alone. For each attack a player plays for some seconds
+Starts the server on loopback only. For each attack a player plays for some seconds
 before, during and after it; the table has the player's frames a second, the time from a
 key to its picture, and the memory of the server with its processes. `--toy` takes a world
 without a model, whose frames take 5 ms a step.

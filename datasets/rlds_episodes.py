@@ -360,7 +360,7 @@ def _check_class(entry: dict) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """Returns the beginning of what was wrong, for TFDS goes on for many lines."""
+    """Returns the first line of an error: TFDS writes many."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}{': ' + lines[0] if lines else ''}"
 
@@ -701,7 +701,7 @@ def _read_size(file: BinaryIO) -> int:
     """Reads a protobuf field's tag and the size of what follows.
 
     Raises:
-        IndexError: if there is none.
+        IndexError: at the end of the file.
     """
     file.read(1)  # all tags met here fit in one byte
     size = 0

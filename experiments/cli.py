@@ -245,10 +245,10 @@ def _check_backend() -> None:
 
 
 def check_preset(preset: str | os.PathLike) -> None:
-    """Looks for a preset, without importing Keras.
+    """Checks that a preset exists, without importing Keras.
 
     Raises:
-        UserError: if there is none.
+        UserError: if it does not.
     """
     with user_errors():
         read_config(preset)

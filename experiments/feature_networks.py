@@ -15,7 +15,7 @@ from genie_tf.files import local_path
 
 # Images, or clips, that a network is given at a time.
 _BATCH = 16
-# Of a .keras file; those of published networks have less than 1 MB.
+# Limit for config.json in a .keras file; published networks need less than 1 MB.
 _MAX_CONFIG_BYTES = 2**22
 # What its authors ask of FVD: I3D halves the time three times.
 _LEAST_FRAMES = 9

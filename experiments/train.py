@@ -214,8 +214,8 @@ def train(
                 return
             if step < config.steps:
                 print(
-                    f"Stopped at step {step}, saved; the same command goes on from "
-                    "there."
+                    f"Stopped at step {step} and saved: rerun the same command to "
+                    "resume."
                 )
                 return
             scores = next((x for x in records if x["step"] == step), {})
@@ -231,8 +231,8 @@ def train(
                 )
         except (OSError, DataError) as error:
             raise cli.UserError(
-                f"stopped: {error}; the last checkpoint is of step "
-                f"{checkpoints.latest_step()}, from which the same command goes on"
+                f"stopped: {error}; rerun the same command to resume from the last "
+                f"checkpoint, step {checkpoints.latest_step()}"
             ) from error
 
 

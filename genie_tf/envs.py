@@ -232,7 +232,7 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
         return [None if first is None else first + i for i in range(self.num_envs)]
 
     def _check_mask(self, mask) -> np.ndarray:
-        """Which plays start anew."""
+        """Which plays restart."""
         if mask is None:
             return np.ones(self.num_envs, bool)
         which = np.asarray(mask)

@@ -126,7 +126,7 @@ def _own_folder() -> Path:
     """The folder of all programs, where no other user can write.
 
     Raises:
-        OSError: if there is none.
+        OSError: if there is no such folder.
         ValueError: if the home folder is unknown.
     """
     root = os.environ.get("XDG_CACHE_HOME", "")

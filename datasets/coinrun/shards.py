@@ -136,7 +136,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
             reason = error.message if isinstance(error, tf.errors.OpError) else error
             raise OSError(
                 f"Shard {path.name} could not be written: {reason}. Whole shards are "
-                f"kept in {kept.parent}; the same command goes on from there."
+                f"kept in {kept.parent}; rerun the same command to resume."
             ) from error
         return num_examples
 

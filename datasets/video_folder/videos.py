@@ -64,7 +64,7 @@ def find_videos(folder: Path) -> tuple[list[str], dict[str, str]]:
             pictures[name.parent].append(name)
         else:
             endings = ", ".join(sorted({*CONTAINERS, *_PICTURES}))
-            left_out[printable(str(name))] = f"its ending is none of {endings}"
+            left_out[printable(str(name))] = f"its name does not end in {endings}"
     with_videos = {parent for video in videos for parent in video.parents}
     for parent, names in pictures.items():
         if parent not in with_videos:

@@ -207,7 +207,7 @@ def test_a_finished_training_may_be_run_again(trained, run):
 def test_a_training_that_is_terminated_saves_and_goes_on(tmp_path, run):
     ended = run(TOKENIZER, tmp_path, {"config.steps": 1_000_000}, terminate_at=LOG)
     assert ended.code == 0, ended.errors
-    message = r"Stopped at step (\d+), saved; the same command goes on from there.\n"
+    message = r"Stopped at step (\d+) and saved: rerun the same command to resume.\n"
     step = int(re.fullmatch(message, ended.out)[1])
     assert not (tmp_path / "tokenizer/model").exists()
     ended = run(TOKENIZER, tmp_path, {"config.steps": step + 1})
@@ -369,8 +369,8 @@ def test_a_disk_too_small_leaves_the_last_checkpoint(tmp_path, run):
     assert ended.code == 2, ended.errors
     # Above it is the progress bar.
     assert re.fullmatch(
-        r"train.py: stopped: \[Errno 27\] File too large; the last checkpoint is of step "
-        "3, from which the same command goes on",
+        r"train.py: stopped: \[Errno 27\] File too large; rerun the same command to "
+        "resume from the last checkpoint, step 3",
         ended.errors[-1],
     ), ended.errors
     checkpoints = tmp_path / "tokenizer/checkpoints"

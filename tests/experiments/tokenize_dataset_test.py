@@ -321,8 +321,8 @@ def test_a_disk_too_small_leaves_nothing_half_written(tokenize, folder):
     ended = tokenize({"output": "large"}, largest_file=20_000)
     assert ended.code == 2, ended.errors
     assert re.search(
-        "Shard token_cache-.* could not be written: .*; the same command goes on from "
-        "there.$",
+        "Shard token_cache-.* could not be written: .*; rerun the same command to "
+        "resume.$",
         ended.errors[-1],
     ), ended.errors
     assert not (folder / "large").exists()

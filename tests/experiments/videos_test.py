@@ -62,7 +62,7 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
     assert lines == [
         "Wrote video_folder/mine, episodes: 2 train, 2 validation, 2 test.",
         "It is in data/video_folder/mine/1.0.0.",
-        "Left out: notes.txt: its ending is none of .avi, .gif, .jpeg, .jpg, .m4v, "
+        "Left out: notes.txt: its name does not end in .avi, .gif, .jpeg, .jpg, .m4v, "
         ".mkv, .mov, .mp4, .png, .webm.",
         "Left out: broken.mp4: it cannot be decoded (Invalid data found when processing "
         "input).",
