@@ -6,8 +6,8 @@ genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model --config.dataset=data/tokens
 
 The output is a dataset of TFDS, with the frames too, which the latent action model sees.
-Training takes it with that tokenizer alone. The same command goes on where a stopped one
-was. A tokenizer whose tokens depend on the frames before needs --clip_length, that of the
+Training takes it with that tokenizer only. If it is stopped, rerun the same command to
+resume. A tokenizer whose tokens depend on the frames before needs --clip_length, that of the
 training to come: episodes are then cut into clips of so many frames, once and for all.
 """
 

@@ -6,7 +6,7 @@ genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
 
 Any setting of the config can be changed: --config.steps=500 --config.batch_size=8.
 Writes checkpoints, metrics.jsonl, TensorBoard event files and, at the end, the trained
-model as the folder WORKDIR/model. The same command goes on where a killed one stopped.
+model as the folder WORKDIR/model. If it is killed, rerun the same command to resume.
 With KERAS_BACKEND=jax it trains on JAX, where --mesh can divide weights among devices.
 With --plan it only prints what the training will need.
 """

@@ -1,12 +1,15 @@
 """Local paths, and files and folders that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 # Path() turns gs://bucket into gs:/bucket.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
@@ -31,6 +34,20 @@ def local_path(path: str | os.PathLike) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ValueError(f"Cannot find the home folder of {text!r}: {error}") from error
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file to read its bytes, and never waits for any.
+
+    Raises:
+        OSError: if it is missing, or a folder, a pipe, a device or a socket.
+    """
+    # Opening a pipe waits for its other end without O_NONBLOCK.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "It is not a regular file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def check_file(path: str | os.PathLike) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from genie_tf.decoding import MAX_PROMPT_BYTES, decode_prompt_image
-from genie_tf.files import check_file, local_path, replacing
+from genie_tf.files import check_file, local_path, open_regular, replacing
 from genie_tf.pictures import FITS as FITS
 
 _GAP = 2  # White pixels between the cells of a grid.
@@ -330,10 +330,7 @@ def _read_prompt(path) -> bytes:
     """The bytes of a file, or the first of too many."""
     path = local_path(path)
     try:
-        # A pipe would keep the program waiting, and a device may never end.
-        if path.exists() and not path.is_file():
-            raise ValueError(f"The prompt image {path} is not a regular file.")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(MAX_PROMPT_BYTES + 1)
     except FileNotFoundError:
         raise ValueError(f"There is no prompt image {path}.") from None

@@ -8,8 +8,7 @@ import os
 import reprlib
 from pathlib import Path
 
-from genie_tf.files import local_path
-from genie_tf.weights_file import open_regular
+from genie_tf.files import local_path, open_regular
 
 _SHIPPED = Path(__file__).with_name("preset_files")
 # Of frames in pixels, so that a picture fits in memory; and of actions.

@@ -7,27 +7,13 @@ Files that Keras writes hold none of these: only plain arrays, as many bytes as 
 
 import math
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+
+from genie_tf.files import open_regular
 
 _SMALLEST_NUMBER, _LARGEST_NUMBER = 2, 8  # Bytes.
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Opens a file to read its bytes, and never waits for any.
-
-    Raises:
-        OSError: if it is missing, or a folder, a pipe, a device or a socket.
-    """
-    # Opening a pipe waits for its other end without O_NONBLOCK.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path} is not a regular file.")
-    return os.fdopen(descriptor, "rb")
 
 
 def count_arrays(variables: Iterable) -> Counter:

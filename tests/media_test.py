@@ -12,17 +12,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from genie_tf import media
-
-
-def game_video(time=6):
-    """A square that moves over a shaded landscape: flat areas, edges, gradients."""
-    y, x = np.mgrid[0:48, 0:64]
-    sky = np.stack([120 - y, 160 + y, 255 - x // 2], axis=-1)
-    ground = np.stack([90 + (x * y) % 31, 60 + x // 3, 30 + y], axis=-1)
-    video = np.tile(np.where(y[..., None] < 32, sky, ground), (time, 1, 1, 1))
-    for t in range(time):
-        video[t, 22:32, 5 + 6 * t : 15 + 6 * t] = (230, 40, 60)
-    return video.astype("uint8")
+from genie_tf.testing.game_video import game_video
 
 
 def read_gif(path):
@@ -280,9 +270,18 @@ class TestPromptImage:
         os.mkfifo(pipe)
         for path, message in (
             (tmp_path / "none.png", f"There is no prompt image {tmp_path}/none.png."),
-            (tmp_path, f"The prompt image {tmp_path} is not a regular file."),
-            (pipe, f"The prompt image {pipe} is not a regular file."),
-            ("/dev/zero", "The prompt image /dev/zero is not a regular file."),
+            (
+                tmp_path,
+                f"The prompt image {tmp_path} cannot be read: It is not a regular file.",
+            ),
+            (
+                pipe,
+                f"The prompt image {pipe} cannot be read: It is not a regular file.",
+            ),
+            (
+                "/dev/zero",
+                "The prompt image /dev/zero cannot be read: It is not a regular file.",
+            ),
             (
                 tmp_path / "text.png",
                 f"The prompt image {tmp_path}/text.png cannot be used: it cannot be read "

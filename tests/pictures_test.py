@@ -10,17 +10,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from genie_tf.pictures import FITS, read_picture
-
-
-def game_video(time=6):
-    """A square that moves over a shaded landscape: flat areas, edges, gradients."""
-    y, x = np.mgrid[0:48, 0:64]
-    sky = np.stack([120 - y, 160 + y, 255 - x // 2], axis=-1)
-    ground = np.stack([90 + (x * y) % 31, 60 + x // 3, 30 + y], axis=-1)
-    video = np.tile(np.where(y[..., None] < 32, sky, ground), (time, 1, 1, 1))
-    for t in range(time):
-        video[t, 22:32, 5 + 6 * t : 15 + 6 * t] = (230, 40, 60)
-    return video.astype("uint8")
+from genie_tf.testing.game_video import game_video
 
 
 def encoded(image, kind, **settings):
