@@ -159,7 +159,7 @@ def test_a_full_disk_is_named_and_whole_shards_are_kept(tmp_path, one_worker):
         builder.stop = stop_at(10, lower)
         try:
             with pytest.raises(
-                OSError, match="00001-of-00004 could not be written: .*go"
+                OSError, match="00001-of-00004 could not be written: .*to resume"
             ):
                 builder.download_and_prepare()
         finally:
