@@ -3,7 +3,12 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
+
+# Tests interrupt programs, which would not hear it where the tests run in the background.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _CACHE = "tf_xla_persistent_cache_directory"
 

@@ -133,9 +133,12 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
         ({"fps": 2000}, "flag --fps=2000.*1000.*"),
         (
             {"input": "gs://bucket/a"},
-            "Expected a path on this machine; received 'gs:.*",
+            "flag --input=gs://bucket/a: Expected a path on this machine; received 'gs:.*",
         ),
-        ({"data_dir": "s3://a"}, "Expected a path on this machine; received 's3:.*"),
+        (
+            {"data_dir": "s3://a"},
+            "flag --data_dir=s3://a: Expected a path on this machine; received 's3:.*",
+        ),
         ({"height": 0}, "flag --height=0: 0 is not a positive integer"),
         ({"fps": 0}, "flag --fps=0: .*0.01.*"),
         (
