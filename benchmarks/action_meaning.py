@@ -28,15 +28,15 @@ def define_flags():
 
 
 def main():
-    from genie_tf.datasets.clips import clip_batches
+    from genie_tf.datasets.clips import ClipDataset
+    from genie_tf.datasets.episodes import open_episodes
 
     from genie_tf.models import Genie, LatentActionModel
 
     with cli.user_errors():
         model = LatentActionModel.from_preset(FLAGS.preset)
-        batches = clip_batches(
-            FLAGS.dataset, "test", clip_length=_CLIP, batch_size=_BATCH, seed=0
-        )
+        clips = ClipDataset(open_episodes(FLAGS.dataset, "test"), _CLIP)
+        batches = clips.batches(_BATCH, seed=0)
         batches = itertools.islice(batches, FLAGS.clips // _BATCH)
     videos = [batch["video"] for batch in batches]
     actions = np.concatenate([model.infer_actions(video) for video in videos])

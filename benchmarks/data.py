@@ -130,7 +130,8 @@ def resident_bytes() -> int:
 def read(folder: str) -> dict[str, dict]:
     """Reads frames and tokens."""
     import tensorflow_datasets as tfds
-    from genie_tf.datasets.clips import clip_batches
+    from genie_tf.datasets.clips import ClipDataset
+    from genie_tf.datasets.episodes import open_episodes
     from genie_tf.datasets.token_cache import write_token_cache
 
     tokens = f"{folder}/tokens"
@@ -146,16 +147,8 @@ def read(folder: str) -> dict[str, dict]:
     )
 
     def open_clips(dataset="coinrun/benchmark", start_step=0, **settings):
-        return clip_batches(
-            dataset,
-            "train",
-            clip_length=CLIP_LENGTH,
-            batch_size=BATCH,
-            seed=0,
-            start_step=start_step,
-            data_dir=folder,
-            **settings,
-        )
+        episodes = open_episodes(dataset, "train", folder, **settings)
+        return ClipDataset(episodes, CLIP_LENGTH).batches(BATCH, 0, start_step)
 
     def read_clips(column, **settings) -> dict[str, float]:
         batches = open_clips(**settings)
@@ -178,9 +171,9 @@ def read(folder: str) -> dict[str, dict]:
 
     of_tokens = {"dataset": tokens, "tokenizer": "random"}
     return {
-        "clip_batches": read_clips("video"),
-        "clip_batches, tokens": read_clips("tokens", video=False, **of_tokens),
-        "clip_batches, tokens and frames": read_clips("video", **of_tokens),
+        "ClipDataset": read_clips("video"),
+        "ClipDataset, tokens": read_clips("tokens", video=False, **of_tokens),
+        "ClipDataset, tokens and frames": read_clips("video", **of_tokens),
         "tfds.load": measure_batches(steps()),
         "seconds_to_first_batch": {
             f"at step {step:,}": seconds_to_start(step) for step in (0, 100_000)

@@ -29,7 +29,9 @@ def define_flags():
 
 
 def main():
-    from genie_tf.datasets.coinrun import rollouts
+    from genie_tf.datasets.procgen.configs import CONFIGS
+    from genie_tf.datasets.procgen.environment import ACTION_NAMES, make_environment
+    from genie_tf.datasets.procgen.policies import make_policy
     from tqdm import tqdm
 
     from genie_tf.metrics.intervals import mean_confidence_interval
@@ -37,20 +39,24 @@ def main():
 
     with cli.user_errors():
         tokenizer = VideoTokenizer.from_preset(FLAGS.tokenizer)
-    levels = rollouts.DATASETS[FLAGS.levels]
+    levels = CONFIGS["coinrun"][FLAGS.levels]
+    settings = levels.settings
+    policy = make_policy(settings.policy, "coinrun", settings.policy_arguments)
     rng = np.random.default_rng(FLAGS.seed)
     # Speeds (x, y) of the last moments on the ground and in the air.
     speeds = [np.zeros(2, "<f4"), np.zeros(2, "<f4")]
     found = []
     for seed in tqdm(levels.splits["test"], unit="level"):
-        actions = rollouts.draw_actions(seed, levels.steps_per_level, levels.hold)
-        environment = rollouts.make_environment(seed)
+        rngs = [np.random.default_rng((seed, 0))]  # Those of the dataset.
+        policy.start_levels(settings.steps_per_level, rngs)
+        actions = [policy.act(None, rngs)[0] for _ in range(settings.steps_per_level)]
+        environment = make_environment("coinrun", settings.mode, seed)
         place = environment.callmethod("get_state")[0].index(_SIZE) - speeds[0].nbytes
         for step, action in enumerate(actions[:-_FRAMES]):
             if step % _EVERY == _EVERY // 2:
                 state = environment.callmethod("get_state")[0]
                 true = actions[step : step + _FRAMES]
-                random = rng.integers(rollouts.NUM_ACTIONS, size=_FRAMES)
+                random = rng.integers(len(ACTION_NAMES), size=_FRAMES)
                 speed = np.frombuffer(state, "<f4", 2, place)
                 in_air = int(speed[1] != 0)
                 worlds = [state]

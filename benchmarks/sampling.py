@@ -28,7 +28,8 @@ def define_flags():
 
 
 def main():
-    from genie_tf.datasets.clips import clip_batches
+    from genie_tf.datasets.clips import ClipDataset
+    from genie_tf.datasets.episodes import open_episodes
     from keras import ops
 
     from genie_tf.compilation import compiled
@@ -40,13 +41,8 @@ def main():
 
     with cli.user_errors():
         genie = World.from_preset(FLAGS.preset)
-        batches = clip_batches(
-            FLAGS.dataset,
-            "test",
-            clip_length=1 + PREDICTED_FRAMES,
-            batch_size=_BATCH,
-            seed=0,
-        )
+        episodes = open_episodes(FLAGS.dataset, "test")
+        batches = ClipDataset(episodes, 1 + PREDICTED_FRAMES).batches(_BATCH, seed=0)
         batches = list(itertools.islice(batches, FLAGS.clips // _BATCH))
     rollout = Rollout(genie)
 

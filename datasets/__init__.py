@@ -13,3 +13,4 @@ import importlib.util
 # Clips of arrays are read without TFDS.
 if importlib.util.find_spec("tensorflow_datasets"):
     from genie_tf.datasets.coinrun import coinrun_dataset_builder as _coinrun
+    from genie_tf.datasets.procgen import procgen_dataset_builder as _procgen

@@ -4,7 +4,7 @@ A dataset is a folder with `arrays.json`, which names its splits and the arrays 
 and for each split a folder with `video.npy`, uint8 (frames, height, width, 3), the frames
 of all episodes one after the other; `lengths.npy`, int64 (episodes,); and `action.npy`,
 int32 (frames,), what was done after each frame, if the dataset has discrete actions.
-Frames are not compressed: 12 KB each of CoinRun.
+arrays.json may also name these actions, and say which of them do the same. Frames are not compressed: 12 KB each of CoinRun.
 """
 
 import importlib.util
@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from genie_tf.datasets.checks import check_frames, check_range
+from genie_tf.datasets.actions import Actions, lower_limit, parse_actions
+from genie_tf.datasets.checks import check_clips, check_frames, check_range
 from genie_tf.datasets.frames import fit_frames
 
 from genie_tf.errors import DataError
@@ -38,11 +39,14 @@ class ArrayEpisodes:
         split: such as "train".
         video: whether to read frames.
         frame_size: (height, width) that frames are scaled to fill, if not as they are.
+        num_actions: all actions of clips must be from 0 to `num_actions` - 1.
 
     Attributes:
+        dataset, split: the folder and the split.
         lengths: int64 (episodes,), the number of steps of each.
         num_bytes: what they take on disk.
         frame_shape: (height, width, 3) of the frames, if they are read.
+        actions: names and groups of the actions, if the dataset names them.
 
     Raises:
         DataError: if its files are not of the form above.
@@ -57,14 +61,17 @@ class ArrayEpisodes:
         split: str,
         video: bool = True,
         frame_size: tuple[int, int] | None = None,
+        num_actions: int | None = None,
     ):
         folder = local_path(folder)
-        self._folder = os.fspath(folder)
+        self.dataset = os.fspath(folder)
+        self.split = split
         self._frame_size = frame_size
-        splits = _read_description(folder)
+        splits, self.actions = _read_description(folder)
+        self._num_actions = lower_limit(num_actions, self.actions)
         if split not in splits:
             raise ValueError(
-                f"Dataset {self._folder!r} has no split {split!r}: its splits are "
+                f"Dataset {self.dataset!r} has no split {split!r}: its splits are "
                 f"{', '.join(splits)}."
             )
         names = [name for name in splits[split] if video or name != "video"]
@@ -110,6 +117,7 @@ class ArrayEpisodes:
         }
         if "video" in batch:
             batch["video"] = self._fit(batch["video"])
+        check_clips(batch, self.dataset, self.split, self._num_actions)
         return batch
 
     def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -130,9 +138,12 @@ class ArrayEpisodes:
     def read_metadata(self, name: str) -> np.ndarray:
         """Raises a ValueError, for arrays have no metadata of episodes."""
         raise ValueError(
-            f"The episodes of dataset {self._folder!r} have no {name!r}: arrays hold no "
+            f"The episodes of dataset {self.dataset!r} have no {name!r}: arrays hold no "
             "metadata."
         )
+
+    def keep(self, num_episodes: int) -> None:
+        """Do nothing, for arrays are mapped into memory."""
 
     def _fit(self, video: np.ndarray) -> np.ndarray:
         return fit_frames(video, self._frame_size) if self._frame_size else video
@@ -153,7 +164,8 @@ def split_names(folder: str | os.PathLike) -> list[str]:
     Raises:
         DataError: if its arrays.json is not of the form above.
     """
-    return list(_read_description(local_path(folder)))
+    splits, _ = _read_description(local_path(folder))
+    return list(splits)
 
 
 def check_tfds(dataset: str) -> None:
@@ -168,6 +180,7 @@ def check_tfds(dataset: str) -> None:
 def write_arrays(
     folder: str | os.PathLike,
     splits: Mapping[str, Iterable[tuple[np.ndarray, np.ndarray | None]]],
+    actions: Actions | None = None,
 ) -> None:
     """Writes a dataset as a folder of arrays, whole or not at all.
 
@@ -177,6 +190,7 @@ def write_arrays(
             actions, integers from 0 to 2**31-1 or booleans (steps,), or None, of each
             episode in turn. All frames have one size. All episodes of a split have
             actions, or none has.
+        actions: names and groups of the actions, if they have names.
 
     Raises:
         ValueError: if the folder exists, if there are no splits, if a split has no
@@ -192,7 +206,10 @@ def write_arrays(
             for split, episodes in splits.items():
                 (partial / split).mkdir()
                 columns[split], shape = _write_split(partial / split, episodes, shape)
-            (partial / "arrays.json").write_text(json.dumps({"splits": columns}))
+            description = {"splits": columns}
+            if actions is not None:
+                description["actions"] = actions._asdict()
+            (partial / "arrays.json").write_text(json.dumps(description))
     except OSError as error:
         raise OSError(f"{folder} was not written: {error}") from error
 
@@ -212,11 +229,12 @@ def _check_splits(splits: Mapping, where: str) -> None:
         )
 
 
-def _read_description(folder: Path) -> dict[str, list[str]]:
-    """Returns the names of the arrays of each split."""
+def _read_description(folder: Path) -> tuple[dict[str, list[str]], Actions | None]:
+    """Return the names of the arrays of each split, and what the actions are."""
     path = folder / "arrays.json"
     try:
-        splits = json.loads(path.read_bytes())["splits"]
+        description = json.loads(path.read_bytes())
+        splits, actions = description["splits"], description.get("actions")
         complete = all(
             {"video", "lengths"} <= set(names) <= set(_FORMS)
             for names in splits.values()
@@ -231,7 +249,7 @@ def _read_description(folder: Path) -> dict[str, list[str]]:
             f"action, of each split; found {splits}."
         )
     _check_splits(splits, str(path))
-    return splits
+    return splits, None if actions is None else parse_actions(actions, str(path))
 
 
 def _open_array(path: Path, name: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What frames and actions must be, compared where they enter."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -46,6 +46,23 @@ def check_range(numbers: np.ndarray, end: int, where: str, kind: str) -> None:
             )
 
 
+def check_clips(
+    clips: Mapping[str, np.ndarray],
+    dataset: str,
+    split: str,
+    num_actions: int | None = None,
+    num_codes: int | None = None,
+) -> None:
+    """Raise a DataError unless the actions and tokens of clips are below these limits."""
+    where = name_split(dataset, split)
+    for kind, name, end in (
+        ("action", "action", num_actions),
+        ("token", "tokens", num_codes),
+    ):
+        if end is not None and name in clips:
+            check_range(clips[name], end, where, kind)
+
+
 def to_int32(numbers: np.ndarray, where: str, kind: str) -> np.ndarray:
     """Returns integers or booleans as int32; raises a DataError if one does not fit."""
     converted = numbers.astype(np.int32)
@@ -57,10 +74,22 @@ def to_int32(numbers: np.ndarray, where: str, kind: str) -> np.ndarray:
     return converted
 
 
+def name_split(dataset: str, split: str) -> str:
+    """Return the beginning of a sentence about a split."""
+    return f"Dataset {dataset!r}, split {split!r},"
+
+
 def several_sizes(where: str, shapes: Iterable[tuple[int, ...]]) -> DataError:
     """Returns the error to raise for frames that would have to be one array."""
     return DataError(
         f"{where} has frames of several sizes, {' and '.join(map(str, shapes))}: they "
-        "must be scaled to one, which `frame_size` of clip_batches does, and --resize, "
+        "must be scaled to one, which `frame_size` of open_episodes does, and --resize, "
         "or --config.resize=True, of the programs."
     )
+
+
+def check_least(**limits: tuple[int, int]) -> None:
+    """Raise a ValueError unless numbers, (value, least) by name, are large enough."""
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, received {value}.")

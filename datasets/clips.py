@@ -9,234 +9,197 @@ import collections
 import functools
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
 import numpy as np
 from absl import logging
-from genie_tf.datasets.checks import check_range, several_sizes
-from genie_tf.datasets.episodes import Episodes, open_episodes
+from genie_tf.datasets.checks import check_least, name_split, several_sizes
+from genie_tf.datasets.episodes import Episodes
 
-from genie_tf.errors import DataError
-
-# Clips are shuffled within a window of so many (shuffled) episodes, which are kept in
+# Clips are shuffled within a window of this many (shuffled) episodes, which are kept in
 # memory. Smaller splits are one window.
 _WINDOW = 512
 # Batches made ahead of the one being used.
 _NUM_AHEAD = 4
 
 # Second part of the seed, one number for each thing drawn at random.
-_ORDER, _MASK = range(2)
+_ORDER, _TRANSFORMS = range(2)
+
+# Returns what it adds to a clip, or replaces in it; draws random numbers from `rng` only.
+Transform = Callable[
+    [np.random.Generator, dict[str, np.ndarray]], Mapping[str, np.ndarray]
+]
 
 
-def clip_batches(
-    dataset: str,
-    split: str,
-    *,
-    clip_length: int,
-    batch_size: int,
-    seed: int,
-    start_step: int = 0,
-    mask_patches: int | None = None,
-    mask_rates: tuple[float, float] = (0.5, 1.0),
-    shard: tuple[int, int] = (0, 1),
-    camera: str | None = None,
-    stride: int = 1,
-    frame_size: tuple[int, int] | None = None,
-    video: bool = True,
-    tokenizer: str | None = None,
-    metadata: str | None = None,
-    num_actions: int | None = None,
-    num_codes: int | None = None,
-    data_dir: str | None = None,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Returns an endless iterator over batches of shuffled clips.
+class ClipDataset:
+    """Short clips of the episodes of one split.
 
-    Each epoch cuts every episode into as many clips as fit, from a new random phase,
-    and shows each of these clips once. A clip never crosses the end of its episode;
-    episodes shorter than a clip are left out.
+    A clip never crosses the end of its episode. Episodes shorter than a clip are left
+    out, and counted in a warning.
 
     Args:
-        dataset: TFDS name and config, such as "coinrun/random_hard", which must consist
-            of RLDS episodes, and is built first if it has not been; a folder with such
-            a dataset, as `write_token_cache` makes; or a folder of arrays that
-            `write_arrays` made, which needs no TFDS.
-        split: such as "train", or, of TFDS, "train[:10%]".
+        episodes: of `open_episodes`.
         clip_length: frames in a clip.
-        batch_size: clips in a batch.
-        seed: fixes order, phases and masks.
-        start_step: the number of batches to leave out, as if already seen.
-        mask_patches: number of patches (tokens) of a frame, if masks are wanted.
-        mask_rates: the least and the largest share of a clip's patches that is hidden.
-        shard: (index, number): of each batch, only the part of that index out of so
-            many equal ones, for one of several workers.
-        camera: which of the observations of TFDS are the frames; by default
-            "observation" itself or its "image".
         stride: steps of the episode from one frame of a clip to the next, so that clips
             have the dataset's frame rate divided by it.
-        frame_size: (height, width) that frames are scaled to fill; what is then too high
-            or too wide is cut off evenly. By default frames are as the dataset has them.
-        video: whether to read frames.
-        tokenizer: the `presets.digest` of a tokenizer, to read its tokens if the dataset
-            has tokens.
-        metadata: a whole number of the episodes' metadata to read, such as CoinRun's
-            "theme".
-        num_actions: all actions that are read must be from 0 to `num_actions` - 1.
-        num_codes: all tokens that are read must be from 0 to `num_codes` - 1.
-        data_dir: where TFDS keeps its datasets, if not in its usual place.
 
-    Returns:
-        An iterator over dictionaries of
-            "video": uint8 (batch, time, height, width, 3), unless left out;
-            "action": int32 (batch, time-1), where [:, t] was done between frames t and
-                t+1, first if there is a stride; only if the dataset has discrete
-                actions;
-            "tokens": int32 (batch, time, patches), only with `tokenizer`, and if the
-                dataset has tokens;
-            the name of `metadata`, if given: int32 (batch,), of the clip's episode;
-            "mask": bool (batch, time, patches), only with `mask_patches`. True hides a
-                patch, with a probability drawn evenly from `mask_rates` for each clip;
-                frame 0 is never hidden.
-        Batches are made ahead of time by a background thread, which its `close()` ends.
+    Attributes:
+        num_clips: the number of clips in each epoch, at least 1.
 
     Raises:
-        ValueError: if there is no such dataset, config, split, camera or metadata, if it
-            does not hold RLDS episodes, if none of them is as long as a clip, if its
-            tokens are another tokenizer's or of other clips, or if a batch does not
-            split evenly.
-        DataError: if what is read is not as expected; batches raise it too.
+        ValueError: if no episode is as long as a clip, or if the dataset's tokens are of
+            other clips.
+
+    Example:
+        ```python
+        episodes = open_episodes("coinrun/random_hard_small", "train")
+        clips = ClipDataset(episodes, clip_length=16)
+        batch = next(clips.batches(batch_size=8, seed=0))
+        ```
     """
-    index, num_shards = shard
-    if batch_size % num_shards:
-        raise ValueError(
-            f"A batch must split evenly over {num_shards} workers; received batch_size="
-            f"{batch_size}."
-        )
-    share = batch_size // num_shards
-    for name, value, least in (
-        ("clip_length", clip_length, 1),
-        ("batch_size", batch_size, 1),
-        ("seed", seed, 0),
-        ("start_step", start_step, 0),
-        ("stride", stride, 1),
-        ("frame_size", min(frame_size or (1,)), 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, received {value}.")
-    # Without frames, episodes take a quarter of the memory.
-    num_kept = _WINDOW if video else 4 * _WINDOW
-    episodes = open_episodes(
-        dataset, split, data_dir, camera, num_kept, video, tokenizer, frame_size
-    )
-    if (episodes.tokens_of or 1) > 1 and (clip_length, stride) != (
-        episodes.tokens_of,
-        1,
-    ):
-        raise ValueError(
-            f"The tokens of {dataset!r} are of clips of {episodes.tokens_of} frames with "
-            f"stride 1; asked for were {clip_length} frames with stride {stride}."
-        )
-    labels = None if metadata is None else episodes.read_metadata(metadata)
-    # Steps of an episode from the first frame of a clip to its last.
-    span = (clip_length - 1) * stride + 1
-    num_clips_per_epoch = _count_clips(episodes, span)
-    if not num_clips_per_epoch:
-        raise ValueError(
-            f"No episode of {dataset!r}, split {split!r}, is long enough: clips of "
-            f"{span} frames were asked for and the longest episode has "
-            f"{episodes.lengths.max(initial=0)}."
-        )
-    num_short = np.count_nonzero(episodes.lengths < span)
-    if num_short:
-        logging.warning(
-            "%s, split %s: %d of %d episodes are shorter than %d frames and left out.",
-            dataset,
-            split,
-            num_short,
-            len(episodes.lengths),
-            span,
-        )
 
-    where = f"Dataset {dataset!r}, split {split!r},"
-
-    @functools.lru_cache(maxsize=2)
-    def clips_of_epoch(epoch: int) -> np.ndarray:
-        rng = np.random.default_rng((seed, _ORDER, epoch))
-        return _plan_epoch(episodes.lengths, span, rng)
-
-    def make_batch(step: int) -> dict[str, np.ndarray]:
-        first = step * batch_size + index * share
-        examples = range(first, first + share)
-        clips = []
-        for example in examples:
-            epoch, position = divmod(example, num_clips_per_epoch)
-            clips.append(clips_of_epoch(epoch)[position])
-        batch = episodes.read_clips(clips, clip_length, stride)
-        if video and batch["video"].shape[2:] != episodes.frame_shape:
-            shapes = episodes.frame_shape, batch["video"].shape[2:]
-            raise several_sizes(where, shapes)
-        if num_actions is not None and "action" in batch:
-            check_range(batch["action"], num_actions, where, "action")
-        if "tokens" in batch:
-            patches = batch["tokens"].shape[2]
-            if mask_patches not in (None, patches):
-                raise DataError(
-                    f"{where} has {patches} tokens a frame; expected {mask_patches}."
-                )
-            if num_codes is not None:
-                check_range(batch["tokens"], num_codes, where, "token")
-        if metadata is not None:
-            batch[metadata] = labels[[episode for episode, _ in clips]]
-        if mask_patches is not None:
-            batch["mask"] = np.stack(
-                [
-                    _draw_mask(
-                        np.random.default_rng((seed, _MASK, example)),
-                        (clip_length, mask_patches),
-                        mask_rates,
-                    )
-                    for example in examples
-                ]
+    def __init__(self, episodes: Episodes, clip_length: int, stride: int = 1):
+        check_least(clip_length=(clip_length, 1), stride=(stride, 1))
+        if (episodes.tokens_of or 1) > 1 and (clip_length, stride) != (
+            episodes.tokens_of,
+            1,
+        ):
+            raise ValueError(
+                f"The tokens of {episodes.dataset!r} are of clips of "
+                f"{episodes.tokens_of} frames with stride 1; asked for were "
+                f"{clip_length} frames with stride {stride}."
             )
+        self._episodes = episodes
+        self._clip_length = clip_length
+        self._stride = stride
+        # Steps of an episode from the first frame of a clip to its last.
+        self._span = (clip_length - 1) * stride + 1
+        self.num_clips = int(np.sum(episodes.lengths // self._span))
+        if not self.num_clips:
+            raise ValueError(
+                f"No episode of {episodes.dataset!r}, split {episodes.split!r}, is long "
+                f"enough: clips of {self._span} frames were asked for and the longest "
+                f"episode has {episodes.lengths.max(initial=0)}."
+            )
+        num_short = np.count_nonzero(episodes.lengths < self._span)
+        if num_short:
+            logging.warning(
+                "%s, split %s: %d of %d episodes are shorter than %d frames and left "
+                "out.",
+                episodes.dataset,
+                episodes.split,
+                num_short,
+                len(episodes.lengths),
+                self._span,
+            )
+        # Without frames, episodes take a quarter of the memory.
+        episodes.keep(4 * _WINDOW if episodes.frame_shape is None else _WINDOW)
+
+    def batches(
+        self,
+        batch_size: int,
+        seed: int,
+        start_step: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        transforms: Sequence[Transform] = (),
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Return an endless iterator over batches of shuffled clips.
+
+        Each epoch cuts every episode into as many clips as fit, from a new random phase,
+        and shows each of these clips once.
+
+        Args:
+            batch_size: clips in a batch.
+            seed: fixes order, phases and what transforms draw.
+            start_step: the number of batches to leave out, as if already seen.
+            shard: (index, number): of each batch, only the part of that index out of
+                this many equal ones, for one of several workers.
+            transforms: called in turn for each clip, before clips become a batch, with
+                a generator that depends on the seed and the example number only, and
+                the clip so far: a dictionary as below without the axis of the batch.
+                What they return is added to the clip, or replaces what is there.
+
+        Returns:
+            An iterator over dictionaries of
+                "video": uint8 (batch, time, height, width, 3), if frames are read;
+                "action": int32 (batch, time-1), where [:, t] was done between frames t
+                    and t+1, first if there is a stride; only if the dataset has discrete
+                    actions;
+                "tokens": int32 (batch, time, patches), if tokens are read;
+                the name of `metadata`, if it is read: int32 (batch,), of the clip's
+                    episode;
+                what the transforms add.
+            Batches are made ahead of time by a background thread, which its `close()`
+            ends.
+
+        Raises:
+            ValueError: if a batch does not split evenly.
+            DataError: if what is read is not as expected; the iterator raises it.
+        """
+        check_least(
+            batch_size=(batch_size, 1), seed=(seed, 0), start_step=(start_step, 0)
+        )
+        index, num_shards = shard
+        if batch_size % num_shards:
+            raise ValueError(
+                f"A batch must split evenly over {num_shards} workers; received "
+                f"batch_size={batch_size}."
+            )
+        share = batch_size // num_shards
+
+        @functools.lru_cache(maxsize=2)
+        def clips_of_epoch(epoch: int) -> np.ndarray:
+            rng = np.random.default_rng((seed, _ORDER, epoch))
+            return _plan_epoch(self._episodes.lengths, self._span, rng)
+
+        def make_batch(step: int) -> dict[str, np.ndarray]:
+            first = step * batch_size + index * share
+            examples = range(first, first + share)
+            clips = []
+            for example in examples:
+                epoch, position = divmod(example, self.num_clips)
+                clips.append(clips_of_epoch(epoch)[position])
+            batch = self._read(clips)
+            if transforms:
+                rngs = [np.random.default_rng((seed, _TRANSFORMS, i)) for i in examples]
+                batch |= _transform(batch, transforms, rngs)
+            return batch
+
+        return _Prefetched(make_batch, start_step)
+
+    def _read(self, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the batch of some clips, (episode, start) pairs."""
+        episodes = self._episodes
+        batch = episodes.read_clips(clips, self._clip_length, self._stride)
+        if "video" in batch and batch["video"].shape[2:] != episodes.frame_shape:
+            shapes = episodes.frame_shape, batch["video"].shape[2:]
+            raise several_sizes(name_split(episodes.dataset, episodes.split), shapes)
         return batch
 
-    return _Prefetched(make_batch, start_step)
+
+def _transform(
+    batch: dict[str, np.ndarray],
+    transforms: Sequence[Transform],
+    rngs: Sequence[np.random.Generator],
+) -> dict[str, np.ndarray]:
+    """Return what transforms add to the clips of a batch, as arrays of the batch."""
+    added = []
+    for number, rng in enumerate(rngs):
+        clip = {name: array[number] for name, array in batch.items()}
+        found = {}
+        for transform in transforms:
+            found |= transform(rng, clip | found)
+        added.append(found)
+    return {name: np.stack([found[name] for found in added]) for name in added[0]}
 
 
-def num_clips(
-    dataset: str,
-    split: str,
-    clip_length: int,
-    *,
-    camera: str | None = None,
-    stride: int = 1,
-    data_dir: str | None = None,
-) -> int:
-    """Returns the number of clips in one epoch of `clip_batches`; 0 if none is possible.
-
-    Args:
-        dataset: TFDS name and config, such as "coinrun/random_hard".
-        split: such as "train" or "train[:10%]".
-        clip_length: frames in a clip.
-        camera, stride, data_dir: as of `clip_batches`.
-
-    Raises:
-        ValueError: as `clip_batches` does for an unknown or unsuitable dataset.
-    """
-    span = (clip_length - 1) * stride + 1
-    return _count_clips(open_episodes(dataset, split, data_dir, camera), span)
-
-
-# Which clips, in which order, with which masks.
-
-
-def _count_clips(episodes: Episodes, span: int) -> int:
-    return int(np.sum(episodes.lengths // span))
+# Which clips, in which order.
 
 
 def _plan_epoch(lengths: np.ndarray, span: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the (episode, start) of each clip of an epoch, in order: int (clips, 2).
+    """Return the (episode, start) of each clip of an epoch, in order: int (clips, 2).
 
     A clip takes `span` steps of its episode.
     """
@@ -252,18 +215,8 @@ def _plan_epoch(lengths: np.ndarray, span: int, rng: np.random.Generator) -> np.
     return np.stack([np.repeat(episodes, counts), starts], axis=1)[order]
 
 
-def _draw_mask(
-    rng: np.random.Generator, shape: tuple[int, int], rates: tuple[float, float]
-) -> np.ndarray:
-    """Returns a (time, patches) mask of Genie's dynamics training."""
-    rate = rng.uniform(*rates)
-    mask = rng.random(shape) < rate
-    mask[0] = False
-    return mask
-
-
 class _Prefetched(Iterator[Any]):
-    """Iterates over make(start), make(start + 1), ..., made ahead of time in a thread.
+    """Iterator over make(start), make(start + 1), ..., made ahead of time in a thread.
 
     A second one would have to share the interpreter's lock, and both would be slower.
     """

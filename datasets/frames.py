@@ -1,8 +1,13 @@
-"""Frames scaled to the size that a model is for."""
+"""Frames scaled to the size that a model is for, and compressed."""
 
+import deflate
 import numpy as np
 from genie_tf.datasets.threads import map_images
 from PIL import Image, ImageOps
+
+# Of libdeflate, which writes the streams of zlib: 12% smaller than zlib's level 1 in less
+# time. Level 6 saves another 3% in 1.4 times the time, level 12 another 9% in 50 times.
+_COMPRESSION = 4
 
 
 def fit_frames(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -29,3 +34,8 @@ def fit_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     method = Image.Resampling.BILINEAR
     return np.asarray(ImageOps.fit(Image.fromarray(frame), (width, height), method))
+
+
+def compress_frame(frame: np.ndarray) -> bytes:
+    """Return the zlib string of a frame, of which `rlds_features.frame_feature` is."""
+    return bytes(deflate.zlib_compress(frame, _COMPRESSION))

@@ -29,7 +29,8 @@ def summarize(splits: Mapping[str, Episodes], seed: int) -> dict[str, dict]:
                 splits have the same;
             "pixels": of so many random "frames", their "sizes" (height, width), and
                 "mean" and "std" of red, green and blue, from 0 to 255;
-            "actions": of so many "episodes", the "counts" of each action;
+            "actions": of so many "episodes", the "counts" of each action, and the
+                "names" of all actions if they have names;
             "rewards": of so many "episodes", the "sum", its "mean" an episode, and in
                 how many there is a "nonzero" one.
         The last two only if the dataset has discrete actions, or rewards.
@@ -115,6 +116,8 @@ def _describe_numbers(episodes: Episodes, name: str, rng: np.random.Generator) -
             "episodes": len(actions),
             "counts": dict(zip(map(str, values), counts.tolist(), strict=True)),
         }
+        if episodes.actions:
+            described["actions"]["names"] = list(episodes.actions.names)
     if rewards:
         sums = [float(reward.sum(dtype=np.float64)) for reward in rewards]
         described["rewards"] = {

@@ -7,9 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
-from genie_tf.datasets.coinrun.rollouts import compress
-from genie_tf.datasets.coinrun.shards import ResumableBuilder
 from genie_tf.datasets.episodes import Episodes, open_episodes, split_names
+from genie_tf.datasets.frames import compress_frame
+from genie_tf.datasets.resumable_builder import ResumableBuilder
+from genie_tf.datasets.rlds_features import (
+    action_feature,
+    action_metadata,
+    flag_columns,
+    frame_feature,
+)
 
 from genie_tf.errors import DataError
 from genie_tf.files import check_new
@@ -40,7 +46,7 @@ def write_token_cache(
 
     Args:
         folder: to write; must not exist.
-        dataset: as `clip_batches` takes it.
+        dataset: as `open_episodes` takes it.
         tokenize: returns the tokens of uint8 (clips, time, height, width, 3), integers
             below 65,536, (clips, time, patches); called with one shape, in threads.
         tokenizer: the `presets.digest` of the tokenizer, by which the cache knows it.
@@ -49,10 +55,10 @@ def write_token_cache(
         clip_length: cuts episodes into clips of so many frames, each tokenized by
             itself; fewer at the end are dropped. Left out, each frame is by itself.
         resize: whether to scale frames of another size to that one.
-        camera, data_dir: see `clip_batches`.
+        camera, data_dir: see `open_episodes`.
 
     Raises:
-        ValueError: as `clip_batches` does, if the folder exists, if frames are of
+        ValueError: as `open_episodes` does, if the folder exists, if frames are of
             another shape, if only some splits have actions, or if what was kept of a
             stopped call is of other settings.
         OSError: if something cannot be written.
@@ -126,11 +132,7 @@ class TokenCache(ResumableBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         step = {
-            "observation": tfds.features.Tensor(
-                shape=self._frame_shape,
-                dtype=np.uint8,
-                encoding=tfds.features.Encoding.ZLIB,
-            ),
+            "observation": frame_feature(self._frame_shape),
             "tokens": tfds.features.Tensor(
                 shape=(self._num_patches,),
                 dtype=np.uint16,
@@ -141,12 +143,14 @@ class TokenCache(ResumableBuilder, skip_registration=True):
         }
         first = next(iter(self._splits.values()))
         if _has_actions(first):
-            step["action"] = tfds.features.Scalar(np.int32)
+            step["action"] = action_feature(first.actions)
         return tfds.core.DatasetInfo(
             builder=self,
             description="Frames of another dataset, with their tokens.",
             features=tfds.features.FeaturesDict({"steps": tfds.features.Dataset(step)}),
-            metadata=tfds.core.MetadataDict(self._metadata),
+            metadata=tfds.core.MetadataDict(
+                self._metadata | action_metadata(first.actions)
+            ),
         )
 
     def _settings(self) -> str:
@@ -182,12 +186,10 @@ class TokenCache(ResumableBuilder, skip_registration=True):
             tokens = self._tokenize_frames(frames)
             for start in range(0, len(tokens), clip_length):
                 part = slice(start, start + clip_length)
-                position = np.arange(clip_length)
                 columns = {
-                    "steps/observation": list(map(compress, frames[part])),
+                    "steps/observation": list(map(compress_frame, frames[part])),
                     "steps/tokens": [row.tobytes() for row in tokens[part]],
-                    "steps/is_first": position == 0,
-                    "steps/is_last": position == clip_length - 1,
+                    **flag_columns(clip_length),
                 }
                 if actions is not None:
                     columns["steps/action"] = np.asarray(actions[part])

@@ -4,16 +4,20 @@ genie-arrays --dataset=coinrun/random_hard_small --output=data/coinrun_small
 genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok \
     --config.dataset=data/coinrun_small
 
-CoinRun is played on the spot, for which neither is needed; other datasets are those of
-TFDS that consist of RLDS episodes.
+CoinRun and the other games of Procgen are played on the spot, for which neither is needed;
+other datasets are those of TFDS that consist of RLDS episodes.
 """
 
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from absl import flags
 from genie_tf.experiments import cli
 
 from genie_tf.files import check_new
+
+if TYPE_CHECKING:
+    from genie_tf.datasets.actions import Actions
 
 FLAGS = flags.FLAGS
 
@@ -27,51 +31,57 @@ def define_flags() -> None:
 
 def main() -> None:
     from genie_tf.datasets.array_episodes import write_arrays
-    from genie_tf.datasets.coinrun import rollouts
+    from genie_tf.datasets.procgen.configs import CONFIGS
 
     name, _, config = FLAGS.dataset.partition("/")
     with cli.user_errors():
         check_new(cli.check_folder(FLAGS.output))
-        if name == "coinrun" and config in rollouts.DATASETS:
-            splits = _played(rollouts.DATASETS[config])
+        if config in CONFIGS.get(name, {}):
+            splits, actions = _played(name, config)
         else:
-            splits = _stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.camera)
+            splits, actions = _stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.camera)
         try:
-            write_arrays(FLAGS.output, splits)
+            write_arrays(FLAGS.output, splits, actions)
         finally:  # The progress bar ends before an error is told.
             for episodes in splits.values():
                 episodes.close()
 
 
-def _played(levels) -> dict[str, Generator]:
-    """Episodes of CoinRun levels, as `write_arrays` takes them."""
-    from genie_tf.datasets.coinrun.rollouts import play_levels
+def _played(dataset: str, config: str) -> tuple[dict[str, Generator], "Actions"]:
+    """Episodes of levels of a game and their actions, as `write_arrays` takes them."""
+    from genie_tf.datasets.procgen.configs import CONFIGS
+    from genie_tf.datasets.procgen.environment import GAMES
+    from genie_tf.datasets.procgen.players import count_workers, play_in_processes
     from tqdm import tqdm
 
+    levels = CONFIGS[dataset][config]
+    num_workers = count_workers(dataset)
+
     def play(split, seeds):
-        played = play_levels(
-            seeds, levels.steps_per_level, levels.one_episode, levels.hold
-        )
+        played = play_in_processes(levels.settings, seeds, num_workers)
         for episodes in tqdm(played, split, len(seeds), unit="level"):
             for episode in episodes:
                 yield episode.pixels(), episode.actions
 
-    return {split: play(split, seeds) for split, seeds in levels.splits.items()}
+    splits = {split: play(split, seeds) for split, seeds in levels.splits.items()}
+    return splits, GAMES[levels.settings.game].actions
 
 
 def _stored(
     dataset: str, data_dir: str | None, camera: str | None
-) -> dict[str, Generator]:
-    """Episodes of a dataset of TFDS, as `write_arrays` takes them."""
+) -> tuple[dict[str, Generator], "Actions | None"]:
+    """Episodes of a dataset of TFDS and their actions, as `write_arrays` takes them."""
     from genie_tf.datasets.episodes import open_episodes, split_names
     from tqdm import tqdm
 
-    def read(split):
-        episodes = open_episodes(dataset, split, data_dir, camera)
+    def read(episodes, split):
         for i in tqdm(range(len(episodes.lengths)), split, unit="episode"):
             yield episodes.read_episode(i)
 
-    return {split: read(split) for split in split_names(dataset, data_dir)}
+    names = split_names(dataset, data_dir)
+    opened = {split: open_episodes(dataset, split, data_dir, camera) for split in names}
+    splits = {split: read(episodes, split) for split, episodes in opened.items()}
+    return splits, opened[names[0]].actions
 
 
 def run() -> None:

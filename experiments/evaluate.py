@@ -41,10 +41,9 @@ def define_flags() -> None:
     flags.DEFINE_bool("resize", False, "Scale frames to the size the model is for.")
     flags.DEFINE_enum(
         "actions",
-        None,
-        ["coinrun", "as_is"],
-        "Whether true actions that do the same in CoinRun count as one; by default, if "
-        "the dataset's name begins with coinrun.",
+        "groups",
+        ["groups", "as_is"],
+        "Whether true actions that do the same, by what the dataset says, count as one.",
     )
     flags.DEFINE_integer("clips", 64, "Number of clips.", lower_bound=2)
     flags.DEFINE_integer("frames", 16, "Frames of a clip.", lower_bound=5)
@@ -67,13 +66,13 @@ def define_flags() -> None:
 def main() -> None:
     cli.check_preset(FLAGS.preset)
     cli.import_keras()
-    from genie_tf.datasets.clips import clip_batches, num_clips
-    from genie_tf.datasets.coinrun.rollouts import NUM_ACTIONS
+    from genie_tf.datasets.clips import ClipDataset
+    from genie_tf.datasets.episodes import open_episodes
     from genie_tf.experiments import pictures, report
 
     from genie_tf.evaluation import check_batch, evaluate, hold_actions
-    from genie_tf.metrics.controllability import coinrun_action_groups
     from genie_tf.models import Dynamics, GuidedGenie, World
+    from genie_tf.models.random_mask import RandomMask
     from genie_tf.presets import load_preset
 
     start = time.perf_counter()
@@ -89,39 +88,27 @@ def main() -> None:
             )
         plays = isinstance(model, World)
         networks = _load_feature_networks(plays)
-        source = {"camera": FLAGS.camera, "stride": FLAGS.stride}
         frame_shape = (model.tokenizer if plays else model).frame_shape
-        by_name = "coinrun" if FLAGS.dataset.startswith("coinrun/") else "as_is"
-        grouping = FLAGS.actions or by_name
-        group = coinrun_action_groups if grouping == "coinrun" else np.asarray
-        num_actions = [NUM_ACTIONS] if grouping == "coinrun" else []
-        if isinstance(model, GuidedGenie):
-            num_actions.append(model.num_actions)
-        batches = clip_batches(
+        guided = isinstance(model, GuidedGenie)
+        episodes = open_episodes(
             FLAGS.dataset,
             FLAGS.split,
-            clip_length=FLAGS.frames,
-            batch_size=min(_BATCH, FLAGS.clips),
-            seed=FLAGS.seed,
-            mask_patches=model.dynamics.num_patches if plays else None,
+            FLAGS.data_dir,
+            FLAGS.camera,
             frame_size=frame_shape[:2] if FLAGS.resize else None,
-            num_actions=min(num_actions, default=None),
-            data_dir=FLAGS.data_dir,
-            **source,
+            num_actions=model.num_actions if guided else None,
         )
+        clips = ClipDataset(episodes, FLAGS.frames, FLAGS.stride)
+        masks = [RandomMask(model.dynamics.num_patches)] if plays else ()
+        batches = clips.batches(min(_BATCH, FLAGS.clips), FLAGS.seed, transforms=masks)
         first = next(batches)
-        available = num_clips(
-            FLAGS.dataset,
-            FLAGS.split,
-            FLAGS.frames,
-            data_dir=FLAGS.data_dir,
-            **source,
-        )
-        if available < FLAGS.clips:
+        if clips.num_clips < FLAGS.clips:
             raise ValueError(
-                f"{FLAGS.dataset}, split {FLAGS.split}, has {available} clips of "
+                f"{FLAGS.dataset}, split {FLAGS.split}, has {clips.num_clips} clips of "
                 f"{FLAGS.frames} frames; --clips asks for {FLAGS.clips}."
             )
+        actions = episodes.actions
+        group = actions.group if actions and FLAGS.actions == "groups" else np.asarray
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
     sampling = cli.sampling()
@@ -144,9 +131,11 @@ def main() -> None:
         "preset": FLAGS.preset,
         "dataset": FLAGS.dataset,
         "split": FLAGS.split,
-        **source,
+        "camera": FLAGS.camera,
+        "stride": FLAGS.stride,
         "resize": FLAGS.resize,
-        "actions": grouping,
+        "actions": FLAGS.actions,
+        "action_names": actions and actions.names,
         **({"sampling": sampling._asdict()} if plays else {}),
         "seed": FLAGS.seed,
         **scores,

@@ -16,6 +16,7 @@ Equal seeds give equal files. MP4 needs PyAV: pip install genie_tf[mp4].
 
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
@@ -180,6 +181,7 @@ def to_markdown(dataset: str, splits: dict[str, dict]) -> str:
         splits: as `summarize` returns them.
     """
     actions = {name: x["actions"] for name, x in splits.items() if "actions" in x}
+    names = next((x["names"] for x in actions.values() if "names" in x), ())
     rewards = {name: x["rewards"] for name, x in splits.items() if "rewards" in x}
     known = sorted({int(key) for x in actions.values() for key in x["counts"]})
     return f"""# {dataset}
@@ -194,7 +196,7 @@ Pixels are the red, green and blue, from 0 to 255, of the frames looked at.
 
 ## Actions
 
-{_table("action", {name: _actions(x, known) for name, x in actions.items()})}
+{_table("action", {name: _actions(x, known, names) for name, x in actions.items()})}
 
 ## Rewards
 
@@ -227,10 +229,12 @@ def _lengths(split: dict) -> dict[str, str]:
     }
 
 
-def _actions(actions: dict, known: list[int]) -> dict[str, str]:
+def _actions(actions: dict, known: list[int], names: Sequence[str]) -> dict[str, str]:
     counts = actions["counts"]
     total = sum(counts.values())
-    shares = {f"{key}": _share(counts.get(f"{key}", 0), total) for key in known}
+    labels = {key: f"{key}" for key in known}
+    labels |= {key: f"{key} {name}" for key, name in enumerate(names) if key in known}
+    shares = {labels[key]: _share(counts.get(f"{key}", 0), total) for key in known}
     return {**shares, "episodes looked at": f"{actions['episodes']:,}"}
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import keras
 
 from genie_tf.files import replacing
-from genie_tf.metrics.controllability import COINRUN_ACTION_GROUPS
 
 ROW_NAMES = {
     "prediction": "prediction",
@@ -53,9 +52,8 @@ def environment() -> dict:
 def action_names(report: Mapping) -> list[str]:
     """What the true actions of a report's agreement are called, in its order."""
     numbers = report["latent_actions"]["agreement"]["true_actions"]
-    if report["actions"] == "coinrun":
-        return [COINRUN_ACTION_GROUPS[number] for number in numbers]
-    return [str(number) for number in numbers]
+    names = report["action_names"]
+    return [names[number] if names else str(number) for number in numbers]
 
 
 def _markdown(report: Mapping) -> str:

@@ -12,6 +12,7 @@ With --plan it only prints what the training will need.
 """
 
 import contextlib
+import functools
 import itertools
 import random
 import shlex
@@ -93,11 +94,12 @@ def train(
     """
     # Imported here so that --help and wrong flags answer at once.
     import keras
-    from genie_tf.datasets.clips import clip_batches
+    from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
     from genie_tf.experiments import history
 
     from genie_tf.errors import DataError
+    from genie_tf.models.random_mask import RandomMask
     from genie_tf.preset_folder import holds_preset, read_config
     from genie_tf.presets import digest
     from genie_tf.training.checkpoints import Checkpoints
@@ -122,24 +124,30 @@ def train(
         model = engine.model.tokenizer if is_genie else engine.model
         tokenizer = digest(model) if is_genie else None
 
-        def batches_of(split: str, start: int = 0):
-            return clip_batches(
+        masks = [RandomMask(model.num_patches, config.mask_rates)] if is_genie else ()
+
+        @functools.cache
+        def open_clips(split: str) -> ClipDataset:
+            episodes = open_episodes(
                 config.dataset,
                 split,
-                clip_length=config.clip_length,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                start_step=start,
-                mask_patches=engine.model.dynamics.num_patches if is_genie else None,
-                mask_rates=config.mask_rates if is_genie else (0.5, 1.0),
-                shard=(engine.worker, engine.num_workers),
-                camera=config.camera or None,
-                stride=config.stride,
+                data_dir,
+                config.camera or None,
                 frame_size=model.frame_shape[:2] if config.resize else None,
-                tokenizer=tokenizer,
                 num_actions=config.true_actions or None if is_genie else None,
+                tokenizer=tokenizer,
                 num_codes=model.num_codes if is_genie else None,
-                data_dir=data_dir,
+                num_patches=model.num_patches if is_genie else None,
+            )
+            return ClipDataset(episodes, config.clip_length, config.stride)
+
+        def batches_of(split: str, start: int = 0):
+            return open_clips(split).batches(
+                config.batch_size,
+                config.seed,
+                start,
+                shard=(engine.worker, engine.num_workers),
+                transforms=masks,
             )
 
         def first_batches_of(split: str, number: int, start: int = 0):

@@ -40,14 +40,10 @@ def define_flags() -> None:
 
 def main() -> None:
     cli.import_keras()
-    from genie_tf.datasets.clips import num_clips
-
     cli.check_folder(FLAGS.output)
     with cli.user_errors():
-        train, test = (_labelled_clips(split) for split in ("train", "test"))
-        test_clips = num_clips(
-            FLAGS.dataset, "test", _CLIP_LENGTH, data_dir=FLAGS.data_dir
-        )
+        clips = {split: _open_clips(split) for split in ("train", "test")}
+        train, test = map(_labelled_clips, clips.values())
     # Imported here so that --help and wrong input answer at once.
     import keras
     from genie_tf.experiments import report
@@ -65,7 +61,7 @@ def main() -> None:
         for video, labels, weights in steps:
             losses = classifier.train_on_batch(video, labels, weights, return_dict=True)
             steps.set_postfix(loss=f"{losses['loss']:.3f}")
-    test_steps = -(-min(test_clips, _TEST_CLIPS) // _BATCH)
+    test_steps = -(-min(clips["test"].num_clips, _TEST_CLIPS) // _BATCH)
     scores = _test(classifier, itertools.islice(test, test_steps))
     train.close()
     test.close()
@@ -103,11 +99,10 @@ def make_networks():
         last by then, and "theme" (batch, 6).
     """
     import keras
-    from genie_tf.datasets.coinrun.rollouts import NUM_THEMES
+    from genie_tf.datasets.procgen.environment import GAMES, NUM_THEMES
     from keras import layers
 
-    from genie_tf.metrics.controllability import COINRUN_ACTION_GROUPS
-
+    num_actions = len(set(GAMES["coinrun"].actions.groups))
     # Each frame but the first beside its change, in which an action shows.
     video = keras.Input((None, *_FRAME_SHAPE))
     after = layers.Cropping3D(((1, 0), (0, 0), (0, 0)))(video)
@@ -127,7 +122,7 @@ def make_networks():
     x = layers.Dense(_WIDTH, name="features")(x)
     features = layers.GlobalAveragePooling1D()(x)
     logits = {
-        "action": layers.Dense(len(COINRUN_ACTION_GROUPS), name="action")(x),
+        "action": layers.Dense(num_actions, name="action")(x),
         "direction": layers.Dense(2, name="direction")(x),
         "theme": layers.Dense(NUM_THEMES, name="theme")(features),
     }
@@ -138,7 +133,7 @@ def last_directions(groups: np.ndarray) -> np.ndarray:
     """Which of left and right was held last.
 
     Args:
-        groups: of `coinrun_action_groups`, (batch, steps).
+        groups: the groups of CoinRun's actions, (batch, steps).
 
     Returns:
         The same shape: 0, left; 1, right; -1 as long as neither was held.
@@ -149,23 +144,26 @@ def last_directions(groups: np.ndarray) -> np.ndarray:
     return np.array([0, -1, 1])[np.take_along_axis(horizontal, last, axis=1) + 1]
 
 
-def _labelled_clips(split: str) -> Iterator[tuple[np.ndarray, dict, dict]]:
-    """Endless batches of clips, with labels for `make_networks` and their weights."""
-    from genie_tf.datasets.clips import clip_batches
-    from genie_tf.datasets.coinrun.rollouts import NUM_ACTIONS
+def _open_clips(split: str):
+    from genie_tf.datasets.clips import ClipDataset
+    from genie_tf.datasets.episodes import open_episodes
+    from genie_tf.datasets.procgen.environment import ACTION_NAMES
 
-    from genie_tf.metrics.controllability import coinrun_action_groups
-
-    batches = clip_batches(
+    episodes = open_episodes(
         FLAGS.dataset,
         split,
-        clip_length=_CLIP_LENGTH,
-        batch_size=_BATCH,
-        seed=FLAGS.seed,
+        FLAGS.data_dir,
         metadata="theme",
-        num_actions=NUM_ACTIONS,
-        data_dir=FLAGS.data_dir,
+        num_actions=len(ACTION_NAMES),
     )
+    return ClipDataset(episodes, _CLIP_LENGTH)
+
+
+def _labelled_clips(clips) -> Iterator[tuple[np.ndarray, dict, dict]]:
+    """Endless batches of a `ClipDataset`, with labels for `make_networks` and weights."""
+    from genie_tf.datasets.procgen.environment import GAMES
+
+    batches = clips.batches(_BATCH, FLAGS.seed)
     first = next(batches)
     cli.check_frames(_FRAME_SHAPE, first["video"], FLAGS.dataset)
     if "action" not in first:
@@ -174,7 +172,7 @@ def _labelled_clips(split: str) -> Iterator[tuple[np.ndarray, dict, dict]]:
     def label():
         try:
             for batch in itertools.chain([first], batches):
-                actions = coinrun_action_groups(batch["action"])
+                actions = GAMES["coinrun"].actions.group(batch["action"])
                 directions = last_directions(actions)
                 labels = {
                     "action": actions,

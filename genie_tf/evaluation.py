@@ -51,7 +51,7 @@ def evaluate(
         sampling: how a Genie fills in frames.
         seed: of what is sampled and of the random actions.
         group_actions: gives true actions that do the same one number, such as
-            `coinrun_action_groups`.
+            `Actions.group` of a dataset.
         strategy: a `tf.distribute.Strategy` of one machine; None for one device.
         feature_networks: of Fréchet distances between the true future and a Genie's:
             functions of a video, uint8 or float in [0, 1], (b, t, height, width, 3), to

@@ -12,13 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from genie_tf.datasets.procgen.environment import GAMES
 from keras import tree
 from scipy import stats
 from skimage.metrics import structural_similarity
 from sklearn.metrics import normalized_mutual_info_score
 
 from genie_tf.evaluation import check_batch, evaluate, hold_actions
-from genie_tf.metrics.controllability import coinrun_action_groups, delta_psnr
+from genie_tf.metrics.controllability import delta_psnr
 from genie_tf.models import Genie, GuidedGenie
 from genie_tf.samplers import Rollout, Sampling
 from genie_tf.testing.tiny_models import (
@@ -92,7 +93,7 @@ def evaluated(genie):
         batches(),
         CLIPS,
         sampling=SAMPLING,
-        group_actions=coinrun_action_groups,
+        group_actions=GAMES["coinrun"].actions.group,
     )
 
 
@@ -228,7 +229,7 @@ def test_latent_actions_alone(genie, scores):
         genie.latent_action_model,
         batches(),
         CLIPS,
-        group_actions=coinrun_action_groups,
+        group_actions=GAMES["coinrun"].actions.group,
     )
     assert set(alone) == {"clips", "frames", "latent_actions"}
     expected = dict(scores["latent_actions"])

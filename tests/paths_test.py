@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from genie_tf.datasets import array_episodes, clips, episodes
+from genie_tf.datasets import array_episodes, episodes
 from genie_tf.datasets.video_folder import videos
 from genie_tf.experiments import config_files, feature_networks
 
@@ -16,7 +16,6 @@ from genie_tf.testing.tiny_models import tiny_genie, tiny_tokenizer
 
 tokenizer = functools.cache(tiny_tokenizer)
 VIDEO = np.zeros((2, 16, 16, 3), np.uint8)
-CLIPS = {"clip_length": 2, "batch_size": 1, "seed": 0}
 
 
 def make_environment(preset, prompts):
@@ -70,8 +69,6 @@ ENTRIES = {
     "episodes.open_episodes": lambda path: episodes.open_episodes(path, "train"),
     "episodes.open_episodes data_dir": lambda path: open_in(path),
     "episodes.split_names": episodes.split_names,
-    "clips.clip_batches": lambda path: next(clips.clip_batches(path, "train", **CLIPS)),
-    "clips.num_clips": lambda path: clips.num_clips(path, "train", 2),
     "videos.split_videos": lambda path: videos.split_videos(
         path, fps=10, height=16, width=16
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+from genie_tf.datasets.rlds_features import frame_feature
 from genie_tf.datasets.video_folder import videos
 
 
@@ -47,11 +48,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         step = {
-            "observation": tfds.features.Tensor(
-                shape=(config.height, config.width, 3),
-                dtype=np.uint8,
-                encoding=tfds.features.Encoding.ZLIB,
-                doc="A frame of the video.",
+            "observation": frame_feature(
+                (config.height, config.width, 3), "A frame of the video."
             ),
             "is_first": np.bool_,
             "is_last": np.bool_,

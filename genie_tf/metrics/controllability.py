@@ -10,18 +10,6 @@ from scipy.special import entr
 
 from genie_tf.metrics.image_quality import psnr
 
-COINRUN_ACTION_GROUPS = (
-    "left+down",
-    "left",
-    "left+up",
-    "down",
-    "none",
-    "up",
-    "right+down",
-    "right",
-    "right+up",
-)
-
 
 def delta_psnr(target, with_inferred_actions, with_random_actions, horizon: int = 4):
     """How much better the right actions predict a frame than random ones (dPSNR_t).
@@ -128,29 +116,6 @@ def assignment_accuracy_of_counts(joint):
     tables = joint.reshape(-1, *joint.shape[-2:])
     hits = [t[linear_sum_assignment(t, maximize=True)].sum() for t in tables]
     return np.reshape(hits, joint.shape[:-2]) / joint.sum(axis=(-2, -1))
-
-
-def coinrun_action_groups(actions):
-    """CoinRun's 15 actions as the 9 that differ: left, none, right by down, none, up.
-
-    Args:
-        actions: integers of any shape, in 0..14. 0..8 are the nine combinations; 9..14
-            are keys that CoinRun ignores, hence "none".
-
-    Returns:
-        Integers of the same shape, in 0..8: indices of `COINRUN_ACTION_GROUPS`.
-
-    Raises:
-        ValueError: if an action is out of range.
-    """
-    actions = np.asarray(actions)
-    if actions.size and (actions.min() < 0 or actions.max() > 14):
-        raise ValueError(
-            "CoinRun's actions are 0..14; received values from "
-            f"{actions.min()} to {actions.max()}."
-        )
-    none = COINRUN_ACTION_GROUPS.index("none")
-    return np.where(actions < len(COINRUN_ACTION_GROUPS), actions, none)
 
 
 def _joint_counts(a, b):

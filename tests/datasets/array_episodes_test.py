@@ -5,13 +5,14 @@ import os
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from genie_tf.datasets.actions import Actions
 from genie_tf.datasets.array_episodes import (
     ArrayEpisodes,
     is_array_dataset,
     write_arrays,
 )
-from genie_tf.datasets.clips import clip_batches
-from genie_tf.datasets.coinrun import coinrun_dataset_builder, rollouts
+from genie_tf.datasets.clips import ClipDataset
+from genie_tf.datasets.coinrun import coinrun_dataset_builder
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.episodes import split_names as episodes_of
 from genie_tf.datasets.rlds_episodes import RldsEpisodes, split_names
@@ -80,27 +81,32 @@ def test_batches_are_those_of_the_dataset_they_were_made_of(tmp_path):
         return map(stored.read_episode, range(len(stored.lengths)))
 
     write_arrays(tmp_path / "arrays", {split: read(split) for split in names})
-    settings = {"clip_length": 5, "batch_size": 3, "seed": 1, "mask_patches": 4}
     batches = [
-        clip_batches(dataset, "train", **settings, data_dir=tmp_path)
+        ClipDataset(open_episodes(dataset, "train", tmp_path), 5).batches(3, seed=1)
         for dataset in ("coinrun/tiny", str(tmp_path / "arrays"))
     ]
     for _ in range(4):
         expected, found = map(next, batches)
-        assert found.keys() == expected.keys() == {"video", "action", "mask"}
+        assert found.keys() == expected.keys() == {"video", "action"}
         for name in expected:
             np.testing.assert_array_equal(found[name], expected[name])
     for iterator in batches:
         iterator.close()
 
 
-def test_pixels_are_the_frames_played():
-    (episode,) = rollouts.play_level(7, 10)
-    decode = tfds.features.Tensor(
-        shape=rollouts.FRAME_SHAPE, dtype=np.uint8, encoding="zlib"
-    ).decode_example_np
-    expected = np.stack([decode(frame) for frame in episode.frames])
-    np.testing.assert_array_equal(episode.pixels(), expected)
+def test_names_and_groups_of_actions_are_kept(folder, tmp_path):
+    assert ArrayEpisodes(folder, "train").actions is None
+    actions = Actions(("left", "wait", "sleep"), (0, 1, 1))
+    frames = np.zeros((4, 4, 6, 3), np.uint8)
+    splits = {"train": [(frames, np.array([0, 1, 3, 0]))], "test": [(frames, None)]}
+    write_arrays(tmp_path / "named", splits, actions)
+    episodes = open_episodes(str(tmp_path / "named"), "train")
+    assert episodes.actions == actions
+    episodes.read_clips([(0, 0)], 3)
+    with pytest.raises(
+        DataError, match="has the action 3; expected actions from 0 to 2"
+    ):
+        episodes.read_clips([(0, 0)], 4)
 
 
 def test_a_failure_leaves_nothing(tmp_path):
@@ -115,10 +121,9 @@ def test_a_failure_leaves_nothing(tmp_path):
 
 def test_without_tfds_other_datasets_are_not_known(folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    settings = {"clip_length": 5, "batch_size": 1, "seed": 0}
-    clip_batches(str(folder), "train", **settings).close()
+    open_episodes(str(folder), "train")
     with pytest.raises(ValueError) as error:
-        clip_batches("coinrun/random_hard", "train", **settings)
+        open_episodes("coinrun/random_hard", "train")
     assert str(error.value) == (
         "'coinrun/random_hard' is no folder of arrays, which would hold arrays.json, "
         "and TFDS, which may know it by that name, is not installed."

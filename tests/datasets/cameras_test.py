@@ -6,9 +6,10 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from genie_tf.datasets import rlds_episodes
+from genie_tf.datasets import rlds_decoding
 from genie_tf.datasets.array_episodes import write_arrays
-from genie_tf.datasets.clips import clip_batches
+from genie_tf.datasets.clips import ClipDataset
+from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.frames import fit_frames
 
 # With its version, TFDS reads what is on disk; without, it asks the network first.
@@ -96,12 +97,9 @@ def data_dir(tmp_path_factory):
     return str(folder)
 
 
-def first_batch(dataset, **changes):
-    batches = clip_batches(
-        dataset,
-        "train",
-        **{"clip_length": 4, "batch_size": 2, "seed": 0, **changes},
-    )
+def first_batch(dataset, batch_size=2, stride=1, **settings):
+    clips = ClipDataset(open_episodes(dataset, "train", **settings), 4, stride)
+    batches = clips.batches(batch_size, seed=0)
     batch = next(batches)
     batches.close()
     return batch
@@ -144,9 +142,9 @@ def test_frames_of_the_size_a_model_is_for(data_dir):
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_only_the_frames_of_a_clip_are_decoded(data_dir, stride):
-    decode = rlds_episodes._decode_image
+    decode = rlds_decoding._decode_image
     with mock.patch.object(
-        rlds_episodes, "_decode_image", side_effect=decode
+        rlds_decoding, "_decode_image", side_effect=decode
     ) as counted:
         batch = first_batch(RT1, data_dir=data_dir, batch_size=1, stride=stride)
     levels = batch["video"][0, :, 0, 0, 0].astype(int)
@@ -167,10 +165,8 @@ def arrays(tmp_path):
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_a_stride_leaves_out_steps(arrays, stride):
-    batches = clip_batches(
-        *(arrays, "train"),
-        **{"clip_length": 4, "batch_size": 1, "seed": 0, "stride": stride},
-    )
+    clips = ClipDataset(open_episodes(arrays, "train"), 4, stride)
+    batches = clips.batches(batch_size=1, seed=0)
     seen = set()
     for batch in itertools.islice(batches, 60):
         steps = batch["video"][0, :, 0, 0, 0].astype(int)

@@ -7,8 +7,10 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from genie_tf.datasets import clips, rlds_episodes
+from genie_tf.datasets import clips, rlds_decoding
+from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.coinrun import coinrun_dataset_builder
+from genie_tf.datasets.episodes import open_episodes
 
 LENGTHS = (3, 40, 17, 8, 4, 25, 16, 9)  # 3 and 4 are too short for clips of 5
 CLIP_LENGTH = 5
@@ -87,28 +89,36 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture
-def clip_batches(data_dir):
-    """`clips.clip_batches` with usual arguments, closed at the end of the test."""
-    opened = []
+def open_clips(data_dir):
+    """A function that gives the clips of a split."""
 
-    def open_batches(dataset="numbered_episodes/plain", split="train", **overrides):
-        arguments = {"clip_length": CLIP_LENGTH, "batch_size": 4, "seed": 0}
-        batches = clips.clip_batches(
-            dataset, split, data_dir=data_dir, **(arguments | overrides)
+    def open_dataset(dataset="numbered_episodes/plain", split="train", **settings):
+        clip_length = settings.pop("clip_length", CLIP_LENGTH)
+        return ClipDataset(
+            open_episodes(dataset, split, data_dir, **settings), clip_length
         )
-        opened.append(batches)
-        return batches
 
-    yield open_batches
-    for batches in opened:
-        batches.close()
+    return open_dataset
 
 
 @pytest.fixture
-def epoch_size(data_dir):
-    return clips.num_clips(
-        "numbered_episodes/plain", "train", CLIP_LENGTH, data_dir=data_dir
-    )
+def batches(open_clips):
+    """A function that gives batches of clips, which end with the test."""
+    opened = []
+
+    def open_batches(clips=None, batch_size=4, seed=0, **settings):
+        iterator = (clips or open_clips()).batches(batch_size, seed, **settings)
+        opened.append(iterator)
+        return iterator
+
+    yield open_batches
+    for iterator in opened:
+        iterator.close()
+
+
+def noise(rng, clip):
+    """A transform that shows which random numbers it gets."""
+    return {"noise": rng.random(3)}
 
 
 def take(batches, num_batches):
@@ -122,19 +132,19 @@ def origins(video):
     return [tuple(pixel) for pixel in video[:, 0, 0, 0, :2].tolist()]
 
 
-def test_shapes_and_dtypes(clip_batches):
-    batch = next(clip_batches(mask_patches=6))
+def test_shapes_and_dtypes(batches):
+    batch = next(batches(transforms=[noise]))
     assert {key: (value.dtype, value.shape) for key, value in batch.items()} == {
         "video": (np.uint8, (4, CLIP_LENGTH, 1, 1, 3)),
         "action": (np.int32, (4, CLIP_LENGTH - 1)),
-        "mask": (np.bool_, (4, CLIP_LENGTH, 6)),
+        "noise": (np.float64, (4, 3)),
     }
 
 
 def test_a_clip_is_consecutive_frames_of_one_episode_and_the_actions_between(
-    clip_batches,
+    batches,
 ):
-    batch = take(clip_batches(), 50)
+    batch = take(batches(), 50)
     episodes, steps = batch["video"][:, :, 0, 0, 0], batch["video"][:, :, 0, 0, 1]
     assert np.all(episodes == episodes[:, :1])
     assert np.all(np.diff(steps, axis=1) == 1)
@@ -142,19 +152,20 @@ def test_a_clip_is_consecutive_frames_of_one_episode_and_the_actions_between(
     np.testing.assert_array_equal(batch["action"], frames[:, :-1])
 
 
-def test_metadata_are_those_of_the_episode_of_each_clip(clip_batches):
-    batch = take(clip_batches(metadata="sevens", split="train[2:7]"), 20)
+def test_metadata_is_that_of_the_episode_of_each_clip(batches, open_clips):
+    batch = take(batches(open_clips(metadata="sevens", split="train[2:7]")), 20)
     assert batch["sevens"].dtype == np.int32
     episodes = batch["video"][:, 0, 0, 0, 0].astype(int)
     assert len(set(episodes)) > 2
     np.testing.assert_array_equal(batch["sevens"], -7 * episodes)
 
 
-def test_an_epoch_tiles_every_episode_once(clip_batches, epoch_size):
+def test_an_epoch_tiles_every_episode_once(batches, open_clips):
+    epoch_size = open_clips().num_clips
     assert epoch_size == sum(CLIPS_PER_EPISODE)
     first, second = (
         origins(batch["video"])
-        for batch in itertools.islice(clip_batches(batch_size=epoch_size), 2)
+        for batch in itertools.islice(batches(batch_size=epoch_size), 2)
     )
     assert first != second  # another order, other phases
     for clip_origins in (first, second):
@@ -167,96 +178,89 @@ def test_an_epoch_tiles_every_episode_once(clip_batches, epoch_size):
             assert set(np.diff(episode_starts)) <= {CLIP_LENGTH}
 
 
-def test_phases_reach_every_step_of_an_episode(clip_batches, epoch_size):
-    video = take(clip_batches(batch_size=epoch_size), 60)["video"]
+def test_phases_reach_every_step_of_an_episode(batches, open_clips):
+    video = take(batches(batch_size=open_clips().num_clips), 60)["video"]
     for episode, length in enumerate(LENGTHS):
         steps = video[video[..., 0] == episode][..., 1]
         assert set(steps) == (set(range(length)) if length >= CLIP_LENGTH else set())
 
 
-def test_resuming_at_a_step_equals_getting_there(clip_batches):
-    whole = clip_batches(mask_patches=6)
+def test_resuming_at_a_step_equals_getting_there(batches):
+    whole = batches(transforms=[noise])
     next(itertools.islice(whole, 24, 24), None)
     np.testing.assert_equal(
-        take(clip_batches(mask_patches=6, start_step=24), 8), take(whole, 8)
+        take(batches(transforms=[noise], start_step=24), 8), take(whole, 8)
     )
 
 
-def test_the_seed_fixes_everything(clip_batches):
+def test_the_seed_fixes_everything(batches):
     same, again, other = (
-        take(clip_batches(mask_patches=6, seed=seed), 4) for seed in (3, 3, 4)
+        take(batches(transforms=[noise], seed=seed), 4) for seed in (3, 3, 4)
     )
     np.testing.assert_equal(same, again)
     for key in same:
         assert np.any(same[key] != other[key])
 
 
-def test_examples_do_not_depend_on_the_batch_size(clip_batches):
+def test_examples_do_not_depend_on_the_batch_size(batches):
     np.testing.assert_equal(
-        take(clip_batches(mask_patches=6, batch_size=6), 2),
-        take(clip_batches(mask_patches=6, batch_size=3), 4),
+        take(batches(transforms=[noise], batch_size=6), 2),
+        take(batches(transforms=[noise], batch_size=3), 4),
     )
 
 
-def test_mask_hides_as_much_as_asked_for(clip_batches):
-    mask = take(clip_batches(mask_patches=400, mask_rates=(0.2, 0.2)), 20)["mask"]
-    np.testing.assert_allclose(mask[:, 1:].mean(axis=(1, 2)), 0.2, atol=0.1)
-    mask = take(clip_batches(mask_patches=6, mask_rates=(1.0, 1.0)), 4)["mask"]
-    assert mask[:, 1:].all() and not mask[:, 0].any()
+def test_transforms_are_called_in_turn_for_each_clip(batches):
+    def darken(rng, clip):
+        assert clip["video"].shape == (CLIP_LENGTH, 1, 1, 3)
+        return {"video": clip["video"] // 2, "brightness": clip["video"].sum()}
+
+    def double(rng, clip):
+        return {"brightness": 2 * clip["brightness"], "darkest": clip["video"].min()}
+
+    plain = take(batches(), 3)
+    changed = take(batches(transforms=[darken, double]), 3)
+    brightness = plain["video"].sum(axis=(1, 2, 3, 4))
+    np.testing.assert_array_equal(changed["video"], plain["video"] // 2)
+    np.testing.assert_array_equal(changed["brightness"], 2 * brightness)
+    darkest = changed["video"].min(axis=(1, 2, 3, 4))
+    np.testing.assert_array_equal(changed["darkest"], darkest)
+    np.testing.assert_array_equal(changed["action"], plain["action"])
 
 
-def test_mask_hides_half_to_all_of_every_frame_but_the_first(clip_batches):
-    mask = take(clip_batches(mask_patches=400), 200)["mask"]
-    assert not mask[:, 0].any()
-    rates = mask[:, 1:].mean(axis=(1, 2))
-    # U(0.5, 1) has mean 0.75 and standard deviation 0.144; 800 clips were drawn.
-    assert 0.46 < rates.min() < 0.52
-    assert rates.max() > 0.98
-    assert abs(rates.mean() - 0.75) < 0.02
-    assert abs(rates.std() - 0.144) < 0.02
-
-
-def test_clips_are_shuffled_within_windows_of_episodes(clip_batches, epoch_size):
+def test_clips_are_shuffled_within_windows_of_episodes(batches, open_clips):
+    epoch_size = open_clips().num_clips
     with mock.patch.object(clips, "_WINDOW", 2):
-        batch = next(clip_batches(batch_size=epoch_size))
+        batch = next(batches(batch_size=epoch_size))
     episodes = [episode for episode, _ in origins(batch["video"])]
     last_seen = {episode: position for position, episode in enumerate(episodes)}
     for position in range(epoch_size):
-        open_episodes = {
+        unfinished = {
             episode
             for episode in episodes[: position + 1]
             if last_seen[episode] > position
         }
-        assert len(open_episodes) <= 2
+        assert len(unfinished) <= 2
 
 
-def test_part_of_a_split(clip_batches, data_dir):
-    counts = [
-        clips.num_clips(
-            "numbered_episodes/plain", split, CLIP_LENGTH, data_dir=data_dir
-        )
-        for split in ("train[:3]", "train[3:]", "train")
-    ]
-    assert counts[0] + counts[1] == counts[2]
+def test_part_of_a_split(batches, open_clips):
+    first, rest = (open_clips(split=split) for split in ("train[:3]", "train[3:]"))
+    assert first.num_clips + rest.num_clips == open_clips().num_clips
     parts = [
-        {
-            episode
-            for episode, _ in origins(take(clip_batches(split=split), 20)["video"])
-        }
-        for split in ("train[:3]", "train[3:]")
+        {episode for episode, _ in origins(take(batches(part), 20)["video"])}
+        for part in (first, rest)
     ]
     assert not parts[0] & parts[1]
 
 
-def test_images_inside_an_observation_and_continuous_actions(clip_batches):
-    batch = take(clip_batches("numbered_episodes/robot"), 4)
+def test_images_inside_an_observation_and_continuous_actions(batches, open_clips):
+    batch = take(batches(open_clips("numbered_episodes/robot")), 4)
     assert set(batch) == {"video"}
-    np.testing.assert_array_equal(batch["video"], take(clip_batches(), 4)["video"])
+    np.testing.assert_array_equal(batch["video"], take(batches(), 4)["video"])
 
 
-def test_short_episodes_are_counted_once(clip_batches):
+def test_short_episodes_are_counted_once(batches):
     with mock.patch.object(clips.logging, "warning") as warning:
-        take(clip_batches(), 20)
+        take(batches(), 20)
     messages = [call.args[0] % call.args[1:] for call in warning.call_args_list]
     assert [message for message in messages if "left out" in message] == [
         "numbered_episodes/plain, split train: 2 of 8 episodes are shorter than 5 "
@@ -264,10 +268,10 @@ def test_short_episodes_are_counted_once(clip_batches):
     ]
 
 
-def test_workers_share_each_batch(clip_batches):
-    masks = {"batch_size": 6, "mask_patches": 4}
-    whole = clip_batches(**masks)
-    shares = [clip_batches(**masks, shard=(index, 3)) for index in range(3)]
+def test_workers_share_each_batch(batches):
+    settings = {"batch_size": 6, "transforms": [noise]}
+    whole = batches(**settings)
+    shares = [batches(**settings, shard=(index, 3)) for index in range(3)]
     for _ in range(3):
         parts = [next(share) for share in shares]
         for name, array in next(whole).items():
@@ -275,36 +279,36 @@ def test_workers_share_each_batch(clip_batches):
             np.testing.assert_array_equal(joined, array)
 
 
-def test_a_batch_that_workers_cannot_share(clip_batches):
+def test_a_batch_that_workers_cannot_share(batches):
     with pytest.raises(ValueError) as error:
-        clip_batches(batch_size=6, shard=(0, 4))
+        batches(batch_size=6, shard=(0, 4))
     assert str(error.value) == (
         "A batch must split evenly over 4 workers; received batch_size=6."
     )
 
 
-def test_closing_ends_the_threads(clip_batches):
-    batches = clip_batches()
-    next(batches)
+def test_closing_ends_the_threads(batches):
+    iterator = batches()
+    next(iterator)
     assert any(thread.name.startswith("clips") for thread in threading.enumerate())
-    batches.close()
+    iterator.close()
     assert not any(thread.name.startswith("clips") for thread in threading.enumerate())
 
 
-def test_only_the_frames_of_clips_are_decoded(clip_batches):
-    decompress = rlds_episodes.deflate.zlib_decompress
+def test_only_the_frames_of_clips_are_decoded(batches):
+    decompress = rlds_decoding.deflate.zlib_decompress
     with mock.patch.object(
-        rlds_episodes.deflate, "zlib_decompress", side_effect=decompress
+        rlds_decoding.deflate, "zlib_decompress", side_effect=decompress
     ) as counted:
-        batches = clip_batches(batch_size=1)
-        next(batches)
-        batches.close()
+        iterator = batches(batch_size=1)
+        next(iterator)
+        iterator.close()
     # One frame when the split is opened, one clip to use and some ahead of it.
     num_clips, rest = divmod(counted.call_count - 1, CLIP_LENGTH)
     assert 1 <= num_clips <= 1 + clips._NUM_AHEAD and rest == 0
 
 
-def test_coinrun_clips_are_its_episodes(tmp_path):
+def test_coinrun_clips_are_its_episodes(batches, tmp_path):
     config = coinrun_dataset_builder.CoinRunConfig(
         name="tiny", description="One level.", levels={"train": [7]}, steps_per_level=20
     )
@@ -313,17 +317,8 @@ def test_coinrun_clips_are_its_episodes(tmp_path):
     (episode,) = builder.as_dataset(split="train")
     steps = next(episode["steps"].batch(20).as_numpy_iterator())
 
-    batches = clips.clip_batches(
-        "coinrun/tiny",
-        "train",
-        clip_length=20,
-        batch_size=1,
-        seed=0,
-        metadata="theme",
-        data_dir=tmp_path,
-    )
-    batch = next(batches)
-    batches.close()
+    episodes = open_episodes("coinrun/tiny", "train", tmp_path, metadata="theme")
+    batch = next(batches(ClipDataset(episodes, 20), batch_size=1))
     assert batch["theme"].tolist() == [int(episode["episode_metadata"]["theme"])]
     np.testing.assert_array_equal(batch["video"][0], steps["observation"])
     np.testing.assert_array_equal(batch["action"][0], steps["action"][:-1])
@@ -343,22 +338,14 @@ def flip_in_frame(file):
 
 # The size of a record stands at the start of the file.
 @pytest.mark.parametrize("damage", [cut, lambda x: flip(x, 1), flip_in_frame])
-def test_a_damaged_file_is_named(tmp_path, damage):
+def test_a_damaged_file_is_named(batches, tmp_path, damage):
     builder = NumberedEpisodes(config="plain", data_dir=tmp_path)
     builder.download_and_prepare()
     (path,) = builder.data_path.glob("*.tfrecord-*")
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=f"^{path} is damaged: delete the folder"):
-        next(
-            clips.clip_batches(
-                "numbered_episodes/plain",
-                "train",
-                clip_length=CLIP_LENGTH,
-                batch_size=sum(CLIPS_PER_EPISODE),
-                seed=0,
-                data_dir=tmp_path,
-            )
-        )
+        episodes = open_episodes("numbered_episodes/plain", "train", tmp_path)
+        next(batches(ClipDataset(episodes, CLIP_LENGTH), sum(CLIPS_PER_EPISODE)))
 
 
 @pytest.mark.parametrize(
@@ -367,8 +354,9 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         (
             {"dataset": "coinrn/random_hard"},
             "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
-            "coinrun/random_hard_small, coinrun/held_hard_small, coinrun/genieredux; tfds.list_builders() lists those of TFDS; "
-            "a folder of a dataset holds dataset_info.json or arrays.json.",
+            "coinrun/random_hard_small, coinrun/held_hard_small, coinrun/genieredux, "
+            "and procgen/GAME_random_hard of other games; tfds.list_builders() lists those of "
+            "TFDS; a folder of a dataset holds dataset_info.json or arrays.json.",
         ),
         (
             {"dataset": "coinrun/easy"},
@@ -411,7 +399,12 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         ),
     ],
 )
-def test_errors_are_one_sentence(clip_batches, arguments, message):
+def test_errors_are_one_sentence(batches, open_clips, arguments, message):
+    of_batches = ("batch_size", "seed", "start_step")
+    settings = {x: arguments[x] for x in of_batches if x in arguments}
     with pytest.raises(ValueError) as error:
-        clip_batches(**arguments)
+        if settings:
+            batches(**settings)
+        else:
+            open_clips(**arguments)
     assert str(error.value) == message

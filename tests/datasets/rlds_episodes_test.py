@@ -246,15 +246,15 @@ def test_records_are_compared_with_the_description(
 
 
 def test_actions_must_be_known(whole):
-    from genie_tf.datasets.clips import clip_batches
-
-    settings = {"clip_length": 3, "batch_size": 2, "seed": 0}
-    next(clip_batches(str(whole("zlib")), "train", **settings, num_actions=2))
-    batches = clip_batches(str(whole("zlib")), "train", **settings, num_actions=1)
-    with pytest.raises(
-        DataError, match="has the action 1; expected actions from 0 to 0"
-    ):
-        next(batches)
+    folder = str(whole("zlib"))
+    RldsEpisodes(folder, "train", num_actions=2).read_clips([(0, 0)], 3)
+    episodes = RldsEpisodes(folder, "train", num_actions=1)
+    with pytest.raises(DataError) as error:
+        episodes.read_clips([(0, 0)], 3)
+    assert str(error.value) == (
+        f"Dataset {folder!r}, split 'train', has the action 1; expected actions from 0 "
+        "to 0."
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from genie_tf.datasets.clips import clip_batches
+from genie_tf.datasets.clips import ClipDataset
+from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.video_folder.video_folder_dataset_builder import (
     Builder,
     VideoFolderConfig,
@@ -392,10 +393,8 @@ def test_the_dataset_is_read_as_any_other(folder, tmp_path):
     assert builder.info.splits.total_num_examples == 5 * 4
 
     for split in splits:
-        batches = clip_batches(
-            *("video_folder/mine", split),
-            **{"clip_length": 4, "batch_size": 2, "seed": 0, "data_dir": tmp_path},
-        )
+        episodes = open_episodes("video_folder/mine", split, tmp_path)
+        batches = ClipDataset(episodes, 4).batches(batch_size=2, seed=0)
         video = next(batches)["video"]
         batches.close()
         assert video.shape == (2, 4, 8, 8, 3)

@@ -392,7 +392,7 @@ def test_report(evaluated):
     report = json.loads((evaluated / "report.json").read_text())
     assert set(report) == {
         *("model", "preset", "dataset", "split", "camera", "stride", "resize"),
-        *("actions", "sampling", "seed", "clips", "frames"),
+        *("actions", "action_names", "sampling", "seed", "clips", "frames"),
         *("tokenizer", "latent_actions", "dynamics", "frechet"),
         *("hardware", "versions", "seconds"),
     }
@@ -400,7 +400,8 @@ def test_report(evaluated):
     assert (report["dataset"], report["split"]) == ("coinrun/tiny", "test")
     assert (report["clips"], report["frames"], report["seed"]) == (2, 16, 0)
     assert report["sampling"] == Sampling(num_steps=2)._asdict()
-    assert report["actions"] == "coinrun"
+    assert report["actions"] == "groups"
+    assert report["action_names"][7] == "right"
     assert set(report["hardware"]) == {"processor", "cores"}
     assert report["versions"]["keras"] == metadata.version("keras")
     dynamics = report["dynamics"]
@@ -771,7 +772,7 @@ WRONG = [
     ),
     ("evaluate", {"frames": 4}, "flag --frames=4: .* 5"),
     ("evaluate", {"seed": -1}, "flag --seed=-1: .*non-negative.*"),
-    ("evaluate", {"actions": "keys"}, "flag --actions=keys: .*<coinrun.as_is>.*"),
+    ("evaluate", {"actions": "keys"}, "flag --actions=keys: .*<groups.as_is>.*"),
     (
         "evaluate",
         {"clips": 3},

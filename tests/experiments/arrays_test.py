@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from genie_tf.datasets.episodes import open_episodes
+from genie_tf.datasets.procgen.environment import GAMES
 
 
 class TwoSizes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -58,3 +60,5 @@ def test_a_disk_too_small_leaves_nothing(run_app, data_dir, tmp_path):
     )
     assert not list(tmp_path.iterdir())
     assert run_app("arrays", *flags, folder=tmp_path).code == 0
+    episodes = open_episodes(str(tmp_path / "arrays"), "train")
+    assert episodes.actions == GAMES["coinrun"].actions

@@ -275,6 +275,8 @@ def test_coinrun(run, tmp_path, data_dir):
     assert splits["train"]["actions"]["counts"] == {
         str(action): actions.count(action) for action in sorted(set(actions))
     }
+    text = (tmp_path / "runs/preview/statistics.md").read_text()
+    assert f"| 7 right | {actions.count(7)} (" in text
 
 
 def test_a_video_folder_has_no_actions_and_no_rewards(run, run_app, tmp_path):

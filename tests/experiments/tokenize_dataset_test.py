@@ -10,7 +10,9 @@ import pytest
 import tensorflow_datasets as tfds
 from genie_tf.datasets import token_cache
 from genie_tf.datasets.array_episodes import write_arrays
-from genie_tf.datasets.clips import clip_batches
+from genie_tf.datasets.clips import ClipDataset
+from genie_tf.datasets.episodes import open_episodes
+from genie_tf.datasets.procgen.environment import GAMES
 from genie_tf.experiments import cli, configs
 
 from genie_tf.errors import DataError
@@ -81,14 +83,10 @@ def tokens(tokenize, folder):
     return folder / "tokens"
 
 
-def clips(folder, dataset, tokenizer="one", **changes):
-    settings = {"clip_length": 5, "batch_size": 3, "seed": 7, **changes}
-    batches = clip_batches(
-        str(dataset),
-        "train",
-        tokenizer=digest(VideoTokenizer.from_preset(folder / tokenizer)),
-        **settings,
-    )
+def clips(folder, dataset, tokenizer="one", clip_length=5, stride=1, **settings):
+    known = digest(VideoTokenizer.from_preset(folder / tokenizer))
+    episodes = open_episodes(str(dataset), "train", tokenizer=known, **settings)
+    batches = ClipDataset(episodes, clip_length, stride).batches(3, seed=7)
     batch = next(batches)
     batches.close()
     return batch
@@ -103,6 +101,8 @@ def test_the_same_clips_with_their_tokens(folder, tokens, data_dir):
         found.pop("tokens"), tokenizer.tokenize(expected["video"])
     )
     np.testing.assert_equal(found, expected)
+    actions = open_episodes(str(tokens), "train").actions
+    assert actions == GAMES["coinrun"].actions
 
 
 def test_tokens_are_read_without_frames(folder, tokens):
@@ -115,7 +115,7 @@ def test_tokens_are_read_without_frames(folder, tokens):
     ("expected", "message"),
     [
         ({"num_codes": 1}, r"has the token \d+; expected tokens from 0 to 0.$"),
-        ({"mask_patches": 5}, "has 4 tokens a frame; expected 5.$"),
+        ({"num_patches": 5}, "has 4 tokens a frame; expected 5.$"),
     ],
 )
 def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):

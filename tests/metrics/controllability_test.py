@@ -5,9 +5,7 @@ import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
 from genie_tf.metrics.controllability import (
-    COINRUN_ACTION_GROUPS,
     best_assignment_accuracy,
-    coinrun_action_groups,
     delta_psnr,
     normalized_mutual_information,
 )
@@ -95,16 +93,3 @@ def test_labellings_of_different_shapes_are_refused(metric):
         metric([0, 1, 2], [0, 1])
     with pytest.raises(ValueError, match=r"at least one label.* \(0,\) and \(0,\)"):
         metric([], [])
-
-
-def test_coinrun_actions_fall_into_nine_groups():
-    groups = coinrun_action_groups(np.arange(15).reshape(3, 5))
-    assert groups.shape == (3, 5)
-    assert [COINRUN_ACTION_GROUPS[group] for group in groups.ravel()] == [
-        *("left+down", "left", "left+up"),
-        *("down", "none", "up"),
-        *("right+down", "right", "right+up"),
-        *["none"] * 6,
-    ]
-    with pytest.raises(ValueError, match="0..14; received values from 3 to 15"):
-        coinrun_action_groups([3, 15])

@@ -12,13 +12,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from genie_tf.datasets.coinrun import shards
+from genie_tf.datasets.resumable_builder import ResumableBuilder
 
 SHARDS = {"train": range(0, 40, 10), "test": range(100, 110, 10)}
 LARGE = 1 << 20
 
 
-class Counting(shards.ResumableBuilder):
+class Counting(ResumableBuilder):
     """Each shard counts to ten; `stop(first)` is called in the middle of each."""
 
     VERSION = tfds.core.Version("1.0.0")

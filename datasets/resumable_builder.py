@@ -1,8 +1,8 @@
-"""TFDS builders that write shards side by side, and go on where they were stopped.
+"""TFDS builders that write shards side by side, and resume where they were stopped.
 
 TFDS writes one example after the other and throws everything away when it is stopped.
 Here each shard is made by one worker, from its own part of the data alone, so that the
-number of workers changes nothing in it. Whole shards are kept beside the dataset until
+number of workers changes nothing in it. Whole shards are kept next to the dataset until
 that is finished.
 """
 
@@ -81,6 +81,8 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
                 raise
             finally:
                 pool.shutdown(cancel_futures=True)
+                if not any(folder.glob(f"{self.name}-*")):
+                    shutil.rmtree(folder)  # Nothing is whole.
             self.info.set_splits(
                 tfds.core.splits.SplitDict(
                     [self._finish(split, written[split]) for split in generators]

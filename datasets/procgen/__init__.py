@@ -1,0 +1,1 @@
+"""Episodes of Procgen's games: see README.md in this folder."""

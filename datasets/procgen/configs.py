@@ -1,0 +1,98 @@
+"""The datasets of Procgen's games that have names: which levels they play, and how."""
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from genie_tf.datasets.procgen.environment import GAMES, check_game
+from genie_tf.datasets.procgen.players import Settings
+from genie_tf.datasets.procgen.policies import POLICIES
+
+
+class Levels(NamedTuple):
+    """Which levels a dataset plays, and how.
+
+    Attributes:
+        description: in a few words.
+        splits: the level seeds of each split; no two splits share one.
+        settings: how they are played.
+    """
+
+    description: str
+    splits: Mapping[str, range]
+    settings: Settings
+
+
+_FULL = {
+    "train": range(10_000),
+    "validation": range(10_000, 10_100),
+    "test": range(20_000, 21_000),
+}
+_SMALL = {
+    "train": range(200),
+    "validation": range(10_000, 10_016),
+    "test": range(20_000, 20_032),
+}
+# Of the end of a name: levels, and actions in each.
+_SIZES = {"": (_FULL, 1_000), "_small": (_SMALL, 500)}
+
+_COINRUN = {
+    "random_hard": Levels(
+        "Random policy, hard levels, 11.1M frames: Genie's CoinRun.",
+        _FULL,
+        Settings("coinrun", "hard", 1_000),
+    ),
+    "random_hard_small": Levels(
+        "The same with fewer, shorter levels: 124,000 frames.",
+        _SMALL,
+        Settings("coinrun", "hard", 500),
+    ),
+    "held_hard_small": Levels(
+        "The same with each action held for 8 steps on average: the figure walks.",
+        _SMALL,
+        Settings("coinrun", "hard", 500, policy="held"),
+    ),
+    "genieredux": Levels(
+        "Random policy, hard levels, an episode each: as much as GenieRedux's data.",
+        {
+            "train": range(100_000, 179_200),
+            "validation": range(179_200, 188_000),
+            "test": range(20_000, 21_000),
+        },
+        Settings("coinrun", "hard", 500, one_episode=True),
+    ),
+}
+
+
+def _name_all() -> dict[str, Levels]:
+    """Return the datasets of each game, mode and policy."""
+    found = {}
+    for game, policy in itertools.product(GAMES, POLICIES):
+        for mode, size in itertools.product(GAMES[game].timeouts, _SIZES):
+            splits, steps = _SIZES[size]
+            found[f"{game}_{policy}_{mode}{size}"] = Levels(
+                f"{game}, {mode} levels, {policy} policy.",
+                splits,
+                Settings(game, mode, steps, policy=policy),
+            )
+    return found
+
+
+# By the name of the dataset of TFDS, and of its config.
+CONFIGS = {"coinrun": _COINRUN, "procgen": _name_all()}
+
+
+def explain_missing(dataset: str, config: str) -> str:
+    """Return why a dataset has no config of a name: a part of a sentence."""
+    if dataset != "procgen":
+        return f"the configs of {dataset!r} are {', '.join(CONFIGS[dataset])}"
+    game, *rest = config.split("_")
+    try:
+        check_game(game, rest[1] if len(rest) > 1 else "hard")
+    except ValueError as error:
+        return str(error).removesuffix(".")
+    return (
+        "its configs are GAME_POLICY_MODE and GAME_POLICY_MODE_small, such as "
+        f"{game}_random_hard_small, with a policy of {', '.join(POLICIES)} and, of "
+        f"{game}, a mode of {', '.join(GAMES[game].timeouts)}"
+    )

@@ -1,0 +1,413 @@
+"""Plays levels of Procgen's games and cuts what happens into episodes.
+
+Levels are played by processes, for threads would wait for the interpreter's lock between
+the steps of the game, a quarter of their time. Each is a new interpreter, so that
+building a dataset never imports the user's own script again, as multiprocessing would.
+"""
+
+import collections
+import contextlib
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from genie_tf.datasets.frames import compress_frame
+from genie_tf.datasets.procgen.environment import FRAME_SHAPE, GAMES, make_environment
+from genie_tf.datasets.procgen.policies import (
+    Policy,
+    PolicyError,
+    checked_actions,
+    make_policy,
+)
+
+# Second half of the seed (level seed, purpose), one number for each thing drawn at random.
+_ACTIONS = 0
+
+# What a process that plays runs. Registering datasets with TFDS would take it a second.
+_COMMAND = """import sys
+sys.path[:] = {path}
+sys.modules["tensorflow_datasets"] = None
+import genie_tf.datasets
+del sys.modules["tensorflow_datasets"]
+from genie_tf.datasets.procgen.players import serve
+serve()
+"""
+
+
+class Settings(NamedTuple):
+    """How levels are played.
+
+    Attributes:
+        game, mode: of `environment.GAMES`.
+        steps_per_level: how many actions are taken in each level.
+        one_episode: whether a level is left when its first episode ends.
+        policy, policy_arguments: see `policies.make_policy`.
+        levels_at_once: how many levels are played side by side, step by step, so that a
+            model sees a batch of frames.
+    """
+
+    game: str
+    mode: str
+    steps_per_level: int
+    one_episode: bool = False
+    policy: str = "random"
+    policy_arguments: Mapping[str, Any] = {}
+    levels_at_once: int = 1
+
+
+class Episode(NamedTuple):
+    """One life in one level; entry t of each column belongs to step t.
+
+    Attributes:
+        level_seed: the level played.
+        index: 0 for the first episode played in this level, 1 for the next, ...
+        policy: the name of the policy.
+        level_numbers: numbers that describe the level, by name.
+        frames: what the agent saw, one zlib string for each uint8 (64, 64, 3) image.
+        actions: int32 (steps,), what it then did, 0..14.
+        rewards: float32 (steps,), what it got for that.
+        is_terminal: True if the last action ended the episode, by success or failure,
+            False if it was cut short.
+    """
+
+    level_seed: int
+    index: int
+    policy: str
+    level_numbers: dict[str, int]
+    frames: list[bytes]
+    actions: np.ndarray
+    rewards: np.ndarray
+    is_terminal: bool
+
+    def pixels(self) -> np.ndarray:
+        """Return the frames, uint8 (steps, 64, 64, 3)."""
+        frames = b"".join(map(zlib.decompress, self.frames))
+        return np.frombuffer(frames, np.uint8).reshape(-1, *FRAME_SHAPE)
+
+
+def play_levels(
+    settings: Settings, level_seeds: Sequence[int], policy: Policy
+) -> list[list[Episode]]:
+    """Play some levels side by side, and restart each one whenever it ends.
+
+    Args:
+        settings: how to play.
+        level_seeds: the levels, 0..2**31-2.
+        policy: decides the actions.
+
+    Returns:
+        The episodes of each level, `steps_per_level` steps together, or only the first.
+
+    Raises:
+        PolicyError: if the policy does not return actions.
+    """
+    levels = [_Level(settings, level_seed) for level_seed in level_seeds]
+    rngs = [level.rng for level in levels]
+    policy.start_levels(settings.steps_per_level, rngs)
+    for _ in range(settings.steps_per_level):
+        policy.start_episodes(np.array([level.is_first[-1] for level in levels]))
+        actions = policy.act(np.stack([level.frame for level in levels]), rngs)
+        for level, action in zip(levels, checked_actions(actions, policy, len(levels))):
+            level.step(action)
+        if all(level.is_over for level in levels):
+            break
+    return [level.finish(policy.name) for level in levels]
+
+
+class _Level:
+    """A level as it is played.
+
+    Attributes:
+        rng: the random numbers that its actions may depend on.
+        frame: uint8 (64, 64, 3), what is seen.
+        is_first: for each frame so far, whether it is the first of an episode.
+        is_over: whether no more actions are taken.
+    """
+
+    def __init__(self, settings: Settings, level_seed: int):
+        self._settings = settings
+        self._level_seed = level_seed
+        self._environment = make_environment(settings.game, settings.mode, level_seed)
+        self._numbers = {
+            name: number.read(self._environment)
+            for name, number in GAMES[settings.game].level_numbers.items()
+        }
+        self.rng = np.random.default_rng((level_seed, _ACTIONS))
+        self._frames, self._actions, self._rewards = [], [], []
+        self.is_first = []
+        self.is_over = False
+        self._observe()
+
+    def _observe(self) -> float:
+        """Look at the next frame, and return the reward for having reached it."""
+        reward, observation, is_first = self._environment.observe()
+        self.frame = observation["rgb"][0]
+        self.is_first.append(bool(is_first[0]))
+        return reward[0]
+
+    def step(self, action: np.int32) -> None:
+        """Take an action, unless the level is over."""
+        if self.is_over:
+            return
+        self._frames.append(compress_frame(self.frame))
+        self._actions.append(action)
+        self._environment.act(np.array([action], np.int32))
+        self._rewards.append(self._observe())
+        # The frame then opens a new episode, and the one before is over.
+        self.is_over = self._settings.one_episode and self.is_first[-1]
+
+    def finish(self, policy: str) -> list[Episode]:
+        """Return the episodes played, and leave the game."""
+        self._environment.close()
+        timeout = GAMES[self._settings.game].timeouts[self._settings.mode]
+        num_steps = len(self._actions)
+        actions = np.array(self._actions, np.int32)
+        rewards = np.array(self._rewards, np.float32)
+        begins = np.flatnonzero(self.is_first[:num_steps])
+        episodes = []
+        for index, (begin, end) in enumerate(zip(begins, [*begins[1:], num_steps])):
+            timed_out = end - begin == timeout and rewards[end - 1] == 0
+            episodes.append(
+                Episode(
+                    level_seed=self._level_seed,
+                    index=index,
+                    policy=policy,
+                    level_numbers=self._numbers,
+                    frames=self._frames[begin:end],
+                    actions=actions[begin:end],
+                    rewards=rewards[begin:end],
+                    is_terminal=self.is_first[end] and not timed_out,
+                )
+            )
+        return episodes
+
+
+def play_in_processes(
+    settings: Settings, level_seeds: Sequence[int], num_workers: int
+) -> Iterator[list[Episode]]:
+    """Play many levels, by several processes at a time.
+
+    Args:
+        settings: how to play.
+        level_seeds: the levels.
+        num_workers: how many processes there are.
+
+    Yields:
+        The episodes of each level, in the order of `level_seeds`.
+
+    Raises:
+        PolicyError: if the policy cannot be made, or does not return actions.
+    """
+    parts = divide_levels(settings, level_seeds)
+
+    def play(part):
+        # To the end, or the process would be taken for one that is stopped.
+        (episodes,) = players.play(settings, [part])
+        return episodes
+
+    with Players() as players:
+        pool = futures.ThreadPoolExecutor(num_workers)
+        waiting = collections.deque()
+        try:
+            for part in parts:
+                waiting.append(pool.submit(play, part))
+                # Far enough ahead to keep the workers busy, and no further: a level of
+                # 1,000 steps holds 2 MB, and there are 10,000 levels.
+                if len(waiting) > 2 * num_workers:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            players.end()  # Or a stopped caller would wait for the levels begun.
+            pool.shutdown(cancel_futures=True)
+
+
+def divide_levels(
+    settings: Settings, level_seeds: Sequence[int]
+) -> list[Sequence[int]]:
+    """Return the levels that are played side by side."""
+    size = settings.levels_at_once
+    return [level_seeds[i : i + size] for i in range(0, len(level_seeds), size)]
+
+
+def count_workers(dataset: str) -> int:
+    """Return how many processes should play: as many as there are cores.
+
+    Or as many as an environment variable says, such as COINRUN_WORKERS of "coinrun".
+
+    Raises:
+        ValueError: if it says no number.
+    """
+    variable = f"{dataset.upper()}_WORKERS"
+    text = os.environ.get(variable)
+    if text is None:
+        return len(os.sched_getaffinity(0))
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f"{variable} must be a number from 1 on, received {text!r}.")
+    return int(text)
+
+
+class Players:
+    """Processes that play levels, as many as there are calls of `play` at a time.
+
+    To be used in a `with` statement, which ends them.
+    """
+
+    def __init__(self):
+        self._idle = []
+        self._all = []
+        self._ended = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+        for process in self._all:
+            _end(process)
+
+    def end(self) -> None:
+        """Kill the processes, so that a `play` under way in another thread fails."""
+        self._ended = True
+        for process in self._all:
+            process.kill()
+
+    def play(
+        self, settings: Settings, parts: Sequence[Sequence[int]]
+    ) -> Iterator[list[list[Episode]]]:
+        """Yield the `play_levels` of parts, which one process plays ahead of the caller.
+
+        Args:
+            settings: how to play.
+            parts: levels that are played side by side.
+
+        Raises:
+            PolicyError: if the policy cannot be made, or does not return actions.
+            ChildProcessError: if the process was killed, or cannot play.
+        """
+        try:
+            process = self._idle.pop()
+        except IndexError:
+            process = _start()
+            self._all.append(process)
+            if self._ended:  # Perhaps just before it was among them.
+                process.kill()
+        try:
+            for part, next_part in itertools.pairwise([None, *parts, None]):
+                if next_part is not None:
+                    request = {"settings": settings, "levels": list(next_part)}
+                    process.stdin.write(json.dumps(request).encode() + b"\n")
+                    process.stdin.flush()
+                if part is not None:
+                    yield _receive(process.stdout)
+        except (EOFError, BrokenPipeError) as error:
+            code = process.wait()
+            why = (
+                "memory may be too little for so many of them"
+                if code < 0
+                else "it has said why"
+            )
+            raise ChildProcessError(
+                f"A process that played {settings.game} ended with code {code}: {why}."
+            ) from error
+        except BaseException:  # Also if the caller stops before the last level.
+            _end(process)
+            raise
+        self._idle.append(process)
+
+
+def _start() -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", _COMMAND.format(path=sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the caller, who ends this process.
+    )
+
+
+def _end(process: subprocess.Popen) -> None:
+    with contextlib.suppress(BrokenPipeError), process:
+        process.kill()
+
+
+def _receive(file: BinaryIO) -> list[list[Episode]]:
+    """Read what `_send` has written.
+
+    Raises:
+        PolicyError: if that is an error.
+        EOFError: if it is not whole.
+    """
+    size = int.from_bytes(file.read(8), "little")
+    message = file.read(size)
+    if not size or len(message) < size:
+        raise EOFError
+    arrays = iter(np.load(io.BytesIO(message)).values())
+    answer = json.loads(str(next(arrays)))
+    if "error" in answer:
+        raise PolicyError(answer["error"])
+    levels = []
+    for level in answer["levels"]:
+        levels.append([])
+        for fields in level:
+            sizes, frames, actions, rewards = itertools.islice(arrays, 4)
+            ends = np.cumsum(sizes)
+            parts = [bytes(frames[i:j]) for i, j in zip(ends - sizes, ends)]
+            levels[-1].append(
+                Episode(**fields, frames=parts, actions=actions, rewards=rewards)
+            )
+    return levels
+
+
+def _send(file: BinaryIO, answer: Mapping[str, Any], arrays: Sequence = ()) -> None:
+    """Write a size in 8 bytes and an .npz file."""
+    message = io.BytesIO()
+    np.savez(message, json.dumps(answer), *arrays)
+    file.write(message.tell().to_bytes(8, "little"))
+    file.write(message.getvalue())
+    file.flush()
+
+
+def _send_levels(file: BinaryIO, levels: list[list[Episode]]) -> None:
+    arrays = []
+    for episode in itertools.chain(*levels):
+        sizes = list(map(len, episode.frames))
+        frames = np.frombuffer(b"".join(episode.frames), np.uint8)
+        arrays += sizes, frames, episode.actions, episode.rewards
+    columns = "frames", "actions", "rewards"
+    fields = [
+        [
+            {k: v for k, v in episode._asdict().items() if k not in columns}
+            for episode in level
+        ]
+        for level in levels
+    ]
+    _send(file, {"levels": fields}, arrays)
+
+
+def serve() -> None:
+    """Play the levels asked for on standard input until that is closed."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    file = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # What the game may print must not be taken for an episode.
+    policy = made_for = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        settings = Settings(*request["settings"])
+        try:
+            if settings != made_for:
+                policy = make_policy(
+                    settings.policy, settings.game, settings.policy_arguments
+                )
+                made_for = settings
+            _send_levels(file, play_levels(settings, request["levels"], policy))
+        except PolicyError as error:
+            _send(file, {"error": str(error)})

@@ -1,0 +1,183 @@
+"""What decides the actions of those who play.
+
+A policy sees the frames of several levels at once and returns an action for each:
+
+```python
+class Brightest(Policy):
+    name = "brightest"
+
+    def act(self, frames, rngs):
+        return frames.mean(axis=(1, 2, 3)).astype(int) % 15
+```
+
+It is named in a dataset's config, as one of `POLICIES` or as "module:factory", and made
+by the processes that play: `factory(game, **arguments)` must return it.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from genie_tf.datasets.checks import check_least
+from genie_tf.datasets.procgen.environment import ACTION_NAMES, GAMES
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be made, or does not return actions."""
+
+
+class Policy:
+    """Decides what is done in levels that are played side by side.
+
+    Attributes:
+        name: what the metadata of its episodes say.
+    """
+
+    name: str
+
+    def start_levels(self, num_steps: int, rngs: Sequence[np.random.Generator]) -> None:
+        """Prepare for other levels than those before.
+
+        Args:
+            num_steps: how often `act` will be called at most.
+            rngs: of each level, a generator that depends on its seed only.
+        """
+
+    def start_episodes(self, is_first: np.ndarray) -> None:
+        """Forget what was before, in levels whose next frame is the first of an episode.
+
+        Args:
+            is_first: bool (levels,).
+        """
+
+    def act(
+        self, frames: np.ndarray, rngs: Sequence[np.random.Generator]
+    ) -> Sequence[int]:
+        """Return the action to take in each level.
+
+        Args:
+            frames: uint8 (levels, 64, 64, 3), what is seen. A level that is over stays
+                at its last frame.
+            rngs: as above; whatever is random must come from these.
+
+        Returns:
+            Integers (levels,), from 0 to 14.
+        """
+        raise NotImplementedError
+
+
+class RandomPolicy(Policy):
+    """Draws an action from all, at every step."""
+
+    name = "uniform_random"
+
+    def __init__(self, game: str):
+        self._num_actions = len(ACTION_NAMES)
+
+    def act(
+        self, frames: np.ndarray, rngs: Sequence[np.random.Generator]
+    ) -> Sequence[int]:
+        """Return random actions."""
+        return [rng.integers(self._num_actions, dtype=np.int32) for rng in rngs]
+
+
+class HeldPolicy(Policy):
+    """Holds each action for some steps.
+
+    A figure that is pushed for a single step stands still in the next: it walks, and
+    jumps to the side, only if actions are held. Those that are held are of the ones that
+    do something else than others, or the figure would mostly stand.
+
+    Args:
+        game: the game.
+        hold: after each step another action is drawn with a probability of 1 / `hold`.
+    """
+
+    def __init__(self, game: str, hold: int = 8):
+        check_least(hold=(hold, 1))
+        self.name = f"held_{hold}"
+        self._hold = hold
+        self._choices = np.unique(GAMES[game].actions.groups)
+
+    def start_levels(self, num_steps: int, rngs: Sequence[np.random.Generator]) -> None:
+        """Draw all actions."""
+        self._actions = iter(np.stack([self.draw(num_steps, rng) for rng in rngs]).T)
+
+    def draw(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the actions of a level, (num_steps,)."""
+        chosen = rng.integers(len(self._choices), size=num_steps, dtype=np.int32)
+        drawn = (rng.random(num_steps) < 1 / self._hold) * np.arange(num_steps)
+        return self._choices[chosen[np.maximum.accumulate(drawn)]]
+
+    def act(
+        self, frames: np.ndarray, rngs: Sequence[np.random.Generator]
+    ) -> Sequence[int]:
+        """Return the actions of the next step."""
+        return next(self._actions)
+
+
+POLICIES: dict[str, Callable[..., Policy]] = {
+    "random": RandomPolicy,
+    "held": HeldPolicy,
+}
+
+
+def make_policy(policy: str, game: str, arguments: Mapping[str, Any]) -> Policy:
+    """Return a policy by its name.
+
+    Args:
+        policy: one of `POLICIES`, or "module:factory".
+        game: what it plays.
+        arguments: those of the factory besides the game.
+
+    Raises:
+        PolicyError: if there is no such policy, if it does not take these arguments, or
+            if what is made is not a policy.
+    """
+    module, _, factory = policy.partition(":")
+    if factory:
+        try:
+            make = getattr(importlib.import_module(module), factory)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise PolicyError(f"Policy {policy!r} cannot be found: {error}.") from error
+    elif policy in POLICIES:
+        make = POLICIES[policy]
+    else:
+        raise PolicyError(
+            f"There is no policy {policy!r}: expected {', '.join(POLICIES)}, or "
+            "module:factory of your own."
+        )
+    try:
+        made = make(game, **arguments)
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"Policy {policy!r} cannot be made: {error}") from error
+    if not isinstance(made, Policy):
+        raise PolicyError(
+            f"Policy {policy!r} cannot be made: expected a Policy, received "
+            f"{type(made).__name__}."
+        )
+    return made
+
+
+def checked_actions(actions: Any, policy: Policy, num_levels: int) -> np.ndarray:
+    """Return what a policy decided, int32 (num_levels,).
+
+    Raises:
+        PolicyError: if these are not actions.
+    """
+    try:
+        actions = np.asarray(actions)
+    except ValueError:  # Lists of several lengths.
+        actions = np.asarray(actions, object)
+    number = len(ACTION_NAMES)
+    if actions.shape != (num_levels,) or actions.dtype.kind not in "iu":
+        received = f"{actions.dtype} {actions.shape}"
+    elif np.any((actions < 0) | (actions >= number)):
+        received = f"{actions[(actions < 0) | (actions >= number)][0]}"
+    else:
+        return actions.astype(np.int32)
+    raise PolicyError(
+        f"Policy {policy.name!r} must return integers ({num_levels},) from 0 to "
+        f"{number - 1}, an action for each level; received {received}."
+    )

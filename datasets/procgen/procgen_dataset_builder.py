@@ -1,0 +1,237 @@
+"""Procgen's games as TFDS datasets of RLDS episodes."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+from genie_tf.datasets.checks import check_least
+from genie_tf.datasets.procgen.configs import CONFIGS, explain_missing
+from genie_tf.datasets.procgen.environment import FRAME_SHAPE, GAMES, check_game
+from genie_tf.datasets.procgen.players import (
+    Episode,
+    Players,
+    Settings,
+    count_workers,
+    divide_levels,
+)
+from genie_tf.datasets.procgen.policies import make_policy
+from genie_tf.datasets.resumable_builder import ResumableBuilder
+from genie_tf.datasets.rlds_features import (
+    action_feature,
+    action_metadata,
+    flag_columns,
+    frame_feature,
+)
+
+# A shard is up to 50 MB: what a worker loses when it is killed takes seconds to make again.
+_STEPS_PER_SHARD = 25_000
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class ProcgenConfig(tfds.core.BuilderConfig):
+    """Which levels of a game each split plays, and how.
+
+    Attributes:
+        game: one of Procgen's 16.
+        mode: easy or hard, or another one that the game has.
+        levels: the level seeds of each split, or "0:500" for those from 0 to 499; no two
+            splits share one.
+        steps_per_level: how many actions are taken in each level.
+        one_episode: whether a level is left when its first episode ends.
+        policy: what decides the actions: random, held, or module:factory of your own.
+        policy_arguments: those of its factory besides the game.
+        levels_at_once: how many levels are played side by side, see `Policy`.
+
+    Raises:
+        ValueError: if there is no such game, mode or policy, if a split has no levels, if
+            splits share one, or if there are no steps.
+    """
+
+    game: str
+    mode: str = "hard"
+    levels: Mapping[str, Sequence[int] | str]
+    steps_per_level: int
+    one_episode: bool = False
+    policy: str = "random"
+    policy_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    levels_at_once: int = 1
+
+    def __post_init__(self):
+        check_game(self.game, self.mode)
+        self.levels = {
+            split: _parse_levels(split, levels) for split, levels in self.levels.items()
+        }
+        if _any_shared(list(self.levels.values())):
+            raise ValueError(f"A level is played twice in config {self.name!r}.")
+        check_least(
+            steps_per_level=(self.steps_per_level, 1),
+            levels_at_once=(self.levels_at_once, 1),
+        )
+        if ":" not in self.policy:  # Others are only made where they play.
+            make_policy(self.policy, self.game, self.policy_arguments)
+
+    @property
+    def settings(self) -> Settings:
+        """How the levels are played."""
+        return Settings(
+            self.game,
+            self.mode,
+            self.steps_per_level,
+            self.one_episode,
+            self.policy,
+            self.policy_arguments,
+            self.levels_at_once,
+        )
+
+    @classmethod
+    def make_all(cls, dataset: str) -> list["ProcgenConfig"]:
+        """Return the configs of a dataset, see `configs.CONFIGS`."""
+        fields = {field.name for field in dataclasses.fields(cls) if field.init}
+        made = []
+        for name, (description, splits, settings) in CONFIGS[dataset].items():
+            known = {k: v for k, v in settings._asdict().items() if k in fields}
+            made.append(cls(name=name, description=description, levels=splits, **known))
+        return made
+
+
+def _parse_levels(split: str, levels: Sequence[int] | str) -> Sequence[int]:
+    """Return the level seeds that a config names."""
+    if isinstance(levels, str):
+        ends = re.fullmatch(r"(\d+):(\d+)", levels)
+        seeds = range(*map(int, ends.groups())) if ends else ()
+    else:
+        seeds = levels
+    if not seeds:
+        raise ValueError(
+            f"The levels of split {split!r} must be the first and the end, such as "
+            f"'0:500', received {levels!r}."
+        )
+    return seeds
+
+
+def _any_shared(splits: Sequence[Sequence[int]]) -> bool:
+    """Return whether a level is in two splits, or twice in one."""
+    if all(isinstance(levels, range) and levels.step == 1 for levels in splits):
+        # There are more levels in the named configs than one would like to count.
+        in_order = sorted(splits, key=lambda levels: levels.start)
+        return any(a.stop > b.start for a, b in zip(in_order, in_order[1:]))
+    seeds = [seed for levels in splits for seed in levels]
+    return len(set(seeds)) < len(seeds)
+
+
+class Builder(ResumableBuilder):
+    """Builds a game's dataset by playing it: nothing is downloaded.
+
+    Shards are made side by side, as many as the environment variable PROCGEN_WORKERS
+    says, by default one for each core. If a build is stopped, the next one resumes it.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    BUILDER_CONFIGS = ProcgenConfig.make_all("procgen")
+    # TFDS would look below genie_tf/, where an editable install has no such folder.
+    pkg_dir_path = epath.Path(__file__).parent
+
+    @classmethod
+    def explain_missing(cls, config: str) -> str:
+        """Return why there is no config of a name: a part of a sentence."""
+        return explain_missing(cls.name, config)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        game = GAMES[self.builder_config.game]
+        step = {
+            "observation": frame_feature(FRAME_SHAPE, "What the agent sees."),
+            "action": action_feature(
+                game.actions, "What it does next, 0..14: keys held down."
+            ),
+            "reward": tfds.features.Scalar(np.float32, doc="What that brings."),
+            "discount": tfds.features.Scalar(
+                np.float32, doc="0 if the action ends the episode, otherwise 1."
+            ),
+            "is_first": np.bool_,
+            "is_last": np.bool_,
+            "is_terminal": np.bool_,
+        }
+        numbers = {
+            name: tfds.features.Scalar(np.int32, doc=number.doc)
+            for name, number in game.level_numbers.items()
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "steps": tfds.features.Dataset(step),
+                    "episode_metadata": {
+                        "level_seed": tfds.features.Scalar(np.int32),
+                        "policy": tfds.features.Text(),
+                        **numbers,
+                    },
+                }
+            ),
+            homepage="https://github.com/openai/procgen",
+            metadata=tfds.core.MetadataDict(action_metadata(game.actions)),
+        )
+
+    def _settings(self) -> str:
+        config = self.builder_config
+        return repr((str(self.version), config.levels, config.settings))
+
+    def _num_workers(self) -> int:
+        return count_workers(self.name)
+
+    def cancel(self) -> None:
+        """End all work that is under way, so that nobody waits for it."""
+        super().cancel()
+        self._players.end()
+
+    def _download_and_prepare(self, *args, **kwargs) -> None:
+        with Players() as self._players:
+            super()._download_and_prepare(*args, **kwargs)
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Iterator]]]:
+        return {
+            split: [
+                functools.partial(self._play, parts)
+                for parts in self._divide(all_levels)
+            ]
+            for split, all_levels in self.builder_config.levels.items()
+        }
+
+    def _divide(self, levels: Sequence[int]) -> list[list[Sequence[int]]]:
+        """Return, for each shard of a split, the levels that are played side by side."""
+        settings = self.builder_config.settings
+        parts = divide_levels(settings, levels)
+        steps = settings.steps_per_level * settings.levels_at_once
+        size = max(1, _STEPS_PER_SHARD // steps)
+        return [parts[first : first + size] for first in range(0, len(parts), size)]
+
+    def _play(self, parts: Sequence[Sequence[int]]) -> Iterator[tuple[str, dict]]:
+        """Yield the key and the columns of each episode of some levels."""
+        for levels in self._players.play(self.builder_config.settings, parts):
+            for episode in (episode for level in levels for episode in level):
+                yield f"{episode.level_seed}_{episode.index}", _to_columns(episode)
+
+
+def _to_columns(episode: Episode) -> dict[str, np.ndarray | list[bytes]]:
+    flags = flag_columns(len(episode.actions))
+    is_terminal = flags["steps/is_last"] & episode.is_terminal
+    return {
+        "steps/observation": episode.frames,
+        "steps/action": episode.actions,
+        "steps/reward": episode.rewards,
+        "steps/discount": 1 - is_terminal.astype(np.float32),
+        "steps/is_terminal": is_terminal,
+        **flags,
+        "episode_metadata/level_seed": np.array([episode.level_seed]),
+        "episode_metadata/policy": [episode.policy.encode()],
+        **{
+            f"episode_metadata/{name}": np.array([number])
+            for name, number in episode.level_numbers.items()
+        },
+    }

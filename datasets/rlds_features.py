@@ -1,0 +1,54 @@
+"""Features that the RLDS datasets written here share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from genie_tf.datasets.actions import Actions, parse_actions
+
+
+def frame_feature(
+    shape: tuple[int, ...], doc: str | None = None
+) -> tfds.features.Tensor:
+    """Return the feature of frames that `frames.compress_frame` has compressed."""
+    return tfds.features.Tensor(
+        shape=shape, dtype=np.uint8, encoding=tfds.features.Encoding.ZLIB, doc=doc
+    )
+
+
+def action_feature(
+    actions: Actions | None, doc: str | None = None
+) -> tfds.features.FeatureConnector:
+    """Return the feature of discrete actions, with their names if they have some."""
+    if actions is None:
+        return tfds.features.Scalar(np.int32, doc=doc)
+    return tfds.features.ClassLabel(names=actions.names, doc=doc)
+
+
+def action_metadata(actions: Actions | None) -> dict[str, Any]:
+    """Return what the metadata of a dataset says of its actions."""
+    return {} if actions is None else {"action_groups": list(actions.groups)}
+
+
+def read_actions(info: tfds.core.DatasetInfo, dataset: str) -> Actions | None:
+    """Return the names and groups of a dataset's actions, if it names them.
+
+    Raises:
+        DataError: if its metadata are not of that form.
+    """
+    feature = dict(info.features["steps"].feature).get("action")
+    if not isinstance(feature, tfds.features.ClassLabel) or not feature.num_classes:
+        return None
+    names = feature.names
+    groups = (info.metadata or {}).get("action_groups", list(range(len(names))))
+    return parse_actions({"names": names, "groups": groups}, f"Dataset {dataset!r}")
+
+
+def flag_columns(num_steps: int) -> Mapping[str, np.ndarray]:
+    """Return the columns that mark the first and the last step of an episode."""
+    position = np.arange(num_steps)
+    return {
+        "steps/is_first": position == 0,
+        "steps/is_last": position == num_steps - 1,
+    }

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from genie_tf.datasets.actions import Actions, lower_limit, parse_actions
+
+from genie_tf.errors import DataError
+
+ACTIONS = Actions(("left", "right", "jump", "wait"), (0, 1, 3, 3))
+
+
+def test_actions_that_do_the_same_have_one_number():
+    grouped = ACTIONS.group(np.array([[0, 1], [2, 3]]))
+    np.testing.assert_array_equal(grouped, [[0, 1], [3, 3]])
+    assert ACTIONS.group(np.zeros((2, 0), int)).shape == (2, 0)
+
+
+@pytest.mark.parametrize("actions", [[0, 4], [-1, 4]])
+def test_other_actions_have_no_group(actions):
+    with pytest.raises(ValueError, match="from 0 to 3, received values from .* to 4."):
+        ACTIONS.group(actions)
+
+
+def test_descriptions_are_read():
+    description = {"names": list(ACTIONS.names), "groups": list(ACTIONS.groups)}
+    assert parse_actions(description, "Data") == ACTIONS
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        None,
+        [],
+        {},
+        {"names": ["a", "b"]},
+        {"names": [], "groups": []},
+        {"names": ["a", "a"], "groups": [0, 1]},
+        {"names": ["a", 3], "groups": [0, 1]},
+        {"names": ["a", "b"], "groups": [0]},
+        {"names": ["a", "b"], "groups": [0, 2]},
+        {"names": ["a", "b"], "groups": [0, -1]},
+        {"names": ["a", "b"], "groups": [0, "1"]},
+        {"names": ["a", "b"], "groups": [0, True]},
+        # Of a group that another action stands for.
+        {"names": ["a", "b", "c"], "groups": [1, 2, 2]},
+        {"names": 3, "groups": [0]},
+        {"names": "ab", "groups": [0, 1]},
+    ],
+)
+def test_other_descriptions_are_refused(description):
+    with pytest.raises(
+        DataError, match="^Data describes actions as .*; expected names"
+    ):
+        parse_actions(description, "Data")
+
+
+def test_the_lower_limit_holds():
+    assert lower_limit(None, None) is None
+    assert lower_limit(9, None) == 9
+    assert lower_limit(None, ACTIONS) == 4
+    assert lower_limit(3, ACTIONS) == 3
+    assert lower_limit(9, ACTIONS) == 4

@@ -1,0 +1,216 @@
+"""CoinRun's episodes are what the game shows, in files that stay as they are."""
+
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from genie_tf.datasets.coinrun.coinrun_dataset_builder import Builder, CoinRunConfig
+from genie_tf.datasets.procgen.environment import make_environment, read_theme
+
+NUM_STEPS = 120
+# Within 120 random steps the agent dies in levels 6 and 22, and wins in level 132.
+TINY = CoinRunConfig(
+    name="tiny",
+    description="A few levels, for tests.",
+    levels={"train": [6, 7, 22, 132], "validation": [10_000], "test": [20_000, 20_001]},
+    steps_per_level=NUM_STEPS,
+)
+
+
+class BuilderTest(tfds.testing.DatasetBuilderTestCase):
+    """TFDS's own checks."""
+
+    DATASET_CLASS = Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = [
+        CoinRunConfig(
+            name="tiny",
+            description="A few levels, for tests.",
+            levels={"train": range(3), "validation": range(10_000, 10_001)},
+            steps_per_level=20,
+        ),
+    ]
+    SPLITS = {"train": 3, "validation": 1}
+    # Nothing is downloaded, so there are no dummy files, but TFDS wants a folder.
+    EXAMPLE_DIR = os.fspath(Builder.pkg_dir_path)
+
+
+def build(data_dir, config=TINY):
+    builder = Builder(config=config, data_dir=data_dir)
+    builder.download_and_prepare()
+    return builder
+
+
+def read(builder, split):
+    """Returns (level seed, dictionary of stacked steps) of each episode, as stored."""
+    return [
+        (
+            int(episode["episode_metadata"]["level_seed"]),
+            next(episode["steps"].batch(NUM_STEPS).as_numpy_iterator()),
+        )
+        for episode in builder.as_dataset(split=split)
+    ]
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("coinrun"))
+
+
+@pytest.fixture(scope="module")
+def levels(builder):
+    """Episodes by split and level, in the order played."""
+    levels = {}
+    for split in TINY.levels:
+        for level_seed, steps in read(builder, split):
+            levels.setdefault((split, level_seed), []).append(steps)
+    return levels
+
+
+def checksum(builder):
+    """Returns a checksum of all records."""
+    paths = sorted(builder.data_path.glob("*.tfrecord*"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "0c950ca0ef4e2c887dbc6e3c5c4623d41e67234f3ff2ced81ee1c9caa1c27b55"),
+        (
+            {"policy": "held"},
+            "fb28cd69d4fa5271141be2ecdb1f2f0f841027fe3b8b5a13a658e958c7df5636",
+        ),
+        (
+            {"one_episode": True},
+            "c22d84715a6c2ec6dbe043ea7a8bcd47ed56f2bf2f9fbd9dd3b3763fc400709a",
+        ),
+    ],
+)
+def test_records_are_those_of_version_2_1_0(tmp_path, changes, expected):
+    """As the first code of that version wrote them."""
+    config = CoinRunConfig(
+        name="fixed",
+        levels={"train": [6, 22, 132], "test": "9:11"},
+        steps_per_level=130,
+        **changes,
+    )
+    assert str(Builder.VERSION) == "2.1.0"
+    assert checksum(build(tmp_path, config)) == expected
+
+
+def test_configs_have_the_names_and_levels_of_version_2_1_0():
+    found = {
+        name: (
+            [len(config.levels[split]) for split in ("train", "validation", "test")],
+            config.steps_per_level,
+            config.one_episode,
+            config.policy,
+        )
+        for name, config in Builder.builder_configs.items()
+    }
+    assert found == {
+        "random_hard": ([10_000, 100, 1_000], 1_000, False, "random"),
+        "random_hard_small": ([200, 16, 32], 500, False, "random"),
+        "held_hard_small": ([200, 16, 32], 500, False, "held"),
+        # As many episodes as GenieRedux published.
+        "genieredux": ([79_200, 8_800, 1_000], 500, True, "random"),
+    }
+
+
+def test_no_config_trains_on_levels_another_evaluates_on():
+    train, held_out = set(), set()
+    for config in Builder.BUILDER_CONFIGS:
+        for split, levels in config.levels.items():
+            (train if split == "train" else held_out).update(levels)
+    assert not train & held_out
+
+
+def test_each_split_plays_all_its_levels_for_all_their_steps(levels):
+    assert {
+        key: sum(len(steps["action"]) for steps in episodes)
+        for key, episodes in levels.items()
+    } == {
+        (split, level_seed): NUM_STEPS
+        for split, level_seeds in TINY.levels.items()
+        for level_seed in level_seeds
+    }
+
+
+def test_flags_mark_the_ends_of_episodes(levels):
+    for episodes in levels.values():
+        for steps in episodes:
+            ends = [False] * (len(steps["action"]) - 1)
+            assert steps["is_first"].tolist() == [True, *ends]
+            assert steps["is_last"].tolist() == [*ends, True]
+            assert not steps["is_terminal"][:-1].any()
+            assert not steps["reward"][:-1].any()
+            np.testing.assert_array_equal(steps["discount"], 1 - steps["is_terminal"])
+        # Played until the game ended it, all but the last, which the budget ended.
+        assert [bool(steps["is_terminal"][-1]) for steps in episodes] == (
+            [True] * (len(episodes) - 1) + [False]
+        )
+
+
+def test_only_the_coin_is_rewarded(levels):
+    assert levels["train", 6][0]["reward"][-1] == 0
+    assert levels["train", 132][0]["reward"][-1] == 10
+
+
+def test_stored_themes_are_those_of_the_game_throughout(builder):
+    for split in TINY.levels:
+        for episode in builder.as_dataset(split=split):
+            metadata = episode["episode_metadata"]
+            level_seed = int(metadata["level_seed"])
+            environment = make_environment("coinrun", "hard", level_seed)
+            for action in range(NUM_STEPS):
+                assert read_theme(environment) == int(metadata["theme"])
+                environment.act(np.array([action % 15], np.int32))
+
+
+def test_actions_have_names(builder):
+    action = builder.info.features["steps"]["action"]
+    assert action.names[7] == "right"
+    assert action.names[4] == "none"
+
+
+def test_the_number_of_workers_changes_no_byte(builder, tmp_path):
+    with mock.patch.dict(os.environ, COINRUN_WORKERS="1"):
+        assert checksum(build(tmp_path)) == checksum(builder)
+
+
+def test_a_wrong_number_of_workers(tmp_path, monkeypatch):
+    monkeypatch.setenv("COINRUN_WORKERS", "two")
+    with pytest.raises(ValueError, match="COINRUN_WORKERS must be a number from 1 on"):
+        build(tmp_path)
+
+
+def test_stock_tfds_reads_the_files(builder):
+    folder = builder.data_path
+    assert "genie_tf" not in (folder / "features.json").read_text()
+    np.testing.assert_equal(
+        read(tfds.builder_from_directory(folder), "test"), read(builder, "test")
+    )
+
+
+def test_folders_are_importable_as_tfds_build_does():
+    datasets = pathlib.Path(Builder.pkg_dir_path).parent
+    for name in ("coinrun", "procgen"):
+        code = (
+            "import tensorflow_datasets as tfds\n"
+            f"with tfds.core.utils.add_sys_path({os.fspath(datasets)!r}):\n"
+            "    builder = tfds.core.community.builder_cls_from_module(\n"
+            f"        '{name}.{name}_dataset_builder')\n"
+            "print(builder.name, *builder.builder_configs)\n"
+        )
+        command = [sys.executable, "-c", code]
+        outcome = subprocess.run(command, capture_output=True, text=True, check=True)
+        configs = outcome.stdout.split()
+        assert configs[0] == name
+        assert ("random_hard" in configs) == (name == "coinrun")
+        assert ("ninja_random_hard_small" in configs) == (name == "procgen")

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from genie_tf.datasets.procgen.policies import (
+    HeldPolicy,
+    Policy,
+    PolicyError,
+    RandomPolicy,
+    checked_actions,
+    make_policy,
+)
+
+
+def decide(policy, num_steps, seeds=(0,)):
+    """Returns the actions of some levels, whose frames do not matter: (steps, levels)."""
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    policy.start_levels(num_steps, rngs)
+    return np.array([policy.act(None, rngs) for _ in range(num_steps)])
+
+
+def test_random_actions_are_uniform():
+    actions = decide(RandomPolicy("coinrun"), 3000, seeds=(1, 2))
+    assert np.any(actions[:, 0] != actions[:, 1])
+    shares = np.bincount(actions.ravel(), minlength=15) / actions.size
+    np.testing.assert_allclose(shares, 1 / 15, atol=0.02)
+
+
+@pytest.mark.parametrize("game", ["coinrun", "ninja", "plunder"])
+def test_held_actions_are_those_that_differ(game):
+    distinct = {
+        "coinrun": [0, 1, 2, 3, 4, 5, 6, 7, 8],
+        "ninja": [1, 2, 4, 5, 7, 8, 9, 10, 11, 12],
+        "plunder": [1, 4, 7, 9],
+    }[game]
+    actions = decide(HeldPolicy(game), 30_000)[:, 0]
+    found, counts = np.unique(actions, return_counts=True)
+    assert found.tolist() == distinct
+    np.testing.assert_allclose(counts / len(actions), 1 / len(distinct), atol=0.03)
+
+
+def test_actions_are_held_for_as_long_as_asked():
+    policy = HeldPolicy("coinrun", hold=8)
+    assert policy.name == "held_8"
+    actions = policy.draw(100_000, np.random.default_rng(3))
+    # One of nine draws is the same again.
+    changes = np.count_nonzero(np.diff(actions))
+    assert changes == pytest.approx(100_000 / 8 * 8 / 9, rel=0.05)
+
+
+@pytest.mark.parametrize("policy", [RandomPolicy("ninja"), HeldPolicy("ninja")])
+def test_levels_do_not_depend_on_those_next_to_them(policy):
+    together = decide(policy, 40, seeds=(5, 6, 7))
+    alone = decide(policy, 40, seeds=(6,))
+    np.testing.assert_array_equal(together[:, 1:2], alone)
+
+
+def test_policies_are_made_by_name(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from genie_tf.datasets.procgen.policies import HeldPolicy\n"
+        "def make(game, slowness):\n"
+        "    return HeldPolicy(game, 2 * slowness)\n"
+        "def forget(game):\n"
+        "    pass\n"
+    )
+    assert make_policy("mine:make", "ninja", {"slowness": 3}).name == "held_6"
+    assert make_policy("held", "ninja", {}).name == "held_8"
+    for policy, arguments, message in (
+        (
+            "best",
+            {},
+            "There is no policy 'best': expected random, held, or module:factory of your "
+            "own.",
+        ),
+        (
+            "mine:forgot",
+            {},
+            "Policy 'mine:forgot' cannot be found: module 'mine' has no",
+        ),
+        ("yours:make", {}, "Policy 'yours:make' cannot be found: No module named 'you"),
+        (":make", {}, "Policy ':make' cannot be found: Empty module name."),
+        ("held", {"hold": 0}, "cannot be made: hold must be at least 1, received 0."),
+        ("held", {"x": 0}, "Policy 'held' cannot be made: .* argument 'x'"),
+        ("mine:forget", {}, "cannot be made: expected a Policy, received NoneType."),
+    ):
+        with pytest.raises(PolicyError, match=message):
+            make_policy(policy, "ninja", arguments)
+
+
+class AnyPolicy(Policy):
+    name = "any"
+
+
+@pytest.mark.parametrize(
+    ("actions", "received"),
+    [
+        ([0, 15], "15"),
+        ([-1, 3], "-1"),
+        ([2**40, 3], str(2**40)),
+        ([0, 1, 2], "int64 (3,)"),
+        (3, "int64 ()"),
+        ([[0], [1]], "int64 (2, 1)"),
+        ([0.0, 1.0], "float64 (2,)"),
+        ([True, False], "bool (2,)"),
+        (None, "object ()"),
+    ],
+)
+def test_what_is_not_actions(actions, received):
+    with pytest.raises(PolicyError) as error:
+        checked_actions(actions, AnyPolicy(), 2)
+    assert str(error.value) == (
+        "Policy 'any' must return integers (2,) from 0 to 14, an action for each level; "
+        f"received {received}."
+    )
+
+
+def test_actions_of_any_integers():
+    for dtype in (np.uint8, np.int64):
+        actions = checked_actions(np.array([0, 14], dtype), AnyPolicy(), 2)
+        assert (actions.dtype, actions.tolist()) == (np.int32, [0, 14])
