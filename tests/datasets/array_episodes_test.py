@@ -4,7 +4,6 @@ import os
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from genie_tf.datasets.actions import Actions
 from genie_tf.datasets.array_episodes import (
     ArrayEpisodes,

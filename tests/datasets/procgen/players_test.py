@@ -95,7 +95,7 @@ def test_replaying_the_actions_in_the_game_gives_the_episodes(game):
 
 
 def test_a_policy_sees_the_frames_that_are_stored():
-    episodes = play(6, policy=Brightness())
+    episodes = play(4, policy=Brightness())
     assert len(episodes) > 1
     for episode in episodes:
         brightness = episode.pixels().sum(axis=(1, 2, 3), dtype=int)
@@ -115,9 +115,9 @@ def test_levels_played_side_by_side_are_those_played_alone(policy, one_episode):
 
 
 def test_any_number_of_workers_plays_the_same_episodes_in_order():
-    level_seeds = [22, 3, 6, 4, 5, 1]
+    level_seeds = [22, 3, 6, 4]
     alone = [play(level_seed) for level_seed in level_seeds]
-    for num_workers, levels_at_once in ((1, 1), (2, 1), (2, 4)):
+    for num_workers, levels_at_once in ((1, 1), (2, 1), (2, 3)):
         settings = COINRUN._replace(levels_at_once=levels_at_once)
         played = list(play_in_processes(settings, level_seeds, num_workers))
         assert [episodes[0].level_seed for episodes in played] == level_seeds
