@@ -33,8 +33,8 @@ def define_flags():
 
 def main():
     from genie_tf.datasets.clips import clip_batches
-    from genie_tf.experiments.train import make_engine
 
+    from genie_tf.training.build import make_engine
     from genie_tf.training.checkpoints import Checkpoints
 
     config = FLAGS.config

@@ -69,12 +69,17 @@ def main() -> None:
     cli.import_keras()
     from genie_tf.datasets.clips import clip_batches, num_clips
     from genie_tf.datasets.coinrun.rollouts import NUM_ACTIONS
-    from genie_tf.experiments import pictures, report
 
-    from genie_tf.evaluation import check_batch, evaluate, hold_actions
+    from genie_tf.evaluation import (
+        check_batch,
+        evaluate,
+        hold_actions,
+        pictures,
+        report,
+    )
     from genie_tf.metrics.controllability import coinrun_action_groups
-    from genie_tf.models import Dynamics, GuidedGenie, World
-    from genie_tf.presets import load_preset
+    from genie_tf.models import WorldModel
+    from genie_tf.presets.loading import load_preset
 
     start = time.perf_counter()
     folder = _check_output(FLAGS.output)
@@ -82,12 +87,7 @@ def main() -> None:
         strategy = _make_strategy()
         with strategy.scope() if strategy else contextlib.nullcontext():
             model = load_preset(FLAGS.preset)
-        if isinstance(model, Dynamics):
-            raise ValueError(
-                f"A dynamics is evaluated as part of a Genie; {FLAGS.preset} holds no "
-                "more than a dynamics."
-            )
-        plays = isinstance(model, World)
+        plays = isinstance(model, WorldModel)
         networks = _load_feature_networks(plays)
         source = {"camera": FLAGS.camera, "stride": FLAGS.stride}
         frame_shape = (model.tokenizer if plays else model).frame_shape
@@ -95,7 +95,7 @@ def main() -> None:
         grouping = FLAGS.actions or by_name
         group = coinrun_action_groups if grouping == "coinrun" else np.asarray
         num_actions = [NUM_ACTIONS] if grouping == "coinrun" else []
-        if isinstance(model, GuidedGenie):
+        if plays and not model.infers_actions:
             num_actions.append(model.num_actions)
         batches = clip_batches(
             FLAGS.dataset,
@@ -124,7 +124,7 @@ def main() -> None:
             )
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
-    sampling = cli.sampling()
+        sampling = cli.sampling(model) if plays else None
     scores, shown = evaluate(
         model,
         itertools.chain([first], batches),
@@ -147,7 +147,7 @@ def main() -> None:
         **source,
         "resize": FLAGS.resize,
         "actions": grouping,
-        **({"sampling": sampling._asdict()} if plays else {}),
+        **({"sampling": sampling} if plays else {}),
         "seed": FLAGS.seed,
         **scores,
         **report.environment(),
@@ -217,9 +217,8 @@ def _load_feature_networks(plays: bool) -> list:
             "--fid_features and --fvd_features compare predicted frames, which a Genie "
             "makes alone."
         )
-    from genie_tf.experiments.feature_networks import load_feature_network
-
     from genie_tf.evaluation import PREDICTED_FRAMES
+    from genie_tf.evaluation.feature_networks import load_feature_network
 
     networks = [
         load_feature_network(source, kind)

@@ -13,11 +13,12 @@ from dataclasses import astuple
 
 import keras
 from genie_tf.experiments.config_files import load_config
-from genie_tf.experiments.train import make_genie, make_model
 from ml_collections import ConfigDict
 
-from genie_tf.models import VideoTokenizer
-from genie_tf.preset_folder import read_config
+from genie_tf.models import Tokenizer
+from genie_tf.presets.folder import read_config
+from genie_tf.presets.registry import make_model
+from genie_tf.training.build import build_model, build_world
 from genie_tf.training.plan import (
     muon_flops,
     parts_of,
@@ -91,19 +92,19 @@ GB a device holds, of {device_memory_gb:g}:
 def _make_model(config: ConfigDict) -> keras.Model:
     keras.config.set_dtype_policy(config.precision)
     if config.stage != "genie":
-        return make_model(config)
+        return build_model(config)
     try:
         if ":" in config.tokenizer:
-            tokenizer = make_model(load_config(config.tokenizer))
+            tokenizer = build_model(load_config(config.tokenizer))
         else:
             parts = read_config(config.tokenizer)["parts"]
-            tokenizer = VideoTokenizer(**parts["tokenizer"])
+            tokenizer = make_model(parts["tokenizer"], Tokenizer)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             "--config.tokenizer must be the folder of a trained tokenizer, or "
             f"NAME:SIZE of one to be trained; is {config.tokenizer!r}."
         ) from error
-    return make_genie(config, tokenizer)
+    return build_world(config, tokenizer)
 
 
 def _model_parallel(model: keras.Model, devices: int, wanted: int | None) -> int:

@@ -75,11 +75,11 @@ def load(name: str):
 
 def make(name: str):
     """The untrained model of a config; a Genie comes with an untrained tokenizer."""
-    from genie_tf.experiments.train import make_genie, make_model
+    from genie_tf.training.build import build_model, build_world
 
     if name in _TOKENIZERS:
-        return make_genie(load(name), make(_TOKENIZERS[name]))
-    return make_model(load(name))
+        return build_world(load(name), make(_TOKENIZERS[name]))
+    return build_model(load(name))
 
 
 def rows() -> Iterator[Row]:

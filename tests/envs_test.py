@@ -16,8 +16,8 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 from genie_tf.envs import GenieEnv, GenieVectorEnv
-from genie_tf.presets import save_preset
-from genie_tf.samplers import Rollout, Sampling
+from genie_tf.presets.saving import save_preset
+from genie_tf.samplers import WorldSampler
 from genie_tf.testing.tiny_models import (
     FRAME_SHAPE,
     tiny_batch,
@@ -26,9 +26,9 @@ from genie_tf.testing.tiny_models import (
 )
 
 GENIE = tiny_genie()
-ROLLOUT = Rollout(GENIE)
+ROLLOUT = WorldSampler(GENIE)
 PROMPTS = list(tiny_batch(0, batch=5)["video"][:, 0])
-SETTINGS = {"prompts": PROMPTS, "sampling": Sampling(2), "max_episode_steps": 3}
+SETTINGS = {"prompts": PROMPTS, "sampling": {"num_steps": 2}, "max_episode_steps": 3}
 ACTIONS = np.random.default_rng(0).integers(5, size=(9, 3))
 
 
@@ -179,7 +179,9 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
     assert refused(GenieVectorEnv, GENIE, 2, render_mode="human") == (
         "`render_mode` must be one of rgb_array, or None; received 'human'."
     )
-    assert "`num_steps` must be 1" in refused(GenieEnv, GENIE, sampling=Sampling(0))
+    assert "`num_steps` must be 1" in refused(
+        GenieEnv, GENIE, sampling={"num_steps": 0}
+    )
     assert "There is no preset none" in refused(GenieEnv, "none")
     assert refused(GenieEnv, GENIE, [PROMPTS[0][:8]]) == (
         "A prompt must be the name of a picture, or uint8 of shape (16, 16, 3); "
@@ -358,7 +360,7 @@ def test_a_forked_process_says_that_it_cannot_play(preset, env):
     "function",
     [
         tiny_tokenizer,
-        lambda: Rollout(GENIE),
+        lambda: WorldSampler(GENIE),
         lambda: ROLLOUT.reset(PROMPTS[0][None, None]),
         lambda: ROLLOUT.step({}, [0]),
         lambda: GenieEnv(GENIE, PROMPTS).reset(),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from genie_tf.export import export_model
-from genie_tf.models import Dynamics, Genie, GuidedGenie
-from genie_tf.samplers import ORDERS, Rollout, Sampling
+from genie_tf.models import Genie, GuidedGenie, MaskGitDynamics
+from genie_tf.samplers import ORDERS, WorldSampler
 from genie_tf.testing.tiny_models import (
     TRANSFORMER,
     tiny_batch,
@@ -21,7 +21,13 @@ from genie_tf.testing.tiny_models import (
 B, FRAMES = 3, 10  # Past the window of 8.
 ACTIONS = np.random.default_rng(0).integers(5, size=(FRAMES, B), dtype="int32")
 SEEDS = np.array([3, 1, 4], "int32")
-SAMPLING = Sampling(3, 0.9, 7, 2.0, "random")
+SAMPLING = {
+    "num_steps": 3,
+    "temperature": 0.9,
+    "top_k": 7,
+    "choice_temperature": 2.0,
+    "order": "random",
+}
 
 # Plays the SavedModels of a folder on the inputs kept there, and keeps what comes.
 PLAYER = f"""
@@ -63,12 +69,12 @@ def guided_genie() -> GuidedGenie:
     """All that can be otherwise is."""
     tokenizer = tiny_tokenizer(
         code_dim=2,
-        quantizer={"levels": (6, 4)},
+        quantizer={"class_name": "FiniteScalarQuantizer", "levels": (6, 4)},
         encoder={**TRANSFORMER, "attention": "space_time"},
         decoder={**TRANSFORMER, "attention": "space"},
     )
     transformer = {**TRANSFORMER, "attention": "space_time"}
-    dynamics = Dynamics(24, 4, 5, transformer, conditioning="token")
+    dynamics = MaskGitDynamics(24, 4, 5, transformer, conditioning="token")
     kernel = dynamics.to_change.kernel
     kernel.assign(3 * np.random.default_rng(0).normal(size=kernel.shape))
     return GuidedGenie(tokenizer, dynamics)
@@ -107,7 +113,7 @@ def test_tokens_and_reconstructions_are_those_of_the_model(played, name):
 
 @pytest.mark.parametrize("name", ["genie", "guided"])
 def test_equal_seeds_give_the_frames_of_the_model(played, name):
-    rollout, video = Rollout(MODELS[name]), tiny_batch(0, batch=B)["video"]
+    rollout, video = WorldSampler(MODELS[name]), tiny_batch(0, batch=B)["video"]
     state, _ = rollout.reset(video if name == "genie" else video[:, :1])
     for action, found in zip(ACTIONS, played[name]["frames"], strict=True):
         state, frame = rollout.step(state, action, SEEDS, SAMPLING)
@@ -142,7 +148,7 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
         f"{tmp_path} exists already: choose another folder."
     )
     assert refused(MODELS["genie"].dynamics, folder) == (
-        "A Genie or a tokenizer can be exported; received a Dynamics."
+        "A Genie or a tokenizer can be exported; received a MaskGitDynamics."
     )
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     assert refused(tokenizer, folder) == (

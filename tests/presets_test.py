@@ -17,15 +17,16 @@ import pytest
 
 from genie_tf import list_presets, preset_folder, presets
 from genie_tf.models import (
-    Dynamics,
     Genie,
     GuidedGenie,
     LatentActionModel,
+    MaskGitDynamics,
     VideoTokenizer,
-    World,
+    WorldModel,
 )
-from genie_tf.preset_folder import read_config
-from genie_tf.presets import load_preset, read_actions, save_preset
+from genie_tf.presets.folder import read_actions, read_config
+from genie_tf.presets.loading import load_preset
+from genie_tf.presets.saving import save_preset
 from genie_tf.testing.tiny_models import (
     TRANSFORMER,
     tiny_batch,
@@ -36,7 +37,7 @@ from genie_tf.testing.tiny_models import (
 PARTS = {
     "tokenizer": VideoTokenizer,
     "latent_action_model": LatentActionModel,
-    "dynamics": Dynamics,
+    "dynamics": MaskGitDynamics,
 }
 ABOUT = {
     "dataset": "coinrun/random_hard",
@@ -260,7 +261,11 @@ def test_presets_that_ship_have_names(shipped, genie, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     genie.dynamics.save_to_preset("eyes", "Another one.")
     assert type(load_preset("eyes")) is VideoTokenizer
-    assert type(load_preset("./eyes")) is type(load_preset(Path("eyes"))) is Dynamics
+    assert (
+        type(load_preset("./eyes"))
+        is type(load_preset(Path("eyes")))
+        is MaskGitDynamics
+    )
 
 
 @pytest.mark.parametrize("name", ["nose", "notes", "shipped/nose", "../shipped/eyes"])
@@ -284,7 +289,7 @@ def test_what_ships_can_be_loaded():
     for name, description in list_presets().items():
         assert description and "\n" not in description
         model = load_preset(name)
-        if isinstance(model, World):
+        if isinstance(model, WorldModel):
             read_actions(name, model.num_actions)
 
 
@@ -297,7 +302,9 @@ def test_presets_are_listed_without_loading_keras():
 
 
 def test_a_guided_genie_comes_back_and_other_quantizers(genie, tmp_path):
-    tokenizer = tiny_tokenizer(code_dim=2, quantizer={"levels": (6, 4)})
+    tokenizer = tiny_tokenizer(
+        code_dim=2, quantizer={"class_name": "FiniteScalarQuantizer", "levels": (6, 4)}
+    )
     guided = GuidedGenie(tokenizer, genie.dynamics)
     save_preset(guided, tmp_path / "preset", "A card.")
     loaded = load_preset(tmp_path / "preset")
@@ -318,16 +325,16 @@ def test_a_preset_of_another_kind(genie, folder, tmp_path):
         (Genie, "guided", "Genie", "GuidedGenie"),
         (GuidedGenie, "preset", "GuidedGenie", "Genie"),
         (LatentActionModel, "guided", "LatentActionModel", "GuidedGenie"),
-        (Dynamics, "part", "Dynamics", "VideoTokenizer"),
+        (MaskGitDynamics, "part", "MaskGitDynamics", "VideoTokenizer"),
         (Genie, "part", "Genie", "VideoTokenizer"),
-        (World, "part", "Genie or GuidedGenie", "VideoTokenizer"),
+        (WorldModel, "part", "Genie or GuidedGenie", "VideoTokenizer"),
         (SmallGenie, "preset", "SmallGenie", "Genie"),
     ):
         assert error_of(asked.from_preset, tmp_path / held) == (
             f"Expected {tmp_path}/{held} to hold a {expected}; it holds a {found}."
         )
-    assert type(World.from_preset(folder)) is Genie
-    assert type(World.from_preset(tmp_path / "guided")) is GuidedGenie
+    assert type(WorldModel.from_preset(folder)) is Genie
+    assert type(WorldModel.from_preset(tmp_path / "guided")) is GuidedGenie
 
 
 @pytest.mark.parametrize(
@@ -716,7 +723,13 @@ def test_the_trap_works():
         {"encoder": {**TRANSFORMER, "dtype": TRAP}},
         {"encoder": TRAP},
         {"quantizer": {"activity_regularizer": TRAP}},
-        {"quantizer": {"levels": [6, 4], "activity_regularizer": TRAP}},
+        {
+            "quantizer": {
+                "class_name": "FiniteScalarQuantizer",
+                "levels": [6, 4],
+                "activity_regularizer": TRAP,
+            }
+        },
         {"decoder": {**TRANSFORMER, "dim": TRAP}},
         {"patch_size": TRAP},
         {"num_codes": "many"},
@@ -844,7 +857,7 @@ def test_a_world_that_remembers_more_than_the_memory_holds(folder):
         f"The last 2147483647 frames of a video that {folder} remembers need 1,024 GiB "
         "of memory; this machine has "
     )
-    assert isinstance(Dynamics.from_preset(folder), Dynamics)
+    assert isinstance(MaskGitDynamics.from_preset(folder), MaskGitDynamics)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageSequence
 
 from genie_tf.models import LatentActionModel, VideoTokenizer
-from genie_tf.preset_folder import read_config
-from genie_tf.samplers import Sampling
+from genie_tf.presets.folder import read_config
 from genie_tf.testing.tiny_models import tiny_genie
 from genie_tf.training.folder_lock import locked
 
@@ -399,7 +398,13 @@ def test_report(evaluated):
     assert (report["model"], report["preset"]) == ("Genie", "genie/model")
     assert (report["dataset"], report["split"]) == ("coinrun/tiny", "test")
     assert (report["clips"], report["frames"], report["seed"]) == (2, 16, 0)
-    assert report["sampling"] == Sampling(num_steps=2)._asdict()
+    assert report["sampling"] == {
+        "num_steps": 2,
+        "temperature": 1.0,
+        "top_k": 0,
+        "choice_temperature": 4.5,
+        "order": "confidence",
+    }
     assert report["actions"] == "coinrun"
     assert set(report["hardware"]) == {"processor", "cores"}
     assert report["versions"]["keras"] == metadata.version("keras")
@@ -840,7 +845,7 @@ WRONG = [
     (
         "export",
         {"preset": "dynamics"},
-        "A Genie or a tokenizer can be exported; received a Dynamics.",
+        "A Genie or a tokenizer can be exported; received a MaskGitDynamics.",
     ),
     ("export", {"output": "part"}, "part exists already: choose another folder."),
     ("export", {"output": "file/below"}, NO_FOLDER),

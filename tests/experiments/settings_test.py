@@ -8,8 +8,9 @@ import pytest
 from genie_tf.experiments import configs
 from genie_tf.experiments.configs import coinrun_genie, coinrun_lam, coinrun_tokenizer
 from genie_tf.experiments.settings import check_settings
-from genie_tf.experiments.train import make_model
 from ml_collections import ConfigDict
+
+from genie_tf.training.build import build_model
 
 
 def config(kind=coinrun_tokenizer, **changes):
@@ -179,7 +180,7 @@ def test_missing_arguments_of_a_model_are_named(name):
     del group[last]
     check_settings(made)
     with pytest.raises(ValueError, match=f"arguments of its model: .*'{last}'"):
-        make_model(made)
+        build_model(made)
 
 
 def test_a_config_of_ones_own():

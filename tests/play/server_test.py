@@ -7,7 +7,6 @@ from websockets.exceptions import ConnectionClosed
 
 from genie_tf.play import PlayServer, player
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW
-from genie_tf.samplers import Sampling
 from genie_tf.testing.toy_simulator import ToySimulator
 
 LEFT, RIGHT, UP, DOWN = range(4)
@@ -246,7 +245,7 @@ def test_an_error_of_the_world_ends_that_connection_alone(serve, open_page):
 @pytest.mark.parametrize(("num_steps", "temperature"), [(26, 1.0), (8, 4.5)])
 def test_sampling_that_a_page_could_not_set(num_steps, temperature):
     with pytest.raises(ValueError) as error:
-        PlayServer(ToySimulator(), "Toy", sampling=Sampling(num_steps, temperature))
+        PlayServer(ToySimulator(), "Toy", sampling=sampling)
     assert str(error.value) == (
         "Worlds are played with at most 25 steps a frame and a temperature of 4; "
         f"received {num_steps} and {temperature}."

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
 from genie_tf.testing.tiny_models import tiny_tokenizer
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 from genie_tf.training.plan import (
@@ -53,7 +53,9 @@ def make_latent_action_model(**changes) -> LatentActionModel:
 
 
 def make_genie(**changes) -> Genie:
-    dynamics = Dynamics(NUM_CODES, NUM_PATCHES, 32, blocks(qk_norm=True, **changes))
+    dynamics = MaskGitDynamics(
+        NUM_CODES, NUM_PATCHES, 32, blocks(qk_norm=True, **changes)
+    )
     return Genie(make_tokenizer(), make_latent_action_model(**changes), dynamics)
 
 
@@ -219,7 +221,9 @@ def test_the_parts_of_a_model_are_counted_apart():
 def test_nothing_is_allocated_neither_then_nor_later():
     def make_large():
         large = {"dim": 1 << 13, "num_blocks": 1, "num_heads": 8}
-        return Dynamics(num_codes=8, num_patches=4, action_dim=8, transformer=large)
+        return MaskGitDynamics(
+            num_codes=8, num_patches=4, action_dim=8, transformer=large
+        )
 
     def peak_bytes():
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

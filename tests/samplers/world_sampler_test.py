@@ -6,14 +6,19 @@ from keras import ops, tree
 
 from genie_tf.compilation import compiled
 from genie_tf.models import (
-    Dynamics,
     Genie,
     GuidedGenie,
     LatentActionModel,
+    MaskGitDynamics,
     VideoTokenizer,
 )
 from genie_tf.noise import fold
-from genie_tf.samplers import ORDERS, Rollout, Sampling, sample_frame, seeds_of_batch
+from genie_tf.samplers import (
+    ORDERS,
+    WorldSampler,
+    sample_frame,
+    seeds_of_batch,
+)
 
 # Axes: b batch, t time, n patches, k codes.
 B, N, K, WINDOW = 2, 6, 16, 3
@@ -21,7 +26,7 @@ TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": WINDOW}
 NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
 PROMPT = np.random.default_rng(0).integers(0, 256, (B, 2, 8, 12, 3), dtype="uint8")
 ACTIONS = np.array([[0, 2, 1, 1, 2], [1, 1, 0, 2, 0]], "int32")
-SAMPLING = Sampling(num_steps=3)
+SAMPLING = {"num_steps": 3}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def genie():
     genie = Genie(
         VideoTokenizer((8, 12, 3), 4, K, 8, NO_BLOCKS, TRANSFORMER),
         LatentActionModel((8, 12, 3), 4, 3, 8, TRANSFORMER, NO_BLOCKS),
-        Dynamics(K, N, 8, TRANSFORMER),
+        MaskGitDynamics(K, N, 8, TRANSFORMER),
     )
     genie.tokenizer.update_codebooks(
         genie.tokenizer.losses_and_metrics({"video": PROMPT})[1]
@@ -41,7 +46,7 @@ def genie():
 
 @pytest.fixture(scope="module")
 def guided(genie):
-    dynamics = Dynamics(K, N, 3, TRANSFORMER, conditioning="token")
+    dynamics = MaskGitDynamics(K, N, 3, TRANSFORMER, conditioning="token")
     make_louder(dynamics)
     return GuidedGenie(genie.tokenizer, dynamics)
 
@@ -59,7 +64,7 @@ def make_louder(dynamics):
 
 @pytest.fixture(scope="module")
 def rollout(genie):
-    return Rollout(genie)
+    return WorldSampler(genie)
 
 
 @pytest.fixture
@@ -141,7 +146,7 @@ def test_actions_between_prompt_frames_count(rollout):
 def test_one_program_makes_all_frames_whatever_the_sampling(rollout):
     generate(rollout)
     for order in ORDERS:
-        generate(rollout, sampling=Sampling(5, 0.5, 3, 1.0, order))
+        generate(rollout, sampling=sampling)
     generate(rollout, PROMPT[:, :1], ACTIONS[:, :2])
     assert rollout._step.experimental_get_tracing_count() == 1
 
@@ -179,7 +184,7 @@ def test_videos_of_a_batch_may_be_of_any_age(rollout):
 
 def test_a_frame_is_the_same_however_late(genie, eager):
     """So memory and time of frame 1,000 are those of frame 20, and so is its content."""
-    rollout, rng = Rollout(genie), np.random.default_rng(0)
+    rollout, rng = WorldSampler(genie), np.random.default_rng(0)
     early = late = rollout.before_any(B)
     late = {**late, "position": late["position"] + 999}
     # Given frames, until the late one has forgotten that none came before.
@@ -189,10 +194,8 @@ def test_a_frame_is_the_same_however_late(genie, eager):
             for x in (early, late)
         )
     for i in range(5):
-        early, expected = rollout.step(
-            early, ACTIONS[:, i], 0, Sampling(3, 0.0, 0, 0.0)
-        )
-        late, found = rollout.step(late, ACTIONS[:, i], 0, Sampling(3, 0.0, 0, 0.0))
+        early, expected = rollout.step(early, ACTIONS[:, i], 0, LIKELIEST)
+        late, found = rollout.step(late, ACTIONS[:, i], 0, LIKELIEST)
         np.testing.assert_allclose(found, expected, atol=1e-4)
     for ours, theirs in zip(tree.flatten(late), tree.flatten(early), strict=True):
         assert ours.shape == theirs.shape
@@ -233,14 +236,14 @@ def reference_tokens(genie, actions, seed, sampling):
 def test_cached_sampling_equals_uncached_past_the_window(
     genie, eager, order, num_steps
 ):
-    sampling = Sampling(num_steps, order=order)
-    tokens = generate(Rollout(genie), seed=3, sampling=sampling)
+    sampling = {"num_steps": num_steps, "order": order}
+    tokens = generate(WorldSampler(genie), seed=3, sampling=sampling)
     assert tokens.shape[1] + 2 > 2 * WINDOW
     np.testing.assert_array_equal(tokens, reference_tokens(genie, ACTIONS, 3, sampling))
 
 
 def test_a_guided_world_is_cached_as_well(guided, eager):
-    rollout = Rollout(guided)
+    rollout = WorldSampler(guided)
     state, _ = rollout.reset(PROMPT, np.zeros((B, 1)))
     seeds = seeds_of_batch(3, B)
     expected = reference_tokens(guided, ACTIONS, 3, SAMPLING)
@@ -253,7 +256,7 @@ def test_a_guided_world_is_cached_as_well(guided, eager):
 def test_frames_are_those_of_the_tokens_of_prompt_and_future(
     genie, eager, prompt_frames
 ):
-    rollout, prompt = Rollout(genie), PROMPT[:, :prompt_frames]
+    rollout, prompt = WorldSampler(genie), PROMPT[:, :prompt_frames]
     video = ops.convert_to_numpy(rollout.generate(prompt, ACTIONS, 3, SAMPLING))
     assert video.shape == (B, prompt_frames + 5, 8, 12, 3)
     assert video.dtype == np.float32
@@ -269,4 +272,4 @@ def test_frames_are_those_of_the_tokens_of_prompt_and_future(
 def test_settings_that_cannot_be(rollout):
     state, _ = rollout.reset(PROMPT)
     with pytest.raises(ValueError, match="`order` must be one of"):
-        rollout.step(state, ACTIONS[:, 0], 0, Sampling(order="raster"))
+        rollout.step(state, ACTIONS[:, 0], 0, {"order": "raster"})

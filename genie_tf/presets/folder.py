@@ -1,24 +1,29 @@
 """Where presets are and what they say of themselves, without a model or Keras.
 
-The presets that ship with genie_tf are the folders of `genie_tf/preset_files`.
+The presets that ship with genie_tf are the folders of `genie_tf/presets/files`.
 """
 
+import hashlib
 import json
 import os
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from genie_tf.files import local_path, open_regular
 
-_SHIPPED = Path(__file__).with_name("preset_files")
+# The form of config.json; a larger number is refused.
+FORMAT = 1
+
+_SHIPPED = Path(__file__).with_name("files")
 # Of frames in pixels, so that a picture fits in memory; and of actions.
 _MAX_SIZE = 4096
 
 _MAX_CONFIG_BYTES = 2**20
 
-# `presets.read_actions` checks the others, against the model.
-_TEXTS = ("description", "dataset", "command")
-_DICTS = ("sha256", "scores", "settings")
+# `read_actions` checks the others, against the model.
+_TEXTS = ("class_name", "description", "dataset", "command")
+_DICTS = ("sha256", "scores", "settings", "world")
 
 
 def list_presets() -> dict[str, str]:
@@ -54,23 +59,35 @@ def read_config(preset: str | os.PathLike) -> dict:
         preset: a name or folder, see `find_preset`.
 
     Returns:
-        A dict: `parts`, the arguments of each part; `description`, one line; `sha256`
-        of each file of weights; and, where they are known, `dataset`, `command`,
-        `scores`, `settings`, `action_names` and `keys`, see `presets.save_preset`.
+        A dict: `class_name` of the model; `parts`, the class name and arguments of each
+        part; `description`, one line; `sha256` of each file of weights; `world`, sizes of
+        a world; and, where they are known, `dataset`, `command`, `scores`, `settings`,
+        `action_names` and `keys`, see `save_preset`.
 
     Raises:
         ValueError: if there is no such preset, or it cannot be read.
     """
     path = find_preset(preset) / "config.json"
     try:
-        config = {"description": "", "sha256": {}, **_read_json(path)}
-        if not isinstance(config.get("parts"), dict):
-            raise ValueError("It lacks the arguments of the parts.")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        config = {"description": "", "sha256": {}, "world": {}, **_read_json(path)}
+        parts = config["parts"]
+        if not all(isinstance(x["class_name"], str) for x in parts.values()):
+            raise ValueError("It lacks the classes of the parts.")
+        if type(config["format"]) is not int or "class_name" not in config:
+            raise ValueError("It lacks its format or class.")
+    except (
+        *(OSError, ValueError, TypeError, KeyError),
+        *(AttributeError, RecursionError),
+    ) as error:
         raise ValueError(
             f"{path.parent} is not the folder of a trained model: expected a readable "
             f"{path}."
         ) from error
+    if config["format"] > FORMAT:
+        raise ValueError(
+            f"{path.parent} has format {config['format']}; this genie_tf reads up to "
+            f"{FORMAT}: install a newer one."
+        )
     for names, kind, word in ((_TEXTS, str, "a text"), (_DICTS, dict, "an object")):
         for name in names:
             if not isinstance(config.get(name, kind()), kind):
@@ -118,23 +135,72 @@ def read_world(preset: str | os.PathLike) -> tuple[tuple[int, int], int]:
     Raises:
         ValueError: if there is no such preset, or it does not describe a world.
     """
-    parts = read_config(preset)["parts"]
+    config = read_config(preset)
     try:
-        height, width, _ = parts["tokenizer"]["frame_shape"]
-        num_actions = (
-            parts["latent_action_model"]["num_actions"]
-            if "latent_action_model" in parts
-            else parts["dynamics"]["action_dim"]
-        )
+        height, width, _ = config["world"]["frame_shape"]
+        num_actions = config["world"]["num_actions"]
         if not all(0 < x <= _MAX_SIZE for x in (height, width, num_actions)):
             raise ValueError("No world has such sizes.")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected {os.fspath(preset)} to hold a Genie or GuidedGenie, with at most "
-            f"{_MAX_SIZE} actions and pixels a side; its config.json describes other parts: "
-            f"{', '.join(parts) or 'none'}."
+            f"Expected {os.fspath(preset)} to hold a world, with at most {_MAX_SIZE} actions "
+            f"and pixels a side; its config.json describes a {config['class_name']}."
         ) from error
     return (height, width), num_actions
+
+
+def read_actions(
+    preset: str | os.PathLike, num_actions: int
+) -> tuple[list[str], dict[str, int]]:
+    """Return what a preset says of its actions.
+
+    Args:
+        preset: the name of one that ships with genie_tf, or a folder.
+        num_actions: how many actions its model has.
+
+    Returns:
+        A short text for each action, or none at all; and the actions that keys stand for, by the names of the keys.
+
+    Raises:
+        ValueError: if there is no such preset, or it speaks of other actions.
+    """
+    config = read_config(preset)
+    names, keys = config.get("action_names"), config.get("keys")
+    check_actions(names, keys, num_actions)
+    return names or [], keys or {}
+
+
+def check_actions(names, keys, num_actions: int) -> None:
+    """Raise a ValueError unless names and keys are those of so many actions."""
+    if names is not None and not (
+        isinstance(names, (list, tuple))
+        and len(names) == num_actions
+        and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(
+            f"`action_names` must be {num_actions} texts, one for each action; received "
+            f"{reprlib.repr(names)}."
+        )
+    if keys is not None and not (
+        isinstance(keys, Mapping)
+        and all(
+            type(action) is int and 0 <= action < num_actions
+            for action in keys.values()
+        )
+    ):
+        raise ValueError(
+            f"`keys` must give each key one of the {num_actions} actions, by its number "
+            f"from 0 on; received {reprlib.repr(keys)}."
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the checksum of a file."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            sha.update(block)
+    return sha.hexdigest()
 
 
 def _names() -> list[str]:

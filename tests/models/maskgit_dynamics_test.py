@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from genie_tf.models import Dynamics
-from genie_tf.models.dynamics import masked_cross_entropy
+from genie_tf.models import MaskGitDynamics
+from genie_tf.models.maskgit_dynamics import masked_cross_entropy
 from genie_tf.testing.layer_test import run_layer_test
 
 # Axes: b batch, t time, n patches, k codes, a action dim.
@@ -19,7 +19,9 @@ def make_dynamics(window=16, conditioning="add"):
     """A model whose head is no longer zero, with a table of large differences."""
     keras.utils.set_random_seed(0)
     transformer = {**TRANSFORMER, "window": window}
-    dynamics = Dynamics(K, N, A, transformer, code_dim=8, conditioning=conditioning)
+    dynamics = MaskGitDynamics(
+        K, N, A, transformer, code_dim=8, conditioning=conditioning
+    )
     rng = np.random.default_rng(0)
     for weight, scale in (
         (dynamics.table.embeddings, 0.2),
@@ -60,7 +62,7 @@ def test_model():
         "conditioning": "concat",
     }
     run_layer_test(
-        Dynamics, arguments, list(random_inputs()), mixed_output_dtype="float32"
+        MaskGitDynamics, arguments, list(random_inputs()), mixed_output_dtype="float32"
     )
 
 
@@ -146,12 +148,12 @@ def test_concatenated_actions_enter_beside_the_patches_as_they_are():
 def test_impossible_conditioning(arguments, message):
     arguments = {"action_dim": A, **arguments}
     with pytest.raises(ValueError) as error:
-        Dynamics(K, N, transformer=NO_BLOCKS, **arguments)
+        MaskGitDynamics(K, N, transformer=NO_BLOCKS, **arguments)
     assert str(error.value) == message
 
 
 def test_an_untrained_model_predicts_that_nothing_changes():
-    dynamics = Dynamics(K, N, A, NO_BLOCKS, code_dim=16)
+    dynamics = MaskGitDynamics(K, N, A, NO_BLOCKS, code_dim=16)
     dynamics.start_from(np.eye(K, 16))
     tokens, actions, mask = random_inputs()
     likeliest = np.argmax(dynamics(tokens, actions, mask), axis=-1)
@@ -159,7 +161,7 @@ def test_an_untrained_model_predicts_that_nothing_changes():
 
 
 def test_a_table_that_starts_from_a_codebook_keeps_its_mask_token():
-    dynamics = Dynamics(K, N, A, NO_BLOCKS, code_dim=8)
+    dynamics = MaskGitDynamics(K, N, A, NO_BLOCKS, code_dim=8)
     mask_token = dynamics.table.embeddings.numpy()[K]
     codebook = np.random.default_rng(0).normal(size=(K, 8)).astype("float32")
     dynamics.start_from(codebook)
