@@ -5,6 +5,7 @@ A dynamics model lists the settings that it has.
 """
 
 import dataclasses
+import numbers
 from collections.abc import Mapping, Sequence
 
 ORDERS = ("confidence", "halton", "random")
@@ -45,15 +46,16 @@ class Setting:
             if value not in self.choices:
                 raise ValueError(
                     f"`{self.name}` must be one of {', '.join(self.choices)}; received "
-                    f"{value!r}."
+                    f"{value!r:.100}."
                 )
             return
-        kinds = (int,) if isinstance(self.default, int) else (int, float)
-        is_number = isinstance(value, kinds) and not isinstance(value, bool)
+        whole = isinstance(self.default, int)
+        kind = numbers.Integral if whole else numbers.Real
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
         if not is_number or not self.least <= value < _LIMIT:  # NaN is refused too.
             raise ValueError(
-                f"`{self.name}` must be {self.least} or more, and less than a million; "
-                f"received {value!r}."
+                f"`{self.name}` must be {'a whole number, ' if whole else ''}{self.least} "
+                f"or more, and less than a million; received {value!r:.100}."
             )
 
 
@@ -103,7 +105,8 @@ def complete_settings(
     for name in given:
         if name not in names:
             raise ValueError(
-                f"{owner} has no setting {name!r:.100}: it has {', '.join(names)}."
+                f"{owner} has no setting {name!r:.100}: it has "
+                f"{', '.join(names) or 'none'}."
             )
     values = {setting.name: setting.default for setting in settings}
     values |= given

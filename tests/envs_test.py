@@ -26,7 +26,7 @@ from genie_tf.testing.tiny_models import (
 )
 
 GENIE = tiny_genie()
-ROLLOUT = WorldSampler(GENIE)
+SAMPLER = WorldSampler(GENIE)
 PROMPTS = list(tiny_batch(0, batch=5)["video"][:, 0])
 SETTINGS = {"prompts": PROMPTS, "sampling": {"num_steps": 2}, "max_episode_steps": 3}
 ACTIONS = np.random.default_rng(0).integers(5, size=(9, 3))
@@ -179,8 +179,11 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
     assert refused(GenieVectorEnv, GENIE, 2, render_mode="human") == (
         "`render_mode` must be one of rgb_array, or None; received 'human'."
     )
-    assert "`num_steps` must be 1" in refused(
+    assert "`num_steps` must be a whole number, 1" in refused(
         GenieEnv, GENIE, sampling={"num_steps": 0}
+    )
+    assert "A MaskGitDynamics has no setting 'steps'" in refused(
+        GenieEnv, GENIE, sampling={"steps": 2}
     )
     assert "There is no preset none" in refused(GenieEnv, "none")
     assert refused(GenieEnv, GENIE, [PROMPTS[0][:8]]) == (
@@ -300,8 +303,8 @@ def test_the_first_reset_starts_all():
     [
         {"max_episode_steps": 1.5},
         {"max_episode_steps": True},
-        {"sampling": {"num_steps": 2}},
-        {"sampling": None},
+        {"sampling": "halton"},
+        {"sampling": [("num_steps", 2)]},
         {"prompts": "a.png"},
         {"num_envs": 0},
         {"num_envs": 2.0},
@@ -329,7 +332,7 @@ def test_a_copy_plays_on_alike(way):
 
 
 def test_a_copy_shares_the_compiled_world(env):
-    assert copy.deepcopy(env)._plays._rollout is env._plays._rollout
+    assert copy.deepcopy(env)._plays._sampler is env._plays._sampler
 
 
 def test_environments_are_closed_twice(monkeypatch):
@@ -361,8 +364,8 @@ def test_a_forked_process_says_that_it_cannot_play(preset, env):
     [
         tiny_tokenizer,
         lambda: WorldSampler(GENIE),
-        lambda: ROLLOUT.reset(PROMPTS[0][None, None]),
-        lambda: ROLLOUT.step({}, [0]),
+        lambda: SAMPLER.reset(PROMPTS[0][None, None]),
+        lambda: SAMPLER.step({}, [0]),
         lambda: GenieEnv(GENIE, PROMPTS).reset(),
     ],
 )

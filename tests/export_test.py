@@ -9,7 +9,8 @@ import pytest
 
 from genie_tf.export import export_model
 from genie_tf.models import Genie, GuidedGenie, MaskGitDynamics
-from genie_tf.samplers import ORDERS, WorldSampler
+from genie_tf.samplers import WorldSampler
+from genie_tf.sampling_settings import ORDERS
 from genie_tf.testing.tiny_models import (
     TRANSFORMER,
     tiny_batch,
@@ -37,7 +38,7 @@ import numpy as np
 import tensorflow as tf
 
 video, actions, seeds = np.load("inputs.npz").values()
-settings = {{**{SAMPLING._asdict()}, "order": {ORDERS.index(SAMPLING.order)}}}
+settings = {{**{SAMPLING}, "order": {ORDERS.index(SAMPLING["order"])}}}
 for name in sys.argv[1:]:
     programs = tf.saved_model.load(name).signatures
     made = {{"signatures": sorted(programs)}}
@@ -52,7 +53,7 @@ for name in sys.argv[1:]:
         for action in actions:
             state = programs["step"](**state, action=action, seed=seeds, **settings)
             frames.append(state.pop("frame"))
-        made |= {{"frames": np.stack(frames), "last": state["state_tokens"]}}
+        made |= {{"frames": np.stack(frames), "last": state["state_dynamics_tokens"]}}
     np.savez(name + ".npz", **made)
 assert not [name for name in sys.modules if name.startswith(("keras.", "genie_tf."))]
 """
@@ -113,12 +114,12 @@ def test_tokens_and_reconstructions_are_those_of_the_model(played, name):
 
 @pytest.mark.parametrize("name", ["genie", "guided"])
 def test_equal_seeds_give_the_frames_of_the_model(played, name):
-    rollout, video = WorldSampler(MODELS[name]), tiny_batch(0, batch=B)["video"]
-    state, _ = rollout.reset(video if name == "genie" else video[:, :1])
+    sampler, video = WorldSampler(MODELS[name]), tiny_batch(0, batch=B)["video"]
+    state, _ = sampler.reset(video if name == "genie" else video[:, :1])
     for action, found in zip(ACTIONS, played[name]["frames"], strict=True):
-        state, frame = rollout.step(state, action, SEEDS, SAMPLING)
+        state, frame = sampler.step(state, action, SEEDS, SAMPLING)
         np.testing.assert_allclose(found, frame, atol=1e-6)
-    np.testing.assert_array_equal(played[name]["last"], state["tokens"])
+    np.testing.assert_array_equal(played[name]["last"], state["dynamics"]["tokens"])
 
 
 def test_actions_are_those_of_the_model(played):

@@ -73,7 +73,7 @@ def test_outputs_are_those_of_the_parts(genie):
         outputs["latent_action_model"]["prediction"], actions["prediction"], atol=1e-5
     )
     np.testing.assert_allclose(
-        outputs["logits"], genie.dynamics(tokens, codes, batch["mask"]), atol=1e-4
+        outputs["logits"], genie.dynamics(tokens, codes, batch), atol=1e-4
     )
 
 
@@ -136,7 +136,7 @@ def test_a_guided_genie_sees_true_actions_as_one_hot():
     tokens = guided.tokenizer.tokenize(batch["video"])
     np.testing.assert_array_equal(outputs["tokens"], tokens)
     np.testing.assert_array_equal(outputs["actions"], batch["action"])
-    expected = dynamics(tokens, np.eye(8)[batch["action"]], batch["mask"])
+    expected = dynamics(tokens, np.eye(8)[batch["action"]], batch)
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-4)
     known = guided.outputs_of({**batch, "tokens": tokens})
     np.testing.assert_array_equal(known["logits"], outputs["logits"])

@@ -5,7 +5,7 @@ from genie_tf.samplers import WorldSampler
 from genie_tf.testing.tiny_models import tiny_genie
 
 
-def test_frames_are_those_of_a_rollout():
+def test_frames_are_those_of_a_world_sampler():
     genie, sampling, actions = tiny_genie(), {"num_steps": 2}, [3, 0, 0]
     picture = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype="uint8")
     simulator = Simulator(genie)
