@@ -8,7 +8,7 @@ from genie_tf.models.preprocessing import to_unit_range
 from genie_tf.models.trainable_model import TrainableModel
 
 
-class ActionModel(TrainableModel):
+class ActionModel(TrainableModel, contract=True):
     """Finds one of a few discrete actions between frames, from the frames only.
 
     A call takes `video`, (batch, time, height, width, channels), uint8, or float in

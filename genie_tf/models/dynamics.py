@@ -13,7 +13,7 @@ from genie_tf.models.trainable_model import TrainableModel
 from genie_tf.sampling_settings import Setting, complete_settings, settings_as_tensors
 
 
-class Dynamics(TrainableModel):
+class Dynamics(TrainableModel, contract=True):
     """Predicts tokens of a video, steered by actions.
 
     It is trained as part of a world, which calls `loss_and_metrics`.

@@ -11,7 +11,7 @@ from genie_tf.models.tokenizer import Tokenizer, freeze
 from genie_tf.models.trainable_model import TrainableModel
 
 
-class WorldModel(TrainableModel):
+class WorldModel(TrainableModel, contract=True):
     """What any Genie is: a dynamics over a frozen tokenizer's tokens, and actions.
 
     Args:

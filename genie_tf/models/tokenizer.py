@@ -8,7 +8,7 @@ from keras import ops
 from genie_tf.models.trainable_model import TrainableModel
 
 
-class Tokenizer(TrainableModel):
+class Tokenizer(TrainableModel, contract=True):
     """Turns each frame into a grid of tokens, causally in time.
 
     Tokens and reconstructions of frame t depend on frames 1..t only.

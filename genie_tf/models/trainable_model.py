@@ -8,7 +8,7 @@ from genie_tf.models.layer_calls import LayerCall, calls_for_each_patch
 from genie_tf.presets.model import PresetModel
 
 
-class TrainableModel(PresetModel):
+class TrainableModel(PresetModel, contract=True):
     """A model with a loss: what loop, engines, plans and curves know of it.
 
     A call draws no random numbers and changes no weights, so replicas agree with one

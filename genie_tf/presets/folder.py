@@ -70,11 +70,13 @@ def read_config(preset: str | os.PathLike) -> dict:
     path = find_preset(preset) / "config.json"
     try:
         config = {"description": "", "sha256": {}, "world": {}, **_read_json(path)}
-        parts = config["parts"]
-        if not all(isinstance(x["class_name"], str) for x in parts.values()):
-            raise ValueError("It lacks the classes of the parts.")
         if type(config["format"]) is not int or "class_name" not in config:
             raise ValueError("It lacks its format or class.")
+        # A newer one may have other parts.
+        if config["format"] <= FORMAT and not all(
+            isinstance(x["class_name"], str) for x in config["parts"].values()
+        ):
+            raise ValueError("It lacks the classes of the parts.")
     except (
         *(OSError, ValueError, TypeError, KeyError),
         *(AttributeError, RecursionError),

@@ -1,6 +1,7 @@
 """Preset folders to models, checked before anything large is read or built."""
 
 import os
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -85,8 +86,8 @@ def _assemble(
         model = held(**made)
         if config["world"] != model.about():
             raise ValueError(
-                f"config.json says {config['world']} of the world, which is "
-                f"{model.about()}."
+                f"config.json says {reprlib.repr(config['world'])} of the world, which "
+                f"is {model.about()}."
             )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder} holds parts of several models: {error}") from error

@@ -19,7 +19,8 @@ from genie_tf.presets.without_weights import without_weights
 class PresetModel(keras.Model):
     """A model that is a preset, or part of one: see `genie_tf.presets`.
 
-    Classes are found by name as soon as they are defined.
+    Classes are found by name as soon as they are defined, but for those that only say
+    what others have to do: `class Name(PresetModel, contract=True)`.
 
     Attributes:
         part_name: what part of a world this is, which names its file of weights; None
@@ -37,9 +38,10 @@ class PresetModel(keras.Model):
     layer_classes: ClassVar[Mapping[str, Callable[[dict], type]]] = {}
     cached_layer: ClassVar[str | None] = None
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, contract: bool = False, **kwargs):
         super().__init_subclass__(**kwargs)
-        registry.register(cls)
+        if not contract:
+            registry.register(cls)
 
     def __init__(self, **kwargs):
         check_can_run()

@@ -35,10 +35,13 @@ def model_class(name: str, base: type = object) -> type:
 
 
 def describe(kind: type) -> str:
-    """Return the names of the classes that are of a kind, such as "Genie or GuidedGenie"."""
+    """Return the names of the classes that are of a kind, such as "Genie or GuidedGenie".
+
+    Classes derived from one of these go without saying.
+    """
     classes = [x for x in _CLASSES.values() if issubclass(x, kind)]
-    leaves = [x for x in classes if not any(x in y.__mro__[1:] for y in classes)]
-    return " or ".join(x.__name__ for x in leaves) or kind.__name__
+    first = [x for x in classes if not any(y in x.__mro__[1:] for y in classes)]
+    return " or ".join(sorted(x.__name__ for x in first)) or kind.__name__
 
 
 def make_model(settings: Mapping, base: type):
