@@ -1,6 +1,7 @@
 """The parts of Genie, and Genie."""
 
 from genie_tf.models.action_model import ActionModel
+from genie_tf.models.causal_dynamics import CausalDynamics
 from genie_tf.models.dynamics import Dynamics
 from genie_tf.models.genie import Genie, GuidedGenie, WorldModel
 from genie_tf.models.latent_action_model import LatentActionModel
