@@ -103,6 +103,8 @@ class TensorFlowEngine:
             # Norms of queries and keys have no part in a window of one frame.
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
+        # Those of a table of embeddings come as rows.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return gradients, metrics, codebook_stats
 
     def _replica_gradients(self, batch):
