@@ -72,6 +72,7 @@ def main() -> None:
 
     from genie_tf.evaluation import (
         check_batch,
+        check_model,
         evaluate,
         hold_actions,
         pictures,
@@ -87,7 +88,9 @@ def main() -> None:
         strategy = _make_strategy()
         with strategy.scope() if strategy else contextlib.nullcontext():
             model = load_preset(FLAGS.preset)
+        check_model(model)
         plays = isinstance(model, WorldModel)
+        sampling = cli.sampling(model) if plays else None
         networks = _load_feature_networks(plays)
         source = {"camera": FLAGS.camera, "stride": FLAGS.stride}
         frame_shape = (model.tokenizer if plays else model).frame_shape
@@ -124,7 +127,6 @@ def main() -> None:
             )
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
-        sampling = cli.sampling(model) if plays else None
     scores, shown = evaluate(
         model,
         itertools.chain([first], batches),

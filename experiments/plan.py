@@ -21,7 +21,6 @@ from genie_tf.presets.registry import make_model
 from genie_tf.training.build import build_model, build_world
 from genie_tf.training.plan import (
     muon_flops,
-    parts_of,
     step_costs,
     step_memory,
     transformers_of,
@@ -127,10 +126,10 @@ def _work(model: keras.Model, config: ConfigDict, devices: int) -> tuple[str, fl
     rows = [("part", "", "parameters", "FLOPs a step")]
     costs = step_costs(model, config.clip_length)
     total = 0.0
-    for part in parts_of(model):
-        flops = config.batch_size * costs[part.name].flops
+    for name, part in model.parts().items():
+        flops = config.batch_size * costs[name].flops
         state = "trained" if part.trainable else "frozen"
-        rows.append((part.name, state, _millions(part), f"{flops:.2e}"))
+        rows.append((name, state, _millions(part), f"{flops:.2e}"))
         total += flops
     if config.optimizer.name == "muon":
         flops = devices * muon_flops(model)  # Each does all of it.

@@ -98,6 +98,11 @@ def evaluate(
     return scores, {name: video[:_NUM_SHOWN] for name, video in shown.items()}
 
 
+def check_model(model: keras.Model) -> None:
+    """Raise a ValueError unless a model can be evaluated."""
+    _make_evaluator(model)
+
+
 def check_batch(model: keras.Model, batch: Mapping[str, np.ndarray]) -> None:
     """Tell whether clips are such as a model can be evaluated on.
 

@@ -9,35 +9,29 @@ import keras
 from genie_tf.layers import STTransformer, VectorQuantizer
 from genie_tf.models import Tokenizer
 from genie_tf.models.layer_calls import LayerCall
+from genie_tf.models.trainable_model import TrainableModel
 from genie_tf.presets.without_weights import without_weights
 from genie_tf.training.sharding import divided_dimension
 
 _FLOAT32 = 4  # Bytes of a number.
 
 
-def count_parameters(make_model: Callable[[], keras.Model]) -> dict[str, int]:
-    """Numbers in all weights of each part of a model, without memory for any.
+def count_parameters(make_model: Callable[[], TrainableModel]) -> dict[str, int]:
+    """Return the numbers in all weights of each part of a model, without memory for any.
 
     Args:
         make_model: as of `without_weights`.
 
     Returns:
-        A dict from the name of each model that this one is made of, such as the
-        `dynamics` of a Genie, to its number of parameters; of the model itself, if it
-        is not made of others.
+        A dict from the name of each of the model's `parts` to its number of parameters.
     """
-    model = without_weights(make_model)
-    return {part.name: part.count_params() for part in parts_of(model)}
+    parts = without_weights(make_model).parts()
+    return {name: part.count_params() for name, part in parts.items()}
 
 
-def parts_of(model: keras.Model) -> list[keras.Model]:
-    """The models that a model is made of; the model itself, if of no others."""
-    return [x for x in model.layers if isinstance(x, keras.Model)] or [model]
-
-
-def transformers_of(model: keras.Model) -> list[STTransformer]:
-    """The transformers of all parts of a model."""
-    layers = [layer for part in parts_of(model) for layer in part.layers]
+def transformers_of(model: TrainableModel) -> list[STTransformer]:
+    """Return the transformers of all parts of a model."""
+    layers = [layer for part in model.parts().values() for layer in part.layers]
     return [layer for layer in layers if isinstance(layer, STTransformer)]
 
 
@@ -70,7 +64,7 @@ class Cost:
         return self.forward + self.backward
 
 
-def step_costs(model: keras.Model, frames: int, shards: int = 1) -> dict[str, Cost]:
+def step_costs(model: TrainableModel, frames: int, shards: int = 1) -> dict[str, Cost]:
     """What a training step costs for one clip, for each part of a model.
 
     FLOPs are those of matrix products alone: norms, softmax and the like are another 2%
@@ -85,17 +79,17 @@ def step_costs(model: keras.Model, frames: int, shards: int = 1) -> dict[str, Co
             Bytes are those of one of them, FLOPs of all.
 
     Returns:
-        A dict from the name of each of `parts_of(model)`.
+        A dict from the name of each of the model's `parts`.
     """
     costs = {}
-    for part in parts_of(model):
+    for name, part in model.parts().items():
         if isinstance(part, Tokenizer) and part is not model:
             # A frozen tokenizer encodes, and keeps nothing.
             cost = _cost(part.encoder_calls(frames), shards)
             cost = Cost(forward=cost.forward)
         else:
             cost = _cost(part.layer_calls(frames), shards)
-        costs[part.name] = cost
+        costs[name] = cost
     return costs
 
 
@@ -229,7 +223,7 @@ class Memory:
 
 
 def step_memory(
-    model: keras.Model,
+    model: TrainableModel,
     frames: int,
     batch: int,
     mesh: Mapping[str, int],

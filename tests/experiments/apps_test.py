@@ -66,7 +66,7 @@ RUNS = {
             "config.latent_action_model.num_actions": 3,
             **transformer("latent_action_model.encoder"),
             **transformer("latent_action_model.decoder"),
-            **transformer("dynamics"),
+            **transformer("dynamics.transformer"),
         },
     ),
     "train guided": training(
@@ -75,8 +75,8 @@ RUNS = {
             "workdir": "guided",
             "config.tokenizer": "tokenizer/model",
             "config.true_actions": 15,
-            "config.conditioning": "token",
-            **transformer("dynamics"),
+            "config.dynamics.conditioning": "token",
+            **transformer("dynamics.transformer"),
         },
     ),
     "evaluate": {
@@ -727,7 +727,7 @@ WRONG = [
     ),
     (
         GENIE,
-        {"config.tokenizer": "part", "config.conditioning": "film"},
+        {"config.tokenizer": "part", "config.dynamics.conditioning": "film"},
         "`conditioning` must be one of add, concat, token; received 'film'.",
     ),
     (
@@ -766,8 +766,8 @@ WRONG = [
     (
         "evaluate",
         {"preset": "dynamics"},
-        "A dynamics is evaluated as part of a Genie; dynamics holds no more than a "
-        "dynamics.",
+        "A world, a tokenizer or a latent action model can be evaluated; received a "
+        "MaskGitDynamics.",
     ),
     (
         "evaluate",
@@ -871,7 +871,7 @@ WRONG = [
     (
         "generate",
         {"preset": "part"},
-        "Expected part to hold a Genie or GuidedGenie, .*: tokenizer.",
+        "Expected part to hold a Genie or GuidedGenie; it holds a VideoTokenizer.",
     ),
     ("generate", {"actions": "0,5"}, f"{ACTIONS}'0,5'."),
     ("generate", {"actions": "-1"}, f"{ACTIONS}'-1'."),

@@ -10,7 +10,8 @@ from genie_tf.experiments.configs import coinrun_genie, coinrun_lam, coinrun_tok
 from genie_tf.experiments.settings import check_settings
 from ml_collections import ConfigDict
 
-from genie_tf.training.build import build_model
+from genie_tf.testing.tiny_models import tiny_tokenizer
+from genie_tf.training.build import build_model, build_world
 
 
 def config(kind=coinrun_tokenizer, **changes):
@@ -79,11 +80,12 @@ def test_wrong_numbers_are_named(name, value, expected):
     "rates", [(-0.1, 1.0), (0.5, 1.1), (0.9, 0.5), (0.0, 0.0), (0.5,), (NAN, 1.0)]
 )
 def test_wrong_mask_rates_are_named(rates):
+    made = config(coinrun_genie, true_actions=15, **{"dynamics.mask_rates": rates})
     with pytest.raises(ValueError) as error:
-        check_settings(config(coinrun_genie, mask_rates=rates))
+        build_world(made, tiny_tokenizer())
     assert str(error.value) == (
-        "config.mask_rates must be the least and the largest share that is hidden, the "
-        f"latter above 0; is {rates}."
+        "`mask_rates` must be the least and the largest share that is hidden, the latter "
+        f"above 0; received {rates}."
     )
 
 
@@ -153,7 +155,7 @@ def test_what_is_not_used_is_not_checked():
         (coinrun_tokenizer, ["seed", "model"]),
         (coinrun_tokenizer, ["schedule.peak", "optimizer"]),
         (coinrun_tokenizer, ["model.decoder"]),
-        (coinrun_genie, ["tokenizer", "mask_rates", "latent_action_model.encoder"]),
+        (coinrun_genie, ["tokenizer", "true_actions", "latent_action_model.encoder"]),
         (coinrun_tokenizer, ["stage"]),
     ],
 )
