@@ -32,7 +32,7 @@ def main():
     from keras import ops
 
     from genie_tf.compilation import compiled
-    from genie_tf.evaluation import HORIZON, PREDICTED_FRAMES
+    from genie_tf.evaluation.world_evaluator import HORIZON, PREDICTED_FRAMES
     from genie_tf.metrics.image_quality import psnr, ssim
     from genie_tf.metrics.intervals import mean_confidence_interval
     from genie_tf.models import WorldModel

@@ -39,7 +39,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             f"the size after the colon in --config must be one of {', '.join(sizes)}; "
             f"received {size!r}"
         )
-    chosen = dict(sizes[size])
+    chosen = _copied(sizes[size])
     steps = chosen["steps"]
     for group, class_name in _MODELS[chosen["stage"]].items():
         chosen[group] = {
@@ -99,15 +99,23 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     _keep_share(config, "decay_steps", config.schedule)
     for group in _MODELS[config.stage]:
         _keep_share(config, "soft_updates", config[group].quantizer)
-    _allow_none(config)
+    allow_none(config)
     return config
 
 
-def _allow_none(config: ConfigDict) -> None:
+def _copied(group: dict) -> dict:
+    """Return a copy in which no two groups are one, which a flag would set at once."""
+    return {
+        name: _copied(value) if isinstance(value, dict) else value
+        for name, value in group.items()
+    }
+
+
+def allow_none(config: ConfigDict) -> None:
     """Give settings that are None the type of their values, for the command line."""
     for name, value in config.items():
         if isinstance(value, ConfigDict):
-            _allow_none(value)
+            allow_none(value)
         elif value is None and name in _OPTIONAL:
             config[name] = config_dict.placeholder(_OPTIONAL[name])
 

@@ -8,7 +8,12 @@ evaluates them.
 """
 
 from genie_tf.experiments.configs import coinrun_genie
-from genie_tf.experiments.configs.common import choose_size, quantizer, transformer
+from genie_tf.experiments.configs.common import (
+    allow_none,
+    choose_size,
+    quantizer,
+    transformer,
+)
 from ml_collections import ConfigDict
 
 _QUANTIZER = "latent_action_model.quantizer"
@@ -66,4 +71,5 @@ def get_config(row: str = "base"):
         config.model = config.latent_action_model
         # As in coinrun_lam.py.
         config.model.quantizer.soft_updates, config.schedule.decay_steps = 370, 200
+    allow_none(config)
     return config

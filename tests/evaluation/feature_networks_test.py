@@ -1,5 +1,6 @@
 """Feature networks of each form, what they are given, and what is wrong with others."""
 
+import importlib.util
 import json
 import re
 import sys
