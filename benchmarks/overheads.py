@@ -46,9 +46,7 @@ def main():
             clip_length=config.clip_length,
             batch_size=config.batch_size,
             seed=config.seed,
-            mask_patches=engine.model.dynamics.num_patches
-            if config.stage == "genie"
-            else None,
+            training_inputs=engine.model.training_inputs,
             data_dir=FLAGS.data_dir,
         )
     next(batches)

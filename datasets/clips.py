@@ -9,7 +9,7 @@ import collections
 import functools
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from typing import Any
 
@@ -27,7 +27,7 @@ _WINDOW = 512
 _NUM_AHEAD = 4
 
 # Second part of the seed, one number for each thing drawn at random.
-_ORDER, _MASK = range(2)
+_ORDER, _INPUTS = range(2)
 
 
 def clip_batches(
@@ -38,8 +38,8 @@ def clip_batches(
     batch_size: int,
     seed: int,
     start_step: int = 0,
-    mask_patches: int | None = None,
-    mask_rates: tuple[float, float] = (0.5, 1.0),
+    num_patches: int | None = None,
+    training_inputs: Callable[[np.random.Generator, Mapping], dict] | None = None,
     shard: tuple[int, int] = (0, 1),
     camera: str | None = None,
     stride: int = 1,
@@ -65,10 +65,11 @@ def clip_batches(
         split: such as "train", or, of TFDS, "train[:10%]".
         clip_length: frames in a clip.
         batch_size: clips in a batch.
-        seed: fixes order, phases and masks.
+        seed: fixes order, phases and what is drawn for `training_inputs`.
         start_step: the number of batches to leave out, as if already seen.
-        mask_patches: number of patches (tokens) of a frame, if masks are wanted.
-        mask_rates: the least and the largest share of a clip's patches that is hidden.
+        num_patches: how many tokens of a frame there must be, if tokens are read.
+        training_inputs: returns what else a model needs with a clip, see
+            `TrainableModel.training_inputs`.
         shard: (index, number): of each batch, only the part of that index out of so
             many equal ones, for one of several workers.
         camera: which of the observations of TFDS are the frames; by default
@@ -95,9 +96,7 @@ def clip_batches(
             "tokens": int32 (batch, time, patches), only with `tokenizer`, and if the
                 dataset has tokens;
             the name of `metadata`, if given: int32 (batch,), of the clip's episode;
-            "mask": bool (batch, time, patches), only with `mask_patches`. True hides a
-                patch, with a probability drawn evenly from `mask_rates` for each clip;
-                frame 0 is never hidden.
+            what `training_inputs` returns, with the batch in front.
         Batches are made ahead of time by a background thread, which its `close()` ends.
 
     Raises:
@@ -180,25 +179,24 @@ def clip_batches(
             check_range(batch["action"], num_actions, where, "action")
         if "tokens" in batch:
             patches = batch["tokens"].shape[2]
-            if mask_patches not in (None, patches):
+            if num_patches not in (None, patches):
                 raise DataError(
-                    f"{where} has {patches} tokens a frame; expected {mask_patches}."
+                    f"{where} has {patches} tokens a frame; expected {num_patches}."
                 )
             if num_codes is not None:
                 check_range(batch["tokens"], num_codes, where, "token")
         if metadata is not None:
             batch[metadata] = labels[[episode for episode, _ in clips]]
-        if mask_patches is not None:
-            batch["mask"] = np.stack(
-                [
-                    _draw_mask(
-                        np.random.default_rng((seed, _MASK, example)),
-                        (clip_length, mask_patches),
-                        mask_rates,
-                    )
-                    for example in examples
-                ]
-            )
+        if training_inputs is not None:
+            drawn = [
+                training_inputs(
+                    np.random.default_rng((seed, _INPUTS, example)),
+                    {name: array[i] for name, array in batch.items()},
+                )
+                for i, example in enumerate(examples)
+            ]
+            for name in drawn[0]:
+                batch[name] = np.stack([inputs[name] for inputs in drawn])
         return batch
 
     return _Prefetched(make_batch, start_step)
@@ -228,7 +226,7 @@ def num_clips(
     return _count_clips(open_episodes(dataset, split, data_dir, camera), span)
 
 
-# Which clips, in which order, with which masks.
+# Which clips, in which order.
 
 
 def _count_clips(episodes: Episodes, span: int) -> int:
@@ -250,16 +248,6 @@ def _plan_epoch(lengths: np.ndarray, span: int, rng: np.random.Generator) -> np.
     starts = np.repeat(phases, counts) + span * tiles
     order = np.lexsort((rng.random(total), np.repeat(windows, counts)))
     return np.stack([np.repeat(episodes, counts), starts], axis=1)[order]
-
-
-def _draw_mask(
-    rng: np.random.Generator, shape: tuple[int, int], rates: tuple[float, float]
-) -> np.ndarray:
-    """Returns a (time, patches) mask of Genie's dynamics training."""
-    rate = rng.uniform(*rates)
-    mask = rng.random(shape) < rate
-    mask[0] = False
-    return mask
 
 
 class _Prefetched(Iterator[Any]):

@@ -106,7 +106,7 @@ def main() -> None:
             clip_length=FLAGS.frames,
             batch_size=min(_BATCH, FLAGS.clips),
             seed=FLAGS.seed,
-            mask_patches=model.dynamics.num_patches if plays else None,
+            training_inputs=model.training_inputs,
             frame_size=frame_shape[:2] if FLAGS.resize else None,
             num_actions=min(num_actions, default=None),
             data_dir=FLAGS.data_dir,

@@ -80,14 +80,15 @@ def test_batches_are_those_of_the_dataset_they_were_made_of(tmp_path):
         return map(stored.read_episode, range(len(stored.lengths)))
 
     write_arrays(tmp_path / "arrays", {split: read(split) for split in names})
-    settings = {"clip_length": 5, "batch_size": 3, "seed": 1, "mask_patches": 4}
+    settings = {"clip_length": 5, "batch_size": 3, "seed": 1}
+    settings["training_inputs"] = lambda rng, clip: {"drawn": rng.random(4)}
     batches = [
         clip_batches(dataset, "train", **settings, data_dir=tmp_path)
         for dataset in ("coinrun/tiny", str(tmp_path / "arrays"))
     ]
     for _ in range(4):
         expected, found = map(next, batches)
-        assert found.keys() == expected.keys() == {"video", "action", "mask"}
+        assert found.keys() == expected.keys() == {"video", "action", "drawn"}
         for name in expected:
             np.testing.assert_array_equal(found[name], expected[name])
     for iterator in batches:

@@ -1,7 +1,9 @@
 """Tests of clip batches, on episodes whose pixels and actions say where they are from."""
 
+import functools
 import itertools
 import threading
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 from genie_tf.datasets import clips, rlds_episodes
 from genie_tf.datasets.coinrun import coinrun_dataset_builder
+
+from genie_tf.models import MaskGitDynamics
 
 LENGTHS = (3, 40, 17, 8, 4, 25, 16, 9)  # 3 and 4 are too short for clips of 5
 CLIP_LENGTH = 5
@@ -122,8 +126,15 @@ def origins(video):
     return [tuple(pixel) for pixel in video[:, 0, 0, 0, :2].tolist()]
 
 
+def masks(num_patches: int, rates=(0.5, 1.0)) -> dict:
+    """The argument of `clip_batches` that draws masks as training does."""
+    model = SimpleNamespace(num_patches=num_patches, mask_rates=rates)
+    draw = functools.partial(MaskGitDynamics.training_inputs, model)
+    return {"training_inputs": draw}
+
+
 def test_shapes_and_dtypes(clip_batches):
-    batch = next(clip_batches(mask_patches=6))
+    batch = next(clip_batches(**masks(6)))
     assert {key: (value.dtype, value.shape) for key, value in batch.items()} == {
         "video": (np.uint8, (4, CLIP_LENGTH, 1, 1, 3)),
         "action": (np.int32, (4, CLIP_LENGTH - 1)),
@@ -175,16 +186,16 @@ def test_phases_reach_every_step_of_an_episode(clip_batches, epoch_size):
 
 
 def test_resuming_at_a_step_equals_getting_there(clip_batches):
-    whole = clip_batches(mask_patches=6)
+    whole = clip_batches(**masks(6))
     next(itertools.islice(whole, 24, 24), None)
     np.testing.assert_equal(
-        take(clip_batches(mask_patches=6, start_step=24), 8), take(whole, 8)
+        take(clip_batches(start_step=24, **masks(6)), 8), take(whole, 8)
     )
 
 
 def test_the_seed_fixes_everything(clip_batches):
     same, again, other = (
-        take(clip_batches(mask_patches=6, seed=seed), 4) for seed in (3, 3, 4)
+        take(clip_batches(seed=seed, **masks(6)), 4) for seed in (3, 3, 4)
     )
     np.testing.assert_equal(same, again)
     for key in same:
@@ -193,20 +204,20 @@ def test_the_seed_fixes_everything(clip_batches):
 
 def test_examples_do_not_depend_on_the_batch_size(clip_batches):
     np.testing.assert_equal(
-        take(clip_batches(mask_patches=6, batch_size=6), 2),
-        take(clip_batches(mask_patches=6, batch_size=3), 4),
+        take(clip_batches(batch_size=6, **masks(6)), 2),
+        take(clip_batches(batch_size=3, **masks(6)), 4),
     )
 
 
 def test_mask_hides_as_much_as_asked_for(clip_batches):
-    mask = take(clip_batches(mask_patches=400, mask_rates=(0.2, 0.2)), 20)["mask"]
+    mask = take(clip_batches(**masks(400, (0.2, 0.2))), 20)["mask"]
     np.testing.assert_allclose(mask[:, 1:].mean(axis=(1, 2)), 0.2, atol=0.1)
-    mask = take(clip_batches(mask_patches=6, mask_rates=(1.0, 1.0)), 4)["mask"]
+    mask = take(clip_batches(**masks(6, (1.0, 1.0))), 4)["mask"]
     assert mask[:, 1:].all() and not mask[:, 0].any()
 
 
 def test_mask_hides_half_to_all_of_every_frame_but_the_first(clip_batches):
-    mask = take(clip_batches(mask_patches=400), 200)["mask"]
+    mask = take(clip_batches(**masks(400)), 200)["mask"]
     assert not mask[:, 0].any()
     rates = mask[:, 1:].mean(axis=(1, 2))
     # U(0.5, 1) has mean 0.75 and standard deviation 0.144; 800 clips were drawn.
@@ -265,9 +276,9 @@ def test_short_episodes_are_counted_once(clip_batches):
 
 
 def test_workers_share_each_batch(clip_batches):
-    masks = {"batch_size": 6, "mask_patches": 4}
-    whole = clip_batches(**masks)
-    shares = [clip_batches(**masks, shard=(index, 3)) for index in range(3)]
+    given = {"batch_size": 6, **masks(4)}
+    whole = clip_batches(**given)
+    shares = [clip_batches(**given, shard=(index, 3)) for index in range(3)]
     for _ in range(3):
         parts = [next(share) for share in shares]
         for name, array in next(whole).items():

@@ -115,7 +115,7 @@ def test_tokens_are_read_without_frames(folder, tokens):
     ("expected", "message"),
     [
         ({"num_codes": 1}, r"has the token \d+; expected tokens from 0 to 0.$"),
-        ({"mask_patches": 5}, "has 4 tokens a frame; expected 5.$"),
+        ({"num_patches": 5}, "has 4 tokens a frame; expected 5.$"),
     ],
 )
 def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):
