@@ -267,7 +267,7 @@ function showSettings() {
       : make("input", { id: name, type: "range", min: least, max: most, step });
     const output = make("output", { textContent: choices.length ? "" : value });
     control.value = value;
-    control.oninput = () => {
+    control[choices.length ? "onchange" : "oninput"] = () => {
       setting.value = choices.length ? control.value : Number(control.value);
       if (!choices.length) output.textContent = control.value;
       connection.say("settings", Object.fromEntries(world.settings.map(({ name, value }) => [name, value])));
