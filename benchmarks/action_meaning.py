@@ -75,12 +75,12 @@ def main():
 
 def _held(genie, prompts):
     """For each action, the shifts within the frames for which it is held."""
-    from genie_tf.samplers import Rollout, Sampling
+    from genie_tf.samplers import WorldSampler
 
-    rollout = Rollout(genie)
+    rollout = WorldSampler(genie)
     for action in range(genie.num_actions):
         actions = np.full((len(prompts), _HELD), action)
-        likeliest = Sampling(num_steps=1, temperature=0.0)
+        likeliest = {"num_steps": 1, "temperature": 0.0}
         videos = 255 * np.array(
             rollout.generate(prompts[:, None], actions, 0, likeliest)
         )

@@ -3,7 +3,7 @@
 python benchmarks/export.py
 
 Makes the `tiny` Genie of experiments/configs, untrained, and takes turns in making a
-frame of one video: with `Rollout` in Python, the SavedModel, a SavedModel of bfloat16,
+frame of one video: with `WorldSampler` in Python, the SavedModel, a SavedModel of bfloat16,
 one not compiled by XLA, and TFLite with float32 and with int8 weights. What else the
 machine does hits all alike.
 """
@@ -29,16 +29,18 @@ def main():
     import keras
     import numpy as np
 
-    from genie_tf.samplers import Rollout
+    from genie_tf.samplers import WorldSampler
 
     world = tiny_world()
     prompt = np.random.default_rng(0).integers(
         256, size=(1, 1, 64, 64, 3), dtype="uint8"
     )
-    rollout = Rollout(world)
+    rollout = WorldSampler(world)
     state, _ = rollout.reset(prompt)
     frame_makers = {
-        "Rollout.step": lambda: rollout.step(state, [1], 0, cli.sampling())[1],
+        "WorldSampler.step": lambda: rollout.step(state, [1], 0, cli.sampling(world))[
+            1
+        ],
         "SavedModel": saved_model(world, prompt),
         "SavedModel, not compiled": saved_model(world, prompt, compiled=False),
         "TFLite": tflite(world, prompt, quantized=False),
@@ -63,19 +65,24 @@ def main():
 def tiny_world():
     from genie_tf.experiments.configs import coinrun_genie, coinrun_tokenizer
 
-    from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+    from genie_tf.models import (
+        Genie,
+        LatentActionModel,
+        MaskGitDynamics,
+        VideoTokenizer,
+    )
 
     config = coinrun_genie.get_config("tiny")
     tokenizer = VideoTokenizer(**coinrun_tokenizer.get_config("tiny").model)
     actions = LatentActionModel(**config.latent_action_model)
     sizes = tokenizer.num_codes, tokenizer.num_patches, actions.action_dim
-    return Genie(tokenizer, actions, Dynamics(*sizes, config.dynamics))
+    return Genie(tokenizer, actions, MaskGitDynamics(*sizes, config.dynamics))
 
 
 def inputs_of_step(world, prompt) -> dict:
     from genie_tf.export import programs_of
 
-    sampling = cli.sampling().as_tensors()
+    sampling = cli.sampling(world).as_tensors()
     state = programs_of(world)["reset"][0](prompt)
     return {**state, "action": [1], "seed": [0], **sampling._asdict()}
 

@@ -34,20 +34,16 @@ def define_flags():
 def main():
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
-    from genie_tf.experiments.train import make_engine
 
-    from genie_tf.models.random_mask import RandomMask
+    from genie_tf.training.build import make_engine
     from genie_tf.training.checkpoints import Checkpoints
 
     config = FLAGS.config
     with cli.user_errors():
         engine = make_engine(config)
         episodes = open_episodes(config.dataset, "train", FLAGS.data_dir)
-        masks = ()
-        if config.stage == "genie":
-            masks = [RandomMask(engine.model.dynamics.num_patches)]
         batches = ClipDataset(episodes, config.clip_length).batches(
-            config.batch_size, config.seed, transforms=masks
+            config.batch_size, config.seed, transforms=[engine.model.training_inputs]
         )
     next(batches)
     cpu_start = time.process_time()

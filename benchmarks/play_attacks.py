@@ -258,7 +258,7 @@ def serve_toy() -> None:
         num_bytes = 64 * 64 * 3
 
         def step(self, state, action, sampling):
-            time.sleep(0.005 * sampling.num_steps)
+            time.sleep(0.005 * sampling["num_steps"])
             state, frame = super().step(state, action, sampling)
             self.actions.clear()
             return state, frame

@@ -4,7 +4,7 @@ python benchmarks/sampler.py --size=tiny --json=FILE
 python benchmarks/sampler.py --size=jafar --jafar=DIR --peers_python=DIR/bin/python
 
 Untrained models of a size, whose speed is that of trained ones. All rows take turns, each
-with a full window of frames behind it. Cached is `Rollout.step`, from a state and an
+with a full window of frames behind it. Cached is `WorldSampler.step`, from a state and an
 action to a new state and a picture. Uncached runs all frames of the window at each step of
 decoding and then decodes them, with the same weights, as a sampler without a cache has to.
 FLOPs are those of the matrix products of a row, to be compared with what a large product
@@ -111,7 +111,12 @@ def main():
 
 def untrained_genie(size: str):
     """A Genie of a size; its encoders are small, as no frame but the first needs them."""
-    from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+    from genie_tf.models import (
+        Genie,
+        LatentActionModel,
+        MaskGitDynamics,
+        VideoTokenizer,
+    )
 
     patch, dynamics, decoder = SIZES[size]
     shape = (SIDE, SIDE, 3)
@@ -119,7 +124,9 @@ def untrained_genie(size: str):
     return Genie(
         VideoTokenizer(shape, patch, CODES, CODE_DIM, small, decoder),
         LatentActionModel(shape, 16, ACTIONS, CODE_DIM, small, small),
-        Dynamics(CODES, (SIDE // patch) ** 2, CODE_DIM, {**dynamics, "qk_norm": True}),
+        MaskGitDynamics(
+            CODES, (SIDE // patch) ** 2, CODE_DIM, {**dynamics, "qk_norm": True}
+        ),
     )
 
 
@@ -127,11 +134,11 @@ def make_rows(size: str, steps, batches) -> dict:
     """Each row: a function that makes a frame, its FLOPs, and how many frames."""
     import tensorflow as tf
 
-    from genie_tf.samplers import Rollout, Sampling
+    from genie_tf.samplers import WorldSampler
 
     patch, dynamics, _ = SIZES[size]
     genie = untrained_genie(size)
-    rollout = Rollout(genie)
+    rollout = WorldSampler(genie)
     window = dynamics["window"]
     rng = np.random.default_rng(0)
     video = rng.integers(256, size=(1, window, SIDE, SIDE, 3), dtype="uint8")
@@ -144,7 +151,7 @@ def make_rows(size: str, steps, batches) -> dict:
             return rollout.step(state, action, 0, sampling)[1]
 
         step()  # Compiles, if it is the first of its batch.
-        return step, (sampling.num_steps + 1) * pass_flops(1) * batch, batch
+        return step, (sampling["num_steps"] + 1) * pass_flops(1) * batch, batch
 
     def pass_flops(frames):
         n = (SIDE // patch) ** 2
@@ -167,18 +174,18 @@ def make_rows(size: str, steps, batches) -> dict:
             def logits_of(frame, masked):
                 whole = tf.concat([past, frame[:, None]], axis=1)
                 mask = tf.concat([known, masked[:, None]], axis=1)
-                return genie.dynamics(whole, vectors, mask)[:, -1]
+                return genie.dynamics(whole, vectors, {"mask": mask})[:, -1]
 
-            grid = genie.tokenizer.grid_shape[:2]
+            grid = genie.tokenizer.grid
             frame = sample_frame(logits_of, grid, tf.zeros(1, tf.uint32), settings)
             whole = tf.concat([past, frame[:, None]], axis=1)
             return genie.tokenizer.detokenize(whole)[:, -1]
 
-        settings = sampling.as_tensors()
+        settings = genie.dynamics.sampling_tensors(sampling)
         program(tokens, settings)
         return (
             lambda: program(tokens, settings),
-            sampling.num_steps * pass_flops(window),
+            sampling["num_steps"] * pass_flops(window),
             1,
         )
 
@@ -191,14 +198,14 @@ def make_rows(size: str, steps, batches) -> dict:
         )
     }
     for num_steps in steps:
-        rows[f"cached, {num_steps} steps"] = cached(1, Sampling(num_steps))
+        rows[f"cached, {num_steps} steps"] = cached(1, {"num_steps": num_steps})
     compared = 25 if size == "jafar" else 8
-    rows[f"uncached, {compared} steps"] = uncached(Sampling(compared))
+    rows[f"uncached, {compared} steps"] = uncached({"num_steps": compared})
     for batch in batches:
-        rows[f"cached, 8 steps, {batch} sessions"] = cached(batch, Sampling(8))
+        rows[f"cached, 8 steps, {batch} sessions"] = cached(batch, {"num_steps": 8})
     for order in ("halton", "random"):
-        rows[f"cached, 8 steps, {order}"] = cached(1, Sampling(8, order=order))
-    rows["cached, 8 steps, likeliest"] = cached(1, Sampling(8, temperature=0.0))
+        rows[f"cached, 8 steps, {order}"] = cached(1, {"num_steps": 8, "order": order})
+    rows["cached, 8 steps, likeliest"] = cached(1, {"num_steps": 8, "temperature": 0.0})
     return rows
 
 

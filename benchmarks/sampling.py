@@ -33,18 +33,18 @@ def main():
     from keras import ops
 
     from genie_tf.compilation import compiled
-    from genie_tf.evaluation import HORIZON, PREDICTED_FRAMES
+    from genie_tf.evaluation.world_evaluator import HORIZON, PREDICTED_FRAMES
     from genie_tf.metrics.image_quality import psnr, ssim
     from genie_tf.metrics.intervals import mean_confidence_interval
-    from genie_tf.models import World
-    from genie_tf.samplers import Rollout, Sampling, seeds_of_batch
+    from genie_tf.models import WorldModel
+    from genie_tf.samplers import WorldSampler, seeds_of_batch
 
     with cli.user_errors():
-        genie = World.from_preset(FLAGS.preset)
+        genie = WorldModel.from_preset(FLAGS.preset)
         episodes = open_episodes(FLAGS.dataset, "test")
         batches = ClipDataset(episodes, 1 + PREDICTED_FRAMES).batches(_BATCH, seed=0)
         batches = list(itertools.islice(batches, FLAGS.clips // _BATCH))
-    rollout = Rollout(genie)
+    rollout = WorldSampler(genie)
 
     @compiled
     def scores_of(video, random, seeds, sampling):
@@ -70,7 +70,9 @@ def main():
     for temperature, order, steps in itertools.product(
         map(float, FLAGS.temperatures), FLAGS.orders, map(int, FLAGS.steps)
     ):
-        sampling = Sampling(steps, temperature, order=order).as_tensors()
+        sampling = genie.dynamics.sampling_tensors(
+            {"num_steps": steps, "temperature": temperature, "order": order}
+        )
         found = [
             scores_of(batch["video"], random[i], seeds_of_batch(i, _BATCH), sampling)
             for i, batch in enumerate(batches)

@@ -109,27 +109,28 @@ def parts(preset: str) -> dict[str, tuple[float, float]]:
     with part("import genie_tf.models, .samplers"):
         import keras
 
-        from genie_tf.models import World
-        from genie_tf.samplers import Rollout, Sampling
+        from genie_tf.models import WorldModel
+        from genie_tf.samplers import WorldSampler
     with part("build and load the model"):
-        rollout = Rollout(World.from_preset(preset))
-    shape = rollout.genie.tokenizer.frame_shape
+        world = WorldModel.from_preset(preset)
+        sampler = WorldSampler(world)
+    shape = world.tokenizer.frame_shape
     prompt = keras.ops.zeros((1, 1, *shape), "uint8")
     action = keras.ops.zeros((1,), "int32")
     if keras.config.backend() == "tensorflow":
         with part("trace the start"):
-            rollout._reset.get_concrete_function(prompt, None)
+            sampler._reset.get_concrete_function(prompt, None)
     with part("compile the start, and run it"):
-        state, _ = rollout.reset(prompt)
+        state, _ = sampler.reset(prompt)
     if keras.config.backend() == "tensorflow":
         with part("trace a step"):
-            arguments = state, action, action, Sampling().as_tensors()
-            rollout._step.get_concrete_function(*arguments)
+            arguments = state, action, action, world.dynamics.sampling_tensors()
+            sampler._step.get_concrete_function(*arguments)
     with part("compile a step, and run it"):
-        rollout.step(state, action)
+        sampler.step(state, action)
     with part("four steps"):
         for _ in range(4):
-            state, frame = rollout.step(state, action)
+            state, frame = sampler.step(state, action)
         keras.ops.convert_to_numpy(frame)
     return seconds
 

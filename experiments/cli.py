@@ -21,7 +21,8 @@ from genie_tf.experiments.interrupts import run_interruptible
 from genie_tf import program_cache
 from genie_tf.errors import DataError
 from genie_tf.files import local_path
-from genie_tf.preset_folder import read_config
+from genie_tf.presets.folder import read_config
+from genie_tf.sampling_settings import ALL_SETTINGS
 
 # The flags that are defined here are listed by --help among those of the program.
 flags.disclaim_key_flags()
@@ -160,37 +161,38 @@ def define_device_flags() -> None:
     )
 
 
+# Settings whose flags have another name.
+_SAMPLING_FLAGS = {"num_steps": "steps"}
+
+
 def define_sampling_flags() -> None:
-    """Defines the flags that `sampling` reads."""
-    flags.DEFINE_integer("steps", 4, "MaskGIT steps a frame.", lower_bound=1)
-    flags.DEFINE_float(
-        "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", lower_bound=0
-    )
-    flags.DEFINE_integer(
-        "top_k", 0, "Draw from so many of the likeliest tokens; 0: all.", lower_bound=0
-    )
-    flags.DEFINE_float(
-        "choice_temperature", 4.5, "Of the noise on confidences.", lower_bound=0
-    )
-    flags.DEFINE_enum(
-        "order",
-        "confidence",
-        ["confidence", "halton", "random"],
-        "Which tokens of a frame are settled first.",
-    )
+    """Define the flags that `sampling` reads."""
+    for setting in ALL_SETTINGS:
+        name = _SAMPLING_FLAGS.get(setting.name, setting.name)
+        text = f"{setting.help} By default {setting.default}."
+        if setting.choices:
+            flags.DEFINE_enum(name, None, list(setting.choices), text)
+        elif isinstance(setting.default, int):
+            flags.DEFINE_integer(name, None, text, lower_bound=setting.least)
+        else:
+            flags.DEFINE_float(name, None, text, lower_bound=setting.least)
 
 
-def sampling():
-    """The `Sampling` that the flags ask for."""
-    from genie_tf.samplers import Sampling
+def sampling(model) -> dict:
+    """Return the settings of sampling that the flags ask for, and defaults for others.
 
-    return Sampling(
-        flags.FLAGS.steps,
-        flags.FLAGS.temperature,
-        flags.FLAGS.top_k,
-        flags.FLAGS.choice_temperature,
-        flags.FLAGS.order,
-    )
+    Args:
+        model: a `WorldModel`.
+
+    Raises:
+        ValueError: if the dynamics has no such setting.
+    """
+    given = {
+        setting.name: flags.FLAGS[_SAMPLING_FLAGS.get(setting.name, setting.name)].value
+        for setting in ALL_SETTINGS
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return model.dynamics.complete_sampling(given)
 
 
 def check_installed(module: str, need: str, extra: str) -> None:

@@ -33,9 +33,8 @@ def define_flags() -> None:
 
 def main() -> None:
     cli.import_keras()
-    from genie_tf.experiments import report
-
     from genie_tf import media
+    from genie_tf.evaluation import report
 
     with cli.user_errors():
         folder = cli.make_folder(local_path(FLAGS.output))

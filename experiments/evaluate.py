@@ -68,12 +68,17 @@ def main() -> None:
     cli.import_keras()
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
-    from genie_tf.experiments import pictures, report
 
-    from genie_tf.evaluation import check_batch, evaluate, hold_actions
-    from genie_tf.models import Dynamics, GuidedGenie, World
-    from genie_tf.models.random_mask import RandomMask
-    from genie_tf.presets import load_preset
+    from genie_tf.evaluation import (
+        check_batch,
+        check_model,
+        evaluate,
+        hold_actions,
+        pictures,
+        report,
+    )
+    from genie_tf.models import WorldModel
+    from genie_tf.presets.loading import load_preset
 
     start = time.perf_counter()
     folder = _check_output(FLAGS.output)
@@ -81,15 +86,12 @@ def main() -> None:
         strategy = _make_strategy()
         with strategy.scope() if strategy else contextlib.nullcontext():
             model = load_preset(FLAGS.preset)
-        if isinstance(model, Dynamics):
-            raise ValueError(
-                f"A dynamics is evaluated as part of a Genie; {FLAGS.preset} holds no "
-                "more than a dynamics."
-            )
-        plays = isinstance(model, World)
+        check_model(model)
+        plays = isinstance(model, WorldModel)
+        sampling = cli.sampling(model) if plays else None
         networks = _load_feature_networks(plays)
         frame_shape = (model.tokenizer if plays else model).frame_shape
-        guided = isinstance(model, GuidedGenie)
+        guided = plays and not model.infers_actions
         episodes = open_episodes(
             FLAGS.dataset,
             FLAGS.split,
@@ -99,8 +101,9 @@ def main() -> None:
             num_actions=model.num_actions if guided else None,
         )
         clips = ClipDataset(episodes, FLAGS.frames, FLAGS.stride)
-        masks = [RandomMask(model.dynamics.num_patches)] if plays else ()
-        batches = clips.batches(min(_BATCH, FLAGS.clips), FLAGS.seed, transforms=masks)
+        batches = clips.batches(
+            min(_BATCH, FLAGS.clips), FLAGS.seed, transforms=[model.training_inputs]
+        )
         first = next(batches)
         if clips.num_clips < FLAGS.clips:
             raise ValueError(
@@ -111,7 +114,6 @@ def main() -> None:
         group = actions.group if actions and FLAGS.actions == "groups" else np.asarray
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
-    sampling = cli.sampling()
     scores, shown = evaluate(
         model,
         itertools.chain([first], batches),
@@ -136,7 +138,7 @@ def main() -> None:
         "resize": FLAGS.resize,
         "actions": FLAGS.actions,
         "action_names": actions and actions.names,
-        **({"sampling": sampling._asdict()} if plays else {}),
+        **({"sampling": sampling} if plays else {}),
         "seed": FLAGS.seed,
         **scores,
         **report.environment(),
@@ -206,9 +208,8 @@ def _load_feature_networks(plays: bool) -> list:
             "--fid_features and --fvd_features compare predicted frames, which a Genie "
             "makes alone."
         )
-    from genie_tf.experiments.feature_networks import load_feature_network
-
     from genie_tf.evaluation import PREDICTED_FRAMES
+    from genie_tf.evaluation.feature_networks import load_feature_network
 
     networks = [
         load_feature_network(source, kind)

@@ -24,7 +24,7 @@ def main() -> None:
     with cli.user_errors():
         cli.check_installed("tensorflow", "genie-export needs TensorFlow", "")
         from genie_tf.export import export_model
-        from genie_tf.presets import load_preset
+        from genie_tf.presets.loading import load_preset
 
         export_model(load_preset(FLAGS.preset), FLAGS.output)
     print(f"Wrote {FLAGS.output}.")

@@ -11,7 +11,7 @@ from genie_tf.experiments import cli
 
 from genie_tf import media
 from genie_tf.files import local_path
-from genie_tf.preset_folder import read_world
+from genie_tf.presets.folder import read_world
 
 FLAGS = flags.FLAGS
 
@@ -48,13 +48,14 @@ def main() -> None:
         prompt = media.load_prompt_image(FLAGS.prompt, *frame_size, FLAGS.fit)
         actions = parse_actions(FLAGS.actions, num_actions)
     cli.import_keras()
-    from genie_tf.models import World
-    from genie_tf.samplers import Rollout
+    from genie_tf.models import WorldModel
+    from genie_tf.samplers import WorldSampler
 
     with cli.user_errors():
-        genie = World.from_preset(FLAGS.preset)
-    video = Rollout(genie).generate(
-        prompt[None, None], [actions], FLAGS.seed, cli.sampling()
+        world = WorldModel.from_preset(FLAGS.preset)
+        sampling = cli.sampling(world)
+    video = WorldSampler(world).generate(
+        prompt[None, None], [actions], FLAGS.seed, sampling
     )
     with cli.user_errors():
         media.save_video(FLAGS.output, video[0], fps=FLAGS.fps)

@@ -13,14 +13,14 @@ from dataclasses import astuple
 
 import keras
 from genie_tf.experiments.config_files import load_config
-from genie_tf.experiments.train import make_genie, make_model
 from ml_collections import ConfigDict
 
-from genie_tf.models import VideoTokenizer
-from genie_tf.preset_folder import read_config
+from genie_tf.models import Tokenizer
+from genie_tf.presets.folder import read_config
+from genie_tf.presets.registry import make_model
+from genie_tf.training.build import build_model, build_world
 from genie_tf.training.plan import (
     muon_flops,
-    parts_of,
     step_costs,
     step_memory,
     transformers_of,
@@ -91,19 +91,19 @@ GB a device holds, of {device_memory_gb:g}:
 def _make_model(config: ConfigDict) -> keras.Model:
     keras.config.set_dtype_policy(config.precision)
     if config.stage != "genie":
-        return make_model(config)
+        return build_model(config)
     try:
         if ":" in config.tokenizer:
-            tokenizer = make_model(load_config(config.tokenizer))
+            tokenizer = build_model(load_config(config.tokenizer))
         else:
             parts = read_config(config.tokenizer)["parts"]
-            tokenizer = VideoTokenizer(**parts["tokenizer"])
+            tokenizer = make_model(parts["tokenizer"], Tokenizer)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             "--config.tokenizer must be the folder of a trained tokenizer, or "
             f"NAME:SIZE of one to be trained; is {config.tokenizer!r}."
         ) from error
-    return make_genie(config, tokenizer)
+    return build_world(config, tokenizer)
 
 
 def _model_parallel(model: keras.Model, devices: int, wanted: int | None) -> int:
@@ -126,10 +126,10 @@ def _work(model: keras.Model, config: ConfigDict, devices: int) -> tuple[str, fl
     rows = [("part", "", "parameters", "FLOPs a step")]
     costs = step_costs(model, config.clip_length)
     total = 0.0
-    for part in parts_of(model):
-        flops = config.batch_size * costs[part.name].flops
+    for name, part in model.parts().items():
+        flops = config.batch_size * costs[name].flops
         state = "trained" if part.trainable else "frozen"
-        rows.append((part.name, state, _millions(part), f"{flops:.2e}"))
+        rows.append((name, state, _millions(part), f"{flops:.2e}"))
         total += flops
     if config.optimizer.name == "muon":
         flops = devices * muon_flops(model)  # Each does all of it.

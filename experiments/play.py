@@ -50,24 +50,24 @@ def main() -> None:
     cli.check_preset(FLAGS.preset)
     cli.import_keras()
     from genie_tf import play, program_cache
-    from genie_tf.models import World
-    from genie_tf.presets import read_actions
+    from genie_tf.models import WorldModel
+    from genie_tf.presets.folder import read_actions
 
     with cli.user_errors():
         root_path = play.check_root_path(FLAGS.root_path)
         origins = [play.check_origin(origin) for origin in FLAGS.allowed_origin]
         socket = play.bind(FLAGS.host, FLAGS.port)
-        genie = World.from_preset(FLAGS.preset)
-        names, keys = read_actions(FLAGS.preset, genie.num_actions)
+        world = WorldModel.from_preset(FLAGS.preset)
+        names, keys = read_actions(FLAGS.preset, world.num_actions)
         print("Compiling ...", flush=True)
         server = play.PlayServer(
-            play.Simulator(genie),
+            play.Simulator(world),
             FLAGS.preset,
             names,
             keys,
             FLAGS.fps,
             FLAGS.players,
-            cli.sampling(),
+            cli.sampling(world),
         )
     program_cache.keep()
     is_open = FLAGS.token or not play.is_loopback(FLAGS.host)

@@ -25,10 +25,10 @@ _PLATFORMERS_DYNAMICS = {
     "10.1b": 10_100,
 }
 PUBLISHED = {
-    ("platformers_tokenizer:paper", "video_tokenizer"): 200,
-    ("platformers_tokenizer:st_vivit", "video_tokenizer"): 205,
-    ("platformers_tokenizer:vit", "video_tokenizer"): 230,
-    ("platformers_tokenizer:c_vivit", "video_tokenizer"): 225,
+    ("platformers_tokenizer:paper", "tokenizer"): 200,
+    ("platformers_tokenizer:st_vivit", "tokenizer"): 205,
+    ("platformers_tokenizer:vit", "tokenizer"): 230,
+    ("platformers_tokenizer:c_vivit", "tokenizer"): 225,
     **{
         (f"platformers_genie:{size}", part): millions
         for size, dynamics in _PLATFORMERS_DYNAMICS.items()
@@ -75,11 +75,11 @@ def load(name: str):
 
 def make(name: str):
     """The untrained model of a config; a Genie comes with an untrained tokenizer."""
-    from genie_tf.experiments.train import make_genie, make_model
+    from genie_tf.training.build import build_model, build_world
 
     if name in _TOKENIZERS:
-        return make_genie(load(name), make(_TOKENIZERS[name]))
-    return make_model(load(name))
+        return build_world(load(name), make(_TOKENIZERS[name]))
+    return build_model(load(name))
 
 
 def rows() -> Iterator[Row]:
@@ -91,11 +91,12 @@ def rows() -> Iterator[Row]:
         config = load(name)
         counts = count_parameters(lambda name=name: make(name))
         if name in _TOKENIZERS:
-            del counts["video_tokenizer"]  # It has a row of its own.
+            del counts["tokenizer"]  # It has a row of its own.
         for part, parameters in counts.items():
             settings = config.get("model") or config[part]
-            blocks = [settings[x] for x in ("encoder", "decoder") if x in settings]
-            widths = [x.get("mlp_dim", 4 * x["dim"]) for x in blocks or [settings]]
+            names = ("encoder", "decoder", "transformer")
+            blocks = [settings[name] for name in names if name in settings]
+            widths = [x.mlp_dim or 4 * x.dim for x in blocks]
             row = Row(
                 name,
                 part,

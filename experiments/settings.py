@@ -83,17 +83,7 @@ _GENIE = {
     "tokenizer": _TEXT,
     "trained_actions": _TEXT,
     "true_actions": _whole(0),
-    "conditioning": _TEXT,
     "dynamics": _GROUP,
-    "mask_rates": (
-        "the least and the largest share that is hidden, the latter above 0",
-        lambda x: (
-            isinstance(x, (tuple, list))
-            and len(x) == 2
-            and all(map(_SHARE[1], x))
-            and x[0] <= x[1] > 0
-        ),
-    ),
 }
 _LATENT_ACTIONS = {f"latent_action_{name}": rule for name, rule in _MODEL.items()}
 

@@ -46,7 +46,7 @@ def main() -> None:
 
     from genie_tf.compilation import compiled
     from genie_tf.models import VideoTokenizer
-    from genie_tf.presets import digest
+    from genie_tf.presets.saving import digest
 
     with cli.user_errors():
         tokenizer = VideoTokenizer.from_preset(FLAGS.preset)

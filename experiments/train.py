@@ -14,7 +14,6 @@ With --plan it only prints what the training will need.
 import contextlib
 import functools
 import itertools
-import random
 import shlex
 import sys
 
@@ -84,7 +83,7 @@ def train(
         config: as in `experiments/configs`.
         workdir: folder for all that is written.
         data_dir: where TFDS keeps its datasets.
-        strategy, tpu, virtual_devices, mesh: see `make_engine`.
+        strategy, tpu, virtual_devices, mesh: see `training.build.make_engine`.
         command: what was typed, to be kept with the trained model.
         allow_change: resume with other settings than those of the steps before.
 
@@ -99,9 +98,10 @@ def train(
     from genie_tf.experiments import history
 
     from genie_tf.errors import DataError
-    from genie_tf.models.random_mask import RandomMask
-    from genie_tf.preset_folder import holds_preset, read_config
-    from genie_tf.presets import digest
+    from genie_tf.models import WorldModel
+    from genie_tf.presets.folder import holds_preset, read_config
+    from genie_tf.presets.saving import digest
+    from genie_tf.training.build import make_engine
     from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.folder_lock import locked
     from genie_tf.training.optimizers import averaged_weights
@@ -120,11 +120,9 @@ def train(
         keras.config.set_dtype_policy(config.precision)
         engine = make_engine(config, strategy, tpu, virtual_devices, mesh)
         engine.check_batch(config.batch_size // engine.num_workers)
-        is_genie = config.stage == "genie"
+        is_genie = isinstance(engine.model, WorldModel)
         model = engine.model.tokenizer if is_genie else engine.model
         tokenizer = digest(model) if is_genie else None
-
-        masks = [RandomMask(model.num_patches, config.mask_rates)] if is_genie else ()
 
         @functools.cache
         def open_clips(split: str) -> ClipDataset:
@@ -147,7 +145,7 @@ def train(
                 config.seed,
                 start,
                 shard=(engine.worker, engine.num_workers),
-                transforms=masks,
+                transforms=[engine.model.training_inputs],
             )
 
         def first_batches_of(split: str, number: int, start: int = 0):
@@ -280,132 +278,6 @@ def _check_actions(config: ConfigDict, batch: dict) -> None:
             f"config.true_actions={config.true_actions} needs a dataset with discrete "
             f"actions; {config.dataset} has none."
         )
-
-
-def make_engine(
-    config: ConfigDict,
-    strategy: str = "auto",
-    tpu: str | None = None,
-    virtual_devices: int = 1,
-    mesh: str = "",
-):
-    """The `Engine` of a config, of the backend that Keras runs on.
-
-    Args:
-        config: as in `experiments/configs`.
-        strategy, tpu: as of `make_strategy`, for TensorFlow.
-        virtual_devices: split the CPU into so many devices.
-        mesh: as of `parse_mesh`, for JAX.
-
-    Raises:
-        ValueError: if the devices or the config are not as needed.
-    """
-    import keras
-
-    from genie_tf.training.optimizers import WarmupDecay, make_optimizer
-
-    schedule = WarmupDecay(steps=config.steps, **config.schedule)
-
-    def make(engine_class, devices):
-        return engine_class(
-            lambda: make_model(config),
-            lambda model: make_optimizer(model, schedule, **config.optimizer),
-            config.clip_norm,
-            devices,
-            config.accumulate,
-        )
-
-    if keras.config.backend() == "jax":
-        if strategy != "auto" or tpu:
-            raise ValueError(
-                "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax all "
-                "devices of this machine are used, as --mesh says."
-            )
-        from genie_tf.training.jax_engine import JaxEngine
-        from genie_tf.training.sharding import make_sharding
-
-        return make(JaxEngine, make_sharding(mesh, virtual_devices))
-    if mesh:
-        raise ValueError("--mesh needs JAX: set KERAS_BACKEND=jax.")
-    from genie_tf.training.engine import TensorFlowEngine
-    from genie_tf.training.strategies import make_strategy
-
-    return make(TensorFlowEngine, make_strategy(strategy, tpu, virtual_devices))
-
-
-def make_model(config: ConfigDict):
-    """The untrained model of a config's stage.
-
-    Raises:
-        ValueError: if there is no such stage, the tokenizer cannot be loaded, or the
-            model has no such arguments.
-    """
-    # Keras draws the seeds of its initializers from here. Its own set_random_seed would
-    # load TensorFlow, whichever backend there is.
-    random.seed(config.seed)
-    try:
-        return _make_model(config)
-    except TypeError as error:
-        raise ValueError(
-            f"The config does not have the arguments of its model: {error}."
-        ) from error
-
-
-def _make_model(config: ConfigDict):
-    from genie_tf.models import LatentActionModel, VideoTokenizer
-
-    if config.stage == "tokenizer":
-        return VideoTokenizer(**_settings(config.model, config.remat))
-    if config.stage == "latent_action_model":
-        return LatentActionModel(**_settings(config.model, config.remat))
-    if config.stage == "genie":
-        if not config.tokenizer:
-            raise ValueError(
-                "Genie needs a trained tokenizer: give its folder as --config.tokenizer"
-                "=WORKDIR/model."
-            )
-        genie = make_genie(config, VideoTokenizer.from_preset(config.tokenizer))
-        genie.dynamics.start_from(genie.tokenizer.quantizer.codes())
-        return genie
-    raise ValueError(
-        "config.stage must be tokenizer, latent_action_model or genie; received "
-        f"{config.stage!r}."
-    )
-
-
-def make_genie(config: ConfigDict, tokenizer):
-    """The untrained `Genie` or `GuidedGenie` of a config, around a `VideoTokenizer`."""
-    from genie_tf.models import Dynamics, Genie, GuidedGenie, LatentActionModel
-
-    if config.true_actions:
-        latent_action_model = None
-    elif config.trained_actions:
-        latent_action_model = LatentActionModel.from_preset(config.trained_actions)
-        latent_action_model.trainable = False
-    else:
-        latent_action_model = LatentActionModel(
-            **_settings(config.latent_action_model, config.remat)
-        )
-    dynamics = Dynamics(
-        num_codes=tokenizer.num_codes,
-        num_patches=tokenizer.num_patches,
-        action_dim=config.true_actions or latent_action_model.action_dim,
-        transformer={**config.dynamics, "remat": config.remat},
-        code_dim=tokenizer.code_dim,
-        conditioning=config.conditioning,
-    )
-    if config.true_actions:
-        return GuidedGenie(tokenizer, dynamics)
-    return Genie(tokenizer, latent_action_model, dynamics)
-
-
-def _settings(model: ConfigDict, remat: bool) -> dict:
-    """Arguments of a model with encoder and decoder."""
-    return {
-        **model.to_dict(),
-        "encoder": {**model.encoder, "remat": remat},
-        "decoder": {**model.decoder, "remat": remat},
-    }
 
 
 def main() -> None:

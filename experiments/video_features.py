@@ -46,9 +46,9 @@ def main() -> None:
         train, test = map(_labelled_clips, clips.values())
     # Imported here so that --help and wrong input answer at once.
     import keras
-    from genie_tf.experiments import report
     from tqdm import tqdm
 
+    from genie_tf.evaluation import report
     from genie_tf.files import replacing
 
     keras.utils.set_random_seed(FLAGS.seed)

@@ -1,5 +1,5 @@
 """Generative interactive environments (Genie) in TensorFlow and Keras."""
 
-from genie_tf.preset_folder import list_presets
+from genie_tf.presets.folder import list_presets
 
 __version__ = "0.1.0"

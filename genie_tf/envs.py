@@ -24,11 +24,10 @@ from keras import ops
 from genie_tf.files import local_path
 from genie_tf.layers import check_whole
 from genie_tf.media import load_prompt_image
-from genie_tf.models import World
-from genie_tf.presets import outline_preset
-from genie_tf.samplers import Rollout, Sampling, replace_videos
+from genie_tf.models import WorldModel
+from genie_tf.presets.loading import outline_preset
+from genie_tf.samplers import WorldSampler, replace_videos
 
-_DEFAULT = Sampling()
 _WINDOW_SIDE = 512  # Pixels of the window's longer side, or a little less.
 
 
@@ -39,10 +38,11 @@ class GenieEnv(gymnasium.Env):
     drawn and all frames that follow; `reset(options={"prompt": ...})` sets the prompt.
 
     Args:
-        preset: name or folder of a trained world; or, but for `gymnasium.make`, a `World`.
+        preset: name or folder of a trained world; or, but for `gymnasium.make`, a `WorldModel`.
         prompts: first frames to draw from: names of pictures, or frames as they are in
             datasets, uint8 (height, width, 3).
-        sampling: how to fill in frames.
+        sampling: settings that frames are sampled with, such as {"temperature": 0.0};
+            others have the defaults of the world's dynamics.
         max_episode_steps: after how many steps an episode is truncated; None for never.
         render_mode: "rgb_array", or "human", a window, which needs pygame.
 
@@ -56,9 +56,9 @@ class GenieEnv(gymnasium.Env):
 
     def __init__(
         self,
-        preset: World | str | os.PathLike,
+        preset: WorldModel | str | os.PathLike,
         prompts: Sequence = (),
-        sampling: Sampling = _DEFAULT,
+        sampling: Mapping | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ):
@@ -144,10 +144,10 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
 
     def __init__(
         self,
-        preset: World | str | os.PathLike,
+        preset: WorldModel | str | os.PathLike,
         num_envs: int = 1,
         prompts: Sequence = (),
-        sampling: Sampling = _DEFAULT,
+        sampling: Mapping | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ):
@@ -257,31 +257,33 @@ class _Plays:
     def __init__(self, preset, prompts, sampling, max_steps, num_plays):
         if max_steps is not None:
             check_whole(max_episode_steps=max_steps)
-        if not isinstance(sampling, Sampling):
-            raise ValueError(
-                f"`sampling` must be a Sampling; received {reprlib.repr(sampling)}."
-            )
-        sampling.check()
         if isinstance(prompts, (str, os.PathLike)):
             raise ValueError(f"`prompts` must be a list; received {str(prompts)!r}.")
-        outline = preset if isinstance(preset, World) else outline_preset(preset, World)
+        outline = (
+            preset
+            if isinstance(preset, WorldModel)
+            else outline_preset(preset, WorldModel)
+        )
         shape = outline.tokenizer.frame_shape
         self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
         self.action_space = gymnasium.spaces.Discrete(outline.num_actions)
         self._preset = preset
-        self._sampling, self._max_steps = sampling, max_steps
+        self._sampling = outline.dynamics.complete_sampling(sampling)
+        self._max_steps = max_steps
         self._prompts = [self._frame_of(prompt) for prompt in prompts]
         self._state = None
         self.frames = np.zeros((num_plays, *shape), np.uint8)
         self._seeds, self._ages = np.zeros((2, num_plays), np.int32)
 
     @functools.cached_property
-    def _rollout(self):
+    def _sampler(self):
         # Not before the first frame: Gymnasium makes an environment, looks at its spaces
         # and then forks, which is too late once TensorFlow or JAX has run.
         preset = self._preset
-        world = preset if isinstance(preset, World) else World.from_preset(preset)
-        return Rollout(world)
+        world = (
+            preset if isinstance(preset, WorldModel) else WorldModel.from_preset(preset)
+        )
+        return WorldSampler(world)
 
     @property
     def truncated(self):
@@ -290,13 +292,12 @@ class _Plays:
 
     def begin(self, generators, which, options=None):
         """Starts the plays anew of which `which` is true."""
-        rollout = self._rollout
         which = np.array(which)
         prompts = np.zeros_like(self.frames)
         for i in np.flatnonzero(which):
             prompts[i] = self._prompt(generators[i], options or {})
             self._seeds[i] = generators[i].integers(2**31)
-        state, video = rollout.reset(prompts[:, None])
+        state, video = self._sampler.reset(prompts[:, None])
         if self._state is not None:
             state = replace_videos(self._state, which, state)
         self._state = state
@@ -306,7 +307,7 @@ class _Plays:
 
     def step(self, actions):
         self.check_begun("step")
-        self._state, frames = self._rollout.step(
+        self._state, frames = self._sampler.step(
             self._state, actions, self._seeds, self._sampling
         )
         self.frames, self._ages = _to_bytes(frames), self._ages + 1

@@ -5,14 +5,15 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from genie_tf.compilation import compiled
 from genie_tf.files import check_new, replacing_folder
-from genie_tf.models import GuidedGenie, VideoTokenizer, World
-from genie_tf.samplers import Rollout, Sampling
+from genie_tf.models import Tokenizer, WorldModel
+from genie_tf.samplers import WorldSampler
 
 
-def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> None:
+def export_model(model: WorldModel | Tokenizer, folder: str | os.PathLike) -> None:
     """Writes a model as a SavedModel.
 
     Its signatures are compiled with XLA when they are first called, once for each shape.
@@ -28,13 +29,13 @@ def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> No
     - `infer_actions(video)` to `actions`, int32 (b, t-1), unless it is guided.
     - `reset(prompt)`, (b, t, height, width, channels), t = 1 if it is guided, to the
       state, tensors of names that begin with `state_`.
-    - `step(**state, action, seed, num_steps, temperature, top_k, choice_temperature,
-      order)` to the new state and `frame`, (b, height, width, channels). `action` and
-      `seed` are int32 (b,); the others scalars as of `Sampling`, of which `order` is
-      the place in `ORDERS`. Frames are those of `Rollout.step`.
+    - `step(**state, action, seed, **sampling)` to the new state and `frame`, (b, height,
+      width, channels). `action` and `seed` are int32 (b,); the settings of sampling, such
+      as `temperature`, are scalars, and a choice its place in `Setting.choices`. Frames
+      are those of `WorldSampler.step`.
 
     Args:
-        model: a `Genie`, `GuidedGenie` or `VideoTokenizer`.
+        model: a `WorldModel` or a `Tokenizer`.
         folder: where to write; it must not exist yet.
 
     Raises:
@@ -63,22 +64,22 @@ def export_model(model: World | VideoTokenizer, folder: str | os.PathLike) -> No
             raise OSError(f"{folder} cannot be written: {reason}.") from error
 
 
-def programs_of(model: World | VideoTokenizer) -> dict[str, tuple[Callable, dict]]:
+def programs_of(model: WorldModel | Tokenizer) -> dict[str, tuple[Callable, dict]]:
     """The functions that become signatures, and the `tf.TensorSpec` of each input.
 
     Raises:
         ValueError: if the model is another one.
     """
-    if isinstance(model, VideoTokenizer):
+    if isinstance(model, Tokenizer):
         return _programs_of_tokenizer(model)
-    if isinstance(model, World):
+    if isinstance(model, WorldModel):
         return _programs_of_tokenizer(model.tokenizer) | _programs_of_world(model)
     raise ValueError(
         f"A Genie or a tokenizer can be exported; received a {type(model).__name__}."
     )
 
 
-def _programs_of_tokenizer(tokenizer: VideoTokenizer) -> dict:
+def _programs_of_tokenizer(tokenizer: Tokenizer) -> dict:
     def tokenize(video):
         return {"tokens": tokenizer.tokenize(video)}
 
@@ -94,21 +95,22 @@ def _programs_of_tokenizer(tokenizer: VideoTokenizer) -> dict:
     }
 
 
-def _programs_of_world(world: World) -> dict:
-    rollout = Rollout(world)
-    form = rollout.before_any(1)
+def _programs_of_world(world: WorldModel) -> dict:
+    sampler = WorldSampler(world)
+    first = ops.zeros((1, world.dynamics.num_patches), "int32")
+    form = sampler.initial_state(first)
 
     def named(state):
         paths = keras.tree.flatten_with_path(state)
         return {"_".join(["state", *map(str, path)]): leaf for path, leaf in paths}
 
     def reset(prompt):
-        return named(rollout.start(prompt)[0])
+        return named(sampler.start(prompt)[0])
 
     def step(action, seed, **others):
         leaves = [others.pop(name) for name in named(form)]
-        state, frame = rollout.next_frame(
-            keras.tree.pack_sequence_as(form, leaves), action, seed, Sampling(**others)
+        state, frame = sampler.next_frame(
+            keras.tree.pack_sequence_as(form, leaves), action, seed, others
         )
         return {**named(state), "frame": frame}
 
@@ -116,16 +118,15 @@ def _programs_of_world(world: World) -> dict:
         return {"actions": world.infer_actions(video)}
 
     of_step = [_spec("action", (None,)), _spec("seed", (None,))]
-    for name, setting in Sampling().as_tensors()._asdict().items():
+    for name, setting in world.dynamics.sampling_tensors().items():
         of_step.append(_spec(name, (), setting.dtype))
     for name, leaf in named(form).items():
         of_step.append(_spec(name, (None, *leaf.shape[1:]), leaf.dtype))
     programs = {"step": (step, {spec.name: spec for spec in of_step})}
-    # A guided world cannot tell the actions between the frames of a prompt.
-    guided = isinstance(world, GuidedGenie)
-    prompt = _video("prompt", world.tokenizer, time=1 if guided else None)
+    # Without actions inferred, a prompt has no others between its frames.
+    prompt = _video("prompt", world.tokenizer, time=None if world.infers_actions else 1)
     programs["reset"] = reset, {"prompt": prompt}
-    if not guided:
+    if world.infers_actions:
         video = _video("video", world.tokenizer)
         programs["infer_actions"] = infer_actions, {"video": video}
     return programs
@@ -135,5 +136,5 @@ def _spec(name: str, shape: tuple, dtype="int32") -> tf.TensorSpec:
     return tf.TensorSpec(shape, dtype, name)
 
 
-def _video(name: str, tokenizer: VideoTokenizer, time=None) -> tf.TensorSpec:
+def _video(name: str, tokenizer: Tokenizer, time=None) -> tf.TensorSpec:
     return _spec(name, (None, time, *tokenizer.frame_shape), "uint8")

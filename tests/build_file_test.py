@@ -106,4 +106,4 @@ def test_dependencies_point_down():
 
 def test_presets_come_along():
     (base,) = (node for node in BUILD.body if "name='base'" in ast.unparse(node))
-    assert "data=glob(['genie_tf/preset_files/**']" in ast.unparse(base)
+    assert "data=glob(['genie_tf/presets/files/**']" in ast.unparse(base)

@@ -16,8 +16,8 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 from genie_tf.envs import GenieEnv, GenieVectorEnv
-from genie_tf.presets import save_preset
-from genie_tf.samplers import Rollout, Sampling
+from genie_tf.presets.saving import save_preset
+from genie_tf.samplers import WorldSampler
 from genie_tf.testing.tiny_models import (
     FRAME_SHAPE,
     tiny_batch,
@@ -26,9 +26,9 @@ from genie_tf.testing.tiny_models import (
 )
 
 GENIE = tiny_genie()
-ROLLOUT = Rollout(GENIE)
+SAMPLER = WorldSampler(GENIE)
 PROMPTS = list(tiny_batch(0, batch=5)["video"][:, 0])
-SETTINGS = {"prompts": PROMPTS, "sampling": Sampling(2), "max_episode_steps": 3}
+SETTINGS = {"prompts": PROMPTS, "sampling": {"num_steps": 2}, "max_episode_steps": 3}
 ACTIONS = np.random.default_rng(0).integers(5, size=(9, 3))
 
 
@@ -179,7 +179,12 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
     assert refused(GenieVectorEnv, GENIE, 2, render_mode="human") == (
         "`render_mode` must be one of rgb_array, or None; received 'human'."
     )
-    assert "`num_steps` must be 1" in refused(GenieEnv, GENIE, sampling=Sampling(0))
+    assert "`num_steps` must be a whole number, 1" in refused(
+        GenieEnv, GENIE, sampling={"num_steps": 0}
+    )
+    assert "A MaskGitDynamics has no setting 'steps'" in refused(
+        GenieEnv, GENIE, sampling={"steps": 2}
+    )
     assert "There is no preset none" in refused(GenieEnv, "none")
     assert refused(GenieEnv, GENIE, [PROMPTS[0][:8]]) == (
         "A prompt must be the name of a picture, or uint8 of shape (16, 16, 3); "
@@ -298,8 +303,8 @@ def test_the_first_reset_starts_all():
     [
         {"max_episode_steps": 1.5},
         {"max_episode_steps": True},
-        {"sampling": {"num_steps": 2}},
-        {"sampling": None},
+        {"sampling": "halton"},
+        {"sampling": [("num_steps", 2)]},
         {"prompts": "a.png"},
         {"num_envs": 0},
         {"num_envs": 2.0},
@@ -327,7 +332,7 @@ def test_a_copy_plays_on_alike(way):
 
 
 def test_a_copy_shares_the_compiled_world(env):
-    assert copy.deepcopy(env)._plays._rollout is env._plays._rollout
+    assert copy.deepcopy(env)._plays._sampler is env._plays._sampler
 
 
 def test_environments_are_closed_twice(monkeypatch):
@@ -358,9 +363,9 @@ def test_a_forked_process_says_that_it_cannot_play(preset, env):
     "function",
     [
         tiny_tokenizer,
-        lambda: Rollout(GENIE),
-        lambda: ROLLOUT.reset(PROMPTS[0][None, None]),
-        lambda: ROLLOUT.step({}, [0]),
+        lambda: WorldSampler(GENIE),
+        lambda: SAMPLER.reset(PROMPTS[0][None, None]),
+        lambda: SAMPLER.step({}, [0]),
         lambda: GenieEnv(GENIE, PROMPTS).reset(),
     ],
 )

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from genie_tf.export import export_model
-from genie_tf.models import Dynamics, Genie, GuidedGenie
-from genie_tf.samplers import ORDERS, Rollout, Sampling
+from genie_tf.models import Genie, GuidedGenie, MaskGitDynamics
+from genie_tf.samplers import WorldSampler
+from genie_tf.sampling_settings import ORDERS
 from genie_tf.testing.tiny_models import (
     TRANSFORMER,
     tiny_batch,
@@ -21,7 +22,13 @@ from genie_tf.testing.tiny_models import (
 B, FRAMES = 3, 10  # Past the window of 8.
 ACTIONS = np.random.default_rng(0).integers(5, size=(FRAMES, B), dtype="int32")
 SEEDS = np.array([3, 1, 4], "int32")
-SAMPLING = Sampling(3, 0.9, 7, 2.0, "random")
+SAMPLING = {
+    "num_steps": 3,
+    "temperature": 0.9,
+    "top_k": 7,
+    "choice_temperature": 2.0,
+    "order": "random",
+}
 
 # Plays the SavedModels of a folder on the inputs kept there, and keeps what comes.
 PLAYER = f"""
@@ -31,7 +38,7 @@ import numpy as np
 import tensorflow as tf
 
 video, actions, seeds = np.load("inputs.npz").values()
-settings = {{**{SAMPLING._asdict()}, "order": {ORDERS.index(SAMPLING.order)}}}
+settings = {{**{SAMPLING}, "order": {ORDERS.index(SAMPLING["order"])}}}
 for name in sys.argv[1:]:
     programs = tf.saved_model.load(name).signatures
     made = {{"signatures": sorted(programs)}}
@@ -46,7 +53,7 @@ for name in sys.argv[1:]:
         for action in actions:
             state = programs["step"](**state, action=action, seed=seeds, **settings)
             frames.append(state.pop("frame"))
-        made |= {{"frames": np.stack(frames), "last": state["state_tokens"]}}
+        made |= {{"frames": np.stack(frames), "last": state["state_dynamics_tokens"]}}
     np.savez(name + ".npz", **made)
 assert not [name for name in sys.modules if name.startswith(("keras.", "genie_tf."))]
 """
@@ -63,12 +70,12 @@ def guided_genie() -> GuidedGenie:
     """All that can be otherwise is."""
     tokenizer = tiny_tokenizer(
         code_dim=2,
-        quantizer={"levels": (6, 4)},
+        quantizer={"class_name": "FiniteScalarQuantizer", "levels": (6, 4)},
         encoder={**TRANSFORMER, "attention": "space_time"},
         decoder={**TRANSFORMER, "attention": "space"},
     )
     transformer = {**TRANSFORMER, "attention": "space_time"}
-    dynamics = Dynamics(24, 4, 5, transformer, conditioning="token")
+    dynamics = MaskGitDynamics(24, 4, 5, transformer, conditioning="token")
     kernel = dynamics.to_change.kernel
     kernel.assign(3 * np.random.default_rng(0).normal(size=kernel.shape))
     return GuidedGenie(tokenizer, dynamics)
@@ -107,12 +114,12 @@ def test_tokens_and_reconstructions_are_those_of_the_model(played, name):
 
 @pytest.mark.parametrize("name", ["genie", "guided"])
 def test_equal_seeds_give_the_frames_of_the_model(played, name):
-    rollout, video = Rollout(MODELS[name]), tiny_batch(0, batch=B)["video"]
-    state, _ = rollout.reset(video if name == "genie" else video[:, :1])
+    sampler, video = WorldSampler(MODELS[name]), tiny_batch(0, batch=B)["video"]
+    state, _ = sampler.reset(video if name == "genie" else video[:, :1])
     for action, found in zip(ACTIONS, played[name]["frames"], strict=True):
-        state, frame = rollout.step(state, action, SEEDS, SAMPLING)
+        state, frame = sampler.step(state, action, SEEDS, SAMPLING)
         np.testing.assert_allclose(found, frame, atol=1e-6)
-    np.testing.assert_array_equal(played[name]["last"], state["tokens"])
+    np.testing.assert_array_equal(played[name]["last"], state["dynamics"]["tokens"])
 
 
 def test_actions_are_those_of_the_model(played):
@@ -142,7 +149,7 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
         f"{tmp_path} exists already: choose another folder."
     )
     assert refused(MODELS["genie"].dynamics, folder) == (
-        "A Genie or a tokenizer can be exported; received a Dynamics."
+        "A Genie or a tokenizer can be exported; received a MaskGitDynamics."
     )
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     assert refused(tokenizer, folder) == (

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("genie_tf", "datasets", "experiments")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
-PRESETS = ROOT / "genie_tf" / "preset_files"
+PRESETS = ROOT / "genie_tf" / "presets" / "files"
 
 # What to install for a module, where the name does not tell.
 DISTRIBUTIONS = {
@@ -77,7 +77,7 @@ def test_presets_are_installed(tmp_path):
     arguments = ["-q", "build_py", "--build-lib", "built"]
     subprocess.run([sys.executable, "-c", build, *arguments], cwd=tmp_path, check=True)
     built = tmp_path / "built"
-    found = {p.relative_to(built) for p in built.rglob("preset_files/*/*")}
+    found = {p.relative_to(built) for p in built.rglob("presets/files/*/*")}
     assert found == files
 
 

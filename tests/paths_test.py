@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from genie_tf.datasets import array_episodes, episodes
 from genie_tf.datasets.video_folder import videos
-from genie_tf.experiments import config_files, feature_networks
+from genie_tf.experiments import config_files
 
-from genie_tf import export, files, media, preset_folder, presets
+from genie_tf import export, files, media
+from genie_tf.evaluation import feature_networks
+from genie_tf.presets import folder as preset_folder
+from genie_tf.presets import loading, saving
 from genie_tf.testing.tiny_models import tiny_genie, tiny_tokenizer
 
 tokenizer = functools.cache(tiny_tokenizer)
@@ -57,11 +60,12 @@ ENTRIES = {
     "media.plot_curves.png": lambda path: media.plot_curves(
         path, [{"step": 1, "x": 1}]
     ),
-    "presets.save_preset": lambda path: presets.save_preset(tokenizer(), path, "A."),
-    "presets.load_preset": presets.load_preset,
-    "presets.read_actions": lambda path: presets.read_actions(path, 5),
-    "preset_folder.find_preset": preset_folder.find_preset,
-    "preset_folder.read_config": preset_folder.read_config,
+    "saving.save_preset": lambda path: saving.save_preset(tokenizer(), path, "A."),
+    "loading.load_preset": loading.load_preset,
+    "folder.find_preset": preset_folder.find_preset,
+    "folder.read_config": preset_folder.read_config,
+    "folder.read_world": preset_folder.read_world,
+    "folder.read_actions": lambda path: preset_folder.read_actions(path, 5),
     "export.export_model": lambda path: export.export_model(tokenizer(), path),
     "envs.GenieEnv preset": lambda path: make_environment(path, [VIDEO[0]]),
     "envs.GenieEnv prompts.png": lambda path: make_environment("preset", [path]),

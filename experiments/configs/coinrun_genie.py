@@ -12,7 +12,12 @@ the `fast` tokenizer, on 256 clips of test levels:
 `paper` has not been trained to the end yet: no duration or score is measured.
 """
 
-from genie_tf.experiments.configs.common import choose_size, transformer
+from genie_tf.experiments.configs.common import (
+    choose_size,
+    maskgit_dynamics,
+    quantizer,
+    transformer,
+)
 
 _TINY = {
     "stage": "genie",
@@ -28,9 +33,9 @@ _TINY = {
         "action_dim": 32,
         "encoder": transformer(128, 1, 4, window=2),
         "decoder": transformer(128, 2, 4, window=1),
-        "quantizer": {"soft_updates": 350},
+        "quantizer": quantizer(soft_updates=350),
     },
-    "dynamics": transformer(128, 4, 4, qk_norm=True, window=4),
+    "dynamics": maskgit_dynamics(transformer(128, 4, 4, qk_norm=True, window=4)),
     "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 280},
     "optimizer": {"name": "muon", "beta_2": 0.99},
 }
@@ -40,9 +45,9 @@ _FAST = {
     "steps": 3_500,
     "latent_action_model": {
         **_TINY["latent_action_model"],
-        "quantizer": {"soft_updates": 1_750},
+        "quantizer": quantizer(soft_updates=1_750),
     },
-    "dynamics": transformer(192, 4, 4, qk_norm=True, window=4),
+    "dynamics": maskgit_dynamics(transformer(192, 4, 4, qk_norm=True, window=4)),
     "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 1_400},
 }
 
@@ -62,7 +67,7 @@ SIZES = {
             "encoder": transformer(512, 8, 8),
             "decoder": transformer(512, 8, 8),
         },
-        "dynamics": transformer(512, 12, 8, qk_norm=True),
+        "dynamics": maskgit_dynamics(transformer(512, 12, 8, qk_norm=True)),
         "schedule": {
             "peak": 3e-5,
             "final": 3e-6,

@@ -13,7 +13,7 @@ On two CPU cores, PSNR of the next frame of 32 validation clips:
 """
 
 from genie_tf.experiments.configs import coinrun_genie
-from genie_tf.experiments.configs.common import choose_size
+from genie_tf.experiments.configs.common import choose_size, quantizer
 
 
 def _alone(genie: dict) -> dict:
@@ -33,7 +33,7 @@ for _name, _soft_updates, _decay_steps in (
     _config = SIZES[_name]
     _config["model"] = {
         **_config["model"],
-        "quantizer": {"soft_updates": _soft_updates},
+        "quantizer": quantizer(soft_updates=_soft_updates),
     }
     _config["schedule"] = {**_config["schedule"], "decay_steps": _decay_steps}
 

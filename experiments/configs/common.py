@@ -1,18 +1,24 @@
 """What the configs share."""
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 # Settings of any Genie, as published; each can be changed on the command line.
 _GENIE = {
-    # How an action enters the dynamics: "add", "concat" or "token".
-    "conditioning": "add",
-    # Between which two shares of a clip's tokens are hidden from the dynamics.
-    "mask_rates": (0.5, 1.0),
     # Name or folder of a trained latent action model, to be kept as it is.
     "trained_actions": "",
     # How many true actions the dataset has, to be steered by them; 0: by latent ones.
     "true_actions": 0,
 }
+
+
+# The models of each stage, by the groups of their settings.
+_MODELS = {
+    "tokenizer": {"model": "VideoTokenizer"},
+    "latent_action_model": {"model": "LatentActionModel"},
+    "genie": {"latent_action_model": "LatentActionModel"},
+}
+# Types of settings that may be None.
+_OPTIONAL = {"head_dim": int, "mlp_dim": int, "idle_limit": int, "levels": tuple}
 
 
 def choose_size(size: str, **sizes: dict) -> ConfigDict:
@@ -33,7 +39,14 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             f"the size after the colon in --config must be one of {', '.join(sizes)}; "
             f"received {size!r}"
         )
-    steps = sizes[size]["steps"]
+    chosen = _copied(sizes[size])
+    steps = chosen["steps"]
+    for group, class_name in _MODELS[chosen["stage"]].items():
+        chosen[group] = {
+            "class_name": class_name,
+            "quantizer": quantizer(),
+            **chosen[group],
+        }
     config = ConfigDict(
         {
             "seed": 0,
@@ -62,15 +75,15 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "keep_best": "",
             "best_is": "lowest",
             "validation_clips": 32,
-            **(_GENIE if sizes[size]["stage"] == "genie" else {}),
-            **sizes[size],
+            **(_GENIE if chosen["stage"] == "genie" else {}),
+            **chosen,
             # Whole, so that each can be changed on the command line.
             "schedule": {
                 "decay_steps": 0,
                 "final": 0.0,
                 "shape": "linear",
                 "warmup_from": 0.0,
-                **sizes[size]["schedule"],
+                **chosen["schedule"],
             },
             "optimizer": {
                 "name": "adamw",
@@ -79,21 +92,72 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
                 "weight_decay": 1e-4,
                 "decay_all": False,
                 "ema": 0.0,
-                **sizes[size]["optimizer"],
+                **chosen["optimizer"],
             },
         }
     )
     _keep_share(config, "decay_steps", config.schedule)
-    for name in ("model", "latent_action_model"):
-        if "quantizer" in config.get(name, {}):
-            _keep_share(config, "soft_updates", config[name].quantizer)
+    for group in _MODELS[config.stage]:
+        _keep_share(config, "soft_updates", config[group].quantizer)
+    allow_none(config)
     return config
+
+
+def _copied(group: dict) -> dict:
+    """Return a copy in which no two groups are one, which a flag would set at once."""
+    return {
+        name: _copied(value) if isinstance(value, dict) else value
+        for name, value in group.items()
+    }
+
+
+def allow_none(config: ConfigDict) -> None:
+    """Give settings that are None the type of their values, for the command line."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            allow_none(value)
+        elif value is None and name in _OPTIONAL:
+            config[name] = config_dict.placeholder(_OPTIONAL[name])
 
 
 def _keep_share(config: ConfigDict, name: str, group: ConfigDict) -> None:
     group[name] = config.get_oneway_ref("steps") * group[name] // config.steps
 
 
-def transformer(dim: int, num_blocks: int, num_heads: int, **others) -> dict:
-    """Arguments of an `STTransformer`."""
-    return {"dim": dim, "num_blocks": num_blocks, "num_heads": num_heads, **others}
+def transformer(
+    dim: int,
+    num_blocks: int,
+    num_heads: int,
+    *,
+    head_dim: int | None = None,
+    mlp_dim: int | None = None,
+    qk_norm: bool = False,
+    window: int = 16,
+    attention: str = "st",
+) -> dict:
+    """Return the arguments of an `STTransformer`."""
+    return dict(locals())
+
+
+def quantizer(
+    *,
+    class_name: str = "VectorQuantizer",
+    commitment_weight: float = 0.25,
+    idle_limit: int | None = 10,
+    soft_updates: int = 0,
+    ema: float = 0.0,
+    levels: tuple[int, ...] | None = None,
+) -> dict:
+    """Return the arguments of a `VectorQuantizer`, or `FiniteScalarQuantizer` if given
+    `levels`."""
+    return dict(locals())
+
+
+def maskgit_dynamics(
+    transformer: dict,
+    *,
+    conditioning: str = "add",
+    mask_rates: tuple[float, float] = (0.5, 1.0),
+) -> dict:
+    """Return the arguments of a `MaskGitDynamics` that its world does not give."""
+    return {"class_name": "MaskGitDynamics", **locals()}

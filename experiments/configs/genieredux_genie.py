@@ -8,7 +8,11 @@ Not trained: no duration or score is measured. Data and feed-forward are as in
 `genieredux_tokenizer`.
 """
 
-from genie_tf.experiments.configs.common import choose_size, transformer
+from genie_tf.experiments.configs.common import (
+    choose_size,
+    maskgit_dynamics,
+    transformer,
+)
 
 SIZES = {
     "paper": {
@@ -26,7 +30,7 @@ SIZES = {
             "encoder": transformer(512, 8, 8),
             "decoder": transformer(512, 8, 8),
         },
-        "dynamics": transformer(512, 12, 8, qk_norm=True),
+        "dynamics": maskgit_dynamics(transformer(512, 12, 8, qk_norm=True)),
         "schedule": {
             "peak": 1e-4,
             "final": 5e-5,

@@ -11,7 +11,11 @@ Genie. The feed-forward is as in `jafar_tokenizer`.
 """
 
 from genie_tf.experiments.configs import coinrun_genie
-from genie_tf.experiments.configs.common import choose_size, transformer
+from genie_tf.experiments.configs.common import (
+    choose_size,
+    maskgit_dynamics,
+    transformer,
+)
 
 _ACTION_MODEL = transformer(512, 8, 8, mlp_dim=256)
 
@@ -26,7 +30,7 @@ def _genie(num_blocks: int) -> dict:
             "encoder": _ACTION_MODEL,
             "decoder": _ACTION_MODEL,
         },
-        "dynamics": transformer(512, num_blocks, 8, mlp_dim=256),
+        "dynamics": maskgit_dynamics(transformer(512, num_blocks, 8, mlp_dim=256)),
     }
 
 

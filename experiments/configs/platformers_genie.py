@@ -16,7 +16,11 @@ width comes closest for the latent action model and the study of model size, who
 numbers are then at most 9% off; 2.3b and 10.1b need 1.2 and 0.4 times the width.
 """
 
-from genie_tf.experiments.configs.common import choose_size, transformer
+from genie_tf.experiments.configs.common import (
+    choose_size,
+    maskgit_dynamics,
+    transformer,
+)
 
 _ACTION_MODEL = transformer(1024, 20, 16, mlp_dim=128)
 
@@ -46,13 +50,15 @@ def _genie(
             "encoder": _ACTION_MODEL,
             "decoder": _ACTION_MODEL,
         },
-        "dynamics": transformer(
-            dim,
-            num_blocks,
-            num_heads,
-            head_dim=head_dim,
-            mlp_dim=mlp_dim,
-            qk_norm=True,
+        "dynamics": maskgit_dynamics(
+            transformer(
+                dim,
+                num_blocks,
+                num_heads,
+                head_dim=head_dim,
+                mlp_dim=mlp_dim,
+                qk_norm=True,
+            )
         ),
         "schedule": {
             "peak": 3e-5,

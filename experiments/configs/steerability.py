@@ -8,7 +8,12 @@ evaluates them.
 """
 
 from genie_tf.experiments.configs import coinrun_genie
-from genie_tf.experiments.configs.common import choose_size, transformer
+from genie_tf.experiments.configs.common import (
+    allow_none,
+    choose_size,
+    quantizer,
+    transformer,
+)
 from ml_collections import ConfigDict
 
 _QUANTIZER = "latent_action_model.quantizer"
@@ -18,16 +23,16 @@ ROWS = {
     "base": {},
     "seed_1": {"seed": 1},
     "seed_2": {"seed": 2},
-    "token": {"conditioning": "token"},
-    "concat": {"conditioning": "concat"},
+    "token": {"dynamics.conditioning": "token"},
+    "concat": {"dynamics.conditioning": "concat"},
     "guided_add": {"true_actions": 15},
-    "guided_token": {"true_actions": 15, "conditioning": "token"},
-    "guided_concat": {"true_actions": 15, "conditioning": "concat"},
+    "guided_token": {"true_actions": 15, "dynamics.conditioning": "token"},
+    "guided_concat": {"true_actions": 15, "dynamics.conditioning": "concat"},
     # With --config.trained_actions=FOLDER of the row `actions_alone`.
     "actions_alone": {"stage": "latent_action_model"},
     "separate": {},
-    "mask_all": {"mask_rates": (1.0, 1.0)},
-    "mask_075": {"mask_rates": (0.75, 0.75)},
+    "mask_all": {"dynamics.mask_rates": (1.0, 1.0)},
+    "mask_075": {"dynamics.mask_rates": (0.75, 0.75)},
     "decoder_sees_past": {
         "latent_action_model.decoder": transformer(128, 2, 4, window=4)
     },
@@ -36,14 +41,14 @@ ROWS = {
         "latent_action_model.decoder": transformer(128, 2, 4, window=4),
     },
     "patch_16": {"latent_action_model.patch_size": 16},
-    "no_soft_start": {_QUANTIZER: {}},
-    "never_reseeded": {_QUANTIZER: {"soft_updates": 200, "idle_limit": None}},
-    "random_codebook": {_QUANTIZER: {"idle_limit": None}},
-    "ema": {_QUANTIZER: {"soft_updates": 200, "ema": 0.9}},
-    "fsq": {"latent_action_model.action_dim": 2, _QUANTIZER: {"levels": (3, 2)}},
+    "no_soft_start": {_QUANTIZER: quantizer()},
+    "never_reseeded": {_QUANTIZER: quantizer(soft_updates=200, idle_limit=None)},
+    "random_codebook": {_QUANTIZER: quantizer(idle_limit=None)},
+    "ema": {_QUANTIZER: quantizer(soft_updates=200, ema=0.9)},
+    "fsq": {"latent_action_model.action_dim": 2, _QUANTIZER: quantizer(levels=(3, 2))},
     "actions_7": {"latent_action_model.num_actions": 7},
     "actions_8": {"latent_action_model.num_actions": 8},
-    "frames_8": {"clip_length": 8, "batch_size": 4, "dynamics.window": 8},
+    "frames_8": {"clip_length": 8, "batch_size": 4, "dynamics.transformer.window": 8},
 }
 
 
@@ -66,4 +71,5 @@ def get_config(row: str = "base"):
         config.model = config.latent_action_model
         # As in coinrun_lam.py.
         config.model.quantizer.soft_updates, config.schedule.decay_steps = 370, 200
+    allow_none(config)
     return config

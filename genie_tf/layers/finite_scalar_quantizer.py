@@ -90,7 +90,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     def _place_values(self):
         return np.cumprod([1, *self.levels[:-1]]).astype("int32")
 
-    def update_inputs(self, outputs):
+    def codebook_stats(self, outputs):
         """Of the outputs of a call, those that `update` takes."""
         return {"indices": outputs["indices"]}
 

@@ -153,7 +153,7 @@ class VectorQuantizer(keras.layers.Layer):
         """Codes of the given indices: int (...) -> float32 (..., code_dim)."""
         return ops.take(self.codes(), indices, axis=0)
 
-    def update_inputs(self, outputs):
+    def codebook_stats(self, outputs):
         """Of the outputs of a call, those that `update` takes."""
         return {name: outputs[name] for name in ("latents", "indices", "mean")}
 

@@ -1,37 +1,41 @@
 """Genie: a tokenizer, a latent action model and a dynamics model, made one."""
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
-from genie_tf.models.dynamics import Dynamics, masked_cross_entropy
-from genie_tf.models.latent_action_model import LatentActionModel
-from genie_tf.models.preset_model import PresetModel
-from genie_tf.models.video_tokenizer import VideoTokenizer
+from genie_tf.models.action_model import ActionModel
+from genie_tf.models.dynamics import Dynamics
+from genie_tf.models.tokenizer import Tokenizer, freeze
+from genie_tf.models.trainable_model import TrainableModel
 
 
-class World(PresetModel):
+class WorldModel(TrainableModel, contract=True):
     """What any Genie is: a dynamics over a frozen tokenizer's tokens, and actions.
 
     Args:
-        **parts: `tokenizer`, `dynamics` and what else a subclass is made of.
+        tokenizer: a trained `Tokenizer`.
+        dynamics: a `Dynamics` over its tokens.
+
+    Attributes:
+        part_classes: what each part is, by the name of its argument.
+        infers_actions: whether it can tell the actions of a video.
 
     Raises:
         ValueError: if the parts do not fit each other.
     """
 
-    def __init__(self, *, name=None, dtype=None, trainable=True, **parts):
-        super().__init__(name=name, dtype=dtype, trainable=trainable)
+    part_classes: ClassVar[dict[str, type]] = {}
+    infers_actions: bool = True
+
+    def __init__(self, tokenizer: Tokenizer, dynamics: Dynamics, **kwargs):
+        super().__init__(**kwargs)
         for shared in ("num_codes", "num_patches"):
-            _check_equal(
-                shared,
-                getattr(parts["tokenizer"], shared),
-                getattr(parts["dynamics"], shared),
-            )
-        for part_name, part in parts.items():
-            setattr(self, part_name, part)
-        # First true: on TensorFlow, Keras passes over a value that is there already.
-        self.tokenizer.trainable = True
-        self.tokenizer.trainable = False
+            _check_equal(shared, getattr(tokenizer, shared), getattr(dynamics, shared))
+        self.tokenizer = tokenizer
+        self.dynamics = dynamics
+        freeze(tokenizer)
         self.built = True
 
     @property
@@ -52,12 +56,12 @@ class World(PresetModel):
 
         Args:
             batch: a dict with `video`, (batch, time, height, width, channels), uint8 or
-                float in [0, 1]; `mask`, bool (batch, time, patches), tokens hidden from
-                the dynamics; `tokens`, int32 (batch, time, patches), where they are
-                known; and `action`, int32 (batch, time-1), where it is needed.
+                float in [0, 1]; the dynamics' `training_inputs`; `tokens`, int32 (batch,
+                time, patches), where they are known; and `action`, int32 (batch,
+                time-1), where it is needed.
 
         Returns:
-            A dict: `logits` of the dynamics, float32 (batch, time, patches, num_codes);
+            A dict: `logits`, what the dynamics returns;
             `tokens`; `actions`, int32 (batch, time-1); and of a latent action model its
             outputs, `latent_action_model`.
         """
@@ -68,77 +72,75 @@ class World(PresetModel):
             return batch["tokens"]
         return self.tokenizer.tokenize(batch["video"])
 
+    def training_inputs(self, rng, clip):
+        return self.dynamics.training_inputs(rng, clip)
+
     def reconstruct(self, batch):
-        """A batch's video, masked tokens replaced by the likeliest."""
+        """Return a batch's video, tokens replaced by the likeliest where they count."""
         outputs = self.outputs_of(batch)
-        likeliest = ops.argmax(outputs["logits"], axis=-1)
         return self.tokenizer.detokenize(
-            ops.where(batch["mask"], likeliest, outputs["tokens"])
+            self.dynamics.likeliest(outputs["tokens"], outputs["logits"], batch)
         )
 
     def losses_and_metrics(self, batch):
         """Loss and metrics of a batch of clips.
 
         Args:
-            batch: as of `outputs_of`.
+            batch: see `outputs_of`.
 
         Returns:
-            A dict of scalars with `loss` = dynamics cross-entropy at the masked tokens
-            + the own loss of a latent action model that is trained; and what
-            `update_codebooks` and `codebook_metrics` take.
+            A dict of scalars with `loss` = the loss of the dynamics + the own loss of a
+            latent action model that is trained; and what `update_codebooks` and
+            `codebook_metrics` take.
         """
         outputs = self.outputs_of(batch)
-        cross_entropy, top1 = masked_cross_entropy(
-            outputs["tokens"], outputs["logits"], batch["mask"]
+        found = self.dynamics.loss_and_metrics(
+            outputs["tokens"], outputs["logits"], batch
         )
-        metrics = {
-            "loss": cross_entropy,
-            "dynamics/cross_entropy": cross_entropy,
-            "dynamics/top1": top1,
-        }
+        metrics = {"loss": found.pop("loss")}
+        metrics |= {f"dynamics/{name}": value for name, value in found.items()}
         return self._with_actions(metrics, batch, outputs)
 
     def _with_actions(self, metrics, batch, outputs):
         """Loss and metrics together with those of how actions are found."""
         return metrics, {}
 
-    def codebook_metrics(self, codebook_inputs):
-        """How many of the latent actions a batch uses, a dict of scalars."""
-        return {}
+    def parts(self):
+        return {name: getattr(self, name) for name in self.part_classes}
 
-    def update_codebooks(self, codebook_inputs):
-        """Lets codebooks learn from what a training step quantised."""
-
-    def parts(self) -> dict[str, keras.Model]:
-        """The models this one is made of, by name."""
-        return {name: getattr(self, name) for name in PARTS if hasattr(self, name)}
-
-    def arguments(self):
-        """The arguments of the parts, plain numbers and words."""
-        return {name: part.arguments() for name, part in self.parts().items()}
+    def about(self):
+        return {
+            "frame_shape": list(self.tokenizer.frame_shape),
+            "num_actions": self.num_actions,
+        }
 
     def get_config(self):
-        parts = {name: part.get_config() for name, part in self.parts().items()}
+        parts = {
+            name: keras.saving.serialize_keras_object(part)
+            for name, part in self.parts().items()
+        }
         return {**super().get_config(), **parts}
+
+    def arguments(self):
+        return {}
 
     @classmethod
     def from_config(cls, config):
         parts = {
-            name: made.from_config(config[name])
-            for name, made in PARTS.items()
-            if name in config
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in cls.part_classes
         }
         return super().from_config({**config, **parts})
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class GuidedGenie(World):
+class GuidedGenie(WorldModel):
     """A world steered by the true actions of its data (GenieRedux-G, Kazemi et al. 2024).
 
     Each action is a one-hot vector.
 
     Args:
-        tokenizer: a trained `VideoTokenizer`.
+        tokenizer: a trained `Tokenizer`.
         dynamics: a `Dynamics` over the tokenizer's tokens, whose `action_dim` is the
             number of true actions.
 
@@ -146,8 +148,8 @@ class GuidedGenie(World):
         ValueError: if the parts do not fit each other.
     """
 
-    def __init__(self, tokenizer: VideoTokenizer, dynamics: Dynamics, **kwargs):
-        super().__init__(tokenizer=tokenizer, dynamics=dynamics, **kwargs)
+    part_classes = {"tokenizer": Tokenizer, "dynamics": Dynamics}
+    infers_actions = False
 
     @property
     def num_actions(self) -> int:
@@ -158,7 +160,7 @@ class GuidedGenie(World):
 
     def outputs_of(self, batch) -> dict:
         tokens, actions = self._tokens_of(batch), batch["action"]
-        logits = self.dynamics(tokens, self.action_vectors(actions), batch["mask"])
+        logits = self.dynamics(tokens, self.action_vectors(actions), batch)
         return {"logits": logits, "tokens": tokens, "actions": actions}
 
     def infer_actions(self, video):
@@ -169,7 +171,7 @@ class GuidedGenie(World):
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class Genie(World):
+class Genie(WorldModel):
     """A world to play, learned from videos alone (Genie, section 2).
 
     The tokenizer is frozen. Latent action model and dynamics train together, each by
@@ -177,8 +179,8 @@ class Genie(World):
     action model whose `trainable` is false stays as it is.
 
     Args:
-        tokenizer: a trained `VideoTokenizer`.
-        latent_action_model: a `LatentActionModel` for frames of the same shape; or, to
+        tokenizer: a trained `Tokenizer`.
+        latent_action_model: an `ActionModel` for frames of the same shape; or, to
             compare with, for frames of the tokenizer's `grid_shape`: it then sees the
             tokens in place of the pixels (section 3.4).
         dynamics: a `Dynamics` over the tokenizer's tokens.
@@ -187,10 +189,16 @@ class Genie(World):
         ValueError: if the parts do not fit each other.
     """
 
+    part_classes = {
+        "tokenizer": Tokenizer,
+        "latent_action_model": ActionModel,
+        "dynamics": Dynamics,
+    }
+
     def __init__(
         self,
-        tokenizer: VideoTokenizer,
-        latent_action_model: LatentActionModel,
+        tokenizer: Tokenizer,
+        latent_action_model: ActionModel,
         dynamics: Dynamics,
         **kwargs,
     ):
@@ -199,12 +207,8 @@ class Genie(World):
         if not of_tokens:
             _check_equal("frame_shape", tokenizer.frame_shape, seen)
         _check_equal("action_dim", latent_action_model.action_dim, dynamics.action_dim)
-        super().__init__(
-            tokenizer=tokenizer,
-            latent_action_model=latent_action_model,
-            dynamics=dynamics,
-            **kwargs,
-        )
+        super().__init__(tokenizer, dynamics, **kwargs)
+        self.latent_action_model = latent_action_model
         self.actions_from_tokens = of_tokens
 
     @property
@@ -212,14 +216,12 @@ class Genie(World):
         return self.latent_action_model.num_actions
 
     def action_vectors(self, actions):
-        return self.latent_action_model.quantizer.lookup(actions)
+        return self.latent_action_model.action_vectors(actions)
 
     def outputs_of(self, batch) -> dict:
         tokens = self._tokens_of(batch)
         actions = self.latent_action_model(self._seen_by_actions(batch, tokens))
-        logits = self.dynamics(
-            tokens, ops.stop_gradient(actions["quantized"]), batch["mask"]
-        )
+        logits = self.dynamics(tokens, ops.stop_gradient(actions["quantized"]), batch)
         return {
             "logits": logits,
             "tokens": tokens,
@@ -245,22 +247,15 @@ class Genie(World):
         metrics |= {f"latent_action/{name}": value for name, value in actions.items()}
         if model.trainable:
             metrics["loss"] += actions["loss"]
-        return metrics, model.quantizer.update_inputs(found)
+        return metrics, model.stats_of(found)
 
-    def codebook_metrics(self, codebook_inputs):
-        usage = self.latent_action_model.codebook_metrics(codebook_inputs)
+    def codebook_metrics(self, codebook_stats):
+        usage = self.latent_action_model.codebook_metrics(codebook_stats)
         return {f"latent_action/{name}": value for name, value in usage.items()}
 
-    def update_codebooks(self, codebook_inputs):
+    def update_codebooks(self, codebook_stats):
         if self.latent_action_model.trainable:
-            self.latent_action_model.update_codebooks(codebook_inputs)
-
-
-PARTS = {
-    "tokenizer": VideoTokenizer,
-    "latent_action_model": LatentActionModel,
-    "dynamics": Dynamics,
-}
+            self.latent_action_model.update_codebooks(codebook_stats)
 
 
 def _check_equal(name: str, ours, theirs) -> None:

@@ -12,15 +12,17 @@ from genie_tf.layers import (
     make_quantizer,
     patch_grid,
     patchify,
+    quantizer_class,
     unpatchify,
 )
 from genie_tf.metrics.image_quality import psnr
+from genie_tf.models.action_model import ActionModel
+from genie_tf.models.layer_calls import LayerCall
 from genie_tf.models.preprocessing import to_unit_range
-from genie_tf.models.preset_model import PresetModel
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class LatentActionModel(PresetModel):
+class LatentActionModel(ActionModel):
     """Learns discrete actions between frames, from pixels alone (section 2.1).
 
     The encoder sees all frames, with one extra action token each; its output at frame
@@ -37,7 +39,7 @@ class LatentActionModel(PresetModel):
         encoder: arguments of the encoder's `STTransformer`.
         decoder: arguments of the decoder's `STTransformer`; with a window of 1 the
             action has to tell all of the motion, not just what is new in it.
-        quantizer: as of `make_quantizer`.
+        quantizer: see `make_quantizer`.
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
@@ -47,6 +49,12 @@ class LatentActionModel(PresetModel):
         height, width, channels); `indices`, the latent actions, int32 (batch,
         time-1); and the other outputs of `VectorQuantizer`.
     """
+
+    layer_classes = {
+        "encoder": lambda _: STTransformer,
+        "decoder": lambda _: STTransformer,
+        "quantizer": quantizer_class,
+    }
 
     def __init__(
         self,
@@ -132,31 +140,13 @@ class LatentActionModel(PresetModel):
         return unpatchify(patches + change, self.patch_size, *self.frame_shape[:2])
 
     def infer_actions(self, video):
-        """The latent actions between the frames of a video, int32 (batch, time-1)."""
         patches = patchify(to_unit_range(video), self.patch_size)
         return self.encode(patches)["indices"]
 
-    def reconstruct(self, batch):
-        """A batch's video, frames from the second on as predicted."""
-        video = to_unit_range(batch["video"])
-        return ops.concatenate([video[:, :1], self(video)["prediction"]], axis=1)
-
-    def losses_and_metrics(self, batch):
-        """Loss and metrics of a batch of clips.
-
-        Args:
-            batch: a dict with `video`, (batch, time, height, width, channels).
-
-        Returns:
-            A dict of scalars with `loss` = prediction MSE + codebook loss + weighted
-            commitment loss; and what `update_codebooks` and `codebook_metrics` take.
-        """
-        outputs = self(batch["video"])
-        metrics = self.metrics_of(batch["video"], outputs)
-        return metrics, self.quantizer.update_inputs(outputs)
+    def action_vectors(self, actions):
+        return self.quantizer.lookup(actions)
 
     def metrics_of(self, video, outputs):
-        """Loss and metrics from a video and the outputs of a call on it."""
         target = to_unit_range(video)[:, 1:]
         prediction_loss = ops.mean((target - outputs["prediction"]) ** 2)
         return {
@@ -166,16 +156,21 @@ class LatentActionModel(PresetModel):
             "psnr": ops.mean(psnr(target, outputs["prediction"])),
         }
 
-    def codebook_metrics(self, codebook_inputs):
-        """How much of the codebook a batch uses, a dict of scalars."""
-        return self.quantizer.usage(codebook_inputs["indices"])
-
-    def update_codebooks(self, codebook_inputs):
-        """Re-seeds idle codes from what a training step quantised."""
-        self.quantizer.update(**codebook_inputs)
+    def layer_calls(self, frames: int):
+        n, actions = self.num_patches, frames - 1
+        return [
+            LayerCall(self.encoder_embedding, frames, n, input_gradient=False),
+            # The action token is one more patch.
+            LayerCall(self.encoder, frames, n + 1),
+            LayerCall(self.to_latents, actions, 1),
+            LayerCall(self.quantizer, actions, 1),
+            LayerCall(self.decoder_embedding, actions, n, input_gradient=False),
+            LayerCall(self.action_embedding, actions, 1),
+            LayerCall(self.decoder, actions, n),
+            LayerCall(self.to_change, actions, n, squared_error=True),
+        ]
 
     def arguments(self):
-        """The arguments that make this model what it is, plain numbers and words."""
         return {
             "frame_shape": self.frame_shape,
             "patch_size": self.patch_size,
@@ -185,6 +180,3 @@ class LatentActionModel(PresetModel):
             "decoder": self.decoder.arguments(),
             "quantizer": self.quantizer_arguments,
         }
-
-    def get_config(self):
-        return {**super().get_config(), **self.arguments()}

@@ -1,7 +1,5 @@
 """Frames into discrete tokens and back: the ST-ViViT VQ-VAE of Genie, section 2.1."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -12,15 +10,17 @@ from genie_tf.layers import (
     make_quantizer,
     patch_grid,
     patchify,
+    quantizer_class,
     unpatchify,
 )
 from genie_tf.metrics.image_quality import psnr
+from genie_tf.models.layer_calls import LayerCall, calls_for_each_patch
 from genie_tf.models.preprocessing import to_unit_range
-from genie_tf.models.preset_model import PresetModel
+from genie_tf.models.tokenizer import Tokenizer
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class VideoTokenizer(PresetModel):
+class VideoTokenizer(Tokenizer):
     """Turns each patch of each frame into one token, causally in time.
 
     Args:
@@ -30,7 +30,7 @@ class VideoTokenizer(PresetModel):
         code_dim: width of a code.
         encoder: arguments of the encoder's `STTransformer`.
         decoder: arguments of the decoder's `STTransformer`.
-        quantizer: as of `make_quantizer`.
+        quantizer: see `make_quantizer`.
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
@@ -41,6 +41,13 @@ class VideoTokenizer(PresetModel):
         and the other outputs of `VectorQuantizer`. Outputs of frame t depend on
         frames 1..t only.
     """
+
+    layer_classes = {
+        "encoder": lambda _: STTransformer,
+        "decoder": lambda _: STTransformer,
+        "quantizer": quantizer_class,
+    }
+    cached_layer = "decoder"
 
     def __init__(
         self,
@@ -61,10 +68,7 @@ class VideoTokenizer(PresetModel):
         self.num_codes = num_codes
         self.code_dim = code_dim
         self.quantizer_arguments = dict(quantizer or {})
-        grid = patch_grid(*self.frame_shape[:2], patch_size)
-        self.num_patches = math.prod(grid)
-        # Of a frame of `codes_as_video`.
-        self.grid_shape = (*grid, code_dim)
+        self.grid = patch_grid(*self.frame_shape[:2], patch_size)
         policy = {"dtype": self.dtype_policy}
         self.encoder = STTransformer(**encoder, **policy)
         self.decoder = STTransformer(**decoder, **policy)
@@ -120,52 +124,23 @@ class VideoTokenizer(PresetModel):
 
     def detokenize(self, tokens):
         """Tokens (batch, time, patches) as a video, float32 in [0, 1]."""
-        return self.decode(self.quantizer.lookup(tokens))
+        return self.decode(self.lookup(tokens))
+
+    def lookup(self, tokens):
+        return self.quantizer.lookup(tokens)
+
+    def empty_cache(self, batch: int):
+        return self.decoder.empty_cache(batch, self.num_patches)
 
     def detokenize_step(self, tokens, cache, position):
-        """The same as `detokenize`, one frame at a time.
-
-        Args:
-            tokens: int32 (batch, patches), the frame at `position`.
-            cache: of the decoder's `empty_cache`, or of the frame before.
-            position: int (batch,), of each video, 0 for the first frame.
-
-        Returns:
-            float32 (batch, height, width, channels), in [0, 1]; and the cache with this
-            frame in it.
-        """
-        codes = self.code_embedding(self.quantizer.lookup(tokens))[:, None]
+        codes = self.code_embedding(self.lookup(tokens))[:, None]
         features, entries = self.decoder.step(codes, cache, position)
         cache = self.decoder.write(cache, entries, position)
         return self.to_video(features)[:, 0], cache
 
-    def codes_as_video(self, tokens):
-        """Tokens as a video with a pixel for each: its code, as numbers in [0, 1].
-
-        Args:
-            tokens: (batch, time, patches).
-
-        Returns:
-            float32 (batch, time, rows, columns, code_dim), without gradient.
-        """
-        pixels = (ops.stop_gradient(self.quantizer.lookup(tokens)) + 1) / 2
-        return ops.reshape(pixels, (-1, ops.shape(tokens)[1], *self.grid_shape))
-
-    def reconstruct(self, batch):
-        """A batch's video as it comes back from its tokens."""
-        return self(batch["video"])["reconstruction"]
-
     def losses_and_metrics(self, batch):
-        """Loss and metrics of a batch of clips.
-
-        Args:
-            batch: a dict with `video`, (batch, time, height, width, channels).
-
-        Returns:
-            A dict of scalars with `loss` = reconstruction MSE + codebook loss +
-            weighted commitment loss; and what `update_codebooks` and
-            `codebook_metrics` take.
-        """
+        """Return loss and metrics; loss = reconstruction MSE + codebook loss + weighted
+        commitment loss."""
         video = to_unit_range(batch["video"])
         outputs = self(video)
         reconstruction_loss = ops.mean((video - outputs["reconstruction"]) ** 2)
@@ -175,18 +150,26 @@ class VideoTokenizer(PresetModel):
             "quantizer_loss": outputs["loss"],
             "psnr": ops.mean(psnr(video, outputs["reconstruction"])),
         }
-        return metrics, self.quantizer.update_inputs(outputs)
+        return metrics, self.quantizer.codebook_stats(outputs)
 
-    def codebook_metrics(self, codebook_inputs):
-        """How much of the codebook a batch uses, a dict of scalars."""
-        return self.quantizer.usage(codebook_inputs["indices"])
+    def encoder_calls(self, frames: int):
+        n = self.num_patches
+        return [
+            LayerCall(self.patch_embedding, frames, n, input_gradient=False),
+            *calls_for_each_patch(
+                (self.encoder, self.to_latents, self.quantizer), frames, n
+            ),
+        ]
 
-    def update_codebooks(self, codebook_inputs):
-        """Re-seeds idle codes from what a training step quantised."""
-        self.quantizer.update(**codebook_inputs)
+    def layer_calls(self, frames: int):
+        n = self.num_patches
+        return [
+            *self.encoder_calls(frames),
+            *calls_for_each_patch((self.code_embedding, self.decoder), frames, n),
+            LayerCall(self.to_pixels, frames, n, squared_error=True),
+        ]
 
     def arguments(self):
-        """The arguments that make this model what it is, plain numbers and words."""
         return {
             "frame_shape": self.frame_shape,
             "patch_size": self.patch_size,
@@ -196,6 +179,3 @@ class VideoTokenizer(PresetModel):
             "decoder": self.decoder.arguments(),
             "quantizer": self.quantizer_arguments,
         }
-
-    def get_config(self):
-        return {**super().get_config(), **self.arguments()}

@@ -6,15 +6,12 @@ JSON, or frames: a header and the bytes of their pixels.
 
 import json
 import struct
+from collections.abc import Sequence
 
-from genie_tf.samplers.maskgit_sampler import ORDERS
+from genie_tf.sampling_settings import Setting
 
 # What a frame is: a new one, one of before, or a part of what an action would do.
 NEW, AGAIN, PREVIEW = range(3)
-
-# Of what a page may set.
-MAX_STEPS = 25
-MAX_TEMPERATURE = 4
 
 _HEADER = struct.Struct("<BBHII")
 _NO_ACTION = 255
@@ -51,12 +48,13 @@ def unpack_frame(message: bytes) -> tuple[int, int | None, int, int, int, bytes]
     return kind, action, *numbers, message[_HEADER.size :]
 
 
-def parse(text: str, num_actions: int) -> dict:
+def parse(text: str, num_actions: int, settings: Sequence[Setting]) -> dict:
     """A message of the page.
 
     Args:
         text: as it came.
         num_actions: of the world.
+        settings: what can be set about sampling.
 
     Returns:
         A dict of its `type` and what else such a message has.
@@ -64,7 +62,7 @@ def parse(text: str, num_actions: int) -> dict:
     Raises:
         ValueError: if it is none of the messages that there are.
     """
-    forms = _forms(num_actions)
+    forms = _forms(num_actions, settings)
     try:
         message = json.loads(text)
         form = forms[message["type"]]
@@ -85,7 +83,9 @@ def parse(text: str, num_actions: int) -> dict:
     return message
 
 
-def _forms(num_actions: int) -> dict[str, dict[str, tuple]]:
+def _forms(
+    num_actions: int, settings: Sequence[Setting]
+) -> dict[str, dict[str, tuple]]:
     """What each type of message has: a description and a check of each value."""
     action = _whole(num_actions - 1)
     return {
@@ -100,20 +100,26 @@ def _forms(num_actions: int) -> dict[str, dict[str, tuple]]:
         "pause": {"on": _FLAG},
         "seen": {},
         "settings": {
-            "num_steps": _whole(MAX_STEPS, 1),
-            "temperature": (
-                f"a number from 0 to {MAX_TEMPERATURE}",
-                lambda value: (
-                    type(value) in (int, float) and 0 <= value <= MAX_TEMPERATURE
-                ),
-            ),
-            "order": (f"one of {', '.join(ORDERS)}", lambda value: value in ORDERS),
+            setting.name: _value(setting) for setting in settings if setting.playable
         },
         "go_to": {"number": _whole(_MAX_ID)},
         "branch": {"id": _whole(_MAX_ID)},
         "calibrate": {},
         "record": {"on": _FLAG},
     }
+
+
+def _value(setting: Setting) -> tuple:
+    """A description and a check of a setting's values."""
+    choices, least, most = setting.choices, setting.least, setting.most
+    if choices:
+        return f"one of {', '.join(choices)}", lambda value: value in choices
+    if isinstance(setting.default, int):
+        return _whole(most, least)
+    return (
+        f"a number from {least} to {most}",
+        lambda value: type(value) in (int, float) and least <= value <= most,
+    )
 
 
 def _whole(most: int, least: int = 0) -> tuple:

@@ -100,7 +100,11 @@ class Player:
         if message.get("bytes") is not None:
             command = {"type": "start", "picture": message["bytes"]}
         else:
-            command = parse(message["text"], self._server.simulator.num_actions)
+            command = parse(
+                message["text"],
+                self._server.simulator.num_actions,
+                self._server.simulator.settings,
+            )
         if command["type"] == "act":
             self._held, self._input = command["action"], command["id"]
             if self._held is not None:
@@ -112,7 +116,7 @@ class Player:
             self._pressed.clear()
         elif command["type"] == "settings":
             del command["type"]
-            self._sampling = self._sampling._replace(**command)
+            self._sampling = {**self._sampling, **command}
         elif len(self._commands) == MAX_COMMANDS:
             raise ValueError(
                 f"At most {MAX_COMMANDS} messages wait for their turn; this one of type "

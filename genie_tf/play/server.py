@@ -4,21 +4,17 @@ from collections.abc import Mapping, Sequence
 
 from genie_tf.play.app import make_app, recording_forms, shipped_prompts
 from genie_tf.play.guard import Guard
-from genie_tf.play.messages import MAX_STEPS, MAX_TEMPERATURE
 from genie_tf.play.player import Player
 from genie_tf.play.scheduler import Scheduler
 from genie_tf.play.simulator import Simulator
 from genie_tf.play.timeline import Timeline
-from genie_tf.samplers import Sampling
-from genie_tf.samplers.maskgit_sampler import ORDERS
+from genie_tf.sampling_settings import complete_settings
 
 # Of each player.
 MAX_MOMENTS = 720
 MAX_BRANCHES = 3
 MAX_STATE_BYTES = 128 * 2**20
 MAX_FRAME_BYTES = 128 * 2**20
-
-_DEFAULT = Sampling()
 
 
 class PlayServer:
@@ -31,10 +27,11 @@ class PlayServer:
         keys: actions by the keys of a keyboard, as browsers name them.
         fps: frames a second that a world is played at, at most 50.
         max_players: how many may have a world at the same time.
-        sampling: how frames are made, until a player changes it.
+        sampling: settings that frames are sampled with, until a player changes them;
+            others have their defaults.
 
     Raises:
-        ValueError: if a page could not set such a `sampling`.
+        ValueError: if there is no such setting, or a page could not set it so.
     """
 
     def __init__(
@@ -45,17 +42,18 @@ class PlayServer:
         keys: Mapping[str, int] | None = None,
         fps: int = 24,
         max_players: int = 8,
-        sampling: Sampling = _DEFAULT,
+        sampling: Mapping | None = None,
     ):
-        if sampling.num_steps > MAX_STEPS or sampling.temperature > MAX_TEMPERATURE:
-            raise ValueError(
-                f"Worlds are played with at most {MAX_STEPS} steps a frame and a "
-                f"temperature of {MAX_TEMPERATURE}; received {sampling.num_steps} and "
-                f"{sampling.temperature}."
-            )
         self.simulator = simulator
         self.fps = fps
-        self.sampling = sampling
+        self.sampling = complete_settings(simulator.settings, sampling, "This world")
+        for setting in simulator.settings:
+            value = self.sampling[setting.name]
+            if setting.most is not None and value > setting.most:
+                raise ValueError(
+                    f"Worlds are played with a `{setting.name}` of at most "
+                    f"{setting.most}; received {value}."
+                )
         self.seats: dict[str, Player] = {}
         self._max_players = max_players
         self._world = {
@@ -77,13 +75,19 @@ class PlayServer:
             "width": width,
             "num_actions": self.simulator.num_actions,
             "fps": self.fps,
-            "settings": {
-                name: getattr(self.sampling, name)
-                for name in ("num_steps", "temperature", "order")
-            },
-            "orders": ORDERS,
-            "max_steps": MAX_STEPS,
-            "max_temperature": MAX_TEMPERATURE,
+            "settings": [
+                {
+                    "name": setting.name,
+                    "label": setting.label,
+                    "value": self.sampling[setting.name],
+                    "choices": setting.choices,
+                    "least": setting.least,
+                    "most": setting.most,
+                    "step": 1 if isinstance(setting.default, int) else 0.1,
+                }
+                for setting in self.simulator.settings
+                if setting.playable
+            ],
             "prompts": list(shipped_prompts(height, width)),
             "recordings": list(recording_forms()),
         }

@@ -1,22 +1,31 @@
 """A world as whoever plays it sees it: pictures and actions in, frames of bytes out."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
-from genie_tf.samplers import Rollout, Sampling
+from genie_tf.models import WorldModel
+from genie_tf.samplers import WorldSampler
 
 
 class Simulator:
     """Plays a world for any number of players, who keep their states themselves.
 
     Args:
-        genie: a `Genie` or `GuidedGenie`.
+        world: what is played.
+
+    Attributes:
+        frame_shape: (height, width, channels).
+        num_actions: how many actions there are.
+        settings: what can be set about sampling.
     """
 
-    def __init__(self, genie):
-        self.frame_shape = tuple(genie.tokenizer.frame_shape)
-        self.num_actions = genie.num_actions
-        self._rollout = Rollout(genie)
+    def __init__(self, world: WorldModel):
+        self.frame_shape = tuple(world.tokenizer.frame_shape)
+        self.num_actions = world.num_actions
+        self.settings = world.dynamics.sampling_settings
+        self._sampler = WorldSampler(world)
 
     def start(self, picture: bytes) -> tuple[dict, bytes]:
         """Begins a world.
@@ -28,12 +37,12 @@ class Simulator:
             The state, for `step`; and the frame as the tokenizer has it.
         """
         prompt = np.frombuffer(picture, "uint8").reshape(1, 1, *self.frame_shape)
-        state, video = self._rollout.reset(prompt)
+        state, video = self._sampler.reset(prompt)
         return state, _to_bytes(video[0, 0])
 
-    def step(self, state: dict, action: int, sampling: Sampling) -> tuple[dict, bytes]:
+    def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:
         """The state and the frame that follow; the same ones for the same arguments."""
-        state, frame = self._rollout.step(state, [action], sampling=sampling)
+        state, frame = self._sampler.step(state, [action], sampling=sampling)
         return state, _to_bytes(frame[0])
 
     def warm_up(self) -> int:
@@ -43,7 +52,7 @@ class Simulator:
             The size of a state, in bytes.
         """
         state, _ = self.start(bytes(self.num_bytes))
-        state, _ = self.step(state, 0, Sampling())
+        state, _ = self.step(state, 0, {})
         return sum(
             keras.ops.convert_to_numpy(tensor).nbytes
             for tensor in keras.tree.flatten(state)

@@ -2,10 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
-
-from genie_tf.samplers import Sampling
 
 
 class Moment(NamedTuple):
@@ -19,7 +17,7 @@ class Moment(NamedTuple):
     """
 
     action: int | None
-    sampling: Sampling
+    sampling: Mapping
     frame: bytes
     state: dict | None
 
@@ -75,7 +73,7 @@ class Timeline:
         self._ids = itertools.count(1)
         self._state, frame = simulator.start(picture)
         self._recalled = 0  # Number of the moment that `_state` belongs to.
-        self.line = Line(0, 0, [Moment(None, Sampling(), frame, self._state)])
+        self.line = Line(0, 0, [Moment(None, {}, frame, self._state)])
         self.branches: list[Line] = []
         self.number = 0
 
@@ -103,7 +101,7 @@ class Timeline:
         self._recalled = number
         return False
 
-    def advance(self, action: int, sampling: Sampling) -> Moment:
+    def advance(self, action: int, sampling: Mapping) -> Moment:
         """Acts at the present moment, whose state has been recalled.
 
         Returns:

@@ -4,78 +4,21 @@ that do not ask how sure the network is.
 Axes: b batch, n patches, k codes.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from keras import ops
 
 from genie_tf.noise import fold, gumbel, uniform
 from genie_tf.samplers.mask_schedule import num_left_masked
-
-ORDERS = ("confidence", "halton", "random")
+from genie_tf.sampling_settings import ORDERS
 
 # What a frame's key is folded with, beside the numbers of steps.
 _PLACES = 1_000_000
 _CONFIDENCE = 2_000_000
 
 
-class Sampling(NamedTuple):
-    """How a frame's tokens are found: numbers, or as tensors what `as_tensors` returns.
-
-    Attributes:
-        num_steps: of decoding, at least 1.
-        temperature: of the tokens' distribution; 0 takes the likeliest.
-        top_k: how many of the likeliest tokens may be drawn; 0 for all.
-        choice_temperature: scale of the noise on confidences, which falls to 0 with the
-            last step.
-        order: which tokens are settled first: "confidence", those the network is
-            surest of; "halton", evenly over the frame, the same ones in each; "random",
-            other ones in each.
-    """
-
-    num_steps: int = 4
-    temperature: float = 1.0
-    top_k: int = 0
-    choice_temperature: float = 4.5
-    order: str = "confidence"
-
-    def check(self) -> None:
-        """Raises a ValueError if frames can't be sampled with a setting."""
-        if self.order not in ORDERS:
-            raise ValueError(
-                f"`order` must be one of {', '.join(ORDERS)}; received {self.order!r}."
-            )
-        for name, least in (
-            ("num_steps", 1),
-            ("temperature", 0),
-            ("top_k", 0),
-            ("choice_temperature", 0),
-        ):
-            value = getattr(self, name)
-            if not least <= value < 1e6:  # Also if it is not a number.
-                raise ValueError(
-                    f"`{name}` must be {least} or more, and less than a million; "
-                    f"received {value}."
-                )
-
-    def as_tensors(self) -> "Sampling":
-        """Scalar tensors, so that a program is compiled once for all settings.
-
-        Raises:
-            ValueError: see `check`.
-        """
-        self.check()
-        return Sampling(
-            ops.convert_to_tensor(self.num_steps, "int32"),
-            ops.convert_to_tensor(self.temperature, "float32"),
-            ops.convert_to_tensor(self.top_k, "int32"),
-            ops.convert_to_tensor(self.choice_temperature, "float32"),
-            ops.convert_to_tensor(ORDERS.index(self.order), "int32"),
-        )
-
-
-def maskgit_step(logits, tokens, masked, step, key, places, sampling: Sampling):
+def maskgit_step(logits, tokens, masked, step, key, places, sampling: Mapping):
     """One step of decoding: samples all masked tokens, masks the last ones again.
 
     Args:
@@ -86,27 +29,29 @@ def maskgit_step(logits, tokens, masked, step, key, places, sampling: Sampling):
         key: uint32 (b,), of the frame.
         places: float32 (b, n), larger where a token is settled sooner, unless that goes
             by confidence.
-        sampling: of tensors.
+        sampling: scalar tensors, see `settings_as_tensors`.
 
     Returns:
         The step's answer, int32 (b, n), all positions filled; and which positions to
         mask again, bool (b, n).
     """
     n = logits.shape[1]
-    sampled = draw(logits, fold(key, step), sampling.temperature, sampling.top_k)
+    sampled = draw(logits, fold(key, step), sampling["temperature"], sampling["top_k"])
     answer = ops.where(masked, sampled, tokens)
     log_probability = ops.take_along_axis(
         ops.log_softmax(logits, axis=-1), answer[..., None], axis=-1
     )[..., 0]
-    progress = (ops.cast(step, "float32") + 1) / ops.cast(sampling.num_steps, "float32")
+    progress = (ops.cast(step, "float32") + 1) / ops.cast(
+        sampling["num_steps"], "float32"
+    )
     noise = gumbel(fold(key, step + _CONFIDENCE), n)
-    noise = sampling.choice_temperature * (1 - progress) * noise
-    by_confidence = sampling.order == ORDERS.index("confidence")
+    noise = sampling["choice_temperature"] * (1 - progress) * noise
+    by_confidence = sampling["order"] == ORDERS.index("confidence")
     sureness = ops.where(by_confidence, log_probability + noise, places)
     sureness = ops.where(masked, sureness, float("inf"))
     rank = ops.argsort(ops.argsort(sureness, axis=-1), axis=-1)
     num_now = ops.sum(ops.cast(masked, "int32"), axis=-1, keepdims=True)
-    again = rank < num_left_masked(step, sampling.num_steps, n, num_now)
+    again = rank < num_left_masked(step, sampling["num_steps"], n, num_now)
     return answer, again
 
 
@@ -116,7 +61,7 @@ def draw(logits, key, temperature, top_k):
     Args:
         logits: float32 (b, n, k).
         key: uint32 (b,).
-        temperature, top_k: as of `Sampling`, tensors.
+        temperature, top_k: scalar tensors, see `sampling_settings.py`.
     """
     n, k = logits.shape[1:]
 
@@ -135,7 +80,7 @@ def draw(logits, key, temperature, top_k):
     return ops.argmax(noisy, axis=-1)
 
 
-def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Sampling):
+def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Mapping):
     """Fills in one frame's tokens, step by step.
 
     Args:
@@ -143,14 +88,14 @@ def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Samp
             logits, float32 (b, n, k).
         grid: rows and columns of the patches, n in all.
         key: uint32 (b,); equal keys give equal frames.
-        sampling: of tensors.
+        sampling: scalar tensors, see `settings_as_tensors`.
 
     Returns:
         int32 (b, n).
     """
     b, n = ops.shape(key)[0], grid[0] * grid[1]
     places = ops.where(
-        sampling.order == ORDERS.index("halton"),
+        sampling["order"] == ORDERS.index("halton"),
         -halton_order(*grid).astype("float32"),
         uniform(fold(key, _PLACES), n),
     )
@@ -162,7 +107,7 @@ def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Samp
 
     tokens = ops.zeros((b, n), dtype="int32")
     masked = ops.ones((b, n), dtype="bool")
-    tokens, _ = ops.fori_loop(0, sampling.num_steps, body, (tokens, masked))
+    tokens, _ = ops.fori_loop(0, sampling["num_steps"], body, (tokens, masked))
     return tokens
 
 

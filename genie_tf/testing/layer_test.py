@@ -39,8 +39,8 @@ def run_layer_test(
         layer_class: a subclass of `keras.layers.Layer`, as `keras.Model` is.
         init_kwargs: its constructor arguments.
         inputs: what the layer is called on: an array, or a shape, which stands for
-            normal random numbers; a list of those for several positional arguments, a
-            dict for keyword arguments. The first axis of each is the batch.
+            normal random numbers; or a dict of those; a list of those for several
+            positional arguments, a dict for keyword arguments. The first axis of each is the batch.
         call_kwargs: further arguments of the call, such as `training`.
         mixed_output_dtype: dtype of the float outputs under `mixed_bfloat16`: float32
             for a layer that promises so; None where outputs differ.
@@ -275,13 +275,15 @@ def _to_tensors(inputs):
     rng = np.random.default_rng(0)
 
     def to_tensor(x):
+        if isinstance(x, dict):
+            return {name: to_tensor(value) for name, value in x.items()}
         is_shape = isinstance(x, tuple)
         return ops.convert_to_tensor(
             rng.standard_normal(x).astype("float32") if is_shape else x
         )
 
     if isinstance(inputs, dict):
-        return {name: to_tensor(x) for name, x in inputs.items()}
+        return to_tensor(inputs)
     return [to_tensor(x) for x in (inputs if isinstance(inputs, list) else [inputs])]
 
 

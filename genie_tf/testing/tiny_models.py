@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from genie_tf.layers import VectorQuantizer, patchify, unpatchify
-from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
+from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
 from genie_tf.models.preprocessing import to_unit_range
 
 FRAME_SHAPE = (16, 16, 3)
@@ -50,7 +50,7 @@ def tiny_genie(**changes) -> Genie:
     """A `Genie`, the same each time, of `tiny_tokenizer` with the arguments given."""
     tokenizer = tiny_tokenizer(**changes)
     latent_action_model = tiny_latent_action_model()
-    dynamics = Dynamics(
+    dynamics = MaskGitDynamics(
         num_codes=tokenizer.num_codes,
         num_patches=tokenizer.num_patches,
         action_dim=8,
@@ -91,13 +91,13 @@ class TinyAutoencoder(keras.Model):
         outputs = self(batch["video"])
         error = to_unit_range(batch["video"]) - outputs["reconstruction"]
         metrics = {"loss": ops.mean(error**2) + outputs["loss"]}
-        return metrics, self.quantizer.update_inputs(outputs)
+        return metrics, self.quantizer.codebook_stats(outputs)
 
-    def codebook_metrics(self, codebook_inputs):
-        return self.quantizer.usage(codebook_inputs["indices"])
+    def codebook_metrics(self, codebook_stats):
+        return self.quantizer.usage(codebook_stats["indices"])
 
-    def update_codebooks(self, codebook_inputs):
-        self.quantizer.update(**codebook_inputs)
+    def update_codebooks(self, codebook_stats):
+        self.quantizer.update(**codebook_stats)
 
 
 def tiny_batch(step: int, batch: int = 4, time: int = 4) -> dict[str, np.ndarray]:

@@ -1,10 +1,11 @@
 """A world without a model, for tests of how worlds are served."""
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
-from genie_tf.samplers import Sampling
+from genie_tf.sampling_settings import ALL_SETTINGS
 
 
 class ToySimulator:
@@ -16,6 +17,7 @@ class ToySimulator:
 
     frame_shape = (16, 16, 3)
     num_actions = 4
+    settings = ALL_SETTINGS
     num_bytes = 16 * 16 * 3
 
     def __init__(self, seconds: float = 0.0):
@@ -31,7 +33,7 @@ class ToySimulator:
         state = {"grey": picture[0], "row": 8, "column": 8}
         return state, self._frame(**state)
 
-    def step(self, state: dict, action: int, sampling: Sampling) -> tuple[dict, bytes]:
+    def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:
         """Moves the square."""
         time.sleep(self.seconds)
         self.actions.append(action)

@@ -96,14 +96,16 @@ class TensorFlowEngine:
 
     def _part_gradients(self, batch):
         with tf.GradientTape() as tape:
-            metrics, codebook_inputs = self.model.losses_and_metrics(batch)
+            metrics, codebook_stats = self.model.losses_and_metrics(batch)
         gradients = tape.gradient(
             metrics["loss"],
             self.model.trainable_variables,
             # Norms of queries and keys have no part in a window of one frame.
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        return gradients, metrics, codebook_inputs
+        # Those of a table of embeddings come as rows.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return gradients, metrics, codebook_stats
 
     def _replica_gradients(self, batch):
         parts = {
@@ -113,35 +115,35 @@ class TensorFlowEngine:
 
         def part(i):
             clips = {name: x[i] for name, x in parts.items()}
-            gradients, metrics, codebook_inputs = self._part_gradients(clips)
-            return (gradients, metrics), codebook_inputs
+            gradients, metrics, codebook_stats = self._part_gradients(clips)
+            return (gradients, metrics), codebook_stats
 
         sums, stacks = _repeat(part, self.accumulate)
         gradients, metrics = tf.nest.map_structure(lambda x: x / self.accumulate, sums)
-        codebook_inputs = {
+        codebook_stats = {
             name: tf.reshape(x, (-1, *x.shape[2:])) for name, x in stacks.items()
         }
-        return gradients, metrics, codebook_inputs
+        return gradients, metrics, codebook_stats
 
     def _train_replica(self, batch):
         context = tf.distribute.get_replica_context()
-        gradients, metrics, codebook_inputs = self._gradients(batch)
+        gradients, metrics, codebook_stats = self._gradients(batch)
         if self.num_replicas > 1:
             gradients, metrics = context.all_reduce("mean", (gradients, metrics))
-            codebook_inputs = self._gather(context, codebook_inputs)
+            codebook_stats = self._gather(context, codebook_stats)
         gradients, norm = clip_by_global_norm(gradients, self.clip_norm)
         # Under a strategy, Keras sums gradients over replicas once more.
         self.optimizer.apply([g / self.num_replicas for g in gradients])
-        self.model.update_codebooks(codebook_inputs)
-        usage = self.model.codebook_metrics(codebook_inputs)
+        self.model.update_codebooks(codebook_stats)
+        usage = self.model.codebook_metrics(codebook_stats)
         return {**metrics, **usage, "gradient_norm": norm}
 
     def _eval_replica(self, batch):
-        metrics, codebook_inputs = self.model.losses_and_metrics(batch)
+        metrics, codebook_stats = self.model.losses_and_metrics(batch)
         if self.num_replicas > 1:
             context = tf.distribute.get_replica_context()
-            codebook_inputs = self._gather(context, codebook_inputs)
-        return {**metrics, **self.model.codebook_metrics(codebook_inputs)}
+            codebook_stats = self._gather(context, codebook_stats)
+        return {**metrics, **self.model.codebook_metrics(codebook_stats)}
 
     def _gather(self, context, tensors):
         """What all replicas have, one after the other."""

@@ -129,13 +129,13 @@ class JaxEngine:
 
     def _loss(self, trainable, fixed, clips):
         with self._scope(trainable, fixed):
-            metrics, codebook_inputs = self.model.losses_and_metrics(clips)
-        return metrics["loss"], (metrics, codebook_inputs)
+            metrics, codebook_stats = self.model.losses_and_metrics(clips)
+        return metrics["loss"], (metrics, codebook_stats)
 
     def _eval_batch(self, values, batch):
         with self._scope(*values):
-            metrics, codebook_inputs = self.model.losses_and_metrics(batch)
-            return {**metrics, **self.model.codebook_metrics(codebook_inputs)}
+            metrics, codebook_stats = self.model.losses_and_metrics(batch)
+            return {**metrics, **self.model.codebook_metrics(codebook_stats)}
 
     def _scope(self, trainable, fixed):
         """Inside, the model computes with these values, and assigns to none of its own."""

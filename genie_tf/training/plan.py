@@ -7,36 +7,31 @@ from dataclasses import dataclass
 import keras
 
 from genie_tf.layers import STTransformer, VectorQuantizer
-from genie_tf.models import Dynamics, LatentActionModel, VideoTokenizer
-from genie_tf.models.without_weights import without_weights
+from genie_tf.models import Tokenizer
+from genie_tf.models.layer_calls import LayerCall
+from genie_tf.models.trainable_model import TrainableModel
+from genie_tf.presets.without_weights import without_weights
 from genie_tf.training.sharding import divided_dimension
 
 _FLOAT32 = 4  # Bytes of a number.
 
 
-def count_parameters(make_model: Callable[[], keras.Model]) -> dict[str, int]:
-    """Numbers in all weights of each part of a model, without memory for any.
+def count_parameters(make_model: Callable[[], TrainableModel]) -> dict[str, int]:
+    """Return the numbers in all weights of each part of a model, without memory for any.
 
     Args:
         make_model: as of `without_weights`.
 
     Returns:
-        A dict from the name of each model that this one is made of, such as the
-        `dynamics` of a Genie, to its number of parameters; of the model itself, if it
-        is not made of others.
+        A dict from the name of each of the model's `parts` to its number of parameters.
     """
-    model = without_weights(make_model)
-    return {part.name: part.count_params() for part in parts_of(model)}
+    parts = without_weights(make_model).parts()
+    return {name: part.count_params() for name, part in parts.items()}
 
 
-def parts_of(model: keras.Model) -> list[keras.Model]:
-    """The models that a model is made of; the model itself, if of no others."""
-    return [x for x in model.layers if isinstance(x, keras.Model)] or [model]
-
-
-def transformers_of(model: keras.Model) -> list[STTransformer]:
-    """The transformers of all parts of a model."""
-    layers = [layer for part in parts_of(model) for layer in part.layers]
+def transformers_of(model: TrainableModel) -> list[STTransformer]:
+    """Return the transformers of all parts of a model."""
+    layers = [layer for part in model.parts().values() for layer in part.layers]
     return [layer for layer in layers if isinstance(layer, STTransformer)]
 
 
@@ -69,7 +64,7 @@ class Cost:
         return self.forward + self.backward
 
 
-def step_costs(model: keras.Model, frames: int, shards: int = 1) -> dict[str, Cost]:
+def step_costs(model: TrainableModel, frames: int, shards: int = 1) -> dict[str, Cost]:
     """What a training step costs for one clip, for each part of a model.
 
     FLOPs are those of matrix products alone: norms, softmax and the like are another 2%
@@ -78,83 +73,60 @@ def step_costs(model: keras.Model, frames: int, shards: int = 1) -> dict[str, Co
     compares both with compiled programs.
 
     Args:
-        model: a `VideoTokenizer`, `LatentActionModel` or `Genie`; it needs no weights.
+        model: a `TrainableModel`; it needs no weights.
         frames: of a clip.
         shards: devices that tensor parallelism divides heads and hidden widths among.
             Bytes are those of one of them, FLOPs of all.
 
     Returns:
-        A dict from the name of each of `parts_of(model)`.
+        A dict from the name of each of the model's `parts`.
     """
     costs = {}
-    for part in parts_of(model):
-        if isinstance(part, Dynamics):
-            cost = _dynamics(part, frames, shards)
-        elif isinstance(part, LatentActionModel):
-            cost = _latent_action_model(part, frames, shards)
-        elif part is model:
-            cost = _encoder(part, frames, shards) + _decoder(part, frames, shards)
-        else:  # A frozen tokenizer encodes, and keeps nothing.
-            cost = Cost(forward=_encoder(part, frames, shards).forward)
-        costs[part.name] = cost
+    for name, part in model.parts().items():
+        if isinstance(part, Tokenizer) and part is not model:
+            # A frozen tokenizer encodes, and keeps nothing.
+            cost = _cost(part.encoder_calls(frames), shards)
+            cost = Cost(forward=cost.forward)
+        else:
+            cost = _cost(part.layer_calls(frames), shards)
+        costs[name] = cost
     return costs
 
 
-def _encoder(model: VideoTokenizer, frames: int, shards: int) -> Cost:
-    tokens = frames * model.num_patches
-    return (
-        _dense(model.patch_embedding, tokens, gradients=1)
-        + _transformer(model.encoder, frames, model.num_patches, shards)
-        + _dense(model.to_latents, tokens)
-        + _quantizer(model.quantizer, tokens)
-    )
+def _cost(calls: Iterable[LayerCall], shards: int) -> Cost:
+    return sum((_call_cost(call, shards) for call in calls), Cost())
 
 
-def _decoder(model: VideoTokenizer, frames: int, shards: int) -> Cost:
-    tokens = frames * model.num_patches
-    return (
-        _dense(model.code_embedding, tokens)
-        + _transformer(model.decoder, frames, model.num_patches, shards)
-        + _dense(model.to_pixels, tokens)
-        + _squared_error(model.to_pixels, tokens)
-    )
+def _call_cost(call: LayerCall, shards: int) -> Cost:
+    """What a call of a layer costs; nothing, of a kind that hardly costs."""
+    layer, rows = call.layer, call.frames * call.patches
+    if isinstance(layer, STTransformer):
+        return _transformer(layer, call.frames, call.patches, shards)
+    if isinstance(layer, VectorQuantizer):
+        return _quantizer(layer, rows)
+    if isinstance(layer, keras.layers.Embedding):
+        return _classifier(layer, rows) if call.is_classifier else Cost()
+    if not isinstance(layer, keras.layers.Dense):
+        return Cost()
+    cost = _dense(layer, rows, gradients=1 + call.input_gradient)
+    if call.squared_error:  # Prediction and target, in float32.
+        cost += Cost(kept=_FLOAT32 * 2 * rows * layer.units)
+    if call.is_classifier:
+        cost += _logits(rows, layer.units)
+    return cost
 
 
-def _latent_action_model(model: LatentActionModel, frames: int, shards: int) -> Cost:
-    n, actions = model.num_patches, frames - 1
-    return (
-        _dense(model.encoder_embedding, frames * n, gradients=1)
-        # The action token is one more patch.
-        + _transformer(model.encoder, frames, n + 1, shards)
-        + _dense(model.to_latents, actions)
-        + _quantizer(model.quantizer, actions)
-        + _dense(model.decoder_embedding, actions * n, gradients=1)
-        + _dense(model.action_embedding, actions)
-        + _transformer(model.decoder, actions, n, shards)
-        + _dense(model.to_change, actions * n)
-        + _squared_error(model.to_change, actions * n)
-    )
+def _classifier(table: keras.layers.Embedding, rows: int) -> Cost:
+    """Logits as products with a table of codes, the last of which is the mask token."""
+    codes, width = table.input_dim - 1, table.output_dim
+    codes_kept = Cost(kept=_FLOAT32 * rows * width)
+    return _product(rows * codes * width) + codes_kept + _logits(rows, codes)
 
 
-def _dynamics(model: Dynamics, frames: int, shards: int) -> Cost:
-    tokens = frames * model.num_patches
-    logits = tokens * model.num_codes
-    return (
-        _dense(model.token_embedding, tokens)
-        + (
-            Cost()
-            if model.conditioning == "concat"
-            else _dense(model.action_embedding, frames - 1, gradients=1)
-        )
-        + _transformer(model.transformer, frames, model.num_entering, shards)
-        + _dense(model.to_change, tokens)
-        + _product(logits * model.code_dim)
-        # Codes, logits and their exponentials; at the loss, the logits' gradient.
-        + Cost(
-            kept=_FLOAT32 * (tokens * model.code_dim + 2 * logits),
-            block=_FLOAT32 * logits,
-        )
-    )
+def _logits(rows: int, codes: int) -> Cost:
+    """Logits and their exponentials; at the loss, the logits' gradient."""
+    size = _FLOAT32 * rows * codes
+    return Cost(kept=2 * size, block=size)
 
 
 def _transformer(layer: STTransformer, frames: int, n: int, shards: int) -> Cost:
@@ -195,17 +167,10 @@ def _transformer(layer: STTransformer, frames: int, n: int, shards: int) -> Cost
     )
 
 
-def _quantizer(layer: keras.layers.Layer, rows: int) -> Cost:
+def _quantizer(layer: VectorQuantizer, rows: int) -> Cost:
     """Similarities have no gradient; latents before and after their norm, and codes."""
-    if not isinstance(layer, VectorQuantizer):
-        return Cost()
     numbers = rows * layer.code_dim
     return Cost(2 * numbers * layer.num_codes, kept=_FLOAT32 * 3 * numbers)
-
-
-def _squared_error(layer: keras.layers.Dense, rows: int) -> Cost:
-    """Prediction and target, in float32."""
-    return Cost(kept=_FLOAT32 * 2 * rows * layer.units)
 
 
 def _dense(layer: keras.layers.Dense, rows: int, gradients: int = 2) -> Cost:
@@ -258,7 +223,7 @@ class Memory:
 
 
 def step_memory(
-    model: keras.Model,
+    model: TrainableModel,
     frames: int,
     batch: int,
     mesh: Mapping[str, int],
@@ -269,7 +234,7 @@ def step_memory(
     """What each device holds in a training step.
 
     Args:
-        model: a `VideoTokenizer`, `LatentActionModel` or `Genie`; it needs no weights.
+        model: a `TrainableModel`; it needs no weights.
         frames: of a clip.
         batch: clips of all devices together.
         mesh: devices along "data", "fsdp" and "model", as of `Sharding`; 1 where left

@@ -18,8 +18,7 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageSequence
 
 from genie_tf.models import LatentActionModel, VideoTokenizer
-from genie_tf.preset_folder import read_config
-from genie_tf.samplers import Sampling
+from genie_tf.presets.folder import read_config
 from genie_tf.testing.tiny_models import tiny_genie
 from genie_tf.training.folder_lock import locked
 
@@ -67,7 +66,7 @@ RUNS = {
             "config.latent_action_model.num_actions": 3,
             **transformer("latent_action_model.encoder"),
             **transformer("latent_action_model.decoder"),
-            **transformer("dynamics"),
+            **transformer("dynamics.transformer"),
         },
     ),
     "train guided": training(
@@ -76,8 +75,8 @@ RUNS = {
             "workdir": "guided",
             "config.tokenizer": "tokenizer/model",
             "config.true_actions": 15,
-            "config.conditioning": "token",
-            **transformer("dynamics"),
+            "config.dynamics.conditioning": "token",
+            **transformer("dynamics.transformer"),
         },
     ),
     "evaluate": {
@@ -399,7 +398,13 @@ def test_report(evaluated):
     assert (report["model"], report["preset"]) == ("Genie", "genie/model")
     assert (report["dataset"], report["split"]) == ("coinrun/tiny", "test")
     assert (report["clips"], report["frames"], report["seed"]) == (2, 16, 0)
-    assert report["sampling"] == Sampling(num_steps=2)._asdict()
+    assert report["sampling"] == {
+        "num_steps": 2,
+        "temperature": 1.0,
+        "top_k": 0,
+        "choice_temperature": 4.5,
+        "order": "confidence",
+    }
     assert report["actions"] == "groups"
     assert report["action_names"][7] == "right"
     assert set(report["hardware"]) == {"processor", "cores"}
@@ -723,7 +728,7 @@ WRONG = [
     ),
     (
         GENIE,
-        {"config.tokenizer": "part", "config.conditioning": "film"},
+        {"config.tokenizer": "part", "config.dynamics.conditioning": "film"},
         "`conditioning` must be one of add, concat, token; received 'film'.",
     ),
     (
@@ -762,8 +767,8 @@ WRONG = [
     (
         "evaluate",
         {"preset": "dynamics"},
-        "A dynamics is evaluated as part of a Genie; dynamics holds no more than a "
-        "dynamics.",
+        "A world, a tokenizer or a latent action model can be evaluated; received a "
+        "MaskGitDynamics.",
     ),
     (
         "evaluate",
@@ -841,7 +846,7 @@ WRONG = [
     (
         "export",
         {"preset": "dynamics"},
-        "A Genie or a tokenizer can be exported; received a Dynamics.",
+        "A Genie or a tokenizer can be exported; received a MaskGitDynamics.",
     ),
     ("export", {"output": "part"}, "part exists already: choose another folder."),
     ("export", {"output": "file/below"}, NO_FOLDER),
@@ -867,7 +872,7 @@ WRONG = [
     (
         "generate",
         {"preset": "part"},
-        "Expected part to hold a Genie or GuidedGenie, .*: tokenizer.",
+        "Expected part to hold a Genie or GuidedGenie; it holds a VideoTokenizer.",
     ),
     ("generate", {"actions": "0,5"}, f"{ACTIONS}'0,5'."),
     ("generate", {"actions": "-1"}, f"{ACTIONS}'-1'."),

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from genie_tf.experiments import configs
 from genie_tf.experiments.configs import steerability
-from genie_tf.experiments.train import make_model
 from ml_collections.config_flags import config_flags
 
-from genie_tf.preset_folder import read_config
+from genie_tf.presets.folder import read_config
 from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_tokenizer
+from genie_tf.training.build import build_model
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
 STEERABILITY = Path(configs.__file__).parent / "steerability.py"
@@ -95,7 +95,7 @@ def check(config, tokenizer):
         if "tokenizer" in config:
             assert config.tokenizer == ""
             config.tokenizer = tokenizer
-    make_model(config)
+    build_model(config)
     schedule = WarmupDecay(steps=config.steps, **config.schedule)
     make_optimizer(TinyAutoencoder(), schedule, **config.optimizer)
 

@@ -35,8 +35,8 @@ def numbers_of(text, start):
     ("name", "part", "batch_size", "flops"),
     [
         # Genie, tables 6 and 12.
-        ("platformers_tokenizer:paper", "video_tokenizer", 64, 4.22e20),
-        ("platformers_tokenizer:paper", "video_tokenizer", 384, 2.57e21),
+        ("platformers_tokenizer:paper", "tokenizer", 64, 4.22e20),
+        ("platformers_tokenizer:paper", "tokenizer", 384, 2.57e21),
         ("platformers_genie:10.1b", "dynamics", 512, 6.6e22),
     ],
 )
@@ -111,7 +111,7 @@ def test_the_tokenizer_may_be_trained_already(tmp_path):
     tiny_tokenizer(**frames).save_to_preset(tmp_path / "model", "A card.")
     text = plan(load("coinrun_genie:tiny", tokenizer=str(tmp_path / "model")), 1, 8, 1)
     parameters = tiny_tokenizer(**frames).count_params()
-    assert numbers_of(text, "video_tokenizer")[0] == round(parameters / 1e6, 1)
+    assert numbers_of(text, "tokenizer")[0] == round(parameters / 1e6, 1)
     # Muon runs on each device, and its moments are fewer.
     assert numbers_of(text, "Muon")
 

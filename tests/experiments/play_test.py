@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from genie_tf.play import bind
 from genie_tf.play.messages import AGAIN, NEW, unpack_frame
-from genie_tf.presets import save_preset
+from genie_tf.presets.saving import save_preset
 from genie_tf.testing.tiny_models import tiny_genie
 
 

@@ -13,7 +13,7 @@ from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
 # The papers round, and leave the feed-forward open. The widths as published come to more
 # than "300M" for the latent action model, however narrow its feed-forward is.
-TOLERANCE = {"video_tokenizer": 0.03, "latent_action_model": 0.2, "dynamics": 0.1}
+TOLERANCE = {"tokenizer": 0.03, "latent_action_model": 0.2, "dynamics": 0.1}
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 

@@ -8,8 +8,10 @@ import pytest
 from genie_tf.experiments import configs
 from genie_tf.experiments.configs import coinrun_genie, coinrun_lam, coinrun_tokenizer
 from genie_tf.experiments.settings import check_settings
-from genie_tf.experiments.train import make_model
 from ml_collections import ConfigDict
+
+from genie_tf.testing.tiny_models import tiny_tokenizer
+from genie_tf.training.build import build_model, build_world
 
 
 def config(kind=coinrun_tokenizer, **changes):
@@ -78,11 +80,12 @@ def test_wrong_numbers_are_named(name, value, expected):
     "rates", [(-0.1, 1.0), (0.5, 1.1), (0.9, 0.5), (0.0, 0.0), (0.5,), (NAN, 1.0)]
 )
 def test_wrong_mask_rates_are_named(rates):
+    made = config(coinrun_genie, true_actions=15, **{"dynamics.mask_rates": rates})
     with pytest.raises(ValueError) as error:
-        check_settings(config(coinrun_genie, mask_rates=rates))
+        build_world(made, tiny_tokenizer())
     assert str(error.value) == (
-        "config.mask_rates must be the least and the largest share that is hidden, the "
-        f"latter above 0; is {rates}."
+        "`mask_rates` must be the least and the largest share that is hidden, the latter "
+        f"above 0; received {rates}."
     )
 
 
@@ -152,7 +155,7 @@ def test_what_is_not_used_is_not_checked():
         (coinrun_tokenizer, ["seed", "model"]),
         (coinrun_tokenizer, ["schedule.peak", "optimizer"]),
         (coinrun_tokenizer, ["model.decoder"]),
-        (coinrun_genie, ["tokenizer", "mask_rates", "latent_action_model.encoder"]),
+        (coinrun_genie, ["tokenizer", "true_actions", "latent_action_model.encoder"]),
         (coinrun_tokenizer, ["stage"]),
     ],
 )
@@ -179,7 +182,7 @@ def test_missing_arguments_of_a_model_are_named(name):
     del group[last]
     check_settings(made)
     with pytest.raises(ValueError, match=f"arguments of its model: .*'{last}'"):
-        make_model(made)
+        build_model(made)
 
 
 def test_a_config_of_ones_own():

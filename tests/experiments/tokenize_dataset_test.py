@@ -17,7 +17,7 @@ from genie_tf.experiments import cli, configs
 
 from genie_tf.errors import DataError
 from genie_tf.models import VideoTokenizer
-from genie_tf.presets import digest
+from genie_tf.presets.saving import digest
 from genie_tf.testing.tiny_models import tiny_tokenizer
 
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}

@@ -68,7 +68,7 @@ def test_there_is_nothing_to_learn_or_to_update():
     quantizer = FiniteScalarQuantizer(30, 3, LEVELS)
     assert not quantizer.weights
     outputs = quantizer(random_latents())
-    quantizer.update(**quantizer.update_inputs(outputs))
+    quantizer.update(**quantizer.codebook_stats(outputs))
     usage = quantizer.usage(outputs["indices"])
     assert float(usage["codes_used"]) == 30
     assert 20 < float(usage["perplexity"]) < 30
@@ -85,7 +85,10 @@ def test_levels_that_do_not_fit(levels):
 
 
 def test_which_quantizer_is_said_by_its_arguments():
-    assert isinstance(make_quantizer(6, 2, {"levels": (3, 2)}), FiniteScalarQuantizer)
+    assert isinstance(
+        make_quantizer(6, 2, {"class_name": "FiniteScalarQuantizer", "levels": (3, 2)}),
+        FiniteScalarQuantizer,
+    )
     quantizer = make_quantizer(6, 2, {"ema": 0.5})
     assert isinstance(quantizer, VectorQuantizer) and quantizer.ema == 0.5
     assert isinstance(make_quantizer(6, 2), VectorQuantizer)

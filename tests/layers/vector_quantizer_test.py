@@ -99,8 +99,8 @@ def test_center_moves_a_tenth_of_the_way_to_the_mean_over_replicas():
     quantizer = make_quantizer()
     outputs = [quantizer(random_latents(seed=seed)) for seed in range(2)]
     gathered = {
-        name: ops.concatenate([quantizer.update_inputs(x)[name] for x in outputs])
-        for name in quantizer.update_inputs(outputs[0])
+        name: ops.concatenate([quantizer.codebook_stats(x)[name] for x in outputs])
+        for name in quantizer.codebook_stats(outputs[0])
     }
     quantizer.update(**gathered)
     mean = np.mean([random_latents(seed=seed) for seed in range(2)], axis=(0, 1, 2, 3))
@@ -193,7 +193,7 @@ def update(quantizer, latents):
     """Updates with a batch: its outputs, and which codes moved."""
     outputs = quantizer(latents)
     before = quantizer.codebook.numpy()
-    quantizer.update(**quantizer.update_inputs(outputs))
+    quantizer.update(**quantizer.codebook_stats(outputs))
     moved = (quantizer.codebook.numpy() != before).any(axis=-1)
     return {name: ops.convert_to_numpy(x) for name, x in outputs.items()}, moved
 

@@ -7,10 +7,10 @@ import tensorflow as tf
 from keras import ops
 
 from genie_tf.models import (
-    Dynamics,
     Genie,
     GuidedGenie,
     LatentActionModel,
+    MaskGitDynamics,
     VideoTokenizer,
 )
 
@@ -33,7 +33,7 @@ def make_latent_action_model(blocks=NO_BLOCKS, **changes):
 
 def make_dynamics(blocks=NO_BLOCKS, **changes):
     arguments = {"num_codes": 16, "num_patches": N, "action_dim": 8, **changes}
-    return Dynamics(transformer=blocks, code_dim=8, **arguments)
+    return MaskGitDynamics(transformer=blocks, code_dim=8, **arguments)
 
 
 def make_genie(blocks=TRANSFORMER):
@@ -73,7 +73,7 @@ def test_outputs_are_those_of_the_parts(genie):
         outputs["latent_action_model"]["prediction"], actions["prediction"], atol=1e-5
     )
     np.testing.assert_allclose(
-        outputs["logits"], genie.dynamics(tokens, codes, batch["mask"]), atol=1e-4
+        outputs["logits"], genie.dynamics(tokens, codes, batch), atol=1e-4
     )
 
 
@@ -115,11 +115,11 @@ def test_trained_latent_actions_may_stay_as_they_are():
     model = genie.latent_action_model
     model.trainable = False
     assert not {id(v) for v in model.weights} & {id(v) for v in genie.trainable_weights}
-    metrics, codebook_inputs = genie.losses_and_metrics(random_batch())
+    metrics, codebook_stats = genie.losses_and_metrics(random_batch())
     assert float(metrics["loss"]) == float(metrics["dynamics/cross_entropy"])
     assert float(metrics["latent_action/loss"]) > 0
     before = [ops.convert_to_numpy(variable) for variable in model.weights]
-    genie.update_codebooks(codebook_inputs)
+    genie.update_codebooks(codebook_stats)
     for expected, found in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(found, expected)
 
@@ -136,15 +136,15 @@ def test_a_guided_genie_sees_true_actions_as_one_hot():
     tokens = guided.tokenizer.tokenize(batch["video"])
     np.testing.assert_array_equal(outputs["tokens"], tokens)
     np.testing.assert_array_equal(outputs["actions"], batch["action"])
-    expected = dynamics(tokens, np.eye(8)[batch["action"]], batch["mask"])
+    expected = dynamics(tokens, np.eye(8)[batch["action"]], batch)
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-4)
     known = guided.outputs_of({**batch, "tokens": tokens})
     np.testing.assert_array_equal(known["logits"], outputs["logits"])
 
-    metrics, codebook_inputs = guided.losses_and_metrics(batch)
+    metrics, codebook_stats = guided.losses_and_metrics(batch)
     assert set(metrics) == {"loss", "dynamics/cross_entropy", "dynamics/top1"}
     assert float(metrics["loss"]) == float(metrics["dynamics/cross_entropy"]) > 0
-    assert codebook_inputs == {} == guided.codebook_metrics({})
+    assert codebook_stats == {} == guided.codebook_metrics({})
     guided.update_codebooks({})
     assert len(guided.trainable_variables) == len(dynamics.trainable_variables)
     with pytest.raises(ValueError, match="guided Genie cannot tell the actions of a"):
@@ -158,11 +158,11 @@ def test_a_guided_genie_needs_parts_that_fit():
 
 def test_losses_and_metrics(genie):
     batch = random_batch()
-    metrics, codebook_inputs = genie.losses_and_metrics(batch)
+    metrics, codebook_stats = genie.losses_and_metrics(batch)
     outputs = genie.outputs_of(batch)
     actions, _ = genie.latent_action_model.losses_and_metrics(batch)
-    actions |= genie.latent_action_model.codebook_metrics(codebook_inputs)
-    metrics |= genie.codebook_metrics(codebook_inputs)
+    actions |= genie.latent_action_model.codebook_metrics(codebook_stats)
+    metrics |= genie.codebook_metrics(codebook_stats)
     for name, value in actions.items():
         np.testing.assert_allclose(metrics[f"latent_action/{name}"], value, rtol=1e-4)
     np.testing.assert_allclose(
@@ -177,7 +177,7 @@ def test_losses_and_metrics(genie):
         metrics["dynamics/cross_entropy"], np.mean(nats), rtol=1e-4
     )
     np.testing.assert_array_equal(
-        codebook_inputs["indices"], outputs["latent_action_model"]["indices"]
+        codebook_stats["indices"], outputs["latent_action_model"]["indices"]
     )
 
 
@@ -292,9 +292,9 @@ def test_one_batch_can_be_learnt_by_heart():
     @tf.function
     def train_step():
         with tf.GradientTape() as tape:
-            metrics, codebook_inputs = genie.losses_and_metrics(batch)
+            metrics, codebook_stats = genie.losses_and_metrics(batch)
         optimizer.apply(tape.gradient(metrics["loss"], genie.trainable_variables))
-        genie.update_codebooks(codebook_inputs)
+        genie.update_codebooks(codebook_stats)
         return metrics
 
     history = [train_step() for _ in range(60)]

@@ -134,18 +134,18 @@ def test_reconstruction_keeps_the_first_frame_and_predicts_the_others(model):
 
 def test_losses_and_metrics(model):
     video = random_video()
-    metrics, codebook_inputs = model.losses_and_metrics({"video": video})
+    metrics, codebook_stats = model.losses_and_metrics({"video": video})
     outputs = model(video)
     error = (video[:, 1:] / 255 - ops.convert_to_numpy(outputs["prediction"])) ** 2
     np.testing.assert_allclose(metrics["prediction_loss"], error.mean(), rtol=1e-5)
     np.testing.assert_allclose(
         metrics["loss"], error.mean() + outputs["loss"], rtol=1e-5
     )
-    metrics = model.codebook_metrics(codebook_inputs)
+    metrics = model.codebook_metrics(codebook_stats)
     codes_used = len(np.unique(outputs["indices"]))
     np.testing.assert_allclose(metrics["codes_used"], codes_used)
     assert 1 <= metrics["perplexity"] <= codes_used + 1e-3
-    np.testing.assert_array_equal(codebook_inputs["indices"], outputs["indices"])
+    np.testing.assert_array_equal(codebook_stats["indices"], outputs["indices"])
 
 
 def test_a_frame_the_patches_do_not_divide():

@@ -135,7 +135,7 @@ def test_uint8_and_float_videos_are_the_same(tokenizer):
 
 def test_losses_and_metrics(tokenizer):
     video = random_video()
-    metrics, codebook_inputs = tokenizer.losses_and_metrics({"video": video})
+    metrics, codebook_stats = tokenizer.losses_and_metrics({"video": video})
     outputs = tokenizer(video)
     error = (video / 255 - ops.convert_to_numpy(outputs["reconstruction"])) ** 2
     np.testing.assert_allclose(metrics["reconstruction_loss"], error.mean(), rtol=1e-5)
@@ -144,11 +144,11 @@ def test_losses_and_metrics(tokenizer):
     )
     psnr = -10 * np.log10(error.mean(axis=(2, 3, 4))).mean()
     np.testing.assert_allclose(metrics["psnr"], psnr, rtol=1e-4)
-    metrics = tokenizer.codebook_metrics(codebook_inputs)
+    metrics = tokenizer.codebook_metrics(codebook_stats)
     codes_used = len(np.unique(outputs["indices"]))
     np.testing.assert_allclose(metrics["codes_used"], codes_used)
     assert 1 <= metrics["perplexity"] <= codes_used + 1e-3
-    np.testing.assert_array_equal(codebook_inputs["indices"], outputs["indices"])
+    np.testing.assert_array_equal(codebook_stats["indices"], outputs["indices"])
 
 
 def test_one_batch_can_be_learnt_by_heart():
@@ -163,10 +163,10 @@ def test_one_batch_can_be_learnt_by_heart():
     @tf.function
     def train_step():
         with tf.GradientTape() as tape:
-            metrics, codebook_inputs = tokenizer.losses_and_metrics({"video": video})
+            metrics, codebook_stats = tokenizer.losses_and_metrics({"video": video})
         variables = tokenizer.trainable_variables
         optimizer.apply(tape.gradient(metrics["loss"], variables))
-        tokenizer.update_codebooks(codebook_inputs)
+        tokenizer.update_codebooks(codebook_stats)
         return metrics
 
     losses = [float(train_step()["loss"]) for _ in range(80)]

@@ -127,7 +127,14 @@ def test_keys_move_the_world(browser):
     assert browser.one("#meter").text.endswith(" ms")
 
 
-def test_buttons_numbers_and_settings(browser):
+def test_buttons_numbers_and_settings(serve, open_browser):
+    class Simulator(ToySimulator):
+        def step(self, state, action, sampling):
+            used.append(sampling)
+            return super().step(state, action, sampling)
+
+    used = []
+    browser = open_browser(serve(Simulator(), sampling={"num_steps": 7}))
     browser.begin()
     browser.all(".action")[3].click()
     browser.until(lambda: browser.number() > 0)
@@ -138,8 +145,11 @@ def test_buttons_numbers_and_settings(browser):
     assert browser.square()[1] < 8
     Select(browser.one("#order")).select_by_visible_text("halton")
     browser.one("#temperature").send_keys(Keys.ARROW_LEFT)
-    assert browser.one("#temperature-value").text == "0.9"
+    assert browser.one("label[for=temperature] output").text == "0.9"
     assert browser.said().startswith("A new world.")
+    browser.all(".action")[3].click()
+    changed = {"num_steps": 7, "temperature": 0.9, "order": "halton"}
+    browser.until(lambda: changed.items() <= used[-1].items())
 
 
 def test_pausing_stepping_and_going_back(browser):

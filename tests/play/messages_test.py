@@ -3,6 +3,7 @@ import json
 import pytest
 
 from genie_tf.play.messages import NEW, PREVIEW, pack_frame, parse, unpack_frame
+from genie_tf.sampling_settings import ALL_SETTINGS, NUM_STEPS, TOP_K
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from genie_tf.play.messages import NEW, PREVIEW, pack_frame, parse, unpack_frame
     ],
 )
 def test_messages(message):
-    assert parse(json.dumps(message), num_actions=5) == message
+    assert parse(json.dumps(message), num_actions=5, settings=ALL_SETTINGS) == message
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_messages(message):
 )
 def test_no_message(text):
     with pytest.raises(ValueError) as error:
-        parse(text, num_actions=5)
+        parse(text, num_actions=5, settings=ALL_SETTINGS)
     shown = text if len(text) <= 100 else text[:100] + "..."
     assert str(error.value) == (
         'A message must be a JSON object whose "type" is one of act, step, pause, seen, '
@@ -78,12 +79,25 @@ def settings(num_steps="8", temperature="1", order='"random"'):
 )
 def test_wrong_message(text, expected):
     with pytest.raises(ValueError) as error:
-        parse(text, num_actions=5)
+        parse(text, num_actions=5, settings=ALL_SETTINGS)
     kind = json.loads(text)["type"]
     shown = text if len(text) <= 100 else text[:100] + "..."
     assert str(error.value) == (
         f"A message of type {kind} must have {expected}; received {shown}."
     )
+
+
+@pytest.mark.parametrize(
+    ("playable", "expected"),
+    [
+        ([NUM_STEPS, TOP_K], '"num_steps", a whole number from 1 to 25'),
+        ([], "nothing else"),
+    ],
+)
+def test_settings_are_those_of_the_world_that_a_page_can_change(playable, expected):
+    text = settings()
+    with pytest.raises(ValueError, match=f"must have {expected}; received "):
+        parse(text, 5, playable)
 
 
 @pytest.mark.parametrize("action", [None, 3])

@@ -7,7 +7,6 @@ from websockets.exceptions import ConnectionClosed
 
 from genie_tf.play import PlayServer, player
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW
-from genie_tf.samplers import Sampling
 from genie_tf.testing.toy_simulator import ToySimulator
 
 LEFT, RIGHT, UP, DOWN = range(4)
@@ -22,6 +21,20 @@ def test_a_page_is_told_what_there_is(serve, open_page):
     assert (hello["name"], hello["num_actions"], hello["fps"]) == ("Toy", 4, 30)
     assert (hello["action_names"], hello["keys"]) == (names, keys)
     assert (hello["height"], hello["width"]) == (16, 16)
+    assert [setting["name"] for setting in hello["settings"]] == [
+        "num_steps",
+        "temperature",
+        "order",
+    ]
+    assert hello["settings"][0] == {
+        "name": "num_steps",
+        "label": "steps",
+        "value": 4,
+        "choices": [],
+        "least": 1,
+        "most": 25,
+        "step": 1,
+    }
     assert len(hello["prompts"]) == 6 and "gif" in hello["recordings"]
 
 
@@ -106,12 +119,14 @@ def test_settings_are_those_of_the_next_frame(serve, open_page):
             return super().step(state, action, sampling)
 
     used = []
-    page = open_page(serve(Simulator()))
+    page = open_page(serve(Simulator(), sampling={"top_k": 7, "num_steps": 9}))
     page.start()
     page.say("settings", num_steps=3, temperature=0.5, order="halton")
     page.say("step", action=0)
     page.frame()
-    assert used[0][:2] == (3, 0.5) and used[0].order == "halton"
+    changed = {"num_steps": 3, "temperature": 0.5, "order": "halton"}
+    # Those that a page can't change are what they were.
+    assert used == [{**changed, "top_k": 7, "choice_temperature": 4.5}]
 
 
 def test_calibration_shows_each_action_held(serve, open_page):
@@ -243,11 +258,25 @@ def test_an_error_of_the_world_ends_that_connection_alone(serve, open_page):
     assert other.frame()[:2] == (NEW, UP)
 
 
-@pytest.mark.parametrize(("num_steps", "temperature"), [(26, 1.0), (8, 4.5)])
-def test_sampling_that_a_page_could_not_set(num_steps, temperature):
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        (
+            {"num_steps": 26},
+            "Worlds are played with a `num_steps` of at most 25; received 26.",
+        ),
+        (
+            {"temperature": 4.5},
+            "Worlds are played with a `temperature` of at most 4; received 4.5.",
+        ),
+        (
+            {"steps": 3},
+            "This world has no setting 'steps': it has num_steps, temperature, top_k, "
+            "choice_temperature, order.",
+        ),
+    ],
+)
+def test_sampling_that_a_page_could_not_set(sampling, message):
     with pytest.raises(ValueError) as error:
-        PlayServer(ToySimulator(), "Toy", sampling=Sampling(num_steps, temperature))
-    assert str(error.value) == (
-        "Worlds are played with at most 25 steps a frame and a temperature of 4; "
-        f"received {num_steps} and {temperature}."
-    )
+        PlayServer(ToySimulator(), "Toy", sampling=sampling)
+    assert str(error.value) == message

@@ -1,12 +1,12 @@
 import numpy as np
 
 from genie_tf.play import Simulator
-from genie_tf.samplers import Rollout, Sampling
+from genie_tf.samplers import WorldSampler
 from genie_tf.testing.tiny_models import tiny_genie
 
 
-def test_frames_are_those_of_a_rollout():
-    genie, sampling, actions = tiny_genie(), Sampling(num_steps=2), [3, 0, 0]
+def test_frames_are_those_of_a_world_sampler():
+    genie, sampling, actions = tiny_genie(), {"num_steps": 2}, [3, 0, 0]
     picture = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype="uint8")
     simulator = Simulator(genie)
     state, frame = simulator.start(picture.tobytes())
@@ -15,7 +15,9 @@ def test_frames_are_those_of_a_rollout():
         state, frame = simulator.step(state, action, sampling)
         frames.append(frame)
     # One seed for each video, or they would be spread.
-    expected = Rollout(genie).generate(picture[None, None], [actions], [0], sampling)
+    expected = WorldSampler(genie).generate(
+        picture[None, None], [actions], [0], sampling
+    )
     found = np.frombuffer(b"".join(frames), "uint8").reshape(4, 16, 16, 3) / 255
     np.testing.assert_allclose(found, expected[0], atol=0.5 / 255 + 1e-6)
 

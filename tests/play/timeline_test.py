@@ -1,7 +1,6 @@
 import pytest
 
 from genie_tf.play.timeline import Timeline
-from genie_tf.samplers import Sampling
 from genie_tf.testing.toy_simulator import ToySimulator
 
 PICTURE = bytes(ToySimulator.num_bytes)
@@ -16,7 +15,7 @@ def make_timeline(max_moments=100, max_branches=2, max_states=30) -> Timeline:
 def play(timeline: Timeline, *actions) -> list[bytes]:
     while not timeline.recall():
         pass
-    return [timeline.advance(action, Sampling()).frame for action in actions]
+    return [timeline.advance(action, {}).frame for action in actions]
 
 
 def test_going_back_and_acting_the_same_shows_the_same():

@@ -17,8 +17,8 @@ import keras
 import numpy as np
 import pytest
 
-from genie_tf.models import Dynamics, Genie, LatentActionModel, VideoTokenizer
-from genie_tf.testing.tiny_models import tiny_tokenizer
+from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
+from genie_tf.testing.tiny_models import tiny_genie, tiny_tokenizer
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 from genie_tf.training.plan import (
     count_parameters,
@@ -53,7 +53,9 @@ def make_latent_action_model(**changes) -> LatentActionModel:
 
 
 def make_genie(**changes) -> Genie:
-    dynamics = Dynamics(NUM_CODES, NUM_PATCHES, 32, blocks(qk_norm=True, **changes))
+    dynamics = MaskGitDynamics(
+        NUM_CODES, NUM_PATCHES, 32, blocks(qk_norm=True, **changes)
+    )
     return Genie(make_tokenizer(), make_latent_action_model(**changes), dynamics)
 
 
@@ -201,25 +203,22 @@ def test_moments_are_those_of_the_optimizer(name, ema):
 
 def test_a_model_has_as_many_parameters_as_are_counted():
     counts = count_parameters(tiny_tokenizer)
-    assert counts == {"video_tokenizer": numbers_in(tiny_tokenizer())}
+    assert counts == {"tokenizer": numbers_in(tiny_tokenizer())}
 
 
 def test_the_parts_of_a_model_are_counted_apart():
-    def make_pair():
-        pair = keras.Model()
-        pair.first, pair.second = tiny_tokenizer(), tiny_tokenizer(num_codes=48)
-        pair.built = True
-        return pair
-
-    counts = list(count_parameters(make_pair).values())
-    pair = [tiny_tokenizer(), tiny_tokenizer(num_codes=48)]
-    assert counts == [numbers_in(model) for model in pair]
+    counts = count_parameters(tiny_genie)
+    assert list(counts) == ["tokenizer", "latent_action_model", "dynamics"]
+    parts = tiny_genie().parts()
+    assert counts == {name: numbers_in(part) for name, part in parts.items()}
 
 
 def test_nothing_is_allocated_neither_then_nor_later():
     def make_large():
         large = {"dim": 1 << 13, "num_blocks": 1, "num_heads": 8}
-        return Dynamics(num_codes=8, num_patches=4, action_dim=8, transformer=large)
+        return MaskGitDynamics(
+            num_codes=8, num_patches=4, action_dim=8, transformer=large
+        )
 
     def peak_bytes():
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

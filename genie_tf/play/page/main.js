@@ -260,25 +260,20 @@ function showRecording(isOn, isThere) {
 // Settings.
 
 function showSettings() {
-  by("temperature").max = world.max_temperature;
-  by("num_steps").max = world.max_steps;
-  by("order").replaceChildren(...world.orders.map((order) => make("option", { textContent: order })));
-  for (const [name, value] of Object.entries(world.settings)) {
-    by(name).value = value;
-    by(name).oninput = tell;
-  }
-  showValues();
-}
-
-function showValues() {
-  for (const name of ["temperature", "num_steps"]) by(`${name}-value`).textContent = by(name).value;
-}
-
-function tell() {
-  showValues();
-  connection.say("settings", {
-    num_steps: Number(by("num_steps").value), temperature: Number(by("temperature").value), order: by("order").value,
-  });
+  by("settings").replaceChildren(...world.settings.map((setting) => {
+    const { name, label, value, choices, least, most, step } = setting;
+    const control = choices.length
+      ? make("select", { id: name }, ...choices.map((choice) => make("option", { textContent: choice })))
+      : make("input", { id: name, type: "range", min: least, max: most, step });
+    const output = make("output", { textContent: choices.length ? "" : value });
+    control.value = value;
+    control[choices.length ? "onchange" : "oninput"] = () => {
+      setting.value = choices.length ? control.value : Number(control.value);
+      if (!choices.length) output.textContent = control.value;
+      connection.say("settings", Object.fromEntries(world.settings.map(({ name, value }) => [name, value])));
+    };
+    return make("label", { htmlFor: name }, `${label[0].toUpperCase()}${label.slice(1)} `, output, " ", control);
+  }));
 }
 
 // Keys. Those of a field or a dialog are its own, and the space bar on a button, too.

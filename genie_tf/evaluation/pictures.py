@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from genie_tf.experiments.report import ROW_NAMES, action_names
 
 from genie_tf import media
+from genie_tf.evaluation.report import ROW_NAMES, action_names
 from genie_tf.files import replacing
 
 

@@ -1,5 +1,6 @@
 """Feature networks of each form, what they are given, and what is wrong with others."""
 
+import importlib.util
 import json
 import re
 import sys
@@ -10,8 +11,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from genie_tf.experiments import cli
-from genie_tf.experiments.feature_networks import (
+
+from genie_tf.evaluation.feature_networks import (
     load_feature_network,
     num_samples_needed,
 )
@@ -233,8 +234,8 @@ def test_pool_3_is_taken_of_several_outputs(tmp_path, hub, video):
 
 def test_hub_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(cli.UserError) as error:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError) as error:
         load_feature_network(I3D, "fvd")
     assert str(error.value) == (
         f"{I3D} needs tensorflow_hub: pip install genie_tf[hub]"

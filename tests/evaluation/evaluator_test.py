@@ -7,7 +7,6 @@ program, which evaluates on two of them.
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +17,10 @@ from scipy import stats
 from skimage.metrics import structural_similarity
 from sklearn.metrics import normalized_mutual_info_score
 
-from genie_tf.evaluation import check_batch, evaluate, hold_actions
+from genie_tf.evaluation import check_batch, evaluate, frechet, hold_actions
 from genie_tf.metrics.controllability import delta_psnr
 from genie_tf.models import Genie, GuidedGenie
-from genie_tf.samplers import Rollout, Sampling
+from genie_tf.samplers import WorldSampler
 from genie_tf.testing.tiny_models import (
     tiny_batch,
     tiny_genie,
@@ -30,7 +29,7 @@ from genie_tf.testing.tiny_models import (
 from genie_tf.training.strategies import make_strategy
 
 CLIPS, FRAMES = 5, 13
-SAMPLING = Sampling(num_steps=1)
+SAMPLING = {"num_steps": 1}
 
 
 def batches(frames=FRAMES):
@@ -266,7 +265,7 @@ def test_dynamics_predicts_ten_frames(scores, videos):
 
 def test_delta_psnr(genie, scores, videos):
     """Both rollouts, made again frame by frame."""
-    rollout = Rollout(genie)
+    rollout = WorldSampler(genie)
     changes, seen = [], []
     for index, batch in enumerate(batches()):
         rng = np.random.default_rng((0, index))
@@ -371,7 +370,7 @@ def test_a_guided_genie_has_no_latent_actions(guided):
     assert set(scores) == {"clips", "frames", "tokenizer", "dynamics"}
     rng = np.random.default_rng((0, 0))
     seed = int(rng.integers(2**31, size=(), dtype="int32"))
-    rollout, batch = Rollout(guided), next(batches(5))
+    rollout, batch = WorldSampler(guided), next(batches(5))
     played = rollout.generate(batch["video"][:, :1], batch["action"], seed, SAMPLING)
     np.testing.assert_allclose(videos["prediction"], played, atol=1e-5)
 
@@ -396,7 +395,7 @@ def test_held_actions_differ_by_nothing_else(genie):
     assert held.shape == (2, 5, 4, 16, 16, 3)
     for action in (0, 4):
         actions = np.full((2, 3), action)
-        expected = Rollout(genie).generate(prompts[:, None], actions, 7, SAMPLING)
+        expected = WorldSampler(genie).generate(prompts[:, None], actions, 7, SAMPLING)
         np.testing.assert_allclose(held[:, action], expected, atol=1e-6)
 
 
@@ -414,8 +413,7 @@ def test_frechet_distances(genie, monkeypatch):
     def distance(a, b):
         return float(np.abs(a.mean(axis=0) - b.mean(axis=0)).sum())
 
-    name = "genie_tf.metrics.frechet_distance"
-    monkeypatch.setitem(sys.modules, name, SimpleNamespace(frechet_distance=distance))
+    monkeypatch.setattr(frechet, "frechet_distance", distance)
     network = FakeNetwork()
     scores, videos = evaluate(
         genie, batches(6), 3, sampling=SAMPLING, feature_networks=[network]

@@ -81,8 +81,9 @@ def _heading(report: Mapping) -> str:
         settings |= {
             "prompt frames": report["dynamics"]["prompt_frames"],
             "predicted frames": report["dynamics"]["predicted_frames"],
-            "MaskGIT steps": "{num_steps}, by {order}".format(**report["sampling"]),
-            "temperature": report["sampling"]["temperature"],
+            "sampling": ", ".join(
+                f"{name} {value}" for name, value in report["sampling"].items()
+            ),
         }
     hardware = report["hardware"]
     settings |= {

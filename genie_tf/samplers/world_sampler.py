@@ -1,7 +1,9 @@
-"""Playing a world: prompt frames and actions in, frames out, in token space.
+"""Plays a world: prompt frames and actions in, frames out, in token space.
 
 Axes: b batch, t time, n patches.
 """
+
+from collections.abc import Mapping
 
 import keras
 from keras import ops
@@ -9,32 +11,28 @@ from keras import ops
 from genie_tf.compilation import compiled
 from genie_tf.forks import check_can_run
 from genie_tf.noise import fold
-from genie_tf.samplers.maskgit_sampler import Sampling, sample_frame
-
-_DEFAULT = Sampling()
 
 
-class Rollout:
+class WorldSampler:
     """Continues videos frame by frame, from actions.
 
-    Keys and values of finished frames are cached, so that each decoding step runs the
-    tokens of the frame being made and no others. One compiled program makes a frame,
-    whatever its place in the video and the settings of sampling; the window slides
-    without end. Videos of a batch do not know of each other, and may be of any age.
+    What models need of finished frames is cached, so that each frame costs the same.
+    One compiled program makes a frame, whatever its place in the video and the settings
+    of sampling; the window slides without end. Videos of a batch do not know of each other, and may be of any age.
 
     The state of a play is a dict of tensors, never changed: keep it to go back to it.
 
     Args:
-        genie: a `Genie` or `GuidedGenie`.
+        world: a `WorldModel`.
 
     Raises:
         RuntimeError: when made or used in a process where it would hang, see
             `check_can_run`.
     """
 
-    def __init__(self, genie):
+    def __init__(self, world):
         check_can_run()
-        self.genie = genie
+        self.world = world
         self._reset = compiled(self.start)
         self._step = compiled(self.next_frame)
 
@@ -42,7 +40,7 @@ class Rollout:
         return self  # It never changes.
 
     def __reduce__(self):
-        return Rollout, (self.genie,)  # Compiled programs can't be pickled.
+        return WorldSampler, (self.world,)  # Compiled programs can't be pickled.
 
     def reset(self, prompt, actions=None):
         """The state after a prompt.
@@ -63,7 +61,7 @@ class Rollout:
             actions = ops.convert_to_tensor(actions, "int32")
         return self._reset(prompt, actions)
 
-    def step(self, state, action, seed=0, sampling: Sampling = _DEFAULT):
+    def step(self, state, action, seed=0, sampling: Mapping | None = None):
         """The next frame.
 
         Args:
@@ -71,29 +69,29 @@ class Rollout:
             action: int (b,), the latent action to take.
             seed: integer, the same for all frames of a play or not; or one for each
                 video, (b,). Equal ones give equal frames.
-            sampling: how to fill in the frame; of numbers.
+            sampling: settings of the dynamics, such as {"temperature": 0.0}; others have
+                their defaults, see `Dynamics.complete_sampling`.
 
         Returns:
             The new state, and the frame, float32 (b, height, width, channels), in
             [0, 1].
 
         Raises:
-            ValueError: if there is no such sampling.
+            ValueError: if there is no such setting.
         """
         check_can_run()
         b = state["position"].shape[0]
         action, seed = (ops.convert_to_tensor(x, "int32") for x in (action, seed))
-        return self._step(
-            state, action, ops.broadcast_to(seed, (b,)), sampling.as_tensors()
-        )
+        sampling = self.world.dynamics.sampling_tensors(sampling)
+        return self._step(state, action, ops.broadcast_to(seed, (b,)), sampling)
 
-    def generate(self, prompt, actions, seed=0, sampling: Sampling = _DEFAULT):
+    def generate(self, prompt, actions, seed=0, sampling: Mapping | None = None):
         """The frames that follow a prompt.
 
         Args:
-            prompt: as of `reset`.
+            prompt: see `reset`.
             actions: int (b, frames), latent actions in [0, num_actions).
-            seed, sampling: as of `step`; videos of one batch draw differently, unless
+            seed, sampling: see `step`; videos of one batch draw differently, unless
                 each is given a seed.
 
         Returns:
@@ -114,52 +112,48 @@ class Rollout:
 
     def start(self, prompt, actions=None):
         """As `reset`, not compiled."""
-        tokens = self.genie.tokenizer.tokenize(prompt)
+        tokens = self.world.tokenizer.tokenize(prompt)
         b, t = ops.shape(tokens)[:2]
-        no_action = ops.zeros((b,), "int32")
-        state, frame = self._show(self.before_any(b), tokens[:, 0], no_action)
+        state, frame = self._decode(self.initial_state(tokens[:, 0]), tokens[:, 0])
         video = frame[:, None]
         if tokens.shape[1] == 1:  # Whose program has no dynamics to compile.
             return state, video
         if actions is None:
-            actions = self.genie.infer_actions(prompt)
+            actions = self.world.infer_actions(prompt)
         places = ops.arange(t)[:, None, None, None]
 
         def body(i, carry):
             state, video = carry
             frame = ops.take(tokens, i, axis=1)
             action = ops.take(actions, i - 1, axis=1)
-            state, frame = self._show(self._remember(state), frame, action)
+            state, frame = self._decode(self._add(state, frame, action), frame)
             return state, ops.where(places == i, frame[:, None], video)
 
         video = ops.broadcast_to(video, (b, t, *frame.shape[1:]))
         return ops.fori_loop(1, t, body, (state, video))
 
-    def before_any(self, b: int):
-        """The state of no frame."""
-        n = self.genie.dynamics.num_patches
+    def initial_state(self, tokens):
+        """Return the state of a first frame, of tokens int32 (b, n)."""
+        b = ops.shape(tokens)[0]
         return {
-            # Of a frame before the first, which nothing sees.
-            "tokens": ops.full((b, n), self.genie.dynamics.num_codes, "int32"),
-            "action": ops.zeros((b,), "int32"),
-            "position": ops.full((b,), -1, "int32"),
-            "dynamics": self.genie.dynamics.empty_cache(b),
-            "decoder": self.genie.tokenizer.decoder.empty_cache(b, n),
+            "position": ops.zeros((b,), "int32"),
+            "dynamics": self.world.dynamics.start(tokens),
+            "decoder": self.world.tokenizer.empty_cache(b),
         }
 
-    def next_frame(self, state, action, seed, sampling: Sampling):
-        """As `step`, not compiled, with tensors alone."""
-        state = self._remember(state)
-        return self._show(state, self._sample(state, action, seed, sampling), action)
+    def next_frame(self, state, action, seed, sampling: Mapping):
+        """As `step`, not compiled, with tensors only."""
+        state, tokens = self._sample(state, action, seed, sampling)
+        return self._decode(state, tokens)
 
-    def play(self, first, actions, seed, sampling: Sampling):
+    def play(self, first, actions, seed, sampling: Mapping):
         """The tokens that follow one frame.
 
         Args:
             first: int32 (b, n), the tokens of the prompt's only frame.
             actions: int32 (b, frames).
             seed: int32 (b,).
-            sampling: of tensors.
+            sampling: scalar tensors, see `Dynamics.sampling_tensors`.
 
         Returns:
             int32 (b, frames, n): those that `generate` makes.
@@ -169,49 +163,38 @@ class Rollout:
 
         def body(i, carry):
             made, state = carry
-            state = self._remember(state)
             action = ops.take(actions, i, axis=1)
-            tokens = self._sample(state, action, seed, sampling)
-            state = self._shown(state, tokens, action)
+            state, tokens = self._sample(state, action, seed, sampling)
             return ops.where(places == i, tokens, made), state
 
-        made = ops.zeros((frames, b, self.genie.dynamics.num_patches), "int32")
-        state = self._shown(self.before_any(b), first, ops.zeros((b,), "int32"))
-        made, _ = ops.fori_loop(0, frames, body, (made, state))
+        made = ops.zeros((frames, b, self.world.dynamics.num_patches), "int32")
+        made, _ = ops.fori_loop(0, frames, body, (made, self.initial_state(first)))
         return ops.transpose(made, (1, 0, 2))
 
-    def _remember(self, state):
-        """The state with the newest frame in the cache of the dynamics.
-
-        Not done before the next frame is asked for, as none may follow.
-        """
-        dynamics, cache = self.genie.dynamics, state["dynamics"]
-        vectors = self.genie.action_vectors(state["action"])
-        known = ops.zeros_like(state["tokens"], dtype="bool")
-        frame = state["tokens"], vectors, known, cache, state["position"]
-        _, entry = dynamics.step(*frame)
-        return {**state, "dynamics": dynamics.write(cache, entry, state["position"])}
+    def _add(self, state, tokens, action):
+        """Return the state with a known frame in it, not decoded yet."""
+        position = state["position"] + 1
+        cache = self.world.dynamics.add_frame(
+            tokens, self.world.action_vectors(action), state["dynamics"], position
+        )
+        return {**state, "dynamics": cache, "position": position}
 
     def _sample(self, state, action, seed, sampling):
-        dynamics, position = self.genie.dynamics, state["position"] + 1
-        vectors = self.genie.action_vectors(action)
-        return sample_frame(
-            lambda tokens, masked: dynamics.step(
-                tokens, vectors, masked, state["dynamics"], position
-            )[0],
-            self.genie.tokenizer.grid_shape[:2],
+        """Return the state with a sampled frame in it, not decoded yet; and its tokens."""
+        position = state["position"] + 1
+        tokens, cache = self.world.dynamics.sample_frame(
+            self.world.action_vectors(action),
+            state["dynamics"],
+            position,
             fold(ops.cast(seed, "uint32"), position),
             sampling,
+            self.world.tokenizer.grid,
         )
+        return {**state, "dynamics": cache, "position": position}, tokens
 
-    def _shown(self, state, tokens, action):
-        """The state with one more frame, not yet in the caches."""
-        position = state["position"] + 1
-        return {**state, "tokens": tokens, "action": action, "position": position}
-
-    def _show(self, state, tokens, action):
-        state = self._shown(state, tokens, action)
-        frame, decoder = self.genie.tokenizer.detokenize_step(
+    def _decode(self, state, tokens):
+        """Return the state with the newest frame decoded; and the frame."""
+        frame, decoder = self.world.tokenizer.detokenize_step(
             tokens, state["decoder"], state["position"]
         )
         return {**state, "decoder": decoder}, frame

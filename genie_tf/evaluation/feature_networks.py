@@ -1,6 +1,7 @@
 """Networks whose features FID and FVD compare: from files or from TensorFlow Hub."""
 
 import dataclasses
+import importlib.util
 import json
 import re
 import zipfile
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from genie_tf.experiments import cli
 
 from genie_tf.files import local_path
 
@@ -197,7 +197,8 @@ def load_feature_network(source: str, kind: str) -> FeatureNetwork:
 
 
 def _load_hub(handle: str) -> Any:
-    cli.check_installed("tensorflow_hub", f"{handle} needs tensorflow_hub", "[hub]")
+    if not importlib.util.find_spec("tensorflow_hub"):
+        raise ValueError(f"{handle} needs tensorflow_hub: pip install genie_tf[hub]")
     import tensorflow as tf
     import tensorflow_hub
 
@@ -242,7 +243,7 @@ def _check_keras_size(path: Path) -> None:
     """Raises a ValueError if a file describes a model that is larger than its weights."""
     import keras
 
-    from genie_tf.models.without_weights import without_weights
+    from genie_tf.presets.without_weights import without_weights
 
     with zipfile.ZipFile(path) as archive:
         config, weights = (

@@ -6,14 +6,15 @@ from keras import ops, tree
 
 from genie_tf.compilation import compiled
 from genie_tf.models import (
-    Dynamics,
     Genie,
     GuidedGenie,
     LatentActionModel,
+    MaskGitDynamics,
     VideoTokenizer,
 )
 from genie_tf.noise import fold
-from genie_tf.samplers import ORDERS, Rollout, Sampling, sample_frame, seeds_of_batch
+from genie_tf.samplers import WorldSampler, sample_frame, seeds_of_batch
+from genie_tf.sampling_settings import ORDERS
 
 # Axes: b batch, t time, n patches, k codes.
 B, N, K, WINDOW = 2, 6, 16, 3
@@ -21,7 +22,8 @@ TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": WINDOW}
 NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
 PROMPT = np.random.default_rng(0).integers(0, 256, (B, 2, 8, 12, 3), dtype="uint8")
 ACTIONS = np.array([[0, 2, 1, 1, 2], [1, 1, 0, 2, 0]], "int32")
-SAMPLING = Sampling(num_steps=3)
+SAMPLING = {"num_steps": 3}
+LIKELIEST = {"num_steps": 3, "temperature": 0.0, "choice_temperature": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def genie():
     genie = Genie(
         VideoTokenizer((8, 12, 3), 4, K, 8, NO_BLOCKS, TRANSFORMER),
         LatentActionModel((8, 12, 3), 4, 3, 8, TRANSFORMER, NO_BLOCKS),
-        Dynamics(K, N, 8, TRANSFORMER),
+        MaskGitDynamics(K, N, 8, TRANSFORMER),
     )
     genie.tokenizer.update_codebooks(
         genie.tokenizer.losses_and_metrics({"video": PROMPT})[1]
@@ -41,7 +43,7 @@ def genie():
 
 @pytest.fixture(scope="module")
 def guided(genie):
-    dynamics = Dynamics(K, N, 3, TRANSFORMER, conditioning="token")
+    dynamics = MaskGitDynamics(K, N, 3, TRANSFORMER, conditioning="token")
     make_louder(dynamics)
     return GuidedGenie(genie.tokenizer, dynamics)
 
@@ -58,8 +60,8 @@ def make_louder(dynamics):
 
 
 @pytest.fixture(scope="module")
-def rollout(genie):
-    return Rollout(genie)
+def sampler(genie):
+    return WorldSampler(genie)
 
 
 @pytest.fixture
@@ -70,98 +72,101 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
-def generate(rollout, prompt=PROMPT, actions=ACTIONS, seed=0, sampling=SAMPLING):
+def generate(sampler, prompt=PROMPT, actions=ACTIONS, seed=0, sampling=SAMPLING):
     """The tokens of the frames that follow, (b, frames, n)."""
-    state, _ = rollout.reset(prompt)
+    state, _ = sampler.reset(prompt)
     seeds, tokens = seeds_of_batch(seed, len(prompt)), []
     for action in actions.T:
-        state, _ = rollout.step(state, action, seeds, sampling)
-        tokens.append(ops.convert_to_numpy(state["tokens"]))
+        state, _ = sampler.step(state, action, seeds, sampling)
+        tokens.append(ops.convert_to_numpy(state["dynamics"]["tokens"]))
     return np.stack(tokens, axis=1)
 
 
-def test_tokens_are_in_the_vocabulary(rollout):
-    tokens = generate(rollout)
+def test_tokens_are_in_the_vocabulary(sampler):
+    tokens = generate(sampler)
     assert tokens.shape == (B, 5, N)
     assert tokens.dtype == np.int32
     assert 0 <= tokens.min() <= tokens.max() < K
 
 
-def test_what_was_generated_does_not_depend_on_later_actions(rollout):
+def test_what_was_generated_does_not_depend_on_later_actions(sampler):
     other = np.concatenate([ACTIONS[:, :3], 2 - ACTIONS[:, 3:]], axis=1)
     np.testing.assert_array_equal(
-        generate(rollout, actions=other)[:, :3], generate(rollout)[:, :3]
+        generate(sampler, actions=other)[:, :3], generate(sampler)[:, :3]
     )
 
 
-def test_videos_of_a_batch_are_independent(rollout):
-    whole = generate(rollout)
+def test_videos_of_a_batch_are_independent(sampler):
+    whole = generate(sampler)
     prompt, actions = PROMPT.copy(), ACTIONS.copy()
     prompt[1], actions[1] = 255 - prompt[1], 2 - actions[1]
-    other = generate(rollout, prompt, actions)
+    other = generate(sampler, prompt, actions)
     np.testing.assert_array_equal(other[0], whole[0])
     assert (other[1] != whole[1]).any()
 
 
-def test_equal_videos_of_a_batch_draw_differently_unless_their_seeds_are_equal(rollout):
+def test_equal_videos_of_a_batch_draw_differently_unless_their_seeds_are_equal(sampler):
     prompt, actions = (np.repeat(x[:1], B, axis=0) for x in (PROMPT, ACTIONS))
-    tokens = generate(rollout, prompt, actions)
+    tokens = generate(sampler, prompt, actions)
     assert (tokens[0] != tokens[1]).any()
     one, other = ops.convert_to_numpy(
-        rollout.generate(prompt, actions, np.array([7, 7]), SAMPLING)
+        sampler.generate(prompt, actions, np.array([7, 7]), SAMPLING)
     )
     np.testing.assert_array_equal(one, other)
 
 
-def test_equal_seeds_make_equal_videos_and_others_others(rollout):
-    np.testing.assert_array_equal(generate(rollout, seed=1), generate(rollout, seed=1))
-    assert (generate(rollout, seed=1) != generate(rollout, seed=2)).any()
+def test_equal_seeds_make_equal_videos_and_others_others(sampler):
+    np.testing.assert_array_equal(generate(sampler, seed=1), generate(sampler, seed=1))
+    assert (generate(sampler, seed=1) != generate(sampler, seed=2)).any()
 
 
-def test_actions_steer(rollout):
-    before = generate(rollout)
+def test_actions_steer(sampler):
+    before = generate(sampler)
     for index in range(5):
         actions = ACTIONS.copy()
         actions[:, index] = (actions[:, index] + 1) % 3
-        changed = (generate(rollout, actions=actions) != before).any(axis=(0, 2))
+        changed = (generate(sampler, actions=actions) != before).any(axis=(0, 2))
         # At once, in the frame the action leads to, and in none before.
         assert changed[index]
         assert not changed[:index].any()
 
 
-def test_actions_between_prompt_frames_count(rollout):
+def test_actions_between_prompt_frames_count(sampler):
     def first(between, seed):
-        state, _ = rollout.reset(PROMPT, np.full((B, 1), between))
-        state, _ = rollout.step(state, ACTIONS[:, 0], seed, SAMPLING)
-        return ops.convert_to_numpy(state["tokens"])
+        state, _ = sampler.reset(PROMPT, np.full((B, 1), between))
+        state, _ = sampler.step(state, ACTIONS[:, 0], seed, SAMPLING)
+        return ops.convert_to_numpy(state["dynamics"]["tokens"])
 
     assert any((first(0, seed) != first(2, seed)).any() for seed in range(5))
 
 
-def test_one_program_makes_all_frames_whatever_the_sampling(rollout):
-    generate(rollout)
+def test_one_program_makes_all_frames_whatever_the_sampling(sampler):
+    generate(sampler)
     for order in ORDERS:
-        generate(rollout, sampling=Sampling(5, 0.5, 3, 1.0, order))
-    generate(rollout, PROMPT[:, :1], ACTIONS[:, :2])
-    assert rollout._step.experimental_get_tracing_count() == 1
+        sampling = {"num_steps": 5, "temperature": 0.5, "top_k": 3, "order": order}
+        generate(sampler, sampling=sampling)
+    generate(sampler, PROMPT[:, :1], ACTIONS[:, :2])
+    assert sampler._step.experimental_get_tracing_count() == 1
 
 
-def test_a_state_is_not_changed_by_steps_from_it(rollout):
-    state, _ = rollout.reset(PROMPT)
+def test_a_state_is_not_changed_by_steps_from_it(sampler):
+    state, _ = sampler.reset(PROMPT)
     before = tree.map_structure(lambda x: ops.convert_to_numpy(x).copy(), state)
-    one, frame = rollout.step(state, ACTIONS[:, 0], 3, SAMPLING)
-    rollout.step(one, ACTIONS[:, 1], 4, SAMPLING)
+    one, frame = sampler.step(state, ACTIONS[:, 0], 3, SAMPLING)
+    sampler.step(one, ACTIONS[:, 1], 4, SAMPLING)
     tree.map_structure(np.testing.assert_array_equal, state, before)
-    again, same = rollout.step(state, ACTIONS[:, 0], 3, SAMPLING)
+    again, same = sampler.step(state, ACTIONS[:, 0], 3, SAMPLING)
     np.testing.assert_array_equal(frame, same)
-    np.testing.assert_array_equal(one["tokens"], again["tokens"])
+    np.testing.assert_array_equal(
+        one["dynamics"]["tokens"], again["dynamics"]["tokens"]
+    )
 
 
-def test_videos_of_a_batch_may_be_of_any_age(rollout):
+def test_videos_of_a_batch_may_be_of_any_age(sampler):
     # One video goes on where another begins: put together from states of their own.
-    old, new = rollout.reset(PROMPT)[0], rollout.reset(PROMPT)[0]
+    old, new = sampler.reset(PROMPT)[0], sampler.reset(PROMPT)[0]
     for i in range(4):
-        old, _ = rollout.step(old, ACTIONS[:, i], 0, SAMPLING)
+        old, _ = sampler.step(old, ACTIONS[:, i], 0, SAMPLING)
     both = tree.map_structure(
         lambda x, y: ops.concatenate(
             [x[: x.shape[0] // B], y[y.shape[0] // B :]], axis=0
@@ -169,9 +174,9 @@ def test_videos_of_a_batch_may_be_of_any_age(rollout):
         old,
         new,
     )
-    both, frames = rollout.step(both, ACTIONS[:, 4], 9, SAMPLING)
+    both, frames = sampler.step(both, ACTIONS[:, 4], 9, SAMPLING)
     of_old, of_new = (
-        rollout.step(x, ACTIONS[:, 4], 9, SAMPLING)[1] for x in (old, new)
+        sampler.step(x, ACTIONS[:, 4], 9, SAMPLING)[1] for x in (old, new)
     )
     np.testing.assert_array_equal(frames[0], of_old[0])
     np.testing.assert_array_equal(frames[1], of_new[1])
@@ -179,30 +184,29 @@ def test_videos_of_a_batch_may_be_of_any_age(rollout):
 
 def test_a_frame_is_the_same_however_late(genie, eager):
     """So memory and time of frame 1,000 are those of frame 20, and so is its content."""
-    rollout, rng = Rollout(genie), np.random.default_rng(0)
-    early = late = rollout.before_any(B)
+    sampler, rng = WorldSampler(genie), np.random.default_rng(0)
+    first = rng.integers(0, K, (B, N)).astype("int32")
+    early = late = sampler.initial_state(first)
     late = {**late, "position": late["position"] + 999}
     # Given frames, until the late one has forgotten that none came before.
     for tokens in rng.integers(0, K, (2 * WINDOW, B, N)).astype("int32"):
         early, late = (
-            rollout._show(rollout._remember(x), tokens, ACTIONS[:, 0])[0]
+            sampler._decode(sampler._add(x, tokens, ACTIONS[:, 0]), tokens)[0]
             for x in (early, late)
         )
     for i in range(5):
-        early, expected = rollout.step(
-            early, ACTIONS[:, i], 0, Sampling(3, 0.0, 0, 0.0)
-        )
-        late, found = rollout.step(late, ACTIONS[:, i], 0, Sampling(3, 0.0, 0, 0.0))
+        early, expected = sampler.step(early, ACTIONS[:, i], 0, LIKELIEST)
+        late, found = sampler.step(late, ACTIONS[:, i], 0, LIKELIEST)
         np.testing.assert_allclose(found, expected, atol=1e-4)
     for ours, theirs in zip(tree.flatten(late), tree.flatten(early), strict=True):
         assert ours.shape == theirs.shape
 
 
-def test_play_is_generation_in_one_program(rollout):
-    whole = generate(rollout, PROMPT[:, :1], ACTIONS, seed=5)
-    first = rollout.genie.tokenizer.tokenize(PROMPT[:, :1])[:, 0]
-    settings, seeds = SAMPLING.as_tensors(), seeds_of_batch(5, B)
-    played = compiled(rollout.play)(first, ACTIONS, seeds, settings)
+def test_play_is_generation_in_one_program(sampler):
+    whole = generate(sampler, PROMPT[:, :1], ACTIONS, seed=5)
+    first = sampler.world.tokenizer.tokenize(PROMPT[:, :1])[:, 0]
+    settings = sampler.world.dynamics.sampling_tensors(SAMPLING)
+    played = compiled(sampler.play)(first, ACTIONS, seeds_of_batch(5, B), settings)
     np.testing.assert_array_equal(played, whole)
 
 
@@ -213,17 +217,18 @@ def reference_tokens(genie, actions, seed, sampling):
     if isinstance(genie, Genie):
         between = ops.convert_to_numpy(genie.infer_actions(PROMPT))
     led = genie.action_vectors(np.concatenate([between, actions], axis=1))
+    settings = genie.dynamics.sampling_tensors(sampling)
     for _ in range(actions.shape[1]):
         t = tokens.shape[1]
 
         def logits_of(frame, masked, tokens=tokens, t=t):
             video = ops.concatenate([tokens, frame[:, None]], axis=1)
             known = np.zeros((B, t, N), bool)
-            mask = ops.concatenate([known, masked[:, None]], axis=1)
-            return genie.dynamics(video, led[:, :t], mask)[:, -1]
+            batch = {"mask": ops.concatenate([known, masked[:, None]], axis=1)}
+            return genie.dynamics(video, led[:, :t], batch)[:, -1]
 
         key = fold(ops.cast(seeds_of_batch(seed, B), "uint32"), t)
-        frame = sample_frame(logits_of, (2, 3), key, sampling.as_tensors())
+        frame = sample_frame(logits_of, (2, 3), key, settings)
         tokens = np.concatenate([tokens, ops.convert_to_numpy(frame)[:, None]], axis=1)
     return tokens[:, 2:]
 
@@ -233,40 +238,59 @@ def reference_tokens(genie, actions, seed, sampling):
 def test_cached_sampling_equals_uncached_past_the_window(
     genie, eager, order, num_steps
 ):
-    sampling = Sampling(num_steps, order=order)
-    tokens = generate(Rollout(genie), seed=3, sampling=sampling)
+    sampling = {"num_steps": num_steps, "order": order}
+    tokens = generate(WorldSampler(genie), seed=3, sampling=sampling)
     assert tokens.shape[1] + 2 > 2 * WINDOW
     np.testing.assert_array_equal(tokens, reference_tokens(genie, ACTIONS, 3, sampling))
 
 
 def test_a_guided_world_is_cached_as_well(guided, eager):
-    rollout = Rollout(guided)
-    state, _ = rollout.reset(PROMPT, np.zeros((B, 1)))
+    sampler = WorldSampler(guided)
+    state, _ = sampler.reset(PROMPT, np.zeros((B, 1)))
     seeds = seeds_of_batch(3, B)
     expected = reference_tokens(guided, ACTIONS, 3, SAMPLING)
     for i in range(5):
-        state, _ = rollout.step(state, ACTIONS[:, i], seeds, SAMPLING)
-        np.testing.assert_array_equal(state["tokens"], expected[:, i])
+        state, _ = sampler.step(state, ACTIONS[:, i], seeds, SAMPLING)
+        np.testing.assert_array_equal(state["dynamics"]["tokens"], expected[:, i])
 
 
 @pytest.mark.parametrize("prompt_frames", [1, 2])
 def test_frames_are_those_of_the_tokens_of_prompt_and_future(
     genie, eager, prompt_frames
 ):
-    rollout, prompt = Rollout(genie), PROMPT[:, :prompt_frames]
-    video = ops.convert_to_numpy(rollout.generate(prompt, ACTIONS, 3, SAMPLING))
+    sampler, prompt = WorldSampler(genie), PROMPT[:, :prompt_frames]
+    video = ops.convert_to_numpy(sampler.generate(prompt, ACTIONS, 3, SAMPLING))
     assert video.shape == (B, prompt_frames + 5, 8, 12, 3)
     assert video.dtype == np.float32
     assert 0 <= video.min() <= video.max() <= 1
     tokens = np.concatenate(
-        [genie.tokenizer.tokenize(prompt), generate(rollout, prompt, seed=3)], axis=1
+        [genie.tokenizer.tokenize(prompt), generate(sampler, prompt, seed=3)], axis=1
     )
     # Decoded one by one, past the decoder's window, and all at once.
     assert tokens.shape[1] > WINDOW
     np.testing.assert_allclose(video, genie.tokenizer.detokenize(tokens), atol=1e-5)
 
 
-def test_settings_that_cannot_be(rollout):
-    state, _ = rollout.reset(PROMPT)
-    with pytest.raises(ValueError, match="`order` must be one of"):
-        rollout.step(state, ACTIONS[:, 0], 0, Sampling(order="raster"))
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        (
+            {"order": "raster"},
+            "`order` must be one of confidence, halton, random; received 'raster'.",
+        ),
+        (
+            {"steps": 3},
+            "A MaskGitDynamics has no setting 'steps': it has num_steps, temperature, "
+            "top_k, choice_temperature, order.",
+        ),
+    ],
+)
+def test_settings_that_cannot_be(sampler, sampling, message):
+    state, _ = sampler.reset(PROMPT)
+    for use in (
+        lambda: sampler.step(state, ACTIONS[:, 0], 0, sampling),
+        lambda: sampler.generate(PROMPT, ACTIONS, 0, sampling),
+    ):
+        with pytest.raises(ValueError) as error:
+            use()
+        assert str(error.value) == message

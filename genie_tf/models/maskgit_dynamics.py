@@ -1,0 +1,300 @@
+"""The next frame's tokens from past tokens and an action: Genie's dynamics model.
+
+Axes: b batch, t time, n patches.
+"""
+
+import keras
+from keras import ops
+
+from genie_tf.layers import STTransformer, check_whole
+from genie_tf.models.dynamics import Dynamics
+from genie_tf.models.layer_calls import LayerCall
+from genie_tf.samplers.maskgit_sampler import sample_frame
+from genie_tf.sampling_settings import (
+    CHOICE_TEMPERATURE,
+    NUM_STEPS,
+    ORDER,
+    TEMPERATURE,
+    TOP_K,
+)
+
+# Logit of the token before, as a unit vector, over one at right angles.
+_COPY_SHARPNESS = 16.0
+
+_CONDITIONINGS = ("add", "concat", "token")
+
+
+@keras.saving.register_keras_serializable("genie_tf")
+class MaskGitDynamics(Dynamics):
+    """A MaskGIT over the tokens of a video, steered by actions (section 2.1).
+
+    Tokens enter as vectors of a small table, and leave by their product with the same
+    table, which may start as the tokenizer's codebook: codes that look alike are then
+    alike from the first step. A token comes with the one before it in time at its
+    place, and its code is predicted as a change of that one's: what stays need not be
+    learned.
+
+    Args:
+        num_codes: size of the token vocabulary.
+        num_patches: tokens of a frame.
+        action_dim: width of an action vector.
+        transformer: arguments of the `STTransformer`.
+        code_dim: width of the table of tokens.
+        conditioning: how an action enters the frame it leads to: "add", projected and
+            added to the embedding of each patch (Genie); "concat", as it is, beside a
+            narrower embedding of each patch (GenieRedux-G); "token", projected, as one
+            more token of the frame (Jasmine).
+        mask_rates: smallest and largest share of a clip's patches that training hides.
+
+    Of a batch, a call takes `mask`, bool (b, t, n), true where a token is hidden.
+
+    Raises:
+        ValueError: if there is no such conditioning, or an action leaves no width.
+    """
+
+    layer_classes = {"transformer": lambda _: STTransformer}
+    cached_layer = "transformer"
+    sampling_settings = (NUM_STEPS, TEMPERATURE, TOP_K, CHOICE_TEMPERATURE, ORDER)
+
+    def __init__(
+        self,
+        num_codes: int,
+        num_patches: int,
+        action_dim: int,
+        transformer: dict,
+        code_dim: int = 32,
+        conditioning: str = "add",
+        mask_rates: tuple[float, float] = (0.5, 1.0),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_whole(num_codes=num_codes, num_patches=num_patches)
+        check_whole(action_dim=action_dim, code_dim=code_dim)
+        if conditioning not in _CONDITIONINGS:
+            raise ValueError(
+                f"`conditioning` must be one of {', '.join(_CONDITIONINGS)}; received "
+                f"{conditioning!r}."
+            )
+        self.mask_rates = _check_rates(mask_rates)
+        self.num_codes = num_codes
+        self.num_patches = num_patches
+        self.action_dim = action_dim
+        self.code_dim = code_dim
+        self.conditioning = conditioning
+        policy = {"dtype": self.dtype_policy}
+        self.transformer = STTransformer(**transformer, **policy)
+        width = self.transformer.dim
+        if conditioning == "concat":
+            width -= action_dim
+            if width < 1:
+                raise ValueError(
+                    f"Beside an action of action_dim={action_dim}, nothing is left of "
+                    f"the transformer's dim={self.transformer.dim} for the patches."
+                )
+        # The last row is the mask token; it is no code, so never a target.
+        self.table = keras.layers.Embedding(num_codes + 1, code_dim, **policy)
+        self.token_embedding = keras.layers.Dense(width, **policy)
+        self.action_embedding = (
+            keras.layers.Identity(**policy)
+            if conditioning == "concat"
+            else keras.layers.Dense(width, **policy)
+        )
+        # Starts at zero: the first prediction is that nothing changes.
+        self.to_change = keras.layers.Dense(
+            code_dim, kernel_initializer="zeros", **policy
+        )
+        self.build(None)
+
+    def build(self, input_shape):
+        for layer, *shape in (
+            (self.table, self.num_patches),
+            (self.token_embedding, self.num_patches, 2 * self.code_dim),
+            (self.action_embedding, self.action_dim),
+            (self.transformer, self.num_entering, self.transformer.dim),
+            (self.to_change, self.num_patches, self.transformer.dim),
+        ):
+            layer.build((None, None, *shape))
+
+    @property
+    def num_entering(self) -> int:
+        """Tokens of a frame that enter the transformer."""
+        return self.num_patches + (self.conditioning == "token")
+
+    @classmethod
+    def for_world(cls, tokenizer, action_dim, arguments):
+        # As wide as the tokenizer's codes, which the table starts as.
+        return super().for_world(
+            tokenizer, action_dim, {"code_dim": tokenizer.code_dim, **arguments}
+        )
+
+    @property
+    def cached_tokens(self) -> int:
+        return self.num_entering
+
+    def start_from(self, codes) -> None:
+        rows = ops.convert_to_numpy(self.table.embeddings).copy()
+        rows[: self.num_codes] = codes
+        self.table.embeddings.assign(rows)
+
+    def training_inputs(self, rng, clip):
+        """Return `mask`, with a rate drawn for each clip; frame 1 is never hidden."""
+        rate = rng.uniform(*self.mask_rates)
+        mask = rng.random((len(clip["video"]), self.num_patches)) < rate
+        mask[0] = False
+        return {"mask": mask}
+
+    def scored(self, tokens, batch):
+        return batch["mask"]
+
+    def call(self, tokens, actions, batch):
+        hidden = self.hide(tokens, batch["mask"])
+        # Of what came before a frame nothing is hidden: in play, it is known.
+        before = ops.pad(
+            tokens[:, :-1], [(0, 0), (1, 0), (0, 0)], constant_values=self.num_codes
+        )
+        # Frame 1 has no action.
+        steering = ops.pad(self.action_embedding(actions), [(0, 0), (1, 0), (0, 0)])
+        embedded = self.embed(hidden, before, steering)
+        return self.logits(self.transformer(embedded), before)
+
+    def hide(self, tokens, mask):
+        """Tokens with the mask token where `mask` is true."""
+        return ops.where(mask, self.num_codes, tokens)
+
+    def embed(self, tokens, before, steering):
+        """What enters the transformer: patches (batch, time, patches), and an embedded
+        action for each frame, (batch, time, width), zero for the first one."""
+        patches = self.token_embedding(
+            ops.concatenate([self.table(tokens), self.table(before)], axis=-1)
+        )
+        steering = steering[:, :, None]
+        if self.conditioning == "add":
+            return patches + steering
+        if self.conditioning == "token":
+            return ops.concatenate([steering, patches], axis=2)
+        steering = ops.broadcast_to(
+            steering, (*ops.shape(patches)[:3], self.action_dim)
+        )
+        return ops.concatenate([patches, steering], axis=-1)
+
+    def logits(self, features, before):
+        if self.conditioning == "token":
+            features = features[:, :, 1:]
+        codes = _COPY_SHARPNESS * self.table(before) + self.to_change(features)
+        table = ops.cast(self.table.embeddings[: self.num_codes], "float32")
+        return ops.matmul(ops.cast(codes, "float32"), ops.transpose(table))
+
+    def start(self, tokens):
+        b = ops.shape(tokens)[0]
+        blocks, before = self.empty_cache(b)
+        return {
+            "blocks": blocks,
+            "before": before,
+            "tokens": tokens,
+            "action": ops.zeros((b, self.action_dim)),
+        }
+
+    def add_frame(self, tokens, action, cache, position):
+        cache = self._commit_frame(cache, position - 1)
+        return {**cache, "tokens": tokens, "action": action}
+
+    def sample_frame(self, action, cache, position, key, sampling, grid):
+        cache = self._commit_frame(cache, position - 1)
+        past = cache["blocks"], cache["before"]
+        tokens = sample_frame(
+            lambda tokens, masked: self.step(tokens, action, masked, past, position)[0],
+            grid,
+            key,
+            sampling,
+        )
+        return tokens, {**cache, "tokens": tokens, "action": action}
+
+    def _commit_frame(self, cache, position):
+        """Return the cache with keys and values of the newest frame.
+
+        Not done before the next frame is asked for, as none may follow.
+        """
+        past = cache["blocks"], cache["before"]
+        known = ops.zeros_like(cache["tokens"], dtype="bool")
+        _, entry = self.step(cache["tokens"], cache["action"], known, past, position)
+        blocks, before = self.write(past, entry, position)
+        return {**cache, "blocks": blocks, "before": before}
+
+    def empty_cache(self, batch: int):
+        """The cache of no frame, for `step`: of the transformer, and the last tokens."""
+        before = ops.full((batch, self.num_patches), self.num_codes, dtype="int32")
+        return self.transformer.empty_cache(batch, self.num_entering), before
+
+    def step(self, tokens, action, mask, cache, position):
+        """Logits of one frame over a cached past.
+
+        Args:
+            tokens: int32 (batch, patches), the frame at `position`.
+            action: (batch, action_dim), the one that leads to this frame; left out
+                for the first, which has none.
+            mask: bool (batch, patches).
+            cache: of `empty_cache`, or with the frames before written into it.
+            position: int (batch,), of each video, 0 for the first frame.
+
+        Returns:
+            Logits, float32 (batch, patches, num_codes); and the frame's entry, for
+            `write`.
+        """
+        cache, before = cache
+        hidden = self.hide(tokens, mask)
+        steering = self.action_embedding(action)
+        steering = ops.where(position[:, None] > 0, steering, 0)
+        embedded = self.embed(hidden[:, None], before[:, None], steering[:, None])
+        features, entry = self.transformer.step(embedded, cache, position)
+        return self.logits(features, before[:, None])[:, 0], (entry, hidden)
+
+    def write(self, cache, entry, position):
+        """The cache with a frame in it, of which `step` returned the entry.
+
+        The frame is final: none of its tokens was masked.
+        """
+        entry, tokens = entry
+        return self.transformer.write(cache[0], entry, position), tokens
+
+    def layer_calls(self, frames: int):
+        n = self.num_patches
+        calls = [
+            LayerCall(self.token_embedding, frames, n),
+            LayerCall(self.transformer, frames, self.num_entering),
+            LayerCall(self.to_change, frames, n),
+            LayerCall(self.table, frames, n, is_classifier=True),
+        ]
+        if self.conditioning != "concat":
+            calls.append(
+                LayerCall(self.action_embedding, frames - 1, 1, input_gradient=False)
+            )
+        return calls
+
+    def arguments(self):
+        return {
+            "num_codes": self.num_codes,
+            "num_patches": self.num_patches,
+            "action_dim": self.action_dim,
+            "transformer": self.transformer.arguments(),
+            "code_dim": self.code_dim,
+            "conditioning": self.conditioning,
+            "mask_rates": self.mask_rates,
+        }
+
+
+def _check_rates(rates) -> tuple[float, float]:
+    """Return mask rates, if they can be rates."""
+    numbers = isinstance(rates, (tuple, list)) and all(
+        type(x) in (int, float) for x in rates
+    )
+    if (
+        not numbers
+        or len(rates) != 2
+        or not 0 <= rates[0] <= rates[1] <= 1
+        or not rates[1]
+    ):
+        raise ValueError(
+            "`mask_rates` must be the least and the largest share that is hidden, the "
+            f"latter above 0; received {rates!r}."
+        )
+    return tuple(rates)

@@ -1,0 +1,149 @@
+"""Models to preset folders."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from genie_tf.files import local_path, replacing_folder
+from genie_tf.presets.folder import FORMAT, check_actions, read_config, sha256_of
+from genie_tf.presets.weights_file import count_arrays, expected_size
+
+
+def save_preset(
+    model: keras.Model,
+    folder: str | os.PathLike,
+    description: str,
+    *,
+    dataset: str = "",
+    command: str = "",
+    scores: Mapping[str, float] | None = None,
+    settings: Mapping | None = None,
+    action_names: Sequence[str] | None = None,
+    keys: Mapping[str, int] | None = None,
+) -> None:
+    """Writes a model as a preset folder, replacing one of that name when complete.
+
+    Args:
+        model: a `PresetModel`: a world, or one of its parts.
+        folder: where to write.
+        description: one line about the model.
+        dataset: what it was trained on.
+        command: what trained it.
+        scores: what it reached, by the names of the metrics.
+        settings: those of the training.
+        action_names: one short text for each action, such as "left".
+        keys: the actions that the keys of a keyboard stand for, by the names that
+            browsers have for keys, such as {"ArrowLeft": 2}.
+
+    Raises:
+        ValueError: if the model can't be a preset, the actions are not the model's,
+            what is said of it can't be written, or something else is in the folder's
+            place.
+        OSError: if the disk is full. Whatever was in the folder stays.
+    """
+    folder = local_path(folder)
+    if not hasattr(model, "parts"):
+        raise ValueError(
+            f"A preset is made of a Genie or one of its parts; received {type(model)}."
+        )
+    parts = model.parts()
+    check_actions(action_names, keys, getattr(model, "num_actions", 0))
+    if folder.exists() and not _is_preset(folder):
+        raise ValueError(
+            f"{folder} exists and is not a preset, so it is not replaced: choose another "
+            "folder."
+        )
+    about = {
+        "dataset": dataset,
+        "command": command,
+        "scores": scores,
+        "settings": settings,
+        "action_names": action_names,
+        "keys": keys,
+    }
+    config = {
+        "format": FORMAT,
+        "class_name": type(model).__name__,
+        "description": description,
+        **{name: value for name, value in about.items() if value},
+        "world": model.about(),
+        "parts": {name: part.settings() for name, part in parts.items()},
+        "sha256": {},
+    }
+    try:
+        card = _card(type(model).__name__, config)
+        json.dumps(config, ensure_ascii=False).encode()
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            "A preset's description, dataset and command must be texts, its scores "
+            "numbers, and its settings texts, numbers, lists and dicts of them; "
+            f"{error}."
+        ) from error
+    with replacing_folder(folder) as partial:
+        for name, part in parts.items():
+            weights = partial / f"{name}.weights.h5"
+            _save_weights(part, weights)
+            config["sha256"][weights.name] = sha256_of(weights)
+        (partial / "config.json").write_text(json.dumps(config, indent=1))
+        (partial / "README.md").write_text(card)
+
+
+def digest(part: keras.Model) -> str:
+    """A text that two parts share if they have the same settings and weights."""
+    sha = hashlib.sha256(json.dumps(part.settings(), sort_keys=True).encode())
+    for variable in part.variables:
+        sha.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)))
+    return sha.hexdigest()
+
+
+def _save_weights(part: keras.Model, path: Path) -> None:
+    """Writes the weights of a part.
+
+    Raises:
+        OSError: if the disk is full.
+    """
+    # On a full disk HDF5 fails in several places, some of which only print.
+    with path.open("wb") as file:
+        os.posix_fallocate(
+            file.fileno(), 0, expected_size(count_arrays(part.variables))
+        )
+    try:
+        part.save_weights(path)
+    except RuntimeError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
+
+
+def _is_preset(folder: Path) -> bool:
+    try:
+        return bool(read_config(folder))
+    except ValueError:
+        return False
+
+
+def _card(kind: str, config: dict) -> str:
+    """What `config.json` says, for people."""
+    texts = [f"# {kind}", config["description"]]
+    if "dataset" in config:
+        texts.append(f"Trained on {config['dataset']}.")
+    if "command" in config:
+        texts.append(f"```\n{config['command']}\n```")
+    if "scores" in config:
+        rows = [f"| {name} | {score:.4g} |" for name, score in config["scores"].items()]
+        texts.append("\n".join(["| metric | value |", "|---|---|", *rows]))
+    if "action_names" in config:
+        named = [
+            f"{number} {name}" for number, name in enumerate(config["action_names"])
+        ]
+        texts.append(f"Actions: {', '.join(named)}.")
+    if "keys" in config:
+        keys = [f"`{key}` {action}" for key, action in config["keys"].items()]
+        texts.append(f"Keys: {', '.join(keys)}.")
+    if "settings" in config:
+        settings = json.dumps(config["settings"], indent=1)
+        texts.append(f"Settings of the training:\n\n```json\n{settings}\n```")
+    return "\n\n".join(texts) + "\n"

@@ -1,0 +1,66 @@
+"""What tests change in presets, and what they ask of them."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
+from genie_tf.testing.tiny_models import tiny_genie
+
+# Of a Genie, by name.
+PARTS = {
+    "tokenizer": VideoTokenizer,
+    "latent_action_model": LatentActionModel,
+    "dynamics": MaskGitDynamics,
+}
+
+
+def changed_genie() -> Genie:
+    """Return a Genie no variable of which has its initial value."""
+    genie = tiny_genie()
+    rng = np.random.default_rng(0)
+    for variable in genie.weights:
+        change = 0.1 * rng.normal(size=variable.shape)
+        is_float = variable.dtype == "float32"
+        variable.assign(variable + (change.astype("float32") if is_float else 1))
+    return genie
+
+
+def assert_equal_weights(found: keras.Model, expected: keras.Model) -> None:
+    """Raise an AssertionError unless two models have equal weights."""
+    for mine, theirs in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs, err_msg=mine.path)
+
+
+def change_config(folder: Path, change: Callable[[dict], None]) -> None:
+    """Change what a preset's config.json says."""
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def change_part(folder: Path, name: str, **changes) -> None:
+    """Change the arguments of a part in a preset's config.json."""
+    change_config(folder, lambda config: config["parts"][name].update(changes))
+
+
+def sign(folder: Path, name: str) -> None:
+    """Make a preset's config.json agree with weights of a part that have changed."""
+    path = folder / f"{name}.weights.h5"
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    change_config(folder, lambda config: config["sha256"].update({path.name: found}))
+
+
+def error_of(function: Callable, *arguments, **settings) -> str:
+    """Return the one line of the ValueError that a call ends with."""
+    try:
+        function(*arguments, **settings)
+    except ValueError as error:
+        if "\n" in str(error):
+            raise AssertionError(f"Expected one line; received {error}") from error
+        return str(error)
+    raise AssertionError("Expected a ValueError; nothing was raised.")

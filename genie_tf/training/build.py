@@ -1,0 +1,157 @@
+"""Builds what a config describes: models, and engines that train them."""
+
+import inspect
+import random
+from collections.abc import Mapping
+
+import keras
+from ml_collections import ConfigDict
+
+from genie_tf.models import (
+    ActionModel,
+    Dynamics,
+    Genie,
+    GuidedGenie,
+    Tokenizer,
+    WorldModel,
+)
+from genie_tf.presets.registry import check_arguments, make_model, model_class
+from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+
+
+def make_engine(
+    config: ConfigDict,
+    strategy: str = "auto",
+    tpu: str | None = None,
+    virtual_devices: int = 1,
+    mesh: str = "",
+):
+    """Return the `Engine` of a config, of the backend that Keras runs on.
+
+    Args:
+        config: see `experiments/configs`.
+        strategy, tpu: see `make_strategy`, for TensorFlow.
+        virtual_devices: split the CPU into so many devices.
+        mesh: see `parse_mesh`, for JAX.
+
+    Raises:
+        ValueError: if the devices or the config are not as needed.
+    """
+    schedule = WarmupDecay(steps=config.steps, **config.schedule)
+
+    def make(engine_class, devices):
+        return engine_class(
+            lambda: build_model(config),
+            lambda model: make_optimizer(model, schedule, **config.optimizer),
+            config.clip_norm,
+            devices,
+            config.accumulate,
+        )
+
+    if keras.config.backend() == "jax":
+        if strategy != "auto" or tpu:
+            raise ValueError(
+                "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax all "
+                "devices of this machine are used, as --mesh says."
+            )
+        from genie_tf.training.jax_engine import JaxEngine
+        from genie_tf.training.sharding import make_sharding
+
+        return make(JaxEngine, make_sharding(mesh, virtual_devices))
+    if mesh:
+        raise ValueError("--mesh needs JAX: set KERAS_BACKEND=jax.")
+    from genie_tf.training.engine import TensorFlowEngine
+    from genie_tf.training.strategies import make_strategy
+
+    return make(TensorFlowEngine, make_strategy(strategy, tpu, virtual_devices))
+
+
+def build_model(config: ConfigDict) -> keras.Model:
+    """Return the untrained model of a config's stage.
+
+    Raises:
+        ValueError: if there is no such stage, the tokenizer can't be loaded, or a
+            model has no such arguments.
+    """
+    # Keras draws the seeds of its initializers from here. Its own set_random_seed would
+    # load TensorFlow, whichever backend there is.
+    random.seed(config.seed)
+    stages = {"tokenizer": Tokenizer, "latent_action_model": ActionModel}
+    if config.stage in stages:
+        return _build(config.model, config.remat, stages[config.stage])
+    if config.stage == "genie":
+        if not config.tokenizer:
+            raise ValueError(
+                "Genie needs a trained tokenizer: give its folder as --config.tokenizer"
+                "=WORKDIR/model."
+            )
+        world = build_world(config, Tokenizer.from_preset(config.tokenizer))
+        world.dynamics.start_from(world.tokenizer.codes())
+        return world
+    raise ValueError(
+        "config.stage must be tokenizer, latent_action_model or genie; received "
+        f"{config.stage!r}."
+    )
+
+
+def build_world(config: ConfigDict, tokenizer: Tokenizer) -> WorldModel:
+    """Return the untrained `Genie` or `GuidedGenie` of a config, around a tokenizer."""
+    if config.true_actions:
+        return GuidedGenie(
+            tokenizer, _build_dynamics(config, tokenizer, config.true_actions)
+        )
+    if config.trained_actions:
+        actions = ActionModel.from_preset(config.trained_actions)
+        actions.trainable = False
+    else:
+        actions = _build(config.latent_action_model, config.remat, ActionModel)
+    dynamics = _build_dynamics(config, tokenizer, actions.action_dim)
+    return Genie(tokenizer, actions, dynamics)
+
+
+def _build(group: ConfigDict, remat: bool, base: type) -> keras.Model:
+    """Return the model of a group of settings."""
+    settings = _settings(group, remat)
+    try:
+        return make_model(settings, base)
+    except TypeError as error:
+        raise _no_arguments(error) from error
+
+
+def _build_dynamics(
+    config: ConfigDict, tokenizer: Tokenizer, action_dim: int
+) -> Dynamics:
+    settings = _settings(config.dynamics, config.remat)
+    made = model_class(settings.pop("class_name", None), Dynamics)
+    check_arguments(made, settings)
+    try:
+        return made.for_world(tokenizer, action_dim, settings)
+    except TypeError as error:
+        raise _no_arguments(error) from error
+
+
+def _no_arguments(error: TypeError) -> ValueError:
+    return ValueError(f"The config does not have the arguments of its model: {error}.")
+
+
+def _settings(group: ConfigDict, remat: bool) -> dict:
+    """Return class name and arguments of a model, those of its layers included."""
+    settings = group.to_dict()
+    layers = model_class(settings.get("class_name")).layer_classes
+    for name, layer_class in layers.items():
+        arguments = settings.get(name)
+        if not isinstance(arguments, Mapping):
+            continue
+        if name == "quantizer":
+            settings[name] = _quantizer(arguments)
+        elif "remat" in inspect.signature(layer_class(arguments)).parameters:
+            settings[name] = {**arguments, "remat": remat}
+    return settings
+
+
+def _quantizer(arguments: Mapping) -> dict:
+    """Return a quantizer's arguments; `levels` ask for a `FiniteScalarQuantizer`."""
+    if arguments.get("levels"):
+        name = "FiniteScalarQuantizer"
+        return {"class_name": name, "levels": tuple(arguments["levels"])}
+    return {name: value for name, value in arguments.items() if name != "levels"}

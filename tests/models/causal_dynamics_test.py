@@ -1,0 +1,123 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from genie_tf.models import CausalDynamics
+from genie_tf.testing.layer_test import run_layer_test
+
+# Axes: b batch, t time, n patches, k codes, a action dim.
+B, T, N, K, A = 2, 6, 4, 10, 6
+TRANSFORMER = {
+    "dim": 16,
+    "num_blocks": 1,
+    "num_heads": 2,
+    "window": 3,
+    "attention": "space_time",
+}
+TOKENS = np.random.default_rng(0).integers(K, size=(B, T, N)).astype("int32")
+ACTIONS = np.random.default_rng(1).normal(size=(B, T - 1, A)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def dynamics():
+    keras.utils.set_random_seed(0)
+    dynamics = CausalDynamics(K, N, A, TRANSFORMER)
+    for layer in (dynamics.table, dynamics.patch_position):
+        shape = layer.embeddings.shape
+        layer.embeddings.assign(np.random.default_rng(2).normal(size=shape))
+    return dynamics
+
+
+def places_changed(dynamics, tokens=TOKENS, actions=ACTIONS):
+    """Which places of the flat row of the first video have other logits."""
+    before, after = (
+        ops.convert_to_numpy(dynamics(*given, {}))[0].reshape(T * N, K)
+        for given in ((TOKENS, ACTIONS), (tokens, actions))
+    )
+    return np.flatnonzero(np.abs(after - before).max(axis=-1) > 1e-5).tolist()
+
+
+def test_model():
+    arguments = {
+        "num_codes": K,
+        "num_patches": N,
+        "action_dim": A,
+        "transformer": {**TRANSFORMER, "num_blocks": 0},
+    }
+    inputs = [TOKENS, ACTIONS, {}]
+    run_layer_test(CausalDynamics, arguments, inputs, mixed_output_dtype="float32")
+
+
+@pytest.mark.parametrize(("t", "n"), [(0, 0), (1, 2), (2, 3), (5, 0)])
+def test_a_token_is_seen_by_all_that_follow_within_the_window(dynamics, t, n):
+    tokens = TOKENS.copy()
+    tokens[0, t, n] = (tokens[0, t, n] + 1) % K
+    place = t * N + n
+    last = min(place + TRANSFORMER["window"] * N, T * N - 1)
+    assert places_changed(dynamics, tokens) == list(range(place + 1, last + 1))
+
+
+def test_an_action_is_seen_from_the_frame_it_leads_to(dynamics):
+    actions = ACTIONS.copy()
+    actions[0, 1] += 1
+    last = 3 * N - 1 + TRANSFORMER["window"] * N - 1
+    assert places_changed(dynamics, actions=actions) == list(range(2 * N, last + 1))
+
+
+def test_all_but_the_first_frame_is_scored(dynamics):
+    scored = ops.convert_to_numpy(dynamics.scored(TOKENS, {}))
+    assert not scored[:, 0].any() and scored[:, 1:].all()
+
+
+def sampled(dynamics, known, temperature, seed=0):
+    """All frames after the first few, one by one over a cache."""
+    settings = dynamics.sampling_tensors({"temperature": temperature})
+    cache = dynamics.start(TOKENS[:, 0])
+    frames = [TOKENS[:, 0]]
+    for t in range(1, T):
+        position, action = np.full(B, t, "int32"), ACTIONS[:, t - 1]
+        if t < known:
+            frame = TOKENS[:, t]
+            cache = dynamics.add_frame(frame, action, cache, position)
+        else:
+            key = ops.convert_to_tensor(np.arange(B) + B * t + 100 * seed, "uint32")
+            frame, cache = dynamics.sample_frame(
+                action, cache, position, key, settings, (2, 2)
+            )
+        frames.append(ops.convert_to_numpy(frame))
+    return np.stack(frames, axis=1)
+
+
+@pytest.mark.parametrize("known", [1, 4])
+def test_sampling_over_a_cache_takes_the_likeliest_of_a_call(dynamics, known):
+    """Past the window too, and after frames that are known."""
+    tokens = sampled(dynamics, known, temperature=0.0)
+    np.testing.assert_array_equal(tokens[:, :known], TOKENS[:, :known])
+    likeliest = ops.convert_to_numpy(dynamics(tokens, ACTIONS, {})).argmax(axis=-1)
+    np.testing.assert_array_equal(tokens[:, known:], likeliest[:, known:])
+
+
+def test_draws_follow_the_key_and_the_temperature(dynamics):
+    draws = [sampled(dynamics, 1, 1.0, seed) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert (draws[0] != draws[2]).any()
+    nearly_likeliest = sampled(dynamics, 1, 1e-6)
+    np.testing.assert_array_equal(nearly_likeliest, sampled(dynamics, 1, 0.0))
+
+
+def test_another_attention_is_refused():
+    with pytest.raises(ValueError) as error:
+        CausalDynamics(K, N, A, {**TRANSFORMER, "attention": "st"})
+    assert str(error.value) == (
+        'The transformer of a CausalDynamics must have `attention` "space_time"; received '
+        "'st'."
+    )
+
+
+def test_a_setting_it_lacks_is_refused():
+    with pytest.raises(ValueError) as error:
+        CausalDynamics.complete_sampling({"num_steps": 4})
+    assert str(error.value) == (
+        "A CausalDynamics has no setting 'num_steps': it has temperature, top_k."
+    )

@@ -1,0 +1,143 @@
+"""Settings of sampling: defaults, ranges, and what is told of wrong ones."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from genie_tf.models import Dynamics, MaskGitDynamics
+from genie_tf.sampling_settings import (
+    ALL_SETTINGS,
+    ORDERS,
+    Setting,
+    complete_settings,
+    settings_as_tensors,
+)
+
+DEFAULTS = {
+    "num_steps": 4,
+    "temperature": 1.0,
+    "top_k": 0,
+    "choice_temperature": 4.5,
+    "order": "confidence",
+}
+
+
+def complete(given):
+    return complete_settings(ALL_SETTINGS, given, "A sampler")
+
+
+def test_what_is_not_given_has_its_default():
+    assert complete(None) == complete({}) == DEFAULTS
+    given = {"top_k": 7, "order": "random"}
+    assert complete(given) == {**DEFAULTS, **given}
+    assert given == {"top_k": 7, "order": "random"}
+
+
+def test_defaults_can_be_set():
+    for setting in ALL_SETTINGS:
+        setting.check(setting.default)
+        assert setting.most is None or setting.default <= setting.most
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"num_steps": 1, "top_k": 0, "temperature": 0, "choice_temperature": 0},
+        {"num_steps": 999_999, "temperature": 999_999.5},
+        {"num_steps": np.int64(3), "temperature": np.float32(0.5)},
+        {"temperature": 2},
+    ],
+)
+def test_settings_that_can_be(given):
+    assert complete(given) == {**DEFAULTS, **given}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"order": "raster"},
+            "`order` must be one of confidence, halton, random; received 'raster'.",
+        ),
+        (
+            {"order": ["halton"]},
+            "`order` must be one of confidence, halton, random; received ['halton'].",
+        ),
+        *(
+            (
+                {"num_steps": value},
+                "`num_steps` must be a whole number, 1 or more, and less than a million; "
+                f"received {value!r}.",
+            )
+            for value in (0, 10**6, -3, 2.5, 2.0, True, "3", None)
+        ),
+        *(
+            (
+                {name: value},
+                f"`{name}` must be 0 or more, and less than a million; received "
+                f"{value!r}.",
+            )
+            for name, value in (
+                ("temperature", -1.0),
+                ("temperature", float("nan")),
+                ("temperature", float("inf")),
+                ("temperature", "1"),
+                ("temperature", False),
+                ("choice_temperature", -0.1),
+            )
+        ),
+        (
+            {"top_k": -1},
+            "`top_k` must be a whole number, 0 or more, and less than a million; received "
+            "-1.",
+        ),
+        (
+            {"steps": 3},
+            "A sampler has no setting 'steps': it has num_steps, temperature, top_k, "
+            "choice_temperature, order.",
+        ),
+        (
+            [("num_steps", 3)],
+            '`sampling` must be a dict of settings, such as {"temperature": 0.0}; '
+            "received [('num_steps', 3)].",
+        ),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be(given, message):
+    with pytest.raises(ValueError) as error:
+        complete(given)
+    assert str(error.value) == message
+
+
+def test_a_dynamics_has_the_settings_that_it_lists():
+    class Greedy(Dynamics):
+        sampling_settings = (Setting("beams", "beams", 2, "How many.", 1),)
+
+    assert Greedy.complete_sampling() == {"beams": 2}
+    assert Greedy.complete_sampling({"beams": 3}) == {"beams": 3}
+    with pytest.raises(ValueError) as error:
+        Greedy.complete_sampling({"num_steps": 4})
+    assert str(error.value) == "A Greedy has no setting 'num_steps': it has beams."
+    assert MaskGitDynamics.complete_sampling() == DEFAULTS
+
+
+def test_a_dynamics_without_settings():
+    assert Dynamics.complete_sampling() == Dynamics.sampling_tensors() == {}
+    with pytest.raises(ValueError) as error:
+        Dynamics.complete_sampling({"top_k": 3})
+    assert str(error.value) == "A Dynamics has no setting 'top_k': it has none."
+
+
+def test_tensors_are_scalars_of_one_type_whatever_the_value():
+    for order in ORDERS:
+        values = complete({"temperature": 2, "order": order})
+        tensors = settings_as_tensors(ALL_SETTINGS, values)
+        assert tensors.keys() == DEFAULTS.keys()
+        for setting in ALL_SETTINGS:
+            tensor = ops.convert_to_numpy(tensors[setting.name])
+            is_float = isinstance(setting.default, float)
+            assert tensor.shape == ()
+            assert tensor.dtype == ("float32" if is_float else "int32")
+        assert int(tensors["order"]) == ORDERS.index(order)
+        assert float(tensors["temperature"]) == 2
