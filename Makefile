@@ -30,6 +30,11 @@ test: .venv/installed  ## Check the style and run all tests.
 .PHONY: install
 install: .venv/installed  ## Only set up .venv, with the development tools.
 
+.PHONY: docs
+docs: .venv/installed  ## Build the docs site in site/.
+	@test -x .venv/bin/zensical || { echo "make docs needs Python 3.11 or 3.12." >&2; exit 1; }
+	.venv/bin/python docs/build_site.py
+
 .PHONY: oldest
 oldest: .venv/installed  ## Run some tests with the oldest releases that setup.cfg allows.
 	@test -d .venv-oldest || .venv/bin/python -m venv --without-pip .venv-oldest
@@ -45,7 +50,7 @@ constraints: .venv/installed  ## Regenerate the constraints from setup.cfg.
 
 .PHONY: clean
 clean:  ## Remove .venv and what tools leave behind, but not runs/.
-	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/pip:
