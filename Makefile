@@ -22,13 +22,20 @@ demo: .venv/installed  ## Train and play a small Genie on CoinRun, on a CPU; res
 	.venv/bin/genie-demo --output=runs/demo
 
 .PHONY: test
-test: .venv/installed  ## Check the style and run all tests.
+test: .venv/installed types  ## Check the style and types and run all tests.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/pytest --numprocesses=2 --dist=loadfile
 
 .PHONY: install
 install: .venv/installed  ## Only set up .venv, with the development tools.
+
+.PHONY: types
+types: .venv/installed  ## Check the types.
+	@# Links put the datasets where they are imported from: no type checker knows package_dir.
+	@rm -rf build/types && mkdir -p build/types/genie_tf
+	@ln -s $(CURDIR)/genie_tf/* $(CURDIR)/datasets build/types/genie_tf/
+	.venv/bin/pyrefly check
 
 .PHONY: docs
 docs: .venv/installed  ## Build the docs site in site/.

@@ -55,7 +55,7 @@ def wheel(tmp_path_factory) -> Path:
 def run(wheel):
     """Return a function that starts a program of an environment with the wheel."""
     folder = wheel.with_name("environment")
-    venv.create(folder)
+    venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     pip(f"--python={python}", "install", "--no-deps", "--no-index", wheel)
     # The packages that genie_tf depends on are those of the tests. Files like this one,
