@@ -63,22 +63,19 @@ def gather_pages(folder: Path, rooms: list[str]) -> None:
         copy_files(ROOT, pattern, folder)
     for notebook in folder.glob("docs/*.ipynb"):
         notebook.with_suffix(".md").write_text(notebook_as_markdown(notebook))
+    readme = (folder / "README.md").read_text()
+    links = re.findall(r"^- \[.*?\]\((docs/\w+)\.", readme, re.MULTILINE)
+    navigation = [
+        f"- [{title_of(folder / page)}]({page})"
+        for page in (f"{x}.md" for x in ("README", *links, "CONTRIBUTING", "CHANGELOG"))
+    ]
+    navigation.append("- API reference")
     (folder / "reference").mkdir()
     for room in rooms:
-        name = f"genie_tf.{room}"
-        (folder / "reference" / f"{room}.md").write_text(f"# {name}\n\n::: {name}\n")
-    links = re.findall(
-        r"^- \[.*?\]\((docs/\w+)\.", (folder / "README.md").read_text(), re.M
-    )
-    pages = ["README", *links, "CONTRIBUTING", "CHANGELOG"]
-    references = [f"reference/{room}" for room in rooms]
-    lines = [f"- [{title_of(folder / f'{page}.md')}]({page}.md)" for page in pages]
-    lines.append("- API reference")
-    lines += [
-        f"    - [{page.replace('reference/', 'genie_tf.')}]({page}.md)"
-        for page in references
-    ]
-    (folder / "navigation.md").write_text("\n".join(lines) + "\n")
+        page = f"reference/{room}.md"
+        (folder / page).write_text(f"::: genie_tf.{room}\n")
+        navigation.append(f"    - [genie_tf.{room}]({page})")
+    (folder / "navigation.md").write_text("\n".join(navigation) + "\n")
 
 
 def copy_files(source: Path, pattern: str, folder: Path) -> None:
