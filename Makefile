@@ -39,7 +39,7 @@ types: .venv/installed  ## Check the types.
 
 .PHONY: docs
 docs: .venv/installed  ## Build the docs site in site/.
-	@test -x .venv/bin/zensical || { echo "make docs needs Python 3.11 or 3.12." >&2; exit 1; }
+	@test -x .venv/bin/zensical || { echo "make docs needs Python 3.11 or 3.12 in .venv." >&2; exit 1; }
 	.venv/bin/python docs/build_site.py
 
 .PHONY: oldest

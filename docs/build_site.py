@@ -38,8 +38,8 @@ def main() -> None:
     for name in ("docs", "source"):
         shutil.rmtree(BUILD / name, ignore_errors=True)
     gather_pages(BUILD / "docs", gather_source(BUILD / "source"))
-    zensical = Path(sys.executable).with_name("zensical")
-    subprocess.run([zensical, "build", "--clean", "--strict"], cwd=ROOT, check=True)
+    command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
+    subprocess.run(command, cwd=ROOT, check=True)
     # Zensical checks links between documents only, not images, folders and docstrings.
     sys.exit("\n".join(broken_links(SITE)) or None)
 
