@@ -82,8 +82,8 @@ class Builder(shards.ResumableBuilder):
     }
     BUILDER_CONFIGS = [
         CoinRunConfig(
-            name=name,  # pyrefly: ignore[unexpected-keyword]
-            description=levels.description,  # pyrefly: ignore[unexpected-keyword]
+            name=name,
+            description=levels.description,
             levels=levels.splits,
             steps_per_level=levels.steps_per_level,
             one_episode=levels.one_episode,

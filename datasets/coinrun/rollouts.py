@@ -400,7 +400,6 @@ def _receive(file: BinaryIO, level_seed: int) -> list[Episode]:
         ends = np.cumsum(sizes)
         parts = [bytes(frames[i:j]) for i, j in zip(ends - sizes, ends)]
         episodes.append(
-            # pyrefly: ignore[bad-argument-count]
             Episode(level_seed, theme, index, parts, *columns, bool(is_terminal))
         )
     return episodes
