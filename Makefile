@@ -22,13 +22,25 @@ demo: .venv/installed  ## Train and play a small Genie on CoinRun, on a CPU; res
 	.venv/bin/genie-demo --output=runs/demo
 
 .PHONY: test
-test: .venv/installed  ## Check the style and run all tests.
+test: .venv/installed types  ## Check the style and types and run all tests.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/pytest --numprocesses=2 --dist=loadfile
 
 .PHONY: install
 install: .venv/installed  ## Only set up .venv, with the development tools.
+
+.PHONY: types
+types: .venv/installed  ## Check the types.
+	@# Links put the datasets where they are imported from: no type checker knows package_dir.
+	@rm -rf build/types && mkdir -p build/types/genie_tf
+	@ln -s $(CURDIR)/genie_tf/* $(CURDIR)/datasets build/types/genie_tf/
+	.venv/bin/pyrefly check
+
+.PHONY: docs
+docs: .venv/installed  ## Build the docs site in site/.
+	@test -x .venv/bin/zensical || { echo "make docs needs Python 3.11 or 3.12 in .venv." >&2; exit 1; }
+	.venv/bin/python docs/build_site.py
 
 .PHONY: oldest
 oldest: .venv/installed  ## Run some tests with the oldest releases that setup.cfg allows.
@@ -45,7 +57,7 @@ constraints: .venv/installed  ## Regenerate the constraints from setup.cfg.
 
 .PHONY: clean
 clean:  ## Remove .venv and what tools leave behind, but not runs/.
-	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/pip:

@@ -1,5 +1,40 @@
-"""Generative interactive environments (Genie) in TensorFlow and Keras."""
+"""Generative interactive environments (Genie) in TensorFlow and Keras.
 
-from genie_tf.presets.folder import list_presets
+```python
+import genie_tf
+
+genie = genie_tf.load("genie_coinrun_fast")
+```
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genie_tf.models import Genie, VideoTokenizer
+    from genie_tf.models import load_preset as load
+    from genie_tf.presets.folder import list_presets
 
 __version__ = "0.1.0"
+
+__all__ = ["Genie", "VideoTokenizer", "list_presets", "load"]
+
+# Where each name comes from. It is imported when it is first used, so that
+# `import genie_tf` takes no time: Keras alone takes seconds.
+_PLACES = {
+    "Genie": ("genie_tf.models", "Genie"),
+    "VideoTokenizer": ("genie_tf.models", "VideoTokenizer"),
+    "list_presets": ("genie_tf.presets.folder", "list_presets"),
+    "load": ("genie_tf.models", "load_preset"),
+}
+
+
+def __getattr__(name: str):
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

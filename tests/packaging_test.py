@@ -4,12 +4,12 @@ import ast
 import collections
 import configparser
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -17,8 +17,6 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("genie_tf", "datasets", "experiments")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-
-PRESETS = ROOT / "genie_tf" / "presets" / "files"
 
 # What to install for a module, where the name does not tell.
 DISTRIBUTIONS = {
@@ -56,29 +54,6 @@ def test_packages_are_the_folders():
     names = {".".join(folder.parts) for folder in folders}
     packages = {n if n.split(".")[0] == "genie_tf" else f"genie_tf.{n}" for n in names}
     assert listed == sorted(packages)
-
-
-def test_presets_are_installed(tmp_path):
-    """Whatever is in their folder goes where the package goes."""
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
-    for path in SOURCES:
-        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, tmp_path / path.relative_to(ROOT))
-    shipped = {path.relative_to(ROOT) for path in PRESETS.glob("*/*")}
-    files = shipped | {
-        PRESETS.relative_to(ROOT) / "dropped_in" / name
-        for name in ("config.json", "README.md", "dynamics.weights.h5")
-    }
-    for path in files:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
-    build = "from setuptools import setup; setup()"
-    arguments = ["-q", "build_py", "--build-lib", "built"]
-    subprocess.run([sys.executable, "-c", build, *arguments], cwd=tmp_path, check=True)
-    built = tmp_path / "built"
-    found = {p.relative_to(built) for p in built.rglob("presets/files/*/*")}
-    assert found == files
 
 
 def test_every_package_has_an_init_file():
@@ -126,7 +101,7 @@ HOW = "run `make constraints`"
 
 def test_constraints_are_what_the_setup_asks_for():
     pinned = pins("constraints.txt")
-    for requirement in direct(*TESTED, "dev"):
+    for requirement in direct(*TESTED, "docs", "dev"):
         found = pinned[canonicalize_name(requirement.name)]
         assert any(_agree(requirement, pin) for pin in found), f"{requirement}: {HOW}"
 
@@ -150,14 +125,17 @@ def _agree(requirement: Requirement, pin: Requirement) -> bool:
     return requirement.specifier.contains(exact.version)
 
 
-def test_version_is_the_changelogs():
+def test_version_is_that_of_the_changelog_and_of_the_citation():
     import genie_tf
 
-    releases = re.findall(
-        r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
-    )
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    version, date = re.search(r"^## ([\d.]+) - (.*)$", changelog, re.MULTILINE).groups()
     assert CONFIG["metadata"]["version"] == "attr: genie_tf.__version__"
-    assert releases[0] == genie_tf.__version__
+    assert version == genie_tf.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == version
+    assert str(citation["date-released"]) == date
+    assert citation["license"] == CONFIG["metadata"]["license"]
 
 
 @pytest.mark.parametrize("folder", ["layers", "models", "samplers", "metrics"])

@@ -79,7 +79,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for split, names in self.builder_config.splits.items()
         }
 
-    def _generate_examples(self, names: Sequence[str]) -> Iterator[tuple[str, dict]]:
+    def _generate_examples(self, names: Sequence[str]) -> Iterator[tuple[bytes, dict]]:
         config = self.builder_config
         is_empty = True
         for name in tfds.core.utils.tqdm(names, unit=" videos", leave=False):

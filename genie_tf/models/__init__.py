@@ -9,3 +9,4 @@ from genie_tf.models.maskgit_dynamics import MaskGitDynamics
 from genie_tf.models.tokenizer import Tokenizer
 from genie_tf.models.trainable_model import TrainableModel
 from genie_tf.models.video_tokenizer import VideoTokenizer
+from genie_tf.presets.loading import load_preset

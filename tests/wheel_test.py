@@ -1,0 +1,140 @@
+"""The wheel works where nothing of the repository can be imported."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESET = "genie_coinrun_fast"
+
+# Prints where each module of genie_tf comes from, and what finds modules.
+IMPORTED = """
+import sys, genie_tf.datasets, genie_tf.experiments.cli, genie_tf.models, genie_tf.play
+import tensorflow_datasets as tfds
+print(*(m.__file__ for name, m in sys.modules.items() if name.startswith("genie_tf")))
+print(*sys.path)
+print(*(finder.__module__ for finder in sys.meta_path))
+print(*genie_tf.list_presets())
+print(bool(tfds.builder("coinrun/random_hard_small", data_dir="data").info.citation))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Build a copy of the repository, with a preset that somebody has put there."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in ("genie_tf", "datasets", "experiments"):
+        shutil.copytree(
+            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    (preset,) = source.rglob(PRESET)
+    shutil.copytree(preset, preset.with_name("dropped_in"))
+    pip(
+        *("wheel", "--no-deps", "--no-build-isolation", "--no-index"),
+        f"--wheel-dir={folder}",
+        source,
+    )
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(wheel):
+    """Return a function that starts a program of an environment with the wheel."""
+    folder = wheel.with_name("environment")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    pip(f"--python={python}", "install", "--no-deps", "--no-index", wheel)
+    # The packages that genie_tf depends on are those of the tests. Files like this one,
+    # which make the repository importable, only count in an environment's own folder.
+    (own,) = folder.glob("lib/python*/site-packages")
+    others = [path for path in sys.path if path.endswith("-packages")]
+    (own / "others.pth").write_text("\n".join(others))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def start(program: str, *arguments) -> subprocess.Popen:
+        return subprocess.Popen(
+            [folder / "bin" / program, *arguments],
+            cwd=wheel.parent,
+            env={**environment, "PYTHONNOUSERSITE": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def pip(*arguments) -> None:
+    subprocess.run([sys.executable, "-m", "pip", "-q", *arguments], check=True)
+
+
+def test_all_files_are_in_the_wheel(wheel):
+    """Configs, datasets, the page and its prompts, and presets that are put there, too."""
+    source = wheel.with_name("source")
+    tree = {
+        path.relative_to(source)
+        for folder in ("genie_tf", "datasets", "experiments")
+        for path in (source / folder).rglob("*")
+        if path.is_file()
+    }
+    with zipfile.ZipFile(wheel) as file:
+        packed = {Path(name) for name in file.namelist() if ".dist-info/" not in name}
+    assert packed == {
+        path if path.parts[0] == "genie_tf" else "genie_tf" / path for path in tree
+    }
+
+
+def test_nothing_of_the_repository_is_imported(wheel, run):
+    with run("python", "-c", IMPORTED) as process:
+        files, paths, finders, presets, cites = process.stdout.read().splitlines()
+    assert process.returncode == 0
+    environment = wheel.with_name("environment")
+    assert all(Path(file).is_relative_to(environment) for file in files.split())
+    assert not {str(ROOT), str(ROOT / "genie_tf")} & set(paths.split())
+    assert "editable" not in finders
+    assert presets.split() == ["dropped_in", PRESET]
+    assert cites == "True"
+
+
+def test_the_shipped_preset_makes_a_video(wheel, run):
+    prompt = next(wheel.with_name("environment").rglob("prompts/*.png"))
+    arguments = (f"--prompt={prompt}", "--actions=2,5", "--output=video.gif")
+    with run("genie-generate", f"--preset={PRESET}", *arguments) as process:
+        process.stdout.read()
+    assert process.returncode == 0
+    with Image.open(wheel.with_name("video.gif")) as video:
+        assert video.n_frames == 3  # The prompt and two more.
+
+
+def test_the_shipped_preset_is_played(run):
+    with run("genie-play", f"--preset={PRESET}", "--port=0") as process:
+        try:
+            assert process.stdout.readline() == "Compiling ...\n"
+            address = re.fullmatch("Play at (.*)\n", process.stdout.readline())[1]
+            page = read(address)
+            scripts = re.findall('src="(.*?)"', page)
+            assert scripts
+            for script in scripts:
+                assert read(f"{address}/{script.removeprefix('/')}")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 130
+        finally:
+            process.kill()
+
+
+def read(address: str) -> str:
+    with urllib.request.urlopen(address) as answer:
+        return answer.read().decode()
