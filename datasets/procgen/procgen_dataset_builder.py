@@ -95,7 +95,8 @@ class ProcgenConfig(tfds.core.BuilderConfig):
         made = []
         for name, (description, splits, settings) in CONFIGS[dataset].items():
             known = {k: v for k, v in settings._asdict().items() if k in fields}
-            made.append(cls(name=name, description=description, levels=splits, **known))
+            known |= {"name": name, "description": description, "levels": splits}
+            made.append(cls(**known))
         return made
 
 

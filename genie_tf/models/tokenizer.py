@@ -23,7 +23,6 @@ class Tokenizer(TrainableModel, contract=True):
         num_codes: size of the vocabulary.
         code_dim: width of a code.
         num_patches: tokens of a frame.
-        sees_one_frame: whether the tokens of a frame depend on that frame only.
     """
 
     part_name = "tokenizer"
@@ -32,7 +31,11 @@ class Tokenizer(TrainableModel, contract=True):
     grid: tuple[int, int]
     num_codes: int
     code_dim: int
-    sees_one_frame: bool = True
+
+    @property
+    def sees_one_frame(self) -> bool:
+        """Whether the tokens of a frame depend on that frame only."""
+        return True
 
     @property
     def num_patches(self) -> int:

@@ -115,7 +115,6 @@ class VideoTokenizer(Tokenizer):
 
     @property
     def sees_one_frame(self) -> bool:
-        """Whether the tokens of a frame depend on that frame alone."""
         return self.encoder.window == 1 or self.encoder.attention == "space"
 
     def tokenize(self, video):

@@ -1,6 +1,7 @@
 """Every config, in every size, describes a training that can be started."""
 
 import copy
+import importlib
 import json
 from pathlib import Path
 
@@ -20,7 +21,13 @@ STAGES = {
     "coinrun_tokenizer": "tokenizer",
     "coinrun_lam": "latent_action_model",
     "coinrun_genie": "genie",
+    "coinrun_causal": "genie",
 }
+SIZES = [
+    (path, size)
+    for path in FILES
+    for size in importlib.import_module(f"{configs.__name__}.{path.stem}").SIZES
+]
 
 
 def small(settings: dict) -> dict:
@@ -39,8 +46,9 @@ def tokenizer(tmp_path_factory):
     return str(folder)
 
 
-@pytest.mark.parametrize("size", ["paper", "fast", "tiny"])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("path", "size"), SIZES, ids=lambda value: getattr(value, "stem", value)
+)
 def test_config_can_be_trained(path, size, tokenizer):
     config = parse(path, size)
     assert config.stage == STAGES[path.stem]
