@@ -105,7 +105,7 @@ def train(
     from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.folder_lock import locked
     from genie_tf.training.optimizers import averaged_weights
-    from genie_tf.training.training_loop import sigterm_caught
+    from genie_tf.training.training_loop import Intervals, sigterm_caught
     from genie_tf.training.training_loop import train as run_loop
 
     with cli.user_errors():
@@ -208,12 +208,14 @@ def train(
                     pending=pending,
                     steps=config.steps,
                     workdir=folder,
-                    log_every=config.log_every,
-                    checkpoint_every=config.checkpoint_every,
-                    evaluate_every=config.evaluate_every,
+                    every=Intervals(
+                        config.log_every,
+                        config.evaluate_every,
+                        config.checkpoint_every,
+                        config.steps_per_call,
+                    ),
                     validation=validation,
                     description=config.stage,
-                    steps_per_call=config.steps_per_call,
                     stop=stop,
                 )
             if not is_chief:

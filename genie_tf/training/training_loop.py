@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -61,6 +61,21 @@ class Engine(Protocol):
         """Whether the flag is true on any worker; all have to ask."""
 
 
+class Intervals(NamedTuple):
+    """After how many steps something is due.
+
+    Attributes:
+        log, evaluate, checkpoint: multiples of `call`; all are due at the last step, and
+            what is evaluated is logged too.
+        call: steps that devices do before the host looks again.
+    """
+
+    log: int
+    evaluate: int
+    checkpoint: int
+    call: int = 1
+
+
 def train(
     engine: Engine,
     batches: Iterator[Mapping[str, np.ndarray]],
@@ -71,12 +86,9 @@ def train(
     pending: Mapping[str, np.ndarray],
     steps: int,
     workdir: Path,
-    log_every: int,
-    checkpoint_every: int,
-    evaluate_every: int,
+    every: Intervals,
     validation: list[Mapping[str, np.ndarray]],
     description: str,
-    steps_per_call: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[int, list[dict]]:
     """Trains from step `start` until `steps` are done.
@@ -94,11 +106,9 @@ def train(
         start, pending: what `Checkpoints.restore` returned.
         steps: how many steps in all.
         workdir: where to write; exists.
-        log_every, checkpoint_every, evaluate_every: in steps; the last step always.
-            What is evaluated is logged too. All are multiples of `steps_per_call`.
+        every: when to log, evaluate and save.
         validation: batches to evaluate on, with the averaged weights if there are any.
         description: of the progress bar.
-        steps_per_call: steps that devices do before the host looks again.
         stop: asked after each call whether to save and stop; several workers ask each
             other when they log.
 
@@ -128,13 +138,13 @@ def train(
         ) as progress,
     ):
         while step < steps and not stopped:
-            number = min(steps_per_call - step % steps_per_call, steps - step)
+            number = min(every.call - step % every.call, steps - step)
             since.append(engine.train_steps([next(batches) for _ in range(number)]))
             step, done = step + number, done + number
             progress.update(number)
             saves, evaluates, logs = (
-                step % every == 0 or step == steps
-                for every in (checkpoint_every, evaluate_every, log_every)
+                step % interval == 0 or step == steps
+                for interval in (every.checkpoint, every.evaluate, every.log)
             )
             logs |= evaluates
             if engine.num_workers == 1 or logs:

@@ -15,7 +15,7 @@ from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_batch
 from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.engine import TensorFlowEngine
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
-from genie_tf.training.training_loop import sigterm_caught, train
+from genie_tf.training.training_loop import Intervals, sigterm_caught, train
 
 STEPS = 6
 
@@ -49,7 +49,7 @@ def batches_with_nan_at(broken):
     return batches
 
 
-def run(engine, workdir, batches=batches_from, **changes):
+def run(engine, workdir, batches=batches_from, every=None, **changes):
     workdir.mkdir(exist_ok=True)
     checkpoints = Checkpoints(workdir / "checkpoints")
     start, pending = checkpoints.restore(engine.model, engine.optimizer)
@@ -63,13 +63,8 @@ def run(engine, workdir, batches=batches_from, **changes):
         workdir=workdir,
         validation=[tiny_batch(500), tiny_batch(501)],
         description="test",
-        **{
-            "steps": STEPS,
-            "log_every": 2,
-            "checkpoint_every": 3,
-            "evaluate_every": 5,
-            **changes,
-        },
+        every=Intervals(**{"log": 2, "evaluate": 5, "checkpoint": 3, **(every or {})}),
+        **{"steps": STEPS, **changes},
     )
 
 
@@ -148,7 +143,7 @@ def test_a_training_asked_to_stop_saves_and_goes_on_later(engine, workdir, tmp_p
             yield batch
 
     before = signal.getsignal(signal.SIGTERM)
-    changes = {"evaluate_every": STEPS, "log_every": 3}
+    changes = {"every": {"evaluate": STEPS, "log": 3}}
     with sigterm_caught() as stop:
         assert run(make_engine(), tmp_path, terminate, stop=stop, **changes)[0] == 5
     assert signal.getsignal(signal.SIGTERM) is before
@@ -162,7 +157,7 @@ def test_a_training_asked_to_stop_saves_and_goes_on_later(engine, workdir, tmp_p
 
 def test_several_steps_a_call_change_nothing(engine, workdir, tmp_path):
     other = make_engine()
-    run(other, tmp_path, steps_per_call=3, log_every=3, evaluate_every=6)
+    run(other, tmp_path, every={"call": 3, "log": 3, "evaluate": 6})
     assert [record["step"] for record in logged(tmp_path)] == [3, 6]
     for found, expected in zip(other.model.weights, engine.model.weights, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -222,11 +217,11 @@ def test_tensorboard_shows_curves_and_reconstructions(engine, workdir):
 
 
 def test_tensorboard_shows_steps_once_after_a_kill(tmp_path):
-    every = {"log_every": 1, "evaluate_every": 2}
+    every = {"log": 1, "evaluate": 2}
     with pytest.raises(KeyboardInterrupt):
-        run(make_engine(), tmp_path, stop_after(5), **every)
+        run(make_engine(), tmp_path, stop_after(5), every=every)
     assert latest_step(tmp_path) == 3
-    run(make_engine(), tmp_path, **every)
+    run(make_engine(), tmp_path, every=every)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [point.step for point in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
     assert [point.step for point in events.Images("reconstructions")] == [2, 4, 6]
