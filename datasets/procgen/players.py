@@ -114,13 +114,23 @@ def play_levels(
     rngs = [level.rng for level in levels]
     policy.start_levels(settings.steps_per_level, rngs)
     for _ in range(settings.steps_per_level):
-        policy.start_episodes(np.array([level.is_first[-1] for level in levels]))
-        actions = policy.act(np.stack([level.frame for level in levels]), rngs)
-        for level, action in zip(levels, checked_actions(actions, policy, len(levels))):
+        is_first = [level.is_first[-1] for level in levels]
+        if any(is_first):
+            policy.start_episodes(np.array(is_first))
+        actions = policy.act(_see(levels), rngs)
+        actions = checked_actions(actions, policy, len(levels))
+        for level, action in zip(levels, actions):
             level.step(action)
         if all(level.is_over for level in levels):
             break
     return [level.finish(policy.name) for level in levels]
+
+
+def _see(levels: Sequence["_Level"]) -> np.ndarray:
+    """Return the frames of levels; without a copy, which takes time, if there is one."""
+    if len(levels) == 1:
+        return levels[0].frame[np.newaxis]
+    return np.stack([level.frame for level in levels])
 
 
 class _Level:
@@ -143,6 +153,7 @@ class _Level:
         }
         self.rng = np.random.default_rng((level_seed, _ACTIONS))
         self._frames, self._actions, self._rewards = [], [], []
+        self._action = np.zeros(1, np.int32)
         self.is_first = []
         self.is_over = False
         self._observe()
@@ -154,13 +165,14 @@ class _Level:
         self.is_first.append(bool(is_first[0]))
         return reward[0]
 
-    def step(self, action: np.int32) -> None:
+    def step(self, action: int) -> None:
         """Take an action, unless the level is over."""
         if self.is_over:
             return
         self._frames.append(compress_frame(self.frame))
         self._actions.append(action)
-        self._environment.act(np.array([action], np.int32))
+        self._action[0] = action
+        self._environment.act(self._action)
         self._rewards.append(self._observe())
         # The frame then opens a new episode, and the one before is over.
         self.is_over = self._settings.one_episode and self.is_first[-1]

@@ -47,6 +47,8 @@ class Policy:
     def start_episodes(self, is_first: np.ndarray) -> None:
         """Forget what was before, in levels whose next frame is the first of an episode.
 
+        Called before `act` if there is such a level.
+
         Args:
             is_first: bool (levels,).
         """
@@ -67,22 +69,38 @@ class Policy:
         raise NotImplementedError
 
 
-class RandomPolicy(Policy):
+class PlannedPolicy(Policy):
+    """Decides all actions of a level before it is played."""
+
+    def start_levels(self, num_steps: int, rngs: Sequence[np.random.Generator]) -> None:
+        """Decide what to do."""
+        self._actions = iter(np.stack([self.plan(num_steps, rng) for rng in rngs]).T)
+
+    def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the actions of a level, int32 (num_steps,)."""
+        raise NotImplementedError
+
+    def act(
+        self, frames: np.ndarray, rngs: Sequence[np.random.Generator]
+    ) -> Sequence[int]:
+        """Return the actions of the next step."""
+        return next(self._actions)
+
+
+class RandomPolicy(PlannedPolicy):
     """Draws an action from all, at every step."""
 
     name = "uniform_random"
 
     def __init__(self, game: str):
-        self._num_actions = len(ACTION_NAMES)
+        del game  # All have the same actions.
 
-    def act(
-        self, frames: np.ndarray, rngs: Sequence[np.random.Generator]
-    ) -> Sequence[int]:
-        """Return random actions."""
-        return [rng.integers(self._num_actions, dtype=np.int32) for rng in rngs]
+    def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
+        """Return random actions, int32 (num_steps,)."""
+        return rng.integers(len(ACTION_NAMES), size=num_steps, dtype=np.int32)
 
 
-class HeldPolicy(Policy):
+class HeldPolicy(PlannedPolicy):
     """Holds each action for some steps.
 
     A figure that is pushed for a single step stands still in the next: it walks, and
@@ -98,23 +116,13 @@ class HeldPolicy(Policy):
         check_least(hold=(hold, 1))
         self.name = f"held_{hold}"
         self._hold = hold
-        self._choices = np.unique(GAMES[game].actions.groups)
+        self._choices = np.unique(GAMES[game].actions.groups).astype(np.int32)
 
-    def start_levels(self, num_steps: int, rngs: Sequence[np.random.Generator]) -> None:
-        """Draw all actions."""
-        self._actions = iter(np.stack([self.draw(num_steps, rng) for rng in rngs]).T)
-
-    def draw(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
-        """Return the actions of a level, (num_steps,)."""
+    def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
+        """Return random actions that are held, int32 (num_steps,)."""
         chosen = rng.integers(len(self._choices), size=num_steps, dtype=np.int32)
         drawn = (rng.random(num_steps) < 1 / self._hold) * np.arange(num_steps)
         return self._choices[chosen[np.maximum.accumulate(drawn)]]
-
-    def act(
-        self, frames: np.ndarray, rngs: Sequence[np.random.Generator]
-    ) -> Sequence[int]:
-        """Return the actions of the next step."""
-        return next(self._actions)
 
 
 POLICIES: dict[str, Callable[..., Policy]] = {
@@ -160,8 +168,8 @@ def make_policy(policy: str, game: str, arguments: Mapping[str, Any]) -> Policy:
     return made
 
 
-def checked_actions(actions: Any, policy: Policy, num_levels: int) -> np.ndarray:
-    """Return what a policy decided, int32 (num_levels,).
+def checked_actions(actions: Any, policy: Policy, num_levels: int) -> list[int]:
+    """Return what a policy decided.
 
     Raises:
         PolicyError: if these are not actions.
@@ -170,14 +178,17 @@ def checked_actions(actions: Any, policy: Policy, num_levels: int) -> np.ndarray
         actions = np.asarray(actions)
     except ValueError:  # Lists of several lengths.
         actions = np.asarray(actions, object)
-    number = len(ACTION_NAMES)
+    known = range(len(ACTION_NAMES))
     if actions.shape != (num_levels,) or actions.dtype.kind not in "iu":
         received = f"{actions.dtype} {actions.shape}"
-    elif np.any((actions < 0) | (actions >= number)):
-        received = f"{actions[(actions < 0) | (actions >= number)][0]}"
     else:
-        return actions.astype(np.int32)
+        # For few levels, lists are ten times as fast.
+        actions = actions.tolist()
+        wrong = [action for action in actions if action not in known]
+        if not wrong:
+            return actions
+        received = f"{wrong[0]}"
     raise PolicyError(
         f"Policy {policy.name!r} must return integers ({num_levels},) from 0 to "
-        f"{number - 1}, an action for each level; received {received}."
+        f"{known[-1]}, an action for each level; received {received}."
     )

@@ -133,7 +133,12 @@ def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):
             "a step cannot be decoded .it is not of 10 byte",
         ),
         ("features.json", "uint16", "float16", "expected a Tensor of uint16"),
-        ("metadata.json", "null}", '"x"}', "give tokens of clips of 'x' frames: make"),
+        (
+            "metadata.json",
+            'length": null',
+            'length": "x"',
+            "give tokens of clips of 'x' frames: make",
+        ),
     ],
 )
 def test_descriptions_of_other_tokens(

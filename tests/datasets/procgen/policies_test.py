@@ -40,7 +40,7 @@ def test_held_actions_are_those_that_differ(game):
 def test_actions_are_held_for_as_long_as_asked():
     policy = HeldPolicy("coinrun", hold=8)
     assert policy.name == "held_8"
-    actions = policy.draw(100_000, np.random.default_rng(3))
+    actions = policy.plan(100_000, np.random.default_rng(3))
     # One of nine draws is the same again.
     changes = np.count_nonzero(np.diff(actions))
     assert changes == pytest.approx(100_000 / 8 * 8 / 9, rel=0.05)
@@ -115,5 +115,4 @@ def test_what_is_not_actions(actions, received):
 
 def test_actions_of_any_integers():
     for dtype in (np.uint8, np.int64):
-        actions = checked_actions(np.array([0, 14], dtype), AnyPolicy(), 2)
-        assert (actions.dtype, actions.tolist()) == (np.int32, [0, 14])
+        assert checked_actions(np.array([0, 14], dtype), AnyPolicy(), 2) == [0, 14]
