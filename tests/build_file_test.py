@@ -77,9 +77,8 @@ def test_dependencies_are_the_imports():
         # The packages around a module run before it does.
         for name in {*imported, *parents(module)}:
             imports_of[library[module]].add(library[name])
-    assert deps_of == {
-        name: sorted(imported - {name}) for name, imported in imports_of.items()
-    }
+    for name, deps in deps_of.items():
+        assert deps == sorted(imports_of[name] - {name}), f"deps of {name} in BUILD"
 
 
 def test_dependencies_point_down():
