@@ -12,6 +12,7 @@ import os
 
 import numpy as np
 from absl import flags
+
 from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
@@ -30,7 +31,6 @@ def define_flags():
 def main():
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
-
     from genie_tf.models import Genie, LatentActionModel
 
     with cli.user_errors():

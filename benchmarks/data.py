@@ -130,6 +130,7 @@ def resident_bytes() -> int:
 def read(folder: str) -> dict[str, dict]:
     """Reads frames and tokens."""
     import tensorflow_datasets as tfds
+
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
     from genie_tf.datasets.token_cache import write_token_cache

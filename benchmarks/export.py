@@ -15,6 +15,7 @@ import time
 from unittest import mock
 
 from absl import flags
+
 from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
@@ -64,7 +65,6 @@ def main():
 
 def tiny_world():
     from genie_tf.experiments.configs import coinrun_genie, coinrun_tokenizer
-
     from genie_tf.models import (
         Genie,
         LatentActionModel,

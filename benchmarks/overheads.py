@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from absl import flags
+
 from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
@@ -34,7 +35,6 @@ def define_flags():
 def main():
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
-
     from genie_tf.training.build import make_engine
     from genie_tf.training.checkpoints import Checkpoints
 

@@ -13,6 +13,7 @@ import os
 
 import numpy as np
 from absl import flags
+
 from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
@@ -29,11 +30,11 @@ def define_flags():
 
 
 def main():
+    from tqdm import tqdm
+
     from genie_tf.datasets.procgen.configs import CONFIGS
     from genie_tf.datasets.procgen.environment import ACTION_NAMES, make_environment
     from genie_tf.datasets.procgen.policies import make_policy
-    from tqdm import tqdm
-
     from genie_tf.metrics.intervals import mean_confidence_interval
     from genie_tf.models import VideoTokenizer
 

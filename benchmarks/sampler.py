@@ -63,6 +63,7 @@ def define_flags():
 
 def main():
     from absl import flags
+
     from genie_tf.experiments import cli
 
     flags = flags.FLAGS

@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 from absl import flags
+
 from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
@@ -28,11 +29,11 @@ def define_flags():
 
 
 def main():
-    from genie_tf.datasets.clips import ClipDataset
-    from genie_tf.datasets.episodes import open_episodes
     from keras import ops
 
     from genie_tf.compilation import compiled
+    from genie_tf.datasets.clips import ClipDataset
+    from genie_tf.datasets.episodes import open_episodes
     from genie_tf.evaluation.world_evaluator import HORIZON, PREDICTED_FRAMES
     from genie_tf.metrics.image_quality import psnr, ssim
     from genie_tf.metrics.intervals import mean_confidence_interval

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from absl import flags
+
 from genie_tf.experiments import cli
 from genie_tf.experiments.configs import steerability
 

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+
 from genie_tf.datasets.actions import Actions, lower_limit, parse_actions
 from genie_tf.datasets.checks import check_clips, check_frames, check_range
 from genie_tf.datasets.frames import fit_frames
-
 from genie_tf.errors import DataError
 from genie_tf.files import check_new, local_path, replacing_folder
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+
 from genie_tf.datasets.checks import check_least, name_split, several_sizes
 from genie_tf.datasets.episodes import Episodes
 

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import numpy as np
+
 from genie_tf.datasets import array_episodes
 from genie_tf.datasets.actions import Actions
 from genie_tf.datasets.checks import check_least

@@ -2,8 +2,9 @@
 
 import deflate
 import numpy as np
-from genie_tf.datasets.threads import map_images
 from PIL import Image, ImageOps
+
+from genie_tf.datasets.threads import map_images
 
 # Of libdeflate, which writes the streams of zlib: 12% smaller than zlib's level 1 in less
 # time. Level 6 saves another 3% in 1.4 times the time, level 12 another 9% in 50 times.

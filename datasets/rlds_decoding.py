@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import deflate
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image, UnidentifiedImageError
+
 from genie_tf.datasets.checks import several_sizes
 from genie_tf.datasets.frames import fit_frame, fit_frames
 from genie_tf.datasets.threads import map_images
-from PIL import Image, UnidentifiedImageError
-
 from genie_tf.errors import DataError
 
 # What an observation must be to be shown.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+
 from genie_tf.datasets.actions import lower_limit
 from genie_tf.datasets.checks import check_clips, name_split, to_int32
 from genie_tf.datasets.rlds_decoding import (
@@ -29,7 +30,6 @@ from genie_tf.datasets.tfrecord import (
     open_records,
     read_record,
 )
-
 from genie_tf.errors import DataError
 from genie_tf.files import local_path
 

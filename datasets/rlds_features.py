@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+
 from genie_tf.datasets.actions import Actions, parse_actions
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
-from genie_tf.datasets.episodes import Episodes
 from tqdm import tqdm
+
+from genie_tf.datasets.episodes import Episodes
 
 # Of each split at most: episodes whose actions and rewards are read, frames decoded.
 _NUM_EPISODES = 10_000

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
+
 from genie_tf.datasets.episodes import Episodes, open_episodes, split_names
 from genie_tf.datasets.frames import compress_frame
 from genie_tf.datasets.resumable_builder import ResumableBuilder
@@ -16,7 +17,6 @@ from genie_tf.datasets.rlds_features import (
     flag_columns,
     frame_feature,
 )
-
 from genie_tf.errors import DataError
 from genie_tf.files import check_new
 

@@ -12,8 +12,8 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from absl import flags
-from genie_tf.experiments import cli
 
+from genie_tf.experiments import cli
 from genie_tf.files import check_new
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ def main() -> None:
 
 def _played(dataset: str, config: str) -> tuple[dict[str, Generator], "Actions"]:
     """Episodes of levels of a game and their actions, as `write_arrays` takes them."""
+    from tqdm import tqdm
+
     from genie_tf.datasets.procgen.configs import CONFIGS
     from genie_tf.datasets.procgen.environment import GAMES
     from genie_tf.datasets.procgen.players import count_workers, play_in_processes
-    from tqdm import tqdm
 
     levels = CONFIGS[dataset][config]
     num_workers = count_workers(dataset)
@@ -71,8 +72,9 @@ def _stored(
     dataset: str, data_dir: str | None, camera: str | None
 ) -> tuple[dict[str, Generator], "Actions | None"]:
     """Episodes of a dataset of TFDS and their actions, as `write_arrays` takes them."""
-    from genie_tf.datasets.episodes import open_episodes, split_names
     from tqdm import tqdm
+
+    from genie_tf.datasets.episodes import open_episodes, split_names
 
     def read(episodes, split):
         for i in tqdm(range(len(episodes.lengths)), split, unit="episode"):

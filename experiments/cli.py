@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
-from genie_tf.experiments.interrupts import run_interruptible
 
 from genie_tf import program_cache
 from genie_tf.errors import DataError
+from genie_tf.experiments.interrupts import run_interruptible
 from genie_tf.files import local_path
 from genie_tf.presets.folder import read_config
 from genie_tf.sampling_settings import ALL_SETTINGS

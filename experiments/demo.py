@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from absl import flags
-from genie_tf.experiments import cli
 
+from genie_tf.experiments import cli
 from genie_tf.files import local_path
 
 FLAGS = flags.FLAGS
@@ -91,8 +91,9 @@ def main() -> None:
 
 def _build_dataset() -> float:
     """Builds the dataset if TFDS does not have it yet; the seconds it took."""
-    import genie_tf.datasets  # noqa: F401  Registers coinrun.
     import tensorflow_datasets as tfds
+
+    import genie_tf.datasets  # noqa: F401  Registers coinrun.
 
     print(f"$ python -c 'tfds.load({_DATASET!r})'", flush=True)
     start = time.perf_counter()

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from genie_tf.experiments import cli
 
+from genie_tf.experiments import cli
 from genie_tf.files import check_space, local_path, replacing_files
 
 FLAGS = flags.FLAGS
@@ -68,7 +68,6 @@ def main() -> None:
     cli.import_keras()
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
-
     from genie_tf.evaluation import (
         check_batch,
         check_model,

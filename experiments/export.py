@@ -4,8 +4,8 @@ genie-export --preset=runs/genie/model --output=runs/genie/saved_model
 """
 
 from absl import flags
-from genie_tf.experiments import cli
 
+from genie_tf.experiments import cli
 from genie_tf.files import check_new
 
 FLAGS = flags.FLAGS

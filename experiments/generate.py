@@ -7,9 +7,9 @@ The output's ending says what is written: .gif, .png (frames side by side) or .m
 """
 
 from absl import flags
-from genie_tf.experiments import cli
 
 from genie_tf import media
+from genie_tf.experiments import cli
 from genie_tf.files import local_path
 from genie_tf.presets.folder import read_world
 

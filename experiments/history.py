@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from absl import logging
-from genie_tf.datasets.episodes import Episodes
 
+from genie_tf.datasets.episodes import Episodes
 from genie_tf.files import local_path, replacing
 from genie_tf.training.checkpoints import flatten
 

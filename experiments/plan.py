@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import astuple
 
 import keras
-from genie_tf.experiments.config_files import load_config
 from ml_collections import ConfigDict
 
+from genie_tf.experiments.config_files import load_config
 from genie_tf.models import Tokenizer
 from genie_tf.presets.folder import read_config
 from genie_tf.presets.registry import make_model

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 
 from absl import flags
+
 from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS

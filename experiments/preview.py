@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
+
 from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
@@ -47,10 +48,9 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    from genie_tf import media
     from genie_tf.datasets.episodes import open_episodes, split_names
     from genie_tf.datasets.summary import summarize
-
-    from genie_tf import media
     from genie_tf.files import replacing
 
     cli.check_folder(FLAGS.output)

@@ -12,8 +12,8 @@ training to come: episodes are then cut into clips of so many frames, once and f
 """
 
 from absl import flags
-from genie_tf.experiments import cli
 
+from genie_tf.experiments import cli
 from genie_tf.files import check_new
 
 FLAGS = flags.FLAGS
@@ -42,9 +42,8 @@ def main() -> None:
     cli.import_keras()
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     # Imported here so that --help and wrong flags answer at once.
-    from genie_tf.datasets.token_cache import write_token_cache
-
     from genie_tf.compilation import compiled
+    from genie_tf.datasets.token_cache import write_token_cache
     from genie_tf.models import VideoTokenizer
     from genie_tf.presets.saving import digest
 

@@ -18,10 +18,10 @@ import shlex
 import sys
 
 from absl import flags
-from genie_tf.experiments import cli
-from genie_tf.experiments.settings import check_settings
 from ml_collections import ConfigDict
 
+from genie_tf.experiments import cli
+from genie_tf.experiments.settings import check_settings
 from genie_tf.files import local_path
 
 FLAGS = flags.FLAGS
@@ -93,11 +93,11 @@ def train(
     """
     # Imported here so that --help and wrong flags answer at once.
     import keras
+
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
-    from genie_tf.experiments import history
-
     from genie_tf.errors import DataError
+    from genie_tf.experiments import history
     from genie_tf.models import WorldModel
     from genie_tf.presets.folder import holds_preset, read_config
     from genie_tf.presets.saving import digest

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from absl import flags
+
 from genie_tf.experiments import cli
 
 FLAGS = flags.FLAGS
@@ -99,8 +100,9 @@ def make_networks():
         last by then, and "theme" (batch, 6).
     """
     import keras
-    from genie_tf.datasets.procgen.environment import GAMES, NUM_THEMES
     from keras import layers
+
+    from genie_tf.datasets.procgen.environment import GAMES, NUM_THEMES
 
     num_actions = len(set(GAMES["coinrun"].actions.groups))
     # Each frame but the first beside its change, in which an action shows.

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags, logging
-from genie_tf.experiments import cli
 
+from genie_tf.experiments import cli
 from genie_tf.files import local_path
 
 FLAGS = flags.FLAGS

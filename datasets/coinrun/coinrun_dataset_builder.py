@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow_datasets as tfds
 from etils import epath
+
 from genie_tf.datasets.procgen import procgen_dataset_builder
 
 

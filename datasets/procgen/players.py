@@ -20,6 +20,7 @@ from concurrent import futures
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+
 from genie_tf.datasets.frames import compress_frame
 from genie_tf.datasets.procgen.environment import FRAME_SHAPE, GAMES, make_environment
 from genie_tf.datasets.procgen.policies import (

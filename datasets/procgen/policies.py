@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from genie_tf.datasets.checks import check_least
 from genie_tf.datasets.procgen.environment import ACTION_NAMES, GAMES
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+
 from genie_tf.datasets.checks import check_least
 from genie_tf.datasets.procgen.configs import CONFIGS, explain_missing
 from genie_tf.datasets.procgen.environment import FRAME_SHAPE, GAMES, check_game

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+
 from genie_tf.datasets.rlds_features import frame_feature
 from genie_tf.datasets.video_folder import videos
 

@@ -7,6 +7,8 @@ docs/steerability.md has the results of all rows, and benchmarks/steerability.py
 evaluates them.
 """
 
+from ml_collections import ConfigDict
+
 from genie_tf.experiments.configs import coinrun_genie
 from genie_tf.experiments.configs.common import (
     allow_none,
@@ -14,7 +16,6 @@ from genie_tf.experiments.configs.common import (
     quantizer,
     transformer,
 )
-from ml_collections import ConfigDict
 
 _QUANTIZER = "latent_action_model.quantizer"
 

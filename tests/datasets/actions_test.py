@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from genie_tf.datasets.actions import Actions, lower_limit, parse_actions
 
+from genie_tf.datasets.actions import Actions, lower_limit, parse_actions
 from genie_tf.errors import DataError
 
 ACTIONS = Actions(("left", "right", "jump", "wait"), (0, 1, 3, 3))

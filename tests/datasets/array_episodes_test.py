@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+
 from genie_tf.datasets.actions import Actions
 from genie_tf.datasets.array_episodes import (
     ArrayEpisodes,
@@ -15,7 +16,6 @@ from genie_tf.datasets.coinrun import coinrun_dataset_builder
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.episodes import split_names as episodes_of
 from genie_tf.datasets.rlds_episodes import RldsEpisodes, split_names
-
 from genie_tf.errors import DataError
 
 

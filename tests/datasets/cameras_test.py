@@ -6,6 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
 from genie_tf.datasets import rlds_decoding
 from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.datasets.clips import ClipDataset

@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
 from genie_tf.datasets import clips, rlds_decoding
 from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.coinrun import coinrun_dataset_builder

@@ -12,6 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
 from genie_tf.datasets.resumable_builder import ResumableBuilder
 
 SHARDS = {"train": range(0, 40, 10), "test": range(100, 110, 10)}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from genie_tf.datasets.rlds_episodes import RldsEpisodes, split_names
 from PIL import Image
 
+from genie_tf.datasets.rlds_episodes import RldsEpisodes, split_names
 from genie_tf.errors import DataError
 
 LENGTHS = (6, 0, 4, 9)

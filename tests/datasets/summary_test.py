@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from genie_tf.datasets import summary
 from genie_tf.datasets.array_episodes import ArrayEpisodes, write_arrays
 

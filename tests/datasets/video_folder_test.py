@@ -9,6 +9,9 @@ import av
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
+
+from genie_tf import decoding
 from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.video_folder.video_folder_dataset_builder import (
@@ -20,9 +23,6 @@ from genie_tf.datasets.video_folder.videos import (
     read_episodes,
     split_videos,
 )
-from PIL import Image
-
-from genie_tf import decoding
 
 FORM = {"fps": 10, "height": 8, "width": 8}
 CODECS = {

@@ -11,12 +11,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from genie_tf.datasets.procgen.environment import GAMES
 from keras import tree
 from scipy import stats
 from skimage.metrics import structural_similarity
 from sklearn.metrics import normalized_mutual_info_score
 
+from genie_tf.datasets.procgen.environment import GAMES
 from genie_tf.evaluation import check_batch, evaluate, frechet, hold_actions
 from genie_tf.metrics.controllability import delta_psnr
 from genie_tf.models import Genie, GuidedGenie

@@ -13,10 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from genie_tf.experiments import configs, train
 from ml_collections import ConfigDict
 from PIL import Image, ImageSequence
 
+from genie_tf.experiments import configs, train
 from genie_tf.models import LatentActionModel, VideoTokenizer
 from genie_tf.presets.folder import read_config
 from genie_tf.testing.tiny_models import tiny_genie

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.procgen.environment import GAMES
 

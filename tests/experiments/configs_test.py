@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from genie_tf.experiments import configs
-from genie_tf.experiments.configs import steerability
 from ml_collections.config_flags import config_flags
 
+from genie_tf.experiments import configs
+from genie_tf.experiments.configs import steerability
 from genie_tf.presets.folder import read_config
 from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_tokenizer
 from genie_tf.training.build import build_model

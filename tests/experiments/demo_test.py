@@ -5,8 +5,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from genie_tf.experiments import cli, demo
 from PIL import Image
+
+from genie_tf.experiments import cli, demo
 
 RECORDS = {
     "tokenizer": {"psnr": 20.0, "perplexity": 300.0, "loss": 0.1},

@@ -5,10 +5,10 @@ from importlib import import_module
 
 import pytest
 from absl import flags
-from genie_tf.experiments import cli, configs
-from genie_tf.experiments.config_files import list_configs, load_config
 from ml_collections import ConfigDict, config_flags
 
+from genie_tf.experiments import cli, configs
+from genie_tf.experiments.config_files import list_configs, load_config
 from genie_tf.layers import FiniteScalarQuantizer, STTransformer, VectorQuantizer
 from genie_tf.presets.registry import model_class
 from genie_tf.presets.without_weights import without_weights

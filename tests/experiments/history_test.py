@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.experiments import history

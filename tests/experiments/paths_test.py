@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 import pytest
-from genie_tf.experiments import arrays
 
+from genie_tf.experiments import arrays
 from genie_tf.testing.tiny_models import tiny_tokenizer
 
 # The flags of each program that are texts of another kind.

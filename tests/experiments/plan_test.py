@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from genie_tf.experiments import configs, published
 from genie_tf.experiments.plan import plan
-
 from genie_tf.testing.tiny_models import tiny_tokenizer
 
 TOKENIZER = f"{Path(configs.__file__).parent / 'platformers_tokenizer.py'}:paper"

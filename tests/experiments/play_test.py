@@ -9,9 +9,9 @@ import sys
 import urllib.request
 
 import pytest
-from genie_tf.experiments.play import addresses
 from websockets.sync.client import connect
 
+from genie_tf.experiments.play import addresses
 from genie_tf.play import bind
 from genie_tf.play.messages import AGAIN, NEW, unpack_frame
 from genie_tf.presets.saving import save_preset

@@ -10,9 +10,10 @@ import av
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
+
 from genie_tf.datasets.array_episodes import ArrayEpisodes, write_arrays
 from genie_tf.experiments import preview
-from PIL import Image
 
 # With its version, TFDS reads what is on disk; without, it asks the network first.
 ROBOTS = "robots:1.0.0"

@@ -5,8 +5,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from genie_tf.experiments import configs, published
 
+from genie_tf.experiments import configs, published
 from genie_tf.layers import patch_grid
 from genie_tf.testing.tiny_models import TinyAutoencoder
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer

@@ -5,11 +5,11 @@ import math
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
+
 from genie_tf.experiments import configs
 from genie_tf.experiments.configs import coinrun_genie, coinrun_lam, coinrun_tokenizer
 from genie_tf.experiments.settings import check_settings
-from ml_collections import ConfigDict
-
 from genie_tf.testing.tiny_models import tiny_tokenizer
 from genie_tf.training.build import build_model, build_world
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
 from genie_tf.datasets import token_cache
 from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.procgen.environment import GAMES
-from genie_tf.experiments import cli, configs
-
 from genie_tf.errors import DataError
+from genie_tf.experiments import cli, configs
 from genie_tf.models import VideoTokenizer
 from genie_tf.presets.saving import digest
 from genie_tf.testing.tiny_models import tiny_tokenizer

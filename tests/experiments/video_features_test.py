@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from genie_tf.datasets.array_episodes import write_arrays
-from genie_tf.experiments.video_features import last_directions, make_networks
 
+from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.evaluation.feature_networks import load_feature_network
+from genie_tf.experiments.video_features import last_directions, make_networks
 
 
 class Frames(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from genie_tf.experiments import configs
 from PIL import Image
 
+from genie_tf.experiments import configs
 from genie_tf.models import VideoTokenizer
 
 TINY = {

@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
 from genie_tf.datasets.coinrun.coinrun_dataset_builder import Builder, CoinRunConfig
 from genie_tf.datasets.procgen.environment import make_environment, read_theme
 

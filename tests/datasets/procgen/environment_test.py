@@ -4,6 +4,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+
 from genie_tf.datasets.procgen.environment import (
     ACTION_NAMES,
     FRAME_SHAPE,

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from genie_tf.datasets.procgen import players
 from genie_tf.datasets.procgen.environment import make_environment
 from genie_tf.datasets.procgen.players import (

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from genie_tf.datasets.procgen.policies import (
     HeldPolicy,
     Policy,
