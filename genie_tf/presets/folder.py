@@ -70,13 +70,17 @@ def read_config(preset: str | os.PathLike) -> dict:
     path = find_preset(preset) / "config.json"
     try:
         config = {"description": "", "sha256": {}, "world": {}, **_read_json(path)}
-        if type(config["format"]) is not int or "class_name" not in config:
-            raise ValueError("It lacks its format or class.")
-        # A newer one may have other parts.
-        if config["format"] <= FORMAT and not all(
-            isinstance(x["class_name"], str) for x in config["parts"].values()
+        # Before there were formats, a preset had its parts only.
+        has_parts = isinstance(config.get("parts"), dict)
+        version = config.get("format", 0 if has_parts else None)
+        if type(version) is not int:
+            raise ValueError("It lacks its format.")
+        # One of another format may have other parts.
+        if version == FORMAT and not (
+            "class_name" in config
+            and all(isinstance(x["class_name"], str) for x in config["parts"].values())
         ):
-            raise ValueError("It lacks the classes of the parts.")
+            raise ValueError("It lacks the classes of the model and its parts.")
     except (
         *(OSError, ValueError, TypeError, KeyError),
         *(AttributeError, RecursionError),
@@ -85,10 +89,11 @@ def read_config(preset: str | os.PathLike) -> dict:
             f"{path.parent} is not the folder of a trained model: expected a readable "
             f"{path}."
         ) from error
-    if config["format"] > FORMAT:
+    if version != FORMAT:
+        older = "train the model again, or install the genie_tf that wrote it"
         raise ValueError(
-            f"{path.parent} has format {config['format']}; this genie_tf reads up to "
-            f"{FORMAT}: install a newer one."
+            f"{path.parent} has format {version}; this genie_tf reads {FORMAT}: "
+            f"{'install a newer one' if version > FORMAT else older}."
         )
     for names, kind, word in ((_TEXTS, str, "a text"), (_DICTS, dict, "an object")):
         for name in names:

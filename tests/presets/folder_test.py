@@ -129,9 +129,6 @@ START = '{"format": 1, "class_name": "Genie", "parts": {}, '
         '{"format": "1", "class_name": "Genie", "parts": {}}',
         '{"format": true, "class_name": "Genie", "parts": {}}',
         '{"format": 1.0, "class_name": "Genie", "parts": {}}',
-        # Without a format: as genie_tf wrote them before there was one.
-        '{"description": "A card.", "parts": {"tokenizer": {}}, "sha256": {}}',
-        '{"class_name": "Genie", "parts": {"tokenizer": {"class_name": "A"}}}',
         "[" * 10**6,
         START + '"parts": {}}',
         START + '"description": "\\ud800"}',
@@ -194,6 +191,15 @@ def test_parts_without_a_class(folder):
         assert "is not the folder of a trained model" in error_of(read_config, folder)
 
 
+def test_a_preset_of_before_there_were_formats(folder, genie):
+    change_config(folder, lambda config: config.pop("format"))
+    for function in (load_preset, read_config, read_world):
+        assert error_of(function, folder) == (
+            f"{folder} has format 0; this genie_tf reads 1: train the model again, or "
+            "install the genie_tf that wrote it."
+        )
+
+
 def test_a_preset_of_a_newer_format(folder, genie):
     def change(config):
         config["format"] = FORMAT + 1
@@ -202,7 +208,7 @@ def test_a_preset_of_a_newer_format(folder, genie):
     change_config(folder, change)
     for function in (load_preset, read_config, read_world):
         assert error_of(function, folder) == (
-            f"{folder} has format 2; this genie_tf reads up to 1: install a newer one."
+            f"{folder} has format 2; this genie_tf reads 1: install a newer one."
         )
     assert not holds_preset(folder)
     before = (folder / "config.json").read_text()
