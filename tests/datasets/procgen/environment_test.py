@@ -43,11 +43,11 @@ def test_actions_of_a_group_do_the_same(game):
     rng = np.random.default_rng(0)
     groups = GAMES[game].actions.groups
     # Held, so that figures get around.
-    actions = rng.integers(len(ACTION_NAMES), size=100).repeat(5)
+    actions = rng.integers(len(ACTION_NAMES), size=50).repeat(4)
     for mode in GAMES[game].timeouts:
         frames, rewards, is_first = play(game, mode, actions)
-        assert frames.shape == (500, *FRAME_SHAPE)
-        assert len(np.unique(frames, axis=0)) > 10
+        assert frames.shape == (200, *FRAME_SHAPE)
+        assert len({frame.tobytes() for frame in frames}) >= 5
         grouped = play(game, mode, np.array(groups)[actions])
         np.testing.assert_array_equal(grouped[0], frames)
         np.testing.assert_array_equal(grouped[1], rewards)
