@@ -341,6 +341,16 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
         ({"dataset": "coinrn/tiny"}, "There is no dataset 'coinrn/tiny': .*"),
         ({"dataset": "coinrun/easy"}, "There is no dataset 'coinrun/easy': .*"),
         (
+            {"dataset": "procgen/nnja_random_hard"},
+            "There is no dataset 'procgen/nnja_random_hard': Procgen has no game 'nnja': "
+            "it has bigfish, .*, starpilot.",
+        ),
+        (
+            {"dataset": "procgen/ninja_random_memory"},
+            "There is no dataset 'procgen/ninja_random_memory': Procgen's ninja has no "
+            "mode 'memory': it has easy, hard.",
+        ),
+        (
             {"split": "tset"},
             f"Dataset '{ROBOTS}' has no split 'tset': its splits are .*train.*",
         ),

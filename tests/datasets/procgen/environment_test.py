@@ -47,7 +47,7 @@ def test_actions_of_a_group_do_the_same(game):
     for mode in GAMES[game].timeouts:
         frames, rewards, is_first = play(game, mode, actions)
         assert frames.shape == (200, *FRAME_SHAPE)
-        assert len({frame.tobytes() for frame in frames}) >= 5
+        assert len({frame.tobytes() for frame in frames}) > 3
         grouped = play(game, mode, np.array(groups)[actions])
         np.testing.assert_array_equal(grouped[0], frames)
         np.testing.assert_array_equal(grouped[1], rewards)
