@@ -158,12 +158,10 @@ def train(
             cli.check_frames(model.frame_shape, batch["video"], config.dataset)
             if is_genie:
                 _check_actions(config, batch)
-        inputs = history.describe_data(
-            config.dataset,
-            open_episodes(
-                config.dataset, config.train_split, data_dir, config.camera or None
-            ),
+        episodes = open_episodes(
+            config.dataset, config.train_split, data_dir, config.camera or None
         )
+        inputs = history.describe_data(config.dataset, episodes)
         if is_genie:
             inputs["checksum of the tokenizer"] = tokenizer[:16]
             if config.trained_actions:
@@ -235,6 +233,7 @@ def train(
                         for name, value in scores.items()
                         if name.startswith("validation/")
                     },
+                    action_names=_name_actions(engine.model, episodes.actions),
                     **_describe(engine.model, phases, step),
                 )
         except (OSError, DataError) as error:
@@ -271,6 +270,13 @@ def _describe(model, phases: list[dict], steps: int) -> dict:
         "command": "\n".join(commands),
         "settings": settings,
     }
+
+
+def _name_actions(model, actions) -> list[str] | None:
+    """Return the names of a dataset's actions, if these are a model's."""
+    is_guided = not getattr(model, "infers_actions", True)
+    if is_guided and actions and len(actions.names) == model.num_actions:
+        return list(actions.names)
 
 
 def _check_actions(config: ConfigDict, batch: dict) -> None:

@@ -160,6 +160,7 @@ def test_a_guided_genie_is_a_tokenizer_and_a_dynamics(run, trained):
     ended = run("train guided", trained, {})
     assert ended.code == 0, ended.errors
     model = trained / "guided/model"
+    assert read_config(model)["action_names"][7] == "right"
     parts = json.loads((model / "config.json").read_text())["parts"]
     assert list(parts) == ["tokenizer", "dynamics"]
     assert parts["dynamics"]["action_dim"] == 15
