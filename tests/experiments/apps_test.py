@@ -873,7 +873,7 @@ WRONG = [
     (
         "generate",
         {"preset": "part"},
-        "Expected part to hold a Genie or GuidedGenie; it holds a VideoTokenizer.",
+        "Expected part to hold a world, .*; its config.json describes a VideoTokenizer.",
     ),
     ("generate", {"actions": "0,5"}, f"{ACTIONS}'0,5'."),
     ("generate", {"actions": "-1"}, f"{ACTIONS}'-1'."),
@@ -907,8 +907,7 @@ WRONG = [
     (
         "play",
         {"steps": 26},
-        "Worlds are played with at most 25 steps a frame and a temperature of 4; "
-        "received 26 and 1.0.",
+        "Worlds are played with a `num_steps` of at most 25; received 26.",
     ),
 ]
 

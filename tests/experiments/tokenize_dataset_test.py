@@ -33,7 +33,11 @@ TRAINING = {
     **{
         f"config.{part}.{name}": value
         for part in (
-            *("latent_action_model.encoder", "latent_action_model.decoder", "dynamics"),
+            *(
+                "latent_action_model.encoder",
+                "latent_action_model.decoder",
+                "dynamics.transformer",
+            ),
         )
         for name, value in TRANSFORMER.items()
     },
