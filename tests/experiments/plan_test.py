@@ -26,7 +26,7 @@ def load(name, **changes):
 
 def numbers_of(text, start):
     """Numbers in the line that starts so."""
-    line = next(line for line in text.splitlines() if line.startswith(start))
+    line = next(line for line in text.splitlines() if line.startswith(f"{start} "))
     numbers = re.findall(r" ([\d,]+\.\d+(?:e\+\d+)?)", line)
     return [float(number.replace(",", "")) for number in numbers]
 
