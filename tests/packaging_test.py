@@ -174,3 +174,10 @@ def test_nothing_runs_code_from_data(path):
     ]
     called = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
     assert not called & {"eval", "exec"}
+
+
+def test_tests_of_the_oldest_releases_are_there():
+    lines = (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
+    (tests,) = (line for line in lines if line.startswith("OLDEST_TESTS"))
+    for path in tests.partition("=")[2].split():
+        assert (ROOT / path).exists(), path
