@@ -38,5 +38,5 @@ def fit_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def compress_frame(frame: np.ndarray) -> bytes:
-    """Return the zlib string of a frame, of which `rlds_features.frame_feature` is."""
+    """Return a frame as the zlib string that `rlds_features.frame_feature` stores."""
     return bytes(deflate.zlib_compress(frame, _COMPRESSION))

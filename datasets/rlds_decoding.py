@@ -192,7 +192,7 @@ def check_tokenizer(dataset: str, made_by: Mapping, tokenizer: str) -> int:
     if made_by["tokenizer"] != tokenizer:
         raise ValueError(
             f"The tokens of dataset {dataset!r} were made by another tokenizer than the "
-            "one given: give that one, or make them anew with genie-tokenize."
+            "one given: give that one, or run genie-tokenize again."
         )
     clip_length = made_by.get("clip_length") or 1
     if not isinstance(clip_length, int) or clip_length < 1:

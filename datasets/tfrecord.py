@@ -66,7 +66,7 @@ def read_record(file: BinaryIO, offset: int, size: int) -> BinaryIO:
 
 def _damage(filename: str) -> DataError:
     return DataError(
-        f"{filename} is damaged: delete the folder it is in, and build the dataset anew."
+        f"{filename} is damaged: delete the folder it is in, and build the dataset again."
     )
 
 

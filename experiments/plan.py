@@ -18,13 +18,13 @@ from genie_tf.experiments.config_files import load_config
 from genie_tf.models import Tokenizer
 from genie_tf.presets.folder import read_config
 from genie_tf.presets.registry import make_model
+from genie_tf.presets.without_weights import without_weights
 from genie_tf.training.build import build_model, build_world
 from genie_tf.training.plan import (
     muon_flops,
     step_costs,
     step_memory,
     transformers_of,
-    without_weights,
 )
 
 # Tensor parallelism exchanges activations in every block: it stays within a machine.

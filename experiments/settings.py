@@ -85,6 +85,8 @@ _GENIE = {
     "true_actions": _whole(0),
     "dynamics": _GROUP,
 }
+# Models with an encoder and a decoder; others check their own arguments.
+_CLASSES = (None, "VideoTokenizer", "LatentActionModel")
 _LATENT_ACTIONS = {f"latent_action_{name}": rule for name, rule in _MODEL.items()}
 
 
@@ -136,10 +138,18 @@ def check_settings(config: ConfigDict) -> None:
 
 def _rules_of(config: ConfigDict) -> dict[str, _Rule]:
     if config.get("stage") != "genie":
-        return _ALL | _MODEL
+        return _ALL | _rules_of_model(config, "model", _MODEL)
     if config.get("true_actions") or config.get("trained_actions"):
         return _ALL | _GENIE
-    return _ALL | _GENIE | _LATENT_ACTIONS
+    name = "latent_action_model"
+    return _ALL | _GENIE | _rules_of_model(config, name, _LATENT_ACTIONS)
+
+
+def _rules_of_model(config: ConfigDict, name: str, rules: dict) -> dict[str, _Rule]:
+    """Return the rules of a model: of another class than ours, that it is a group."""
+    group = config.get(name)
+    is_ours = not isinstance(group, ConfigDict) or group.get("class_name") in _CLASSES
+    return rules if is_ours else {name: rules[name]}
 
 
 def _has(config: ConfigDict, name: str) -> bool:

@@ -8,6 +8,9 @@ from keras import ops
 
 from genie_tf.envs import GenieEnv
 from genie_tf.evaluation import evaluate
+from genie_tf.experiments.configs import coinrun_tokenizer
+from genie_tf.experiments.configs.common import choose_size
+from genie_tf.experiments.settings import check_settings
 from genie_tf.export import export_model
 from genie_tf.models import CausalDynamics, Genie, Tokenizer, WorldModel
 from genie_tf.play.simulator import Simulator
@@ -20,6 +23,7 @@ from genie_tf.testing.tiny_models import (
     tiny_latent_action_model,
     tiny_tokenizer,
 )
+from genie_tf.training.build import build_model
 from genie_tf.training.engine import TensorFlowEngine
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 from genie_tf.training.plan import step_costs
@@ -127,6 +131,17 @@ WORLDS = {
     "causal dynamics": lambda: causal_genie(tiny_tokenizer()),
     "gray tokenizer": maskgit_genie_of_grays,
 }
+
+
+def test_a_config_names_a_tokenizer_of_another_kind():
+    settings = {
+        **coinrun_tokenizer.SIZES["tiny"],
+        "model": {"class_name": "GrayTokenizer", **gray_tokenizer().arguments()},
+    }
+    config = choose_size("gray", gray=settings)
+    check_settings(config)
+    made = build_model(config)
+    assert made.settings() == gray_tokenizer().settings()
 
 
 def test_a_tokenizer_of_another_kind_is_trained():

@@ -33,7 +33,7 @@ _SMALL = {
     "validation": range(10_000, 10_016),
     "test": range(20_000, 20_032),
 }
-# Of the end of a name: levels, and actions in each.
+# The last word of a name: which levels, and how many actions in each.
 _SIZES = {"": (_FULL, 1_000), "_small": (_SMALL, 500)}
 
 _COINRUN = {

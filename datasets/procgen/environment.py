@@ -67,7 +67,7 @@ def make_environment(game: str, mode: str, level_seed: int):
         distribution_mode=mode,
         num_levels=1,
         start_level=level_seed,
-        # Chooses among the levels allowed, of which there is one, but would be taken
+        # Chooses among the allowed levels. Only one is, but the seed would be taken
         # from the operating system if left out.
         rand_seed=0,
         num_threads=0,

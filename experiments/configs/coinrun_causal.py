@@ -3,7 +3,8 @@
 genie-train --config=coinrun_causal:tiny --workdir=runs/causal \
     --config.tokenizer=runs/tokenizer/model --config.trained_actions=runs/actions/model
 
-All else is as in coinrun_genie.py.
+All else is as in coinrun_genie.py. Neither size has been trained to the end: no duration or
+score is measured.
 """
 
 from genie_tf.experiments.configs import coinrun_genie

@@ -42,11 +42,8 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     chosen = _copied(sizes[size])
     steps = chosen["steps"]
     for group, class_name in _MODELS[chosen["stage"]].items():
-        chosen[group] = {
-            "class_name": class_name,
-            "quantizer": quantizer(),
-            **chosen[group],
-        }
+        if chosen[group].setdefault("class_name", class_name) == class_name:
+            chosen[group].setdefault("quantizer", quantizer())
     config = ConfigDict(
         {
             "seed": 0,
@@ -98,7 +95,8 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     )
     _keep_share(config, "decay_steps", config.schedule)
     for group in _MODELS[config.stage]:
-        _keep_share(config, "soft_updates", config[group].quantizer)
+        if "quantizer" in config[group]:
+            _keep_share(config, "soft_updates", config[group].quantizer)
     allow_none(config)
     return config
 

@@ -1,21 +1,17 @@
 """Scores of latent actions."""
 
-from genie_tf.evaluation.quality import compare, quality, quality_of_repeating, usage
+from genie_tf.evaluation.quality import (
+    PartEvaluator,
+    compare,
+    quality,
+    quality_of_repeating,
+    usage,
+)
 from genie_tf.metrics.action_agreement import action_agreement
 
 
-class ActionEvaluator:
+class ActionEvaluator(PartEvaluator):
     """What is measured of an `ActionModel`."""
-
-    def __init__(self, model, sampling=None):
-        self.model = model
-
-    def check(self, batch) -> None:
-        """Any clip will do."""
-
-    def draws(self, batch, rng) -> dict:
-        """Return what is random about a batch: nothing."""
-        return {}
 
     def score(self, batch) -> dict:
         """Return scores of a batch, clips in front, inside a program."""

@@ -9,6 +9,25 @@ from genie_tf.metrics.image_quality import psnr, ssim
 from genie_tf.metrics.intervals import mean_confidence_interval
 
 
+class PartEvaluator:
+    """What evaluators of a part by itself share: any clip will do, nothing is drawn.
+
+    Args:
+        model: what is measured.
+        sampling: not used, as a part samples nothing.
+    """
+
+    def __init__(self, model, sampling: Mapping | None = None):
+        self.model = model
+
+    def check(self, batch: Mapping) -> None:
+        """Raise a ValueError unless a batch has what the model needs."""
+
+    def draws(self, batch: Mapping, rng: np.random.Generator) -> dict:
+        """Return what is random about a batch."""
+        return {}
+
+
 def quality(target, made) -> dict:
     """Return PSNR in decibels and SSIM of each frame, (b, t), inside a program."""
     return {"psnr": psnr(target, made), "ssim": ssim(target, made)}

@@ -106,7 +106,7 @@ class STBlock(keras.layers.Layer):
         return tokens + self.feed_forward(tokens), entry
 
     def write(self, cache, entry, position):
-        """The cache with a frame in it, of which `step` returned the entry."""
+        """Return the cache with a frame in it, from the entry that `step` returned."""
         return self.time.write(cache, entry, position) if self.time else ()
 
     def feed_forward(self, tokens):

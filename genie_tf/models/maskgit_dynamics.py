@@ -148,7 +148,7 @@ class MaskGitDynamics(Dynamics):
 
     def call(self, tokens, actions, batch):
         hidden = self.hide(tokens, batch["mask"])
-        # Of what came before a frame nothing is hidden: in play, it is known.
+        # Tokens of past frames are never hidden: in play, they are known.
         before = ops.pad(
             tokens[:, :-1], [(0, 0), (1, 0), (0, 0)], constant_values=self.num_codes
         )
@@ -249,7 +249,7 @@ class MaskGitDynamics(Dynamics):
         return self.logits(features, before[:, None])[:, 0], (entry, hidden)
 
     def write(self, cache, entry, position):
-        """The cache with a frame in it, of which `step` returned the entry.
+        """Return the cache with a frame in it, from the entry that `step` returned.
 
         The frame is final: none of its tokens was masked.
         """

@@ -238,7 +238,7 @@ def test_the_tokens_of_another_tokenizer_are_refused(run_app, folder, tokens):
     assert ended.code == 2
     assert ended.errors == [
         "train.py: The tokens of dataset 'tokens' were made by another tokenizer than "
-        "the one given: give that one, or make them anew with genie-tokenize."
+        "the one given: give that one, or run genie-tokenize again."
     ]
     assert not (folder / "refused").exists()
 
