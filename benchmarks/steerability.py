@@ -49,7 +49,7 @@ def main():
 def _train(row: str, folder: Path) -> None:
     extra = []
     if row == "separate":
-        extra = [f"--config.trained_actions={folder / 'actions_alone/model'}"]
+        extra = [f"--config.action_model={folder / 'actions_alone/model'}"]
     _run(
         "train",
         f"--config={_CONFIG}:{row}",

@@ -62,7 +62,7 @@ def main() -> None:
             "--config=coinrun_genie:tiny",
             f"--workdir={genie}",
             f"--config.tokenizer={tokenizer / 'model'}",
-            f"--config.trained_actions={actions / 'model'}",
+            f"--config.action_model={actions / 'model'}",
             *data_dir,
         ),
         "evaluation": _run(

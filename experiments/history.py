@@ -31,7 +31,7 @@ _FREE = (
     *("model", "latent_action_model", "dynamics"),
 )
 # Their names say less than what is in `inputs`.
-_INPUTS = ("dataset", "tokenizer", "trained_actions")
+_INPUTS = ("dataset", "tokenizer", "action_model")
 # Frames of a clip that a dataset is known by.
 _SAMPLE = 16
 

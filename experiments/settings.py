@@ -81,8 +81,8 @@ _ALL = {
 _MODEL = {"model": _GROUP, "model.encoder": _GROUP, "model.decoder": _GROUP}
 _GENIE = {
     "tokenizer": _TEXT,
-    "trained_actions": _TEXT,
-    "true_actions": _whole(0),
+    "action_model": _TEXT,
+    "num_true_actions": _whole(0),
     "dynamics": _GROUP,
 }
 # Models with an encoder and a decoder; others check their own arguments.
@@ -120,26 +120,26 @@ def check_settings(config: ConfigDict) -> None:
             "config.schedule.decay_steps must not be more than config.steps="
             f"{config.steps}; is {config.schedule.decay_steps}."
         )
-    if config.get("true_actions") and config.get("trained_actions"):
+    if config.get("num_true_actions") and config.get("action_model"):
         raise ValueError(
-            "config.true_actions and config.trained_actions were both given; a world is "
+            "config.num_true_actions and config.action_model were both given; a world is "
             "steered by one of the two."
         )
     for name in ("model", "latent_action_model"):
         if name not in rules:
             continue
-        soft_updates = (config[name].get("quantizer") or {}).get("soft_updates", 0)
-        if isinstance(soft_updates, int) and soft_updates >= config.steps:
+        quantize_after = (config[name].get("quantizer") or {}).get("quantize_after", 0)
+        if isinstance(quantize_after, int) and quantize_after >= config.steps:
             raise ValueError(
-                f"config.{name}.quantizer.soft_updates must be less than config.steps="
-                f"{config.steps}, or codes never begin; is {soft_updates}."
+                f"config.{name}.quantizer.quantize_after must be less than config.steps="
+                f"{config.steps}, or codes never begin; is {quantize_after}."
             )
 
 
 def _rules_of(config: ConfigDict) -> dict[str, _Rule]:
     if config.get("stage") != "genie":
         return _ALL | _rules_of_model(config, "model", _MODEL)
-    if config.get("true_actions") or config.get("trained_actions"):
+    if config.get("num_true_actions") or config.get("action_model"):
         return _ALL | _GENIE
     name = "latent_action_model"
     return _ALL | _GENIE | _rules_of_model(config, name, _LATENT_ACTIONS)

@@ -132,7 +132,7 @@ def train(
                 data_dir,
                 config.camera or None,
                 frame_size=model.frame_shape[:2] if config.resize else None,
-                num_actions=config.true_actions or None if is_genie else None,
+                num_actions=config.num_true_actions or None if is_genie else None,
                 tokenizer=tokenizer,
                 num_codes=model.num_codes if is_genie else None,
                 num_patches=model.num_patches if is_genie else None,
@@ -164,7 +164,7 @@ def train(
         inputs = history.describe_data(config.dataset, episodes)
         if is_genie:
             inputs["checksum of the tokenizer"] = tokenizer[:16]
-            if config.trained_actions:
+            if config.action_model:
                 actions = digest(engine.model.latent_action_model)
                 inputs["checksum of the latent action model"] = actions[:16]
         checkpoints = Checkpoints(
@@ -281,9 +281,9 @@ def _name_actions(model, actions) -> list[str] | None:
 
 def _check_actions(config: ConfigDict, batch: dict) -> None:
     """Raises a ValueError if true actions are wanted and the dataset has none."""
-    if config.true_actions and "action" not in batch:
+    if config.num_true_actions and "action" not in batch:
         raise ValueError(
-            f"config.true_actions={config.true_actions} needs a dataset with discrete "
+            f"config.num_true_actions={config.num_true_actions} needs a dataset with discrete "
             f"actions; {config.dataset} has none."
         )
 

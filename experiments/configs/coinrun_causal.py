@@ -1,7 +1,7 @@
 """An autoregressive dynamics on CoinRun, to compare with MaskGIT's.
 
 genie-train --config=coinrun_causal:tiny --workdir=runs/causal \
-    --config.tokenizer=runs/tokenizer/model --config.trained_actions=runs/actions/model
+    --config.tokenizer=runs/tokenizer/model --config.action_model=runs/actions/model
 
 All else is as in coinrun_genie.py. Neither size has been trained to the end: no duration or
 score is measured.

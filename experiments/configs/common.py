@@ -5,9 +5,9 @@ from ml_collections import ConfigDict, config_dict
 # Settings of any Genie, as published; each can be changed on the command line.
 _GENIE = {
     # Name or folder of a trained latent action model, to be kept as it is.
-    "trained_actions": "",
+    "action_model": "",
     # How many true actions the dataset has, to be steered by them; 0: by latent ones.
-    "true_actions": 0,
+    "num_true_actions": 0,
 }
 
 
@@ -24,7 +24,7 @@ _OPTIONAL = {"head_dim": int, "mlp_dim": int, "idle_limit": int, "levels": tuple
 def choose_size(size: str, **sizes: dict) -> ConfigDict:
     """The settings of one size, and how often to log, evaluate and save.
 
-    With other `--config.steps`, `schedule.decay_steps` and `soft_updates` keep their
+    With other `--config.steps`, `schedule.decay_steps` and `quantize_after` keep their
     shares of the steps, unless they are given too.
 
     Args:
@@ -96,7 +96,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     _keep_share(config, "decay_steps", config.schedule)
     for group in _MODELS[config.stage]:
         if "quantizer" in config[group]:
-            _keep_share(config, "soft_updates", config[group].quantizer)
+            _keep_share(config, "quantize_after", config[group].quantizer)
     allow_none(config)
     return config
 
@@ -142,7 +142,7 @@ def quantizer(
     class_name: str = "VectorQuantizer",
     commitment_weight: float = 0.25,
     idle_limit: int | None = 10,
-    soft_updates: int = 0,
+    quantize_after: int = 0,
     ema: float = 0.0,
     levels: tuple[int, ...] | None = None,
 ) -> dict:

@@ -26,10 +26,10 @@ ROWS = {
     "seed_2": {"seed": 2},
     "token": {"dynamics.conditioning": "token"},
     "concat": {"dynamics.conditioning": "concat"},
-    "guided_add": {"true_actions": 15},
-    "guided_token": {"true_actions": 15, "dynamics.conditioning": "token"},
-    "guided_concat": {"true_actions": 15, "dynamics.conditioning": "concat"},
-    # With --config.trained_actions=FOLDER of the row `actions_alone`.
+    "guided_add": {"num_true_actions": 15},
+    "guided_token": {"num_true_actions": 15, "dynamics.conditioning": "token"},
+    "guided_concat": {"num_true_actions": 15, "dynamics.conditioning": "concat"},
+    # With --config.action_model=FOLDER of the row `actions_alone`.
     "actions_alone": {"stage": "latent_action_model"},
     "separate": {},
     "mask_all": {"dynamics.mask_rates": (1.0, 1.0)},
@@ -43,9 +43,9 @@ ROWS = {
     },
     "patch_16": {"latent_action_model.patch_size": 16},
     "no_soft_start": {_QUANTIZER: quantizer()},
-    "never_reseeded": {_QUANTIZER: quantizer(soft_updates=200, idle_limit=None)},
+    "never_reseeded": {_QUANTIZER: quantizer(quantize_after=200, idle_limit=None)},
     "random_codebook": {_QUANTIZER: quantizer(idle_limit=None)},
-    "ema": {_QUANTIZER: quantizer(soft_updates=200, ema=0.9)},
+    "ema": {_QUANTIZER: quantizer(quantize_after=200, ema=0.9)},
     "fsq": {"latent_action_model.action_dim": 2, _QUANTIZER: quantizer(levels=(3, 2))},
     "actions_7": {"latent_action_model.num_actions": 7},
     "actions_8": {"latent_action_model.num_actions": 8},
@@ -71,6 +71,6 @@ def get_config(row: str = "base"):
     if config.stage == "latent_action_model":
         config.model = config.latent_action_model
         # As in coinrun_lam.py.
-        config.model.quantizer.soft_updates, config.schedule.decay_steps = 370, 200
+        config.model.quantizer.quantize_after, config.schedule.decay_steps = 370, 200
     allow_none(config)
     return config

@@ -33,7 +33,7 @@ class VectorQuantizer(keras.layers.Layer):
         commitment_weight: weight of the commitment loss (VQ-VAE's beta).
         idle_limit: after how many updates without a use a code is moved; None never
             moves one, not even onto the first batch.
-        soft_updates: for how many updates the outputs are the latents as they are, so
+        quantize_after: for how many updates the outputs are the latents as they are, so
             that the encoder finds something worth quantising first. The codebook then
             starts as the `spherical_k_means` of the latest latents, so a training has to
             go on for longer than that.
@@ -57,14 +57,14 @@ class VectorQuantizer(keras.layers.Layer):
         code_dim: int,
         commitment_weight: float = 0.25,
         idle_limit: int | None = 10,
-        soft_updates: int = 0,
+        quantize_after: int = 0,
         ema: float = 0.0,
         **kwargs,
     ):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         check_whole(num_codes=num_codes, code_dim=code_dim)
-        check_whole(soft_updates=soft_updates, least=0)
+        check_whole(quantize_after=quantize_after, least=0)
         if idle_limit is not None:
             check_whole(idle_limit=idle_limit, least=0)
         check_number(commitment_weight=commitment_weight, ema=ema)
@@ -72,7 +72,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.code_dim = code_dim
         self.commitment_weight = commitment_weight
         self.idle_limit = idle_limit
-        self.soft_updates = soft_updates
+        self.quantize_after = quantize_after
         self.ema = ema
 
     def build(self, input_shape):
@@ -108,7 +108,7 @@ class VectorQuantizer(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-        if self.soft_updates:
+        if self.quantize_after:
             self.recent = self.add_weight(
                 shape=(_RECENT, self.code_dim),
                 initializer="zeros",
@@ -132,7 +132,7 @@ class VectorQuantizer(keras.layers.Layer):
         similarity = ops.matmul(latents, ops.transpose(codebook))
         indices = ops.argmax(similarity, axis=-1)
         codes = ops.take(codebook, indices, axis=0)
-        hard = ops.cast(self.updates >= self.soft_updates, "float32")
+        hard = ops.cast(self.updates >= self.quantize_after, "float32")
         codebook_loss = (
             0 if self.ema else ops.mean((codes - ops.stop_gradient(latents)) ** 2)
         )
@@ -190,11 +190,11 @@ class VectorQuantizer(keras.layers.Layer):
             codebook = ops.where(used[:, None], codes, codebook)
         codebook = ops.where(moved[:, None], chosen, codebook)
         idle = ops.where(moved, 0, idle)
-        if self.soft_updates:
+        if self.quantize_after:
             recent = ops.concatenate([ops.convert_to_tensor(self.recent), latents])
             recent = recent[-_RECENT:]
-            seen = min(_RECENT, self.soft_updates * m)
-            starts = self.updates + 1 == self.soft_updates
+            seen = min(_RECENT, self.quantize_after * m)
+            starts = self.updates + 1 == self.quantize_after
             codebook = ops.cond(
                 starts,
                 lambda: spherical_k_means(recent[-seen:], self.num_codes),
@@ -234,7 +234,7 @@ class VectorQuantizer(keras.layers.Layer):
             "code_dim": self.code_dim,
             "commitment_weight": self.commitment_weight,
             "idle_limit": self.idle_limit,
-            "soft_updates": self.soft_updates,
+            "quantize_after": self.quantize_after,
             "ema": self.ema,
         }
 

@@ -96,12 +96,12 @@ def build_model(config: ConfigDict) -> keras.Model:
 
 def build_world(config: ConfigDict, tokenizer: Tokenizer) -> WorldModel:
     """Return the untrained `Genie` or `GuidedGenie` of a config, around a tokenizer."""
-    if config.true_actions:
+    if config.num_true_actions:
         return GuidedGenie(
-            tokenizer, _build_dynamics(config, tokenizer, config.true_actions)
+            tokenizer, _build_dynamics(config, tokenizer, config.num_true_actions)
         )
-    if config.trained_actions:
-        actions = ActionModel.from_preset(config.trained_actions)
+    if config.action_model:
+        actions = ActionModel.from_preset(config.action_model)
         actions.trainable = False
     else:
         actions = _build(config.latent_action_model, config.remat, ActionModel)

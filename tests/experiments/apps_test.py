@@ -74,7 +74,7 @@ RUNS = {
         {
             "workdir": "guided",
             "config.tokenizer": "tokenizer/model",
-            "config.true_actions": 15,
+            "config.num_true_actions": 15,
             "config.dynamics.conditioning": "token",
             **transformer("dynamics.transformer"),
         },
@@ -167,7 +167,7 @@ def test_a_guided_genie_is_a_tokenizer_and_a_dynamics(run, trained):
 
 
 def test_trained_latent_actions_stay_as_they_are(run, trained):
-    changes = {"workdir": "separate", "config.trained_actions": "genie/model"}
+    changes = {"workdir": "separate", "config.action_model": "genie/model"}
     ended = run("train genie", trained, changes)
     assert ended.code == 0, ended.errors
     before, after = (
@@ -179,11 +179,11 @@ def test_trained_latent_actions_stay_as_they_are(run, trained):
 
 
 def test_a_guided_genie_needs_actions():
-    config = ConfigDict({"true_actions": 15, "dataset": "coinrun/tiny"})
+    config = ConfigDict({"num_true_actions": 15, "dataset": "coinrun/tiny"})
     with pytest.raises(ValueError) as error:
         train._check_actions(config, {})
     assert str(error.value) == (
-        "config.true_actions=15 needs a dataset with discrete actions; coinrun/tiny has "
+        "config.num_true_actions=15 needs a dataset with discrete actions; coinrun/tiny has "
         "none."
     )
 
@@ -418,7 +418,7 @@ def test_report(evaluated):
     agreement = report["latent_actions"]["agreement"]
     assert np.sum(agreement["confusion"]) == 2 * 15
     assert np.sum(report["latent_actions"]["counts"]) == 2 * 15
-    assert set(agreement["true_actions"]) <= set(range(9))
+    assert set(agreement["num_true_actions"]) <= set(range(9))
     (frechet,) = report["frechet"]
     assert (frechet["score"], frechet["network"]) == ("FVD-CoinRun", "CoinRun")
     assert min(frechet[row] for row in ("prediction", "repeat", "ceiling")) >= 0
@@ -641,14 +641,14 @@ WRONG = [
     ),
     (
         "train genie",
-        {"config.latent_action_model.quantizer.soft_updates": 3},
-        "config.latent_action_model.quantizer.soft_updates must be less than config.steps"
+        {"config.latent_action_model.quantizer.quantize_after": 3},
+        "config.latent_action_model.quantizer.quantize_after must be less than config.steps"
         "=3, or codes never begin; is 3.",
     ),
     (
         "train guided",
-        {"config.trained_actions": "lam/model"},
-        "config.true_actions and config.trained_actions were both given; a world is "
+        {"config.action_model": "lam/model"},
+        "config.num_true_actions and config.action_model were both given; a world is "
         "steered by one of the two.",
     ),
     (
@@ -734,7 +734,7 @@ WRONG = [
     ),
     (
         GENIE,
-        {"config.tokenizer": "part", "config.trained_actions": "none"},
+        {"config.tokenizer": "part", "config.action_model": "none"},
         NO_PRESET,
     ),
     (

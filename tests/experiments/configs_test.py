@@ -56,9 +56,9 @@ def test_config_can_be_trained(path, size, tokenizer):
 
 
 def test_the_preset_that_ships_is_of_its_config():
-    config = parse(Path(configs.__file__).parent / "coinrun_genie.py", "held").to_dict()
+    config = parse(Path(configs.__file__).parent / "coinrun_genie.py", "fast").to_dict()
     settings = read_config("genie_coinrun_fast")["settings"]
-    for trained in ("tokenizer", "trained_actions"):
+    for trained in ("tokenizer", "action_model"):
         config[trained] = settings[trained]
     assert json.loads(json.dumps(config)) == settings
 
@@ -66,10 +66,10 @@ def test_the_preset_that_ships_is_of_its_config():
 def test_phases_of_a_training_keep_their_share_of_the_steps():
     config = parse(Path(configs.__file__).parent / "coinrun_lam.py", "tiny")
     assert (config.steps, config.schedule.decay_steps) == (700, 340)
-    assert config.model.quantizer.soft_updates == 650
+    assert config.model.quantizer.quantize_after == 650
     config.steps = 70
     assert config.schedule.decay_steps == 34
-    assert config.model.quantizer.soft_updates == 65
+    assert config.model.quantizer.quantize_after == 65
     config.schedule.decay_steps = 10
     config.steps = 700
     assert config.schedule.decay_steps == 10

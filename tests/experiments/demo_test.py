@@ -87,7 +87,7 @@ def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
             "--config=coinrun_genie:tiny",
             f"--workdir={tmp_path}/genie",
             f"--config.tokenizer={tmp_path}/tokenizer/model",
-            f"--config.trained_actions={tmp_path}/actions/model",
+            f"--config.action_model={tmp_path}/actions/model",
             "--data_dir=data",
         ],
         [

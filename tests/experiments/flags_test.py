@@ -43,7 +43,7 @@ VALUES = {
     "attention": ["space", "space_time"],
     "commitment_weight": [0.5],
     "idle_limit": [6],
-    "soft_updates": [4],
+    "quantize_after": [4],
     "ema": [0.75],
     "levels": [(3, 2, 2)],
 }
@@ -125,7 +125,7 @@ def test_a_flag_sets_each_argument(name):
     groups = ["model"]
     if config.stage == "genie":
         groups = ["dynamics"]
-        if not config.true_actions:
+        if not config.num_true_actions:
             groups.append("latent_action_model")
     given = {"remat": True}
     for group in groups:

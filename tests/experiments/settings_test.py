@@ -80,7 +80,7 @@ def test_wrong_numbers_are_named(name, value, expected):
     "rates", [(-0.1, 1.0), (0.5, 1.1), (0.9, 0.5), (0.0, 0.0), (0.5,), (NAN, 1.0)]
 )
 def test_wrong_mask_rates_are_named(rates):
-    made = config(coinrun_genie, true_actions=15, **{"dynamics.mask_rates": rates})
+    made = config(coinrun_genie, num_true_actions=15, **{"dynamics.mask_rates": rates})
     with pytest.raises(ValueError) as error:
         build_world(made, tiny_tokenizer())
     assert str(error.value) == (
@@ -125,14 +125,14 @@ def test_values_of_another_type_are_named(name, value, expected):
         ),
         (
             coinrun_lam,
-            {"model.quantizer.soft_updates": 700},
-            "config.model.quantizer.soft_updates must be less than config.steps=700, or "
+            {"model.quantizer.quantize_after": 700},
+            "config.model.quantizer.quantize_after must be less than config.steps=700, or "
             "codes never begin; is 700.",
         ),
         (
             coinrun_genie,
-            {"true_actions": 15, "trained_actions": "model"},
-            "config.true_actions and config.trained_actions were both given; a world is "
+            {"num_true_actions": 15, "action_model": "model"},
+            "config.num_true_actions and config.action_model were both given; a world is "
             "steered by one of the two.",
         ),
     ],
@@ -144,8 +144,8 @@ def test_settings_that_contradict_each_other(kind, changes, sentence):
 
 
 def test_what_is_not_used_is_not_checked():
-    changes = {"latent_action_model.quantizer.soft_updates": 700}
-    check_settings(config(coinrun_genie, true_actions=15, **changes))
+    changes = {"latent_action_model.quantizer.quantize_after": 700}
+    check_settings(config(coinrun_genie, num_true_actions=15, **changes))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_what_is_not_used_is_not_checked():
         (coinrun_tokenizer, ["seed", "model"]),
         (coinrun_tokenizer, ["schedule.peak", "optimizer"]),
         (coinrun_tokenizer, ["model.decoder"]),
-        (coinrun_genie, ["tokenizer", "true_actions", "latent_action_model.encoder"]),
+        (coinrun_genie, ["tokenizer", "num_true_actions", "latent_action_model.encoder"]),
         (coinrun_tokenizer, ["stage"]),
     ],
 )

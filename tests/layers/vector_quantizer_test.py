@@ -48,7 +48,7 @@ def test_layer():
             "code_dim": L,
             "commitment_weight": 0.5,
             "idle_limit": 3,
-            "soft_updates": 2,
+            "quantize_after": 2,
             "ema": 0.9,
         },
         (2, 3, L),
@@ -108,7 +108,7 @@ def test_center_moves_a_tenth_of_the_way_to_the_mean_over_replicas():
 
 
 def test_outputs_are_the_latents_for_the_soft_updates_and_then_codes():
-    quantizer, latents = make_quantizer(soft_updates=2), random_latents()
+    quantizer, latents = make_quantizer(quantize_after=2), random_latents()
     for soft in (True, True, False, False):
         outputs = quantizer(latents)
         directions, codes = outputs["latents"], quantizer.lookup(outputs["indices"])
@@ -123,7 +123,7 @@ def test_outputs_are_the_latents_for_the_soft_updates_and_then_codes():
 def test_after_the_soft_updates_codes_are_where_latents_gather(batch):
     axes = np.concatenate([np.eye(L), -np.eye(L)])
     rng = np.random.default_rng(0)
-    quantizer = make_quantizer(num_codes=2 * L, soft_updates=3)
+    quantizer = make_quantizer(num_codes=2 * L, quantize_after=3)
     for _ in range(3):
         latents = axes[rng.integers(2 * L, size=batch)]
         latents += rng.normal(0, 0.05, (batch, L))

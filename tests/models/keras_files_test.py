@@ -62,7 +62,7 @@ def guided():
 MODELS = {
     "tokenizer": tiny_tokenizer,
     "quantizer with state": lambda: tiny_tokenizer(
-        quantizer={"soft_updates": 2, "ema": 0.9}
+        quantizer={"quantize_after": 2, "ema": 0.9}
     ),
     "genie": tiny_genie,
     "frozen actions": frozen_actions,

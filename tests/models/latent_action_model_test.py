@@ -19,7 +19,7 @@ ARGUMENTS = {
     "action_dim": 8,
     "encoder": TRANSFORMER,
     "decoder": {**TRANSFORMER, "dim": 24},
-    "quantizer": {"soft_updates": 0},
+    "quantizer": {"quantize_after": 0},
 }
 
 

@@ -156,7 +156,7 @@ def test_sizes_that_are_none(folder, place):
         {"encoder": {**TRANSFORMER, "num_heads": 10**9, "head_dim": 2}},
         {"encoder": {**TRANSFORMER, "num_blocks": 10**6}},
         {"encoder": {**TRANSFORMER, "num_blocks": 2**31 - 1}},
-        {"quantizer": {"soft_updates": 1}, "code_dim": 10**6},
+        {"quantizer": {"quantize_after": 1}, "code_dim": 10**6},
     ],
     ids=str,
 )
@@ -190,7 +190,7 @@ def test_a_world_that_remembers_more_than_the_memory_holds(folder):
         {"levels": [6, 4.0]},
         {"levels": [2**30, 2**30]},
         {"idle_limit": -1},
-        {"soft_updates": 0.5},
+        {"quantize_after": 0.5},
         {"ema": "much"},
         {"ema": float("inf")},
         {"commitment_weight": float("nan")},

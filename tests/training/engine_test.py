@@ -44,7 +44,7 @@ MODELS = {
     "tokenizer": tiny_tokenizer,
     # Its codebook starts anew within the steps of a test.
     "latent_action_model": partial(
-        tiny_latent_action_model, quantizer={"soft_updates": 4}
+        tiny_latent_action_model, quantizer={"quantize_after": 4}
     ),
     "genie": tiny_genie,
 }
