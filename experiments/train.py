@@ -8,7 +8,7 @@ Any setting of the config can be changed: --config.steps=500 --config.batch_size
 Writes checkpoints, metrics.jsonl, TensorBoard event files and, at the end, the trained
 model as the folder WORKDIR/model. If it is killed, rerun the same command to resume.
 With KERAS_BACKEND=jax it trains on JAX, where --mesh can divide weights among devices.
-With --plan it only prints what the training will need.
+genie-plan tells beforehand what a run will need.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from genie_tf.experiments import cli
-from genie_tf.experiments.settings import check_settings
+from genie_tf.experiments.cli.settings import check_settings
 from genie_tf.files import local_path
 
 FLAGS = flags.FLAGS
@@ -47,22 +47,6 @@ def define_flags() -> None:
         "Devices of JAX along each axis, such as data:4,model:2. The batch is divided "
         "along data and fsdp, weights along fsdp (ZeRO-3) and model (tensor parallel). "
         "By default all devices are along data.",
-    )
-    flags.DEFINE_bool(
-        "plan",
-        False,
-        "Train nothing; print parameters, FLOPs, memory and days on --devices. As "
-        "--config.tokenizer, NAME:SIZE of its config will do.",
-    )
-    flags.DEFINE_integer("devices", 1, "Of a plan: how many devices.")
-    flags.DEFINE_float("device_memory_gb", 32, "Of a plan: 10^9 bytes of each.")
-    flags.DEFINE_float("device_tflops", 275, "Of a plan: 10^12 FLOPs a second of each.")
-    flags.DEFINE_float("utilisation", 0.4, "Of a plan: share of these FLOPs reached.")
-    flags.DEFINE_integer(
-        "model_parallel",
-        None,
-        "Of a plan: devices among which tensor parallelism divides a layer; by default "
-        "as many as can be, up to 8.",
     )
 
 
@@ -97,10 +81,10 @@ def train(
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
     from genie_tf.errors import DataError
-    from genie_tf.experiments import history
     from genie_tf.models import WorldModel
     from genie_tf.presets.folder import holds_preset, read_config
     from genie_tf.presets.saving import digest
+    from genie_tf.training import history
     from genie_tf.training.build import make_engine
     from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.folder_lock import locked
@@ -245,7 +229,7 @@ def train(
 
 def _describe(model, phases: list[dict], steps: int) -> dict:
     """Returns what `save_preset` is told of how a model was trained."""
-    from genie_tf.experiments.history import describe_phases
+    from genie_tf.training.history import describe_phases
 
     kind, settings = type(model).__name__, phases[-1]["settings"]
     parts = describe_phases(phases, steps)
@@ -290,23 +274,6 @@ def _check_actions(config: ConfigDict, batch: dict) -> None:
 
 def main() -> None:
     cli.import_keras()
-    if FLAGS.plan:
-        from genie_tf.experiments.plan import plan
-
-        with cli.user_errors():
-            check_settings(FLAGS.config)
-            text = plan(
-                FLAGS.config,
-                FLAGS.devices,
-                FLAGS.device_memory_gb,
-                FLAGS.device_tflops,
-                FLAGS.utilisation,
-                FLAGS.model_parallel,
-            )
-        print(text)
-        return
-    if FLAGS.workdir is None:
-        raise cli.UserError("expected --workdir, which --help describes")
     train(
         FLAGS.config,
         FLAGS.workdir,
@@ -321,7 +288,7 @@ def main() -> None:
 
 
 def run() -> None:
-    cli.run(main, define_flags, required=["config"])
+    cli.run(main, define_flags, required=["config", "workdir"])
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from keras import ops
 
 from genie_tf.envs import GenieEnv
 from genie_tf.evaluation import evaluate
+from genie_tf.experiments.cli.settings import check_settings
 from genie_tf.experiments.configs import coinrun_tokenizer
 from genie_tf.experiments.configs.common import choose_size
-from genie_tf.experiments.settings import check_settings
 from genie_tf.export import export_model
 from genie_tf.models import CausalDynamics, Genie, Tokenizer, WorldModel
 from genie_tf.play.simulator import Simulator

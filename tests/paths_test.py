@@ -12,7 +12,7 @@ from genie_tf import export, files, media
 from genie_tf.datasets import array_episodes, episodes
 from genie_tf.datasets.video_folder import videos
 from genie_tf.evaluation import feature_networks
-from genie_tf.experiments import config_files
+from genie_tf.experiments.cli import config_files
 from genie_tf.presets import folder as preset_folder
 from genie_tf.presets import loading, saving
 from genie_tf.testing.tiny_models import tiny_genie, tiny_tokenizer

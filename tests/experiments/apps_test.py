@@ -332,7 +332,7 @@ def test_a_reader_that_leaves_ends_a_program(tmp_path):
 
 
 def test_output_that_cannot_be_written_is_told(tmp_path):
-    command = ["-m", "genie_tf.experiments.train", "--plan"]
+    command = ["-m", "genie_tf.experiments.plan"]
     command += ["--config=coinrun_tokenizer:tiny"]
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
@@ -340,7 +340,7 @@ def test_output_that_cannot_be_written_is_told(tmp_path):
         )
     assert ended.returncode == 2
     assert ended.stderr == (
-        "train.py: cannot write to standard output: [Errno 28] No space left on device\n"
+        "plan.py: cannot write to standard output: [Errno 28] No space left on device\n"
     )
 
 

@@ -7,8 +7,9 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from genie_tf.experiments import cli, configs
-from genie_tf.experiments.config_files import list_configs, load_config
+from genie_tf.experiments import configs
+from genie_tf.experiments.cli.config_files import list_configs, load_config
+from genie_tf.experiments.cli.flags import ConfigParser
 from genie_tf.layers import FiniteScalarQuantizer, STTransformer, VectorQuantizer
 from genie_tf.presets.registry import model_class
 from genie_tf.presets.without_weights import without_weights
@@ -62,7 +63,7 @@ def parse(name: str, values: dict) -> ConfigDict:
     argv = ["program", f"--config={name}"]
     argv += [f"--config.{setting}={value}" for setting, value in values.items()]
     config_flags.DEFINE_config_file("config", flag_values=parsed, sys_argv=argv)
-    parser = parsed["config"].parser = cli._ConfigParser()
+    parser = parsed["config"].parser = ConfigParser()
     parser._loaded = False  # absl makes one for all of a process.
     parsed(argv)
     return parsed["config"].value

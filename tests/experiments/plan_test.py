@@ -61,7 +61,7 @@ def test_days_are_those_published_at_half_the_peak(
     size, devices, device_tflops, published_days
 ):
     config = load(f"platformers_genie:{size}")
-    text = plan(config, devices, 16, device_tflops, utilisation=0.5)
+    text = plan(config, devices, 16, device_tflops, utilization=0.5)
     found = float(re.search(r"([\d.,]+) days", text)[1])
     print(f"\n{size}: {found} days, published {published_days}")
     assert found == pytest.approx(published_days, rel=0.15)
@@ -126,8 +126,8 @@ def test_the_tokenizer_may_be_trained_already(tmp_path):
             "--device_memory_gb must be more than 0; is -1.",
         ),
         ({}, {"device_tflops": 0}, "--device_tflops must be more than 0; is 0."),
-        ({}, {"utilisation": 0}, "--utilisation must be more than 0; is 0."),
-        ({}, {"utilisation": 1.5}, "--utilisation must be 1 or less; is 1.5."),
+        ({}, {"utilization": 0}, "--utilization must be more than 0; is 0."),
+        ({}, {"utilization": 1.5}, "--utilization must be 1 or less; is 1.5."),
         (
             {"accumulate": 2},
             {"devices": 8},

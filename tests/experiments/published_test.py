@@ -45,9 +45,7 @@ def test_every_published_size_is_in_the_table():
         assert f"genie-train --config={path.stem}:" in text
         sizes = import_module(f"{configs.__name__}.{path.stem}").SIZES
         names |= {
-            f"{path.stem}:{size}"
-            for size in sizes
-            if size not in ("fast", "tiny")
+            f"{path.stem}:{size}" for size in sizes if size not in ("fast", "tiny")
         }
     assert names == set(published.CONFIGS) | {"coinrun_lam:paper"}
 

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.evaluation.feature_networks import load_feature_network
-from genie_tf.experiments.video_features import last_directions, make_networks
+from genie_tf.experiments.features import last_directions, make_networks
 
 
 class Frames(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -66,7 +66,7 @@ def run(run_app, data_dir):
             **changes,
         }
         arguments = [f"--{k}={v}" for k, v in flags.items() if v is not None]
-        return run_app("video_features", *arguments, folder=folder)
+        return run_app("features", *arguments, folder=folder)
 
     return run_changed
 
@@ -196,14 +196,14 @@ def test_wrong_input_is_told_in_one_sentence(run, tmp_path, changes, sentence):
     ended = run(tmp_path, **changes)
     assert ended.code == 2
     line = ended.errors[-1]
-    assert re.fullmatch(f"video_features(.py)?: {sentence}", line), ended.errors
+    assert re.fullmatch(f"features(.py)?: {sentence}", line), ended.errors
     assert not (tmp_path / "features").exists()
 
 
 def test_a_disk_too_small_leaves_nothing_half_written(run_app, data_dir, tmp_path):
     flags = ["--dataset=coinrun/tiny", "--output=features", "--steps=1"]
     ended = run_app(
-        "video_features",
+        "features",
         *flags,
         f"--data_dir={data_dir}",
         folder=tmp_path,
@@ -215,7 +215,7 @@ def test_a_disk_too_small_leaves_nothing_half_written(run_app, data_dir, tmp_pat
 
 
 def test_help_shows_an_example_and_the_flags(run_app, tmp_path):
-    ended = run_app("video_features", "--help", folder=tmp_path)
+    ended = run_app("features", "--help", folder=tmp_path)
     assert ended.errors == []
     assert "genie-features --dataset=coinrun/random_hard_small" in ended.out
     assert "--steps: " in ended.out

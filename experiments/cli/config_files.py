@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from genie_tf.files import local_path
 
-_SHIPPED = Path(__file__).with_name("configs")
+_SHIPPED = Path(__file__).parents[1] / "configs"
 
 
 def list_configs() -> list[str]:

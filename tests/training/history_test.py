@@ -7,8 +7,8 @@ import pytest
 
 from genie_tf.datasets.array_episodes import write_arrays
 from genie_tf.datasets.episodes import open_episodes
-from genie_tf.experiments import history
 from genie_tf.experiments.configs import coinrun_tokenizer
+from genie_tf.training import history
 
 INPUTS = {"dataset": "/data", "checksum of some training clips": "ab"}
 

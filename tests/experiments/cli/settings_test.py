@@ -8,8 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from genie_tf.experiments import configs
+from genie_tf.experiments.cli.settings import check_settings
 from genie_tf.experiments.configs import coinrun_genie, coinrun_lam, coinrun_tokenizer
-from genie_tf.experiments.settings import check_settings
 from genie_tf.testing.tiny_models import tiny_tokenizer
 from genie_tf.training.build import build_model, build_world
 
@@ -155,7 +155,10 @@ def test_what_is_not_used_is_not_checked():
         (coinrun_tokenizer, ["seed", "model"]),
         (coinrun_tokenizer, ["schedule.peak", "optimizer"]),
         (coinrun_tokenizer, ["model.decoder"]),
-        (coinrun_genie, ["tokenizer", "num_true_actions", "latent_action_model.encoder"]),
+        (
+            coinrun_genie,
+            ["tokenizer", "num_true_actions", "latent_action_model.encoder"],
+        ),
         (coinrun_tokenizer, ["stage"]),
     ],
 )

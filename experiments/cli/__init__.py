@@ -1,0 +1,20 @@
+"""What all command-line programs share: flags, checks of what a user gave, and how they run."""
+
+from genie_tf.experiments.cli.checks import (
+    UserError,
+    check_folder,
+    check_frames,
+    check_installed,
+    check_preset,
+    import_keras,
+    make_folder,
+    user_errors,
+)
+from genie_tf.experiments.cli.flags import (
+    define_config,
+    define_device_flags,
+    define_path,
+    define_sampling_flags,
+    sampling,
+)
+from genie_tf.experiments.cli.program import prepare, run

@@ -1,0 +1,119 @@
+"""Flags that several programs have."""
+
+import math
+
+from absl import flags
+
+from genie_tf.files import local_path
+from genie_tf.sampling_settings import ALL_SETTINGS
+
+# The flags that are defined here are listed by --help among those of the program.
+flags.disclaim_key_flags()
+
+
+def define_path(name: str, default: str | None, description: str) -> None:
+    """Defines a flag for a file or folder of this machine, or the name of one that ships.
+
+    A leading `~` is expanded, which shells don't do behind an equals sign.
+    """
+    flags.DEFINE(_PathParser(), name, default, description)
+
+
+def define_config(name: str, description: str) -> None:
+    """Defines a flag for what `load_config` loads, and one for each of its settings."""
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file(name, None, description)
+    flags.FLAGS[name].parser = ConfigParser()
+
+
+def define_device_flags() -> None:
+    """Defines the flags that `make_strategy` takes."""
+    flags.DEFINE_string(
+        "strategy",
+        "auto",
+        "Devices of TensorFlow: one; mirrored, all of this machine; multi_worker, those "
+        "of all workers in TF_CONFIG; tpu; or auto, what there is.",
+    )
+    flags.DEFINE_string("tpu", None, "Name or address of the TPU.")
+    flags.DEFINE_integer(
+        "virtual_devices", 1, "Split the CPU into so many devices, to try several."
+    )
+
+
+# Settings whose flags have another name.
+_SAMPLING_FLAGS = {"num_steps": "steps"}
+
+
+def define_sampling_flags() -> None:
+    """Define the flags that `sampling` reads."""
+    for setting in ALL_SETTINGS:
+        name = _SAMPLING_FLAGS.get(setting.name, setting.name)
+        text = f"{setting.help} By default {setting.default}."
+        if setting.choices:
+            flags.DEFINE_enum(name, None, list(setting.choices), text)
+        elif isinstance(setting.default, int):
+            flags.DEFINE_integer(name, None, text, lower_bound=setting.least)
+        else:
+            flags.DEFINE_float(name, None, text, lower_bound=setting.least)
+
+
+def sampling(model) -> dict:
+    """Return the settings of sampling that the flags ask for, and defaults for others.
+
+    Args:
+        model: a `WorldModel`.
+
+    Raises:
+        ValueError: if the dynamics has no such setting.
+    """
+    given = {
+        setting.name: flags.FLAGS[_SAMPLING_FLAGS.get(setting.name, setting.name)].value
+        for setting in ALL_SETTINGS
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return model.dynamics.complete_sampling(given)
+
+
+def check_numbers() -> None:
+    """Raises a ValueError for numbers with which no program can work."""
+
+    def check(name, value):
+        if hasattr(value, "items"):
+            for key, item in value.items():
+                check(f"{name}.{key}", item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                check(name, item)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name} must be a finite number; received {value}")
+        elif isinstance(value, int) and not -(2**31) <= value < 2**31:
+            raise ValueError(
+                f"--{name} must be between -2^31 and 2^31; received {value}"
+            )
+
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        check(name, value)
+
+
+class _PathParser(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        """Returns the path as it was given, but for a `~`: "./NAME" is not NAME."""
+        if not argument:
+            raise ValueError("expected a path; received nothing")
+        path = local_path(argument)
+        return str(path) if argument.startswith("~") else argument
+
+
+class ConfigParser(flags.ArgumentParser):
+    _loaded = False
+
+    def parse(self, argument: str):
+        from genie_tf.experiments.cli.config_files import load_config
+
+        if self._loaded:
+            raise ValueError("expected one config; there is another before")
+        self._loaded = True
+        config = load_config(argument)
+        config.lock()  # A setting that it lacks can't be added by a flag.
+        return config
