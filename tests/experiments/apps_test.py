@@ -515,7 +515,7 @@ def test_a_saved_model_plays_as_the_readme_says(run, user_folder, tmp_path):
     examples = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
     (example,) = [code for code in examples if "saved_model" in code]
     # Without genie_tf and Keras, and with nothing alive that has no name.
-    example = example.replace("how = {", "import gc; gc.collect()\nhow = {")
+    example = example.replace("sampling = {", "import gc; gc.collect()\nsampling = {")
     program = (
         f"import sys; sys.modules['genie_tf'] = sys.modules['keras'] = None\n{example}"
     )
