@@ -116,22 +116,22 @@ def play_levels(
     policy.start_levels(settings.steps_per_level, rngs)
     for _ in range(settings.steps_per_level):
         is_first = [level.is_first[-1] for level in levels]
-        if any(is_first):
+        if True in is_first:
             policy.start_episodes(np.array(is_first))
-        actions = policy.act(_see(levels), rngs)
+        actions = policy.act(_stack_frames(levels), rngs)
         actions = checked_actions(actions, policy, len(levels))
         for level, action in zip(levels, actions):
             level.step(action)
-        if all(level.is_over for level in levels):
+        if settings.one_episode and all(level.is_over for level in levels):
             break
     return [level.finish(policy.name) for level in levels]
 
 
-def _see(levels: Sequence["_Level"]) -> np.ndarray:
-    """Return the frames of levels; without a copy, which takes time, if there is one."""
+def _stack_frames(levels: Sequence["_Level"]) -> np.ndarray:
+    """Return the frames of levels; a single one without a copy, which takes time."""
     if len(levels) == 1:
-        return levels[0].frame[np.newaxis]
-    return np.stack([level.frame for level in levels])
+        return levels[0].frame
+    return np.concatenate([level.frame for level in levels])
 
 
 class _Level:
@@ -139,7 +139,7 @@ class _Level:
 
     Attributes:
         rng: the random numbers that its actions may depend on.
-        frame: uint8 (64, 64, 3), what is seen.
+        frame: uint8 (1, 64, 64, 3), what is seen.
         is_first: for each frame so far, whether it is the first of an episode.
         is_over: whether no more actions are taken.
     """
@@ -162,7 +162,7 @@ class _Level:
     def _observe(self) -> float:
         """Look at the next frame, and return the reward for having reached it."""
         reward, observation, is_first = self._environment.observe()
-        self.frame = observation["rgb"][0]
+        self.frame = observation["rgb"]
         self.is_first.append(bool(is_first[0]))
         return reward[0]
 

@@ -179,17 +179,16 @@ def checked_actions(actions: Any, policy: Policy, num_levels: int) -> list[int]:
         actions = np.asarray(actions)
     except ValueError:  # Lists of several lengths.
         actions = np.asarray(actions, object)
-    known = range(len(ACTION_NAMES))
+    last = len(ACTION_NAMES) - 1
     if actions.shape != (num_levels,) or actions.dtype.kind not in "iu":
         received = f"{actions.dtype} {actions.shape}"
     else:
-        # For few levels, lists are ten times as fast.
+        # For few levels, lists are ten times as fast as arrays.
         actions = actions.tolist()
-        wrong = [action for action in actions if action not in known]
-        if not wrong:
+        if min(actions) >= 0 and max(actions) <= last:
             return actions
-        received = f"{wrong[0]}"
+        received = next(str(x) for x in actions if not 0 <= x <= last)
     raise PolicyError(
         f"Policy {policy.name!r} must return integers ({num_levels},) from 0 to "
-        f"{known[-1]}, an action for each level; received {received}."
+        f"{last}, an action for each level; received {received}."
     )
