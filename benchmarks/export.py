@@ -82,9 +82,9 @@ def tiny_world():
 def inputs_of_step(world, prompt) -> dict:
     from genie_tf.export import programs_of
 
-    sampling = cli.sampling(world).as_tensors()
+    sampling = world.dynamics.sampling_tensors(cli.sampling(world))
     state = programs_of(world)["reset"][0](prompt)
-    return {**state, "action": [1], "seed": [0], **sampling._asdict()}
+    return {**state, "action": [1], "seed": [0], **sampling}
 
 
 def saved_model(world, prompt, compiled: bool = True):
