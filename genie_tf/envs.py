@@ -314,7 +314,7 @@ class _Plays:
             self._state, actions, self._seeds, self._sampling
         )
         self.frames = to_bytes(ops.convert_to_numpy(frames))
-        self._ages += 1
+        self._ages = self._ages + 1
 
     def check_begun(self, what):
         if self._state is None:
