@@ -30,7 +30,7 @@ import types
 from concurrent import futures
 
 import numpy as np
-import turns
+import side_by_side
 
 SECONDS = 20
 STEPS = 1_000
@@ -200,7 +200,7 @@ def start_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
         [*command, f"--read_with={stored}"],
         stdout=subprocess.PIPE,
         check=True,
-        env=os.environ | turns.KEEP_MEMORY,
+        env=os.environ | side_by_side.KEEP_MEMORY,
     )
     return json.loads(answer.stdout)
 

@@ -65,26 +65,18 @@ def main():
 
 def tiny_world():
     from genie_tf.experiments.configs import coinrun_genie, coinrun_tokenizer
-    from genie_tf.models import (
-        Genie,
-        LatentActionModel,
-        MaskGitDynamics,
-        VideoTokenizer,
-    )
+    from genie_tf.training.build import build_model, build_world
 
-    config = coinrun_genie.get_config("tiny")
-    tokenizer = VideoTokenizer(**coinrun_tokenizer.get_config("tiny").model)
-    actions = LatentActionModel(**config.latent_action_model)
-    sizes = tokenizer.num_codes, tokenizer.num_patches, actions.action_dim
-    return Genie(tokenizer, actions, MaskGitDynamics(*sizes, config.dynamics))
+    tokenizer = build_model(coinrun_tokenizer.get_config("tiny"))
+    return build_world(coinrun_genie.get_config("tiny"), tokenizer)
 
 
 def inputs_of_step(world, prompt) -> dict:
     from genie_tf.export import programs_of
 
-    sampling = cli.sampling(world).as_tensors()
+    sampling = world.dynamics.sampling_tensors(cli.sampling(world))
     state = programs_of(world)["reset"][0](prompt)
-    return {**state, "action": [1], "seed": [0], **sampling._asdict()}
+    return {**state, "action": [1], "seed": [0], **sampling}
 
 
 def saved_model(world, prompt, compiled: bool = True):

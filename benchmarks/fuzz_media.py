@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from genie_tf.decoding import decode_picture, decode_video
+from genie_tf.media.decoding import decode_image, decode_video
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("files", 500, "How many to try.", lower_bound=1)
@@ -94,7 +94,7 @@ def outcome(path: pathlib.Path) -> str:
     count = 0
     try:
         if path.suffix in (".png", ".jpg"):
-            decode_picture(path, 8, 8)
+            decode_image(path, 8, 8)
         else:
             for _ in decode_video(path, 8, 8):
                 count += 1

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import turns
+import side_by_side
 
 SIDE, CODES, CODE_DIM, ACTIONS = 64, 1024, 32, 6
 
@@ -76,27 +76,27 @@ def main():
     jafar = None
     if flags.jafar:
         command = [flags.peers_python, __file__, "jafar", flags.jafar]
-        jafar = turns.Contestant("Jafar, compiled, 25 steps", 0.0, command)
+        jafar = side_by_side.Contestant("Jafar, compiled, 25 steps", 0.0, command)
         jafar.start()
     rows = make_rows(flags.size, map(int, flags.steps), map(int, flags.batches))
     times = {name: [] for name in rows}
     for turn in range(flags.rounds):
         for name, (step, _, _) in rows.items():
-            times[name].append(turns.measure(step, read, 1))
+            times[name].append(side_by_side.measure(step, read, 1))
         if jafar:
             jafar.take_turn(1)
         print(f"round {turn + 1} of {flags.rounds}", file=sys.stderr, flush=True)
     matmul = times["large matmul"]
     figures = {
         name: {
-            **turns.summary(*zip(*times[name]), flops, *zip(*matmul)),
+            **side_by_side.summary(*zip(*times[name]), flops, *zip(*matmul)),
             "frames_per_s": batch / statistics.median(x for x, _ in times[name]),
         }
         for name, (_, flops, batch) in rows.items()
     }
     if jafar:
         jafar.end()
-        figures[jafar.name] = turns.summary(
+        figures[jafar.name] = side_by_side.summary(
             jafar.seconds, jafar.cpu_seconds, 0.0, *zip(*matmul)
         ) | {"frames_per_s": 1 / statistics.median(jafar.seconds)}
     print("| row | ms a step | frames/s | CPU ms | of a large product's rate |")
@@ -190,11 +190,13 @@ def make_rows(size: str, steps, batches) -> dict:
             1,
         )
 
-    matrices = [tf.random.stateless_normal((turns.MATRIX,) * 2, (0, i)) for i in (0, 1)]
+    matrices = [
+        tf.random.stateless_normal((side_by_side.MATRIX,) * 2, (0, i)) for i in (0, 1)
+    ]
     rows = {
         "large matmul": (
-            lambda: [tf.matmul(*matrices) for _ in range(turns.PRODUCTS)][-1],
-            turns.MATMUL_FLOPS,
+            lambda: [tf.matmul(*matrices) for _ in range(side_by_side.PRODUCTS)][-1],
+            side_by_side.MATMUL_FLOPS,
             1,
         )
     }
@@ -228,7 +230,7 @@ def read(frames):
 def serve_jafar(folder: str):
     """Jafar's sampler, compiled for fifteen frames and one to come."""
     sys.path.insert(0, folder)
-    turns.stub("wandb", "utils.dataloader")
+    side_by_side.stub("wandb", "utils.dataloader")
     genie_module = importlib.import_module("genie")
     import jax
 
@@ -262,11 +264,11 @@ def serve_jafar(folder: str):
         batch = {"videos": videos, "latent_actions": actions, "rng": rng}
         return genie.apply(params, batch, 25, 1.0, True, method=type(genie).sample)
 
-    turns.serve(lambda: sample(videos[:, :-1], rng), jax.block_until_ready)
+    side_by_side.serve(lambda: sample(videos[:, :-1], rng), jax.block_until_ready)
 
 
 PROGRAMS = {"jafar": serve_jafar}
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    turns.run(PROGRAMS, main, define_flags)
+    side_by_side.run(PROGRAMS, main, define_flags)

@@ -33,7 +33,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import turns
+import side_by_side
 
 CLIPS, FRAMES, SIDE = 4, 16, 64
 DIM, HEADS, BLOCKS = 256, 4, 2
@@ -81,9 +81,11 @@ def main():
 
     def contestant(name, flops, python, *arguments):
         command = [python, __file__, *map(str, arguments)]
-        return turns.Contestant(name, flops, command)
+        return side_by_side.Contestant(name, flops, command)
 
-    matmul = contestant("large matmul", turns.MATMUL_FLOPS, sys.executable, "matmul")
+    matmul = contestant(
+        "large matmul", side_by_side.MATMUL_FLOPS, sys.executable, "matmul"
+    )
     ours = {
         mlp_dim: contestant(
             f"genie_tf, mlp_dim={mlp_dim}",
@@ -134,8 +136,8 @@ def main():
         )
     for mlp_dim, peer in peers.items():
         own = ours[mlp_dim]
-        ratio = turns.ratio(peer.seconds, own.seconds)
-        cpu_ratio = turns.ratio(peer.cpu_seconds, own.cpu_seconds)
+        ratio = side_by_side.ratio(peer.seconds, own.seconds)
+        cpu_ratio = side_by_side.ratio(peer.cpu_seconds, own.cpu_seconds)
         figures[peer.name]["times_ours"] = ratio
         figures[peer.name]["cpu_times_ours"] = cpu_ratio
         print(
@@ -192,7 +194,7 @@ def serve_genie_tf(mlp_dim: str):
         ),
     )
     batch = {"video": clips()}
-    turns.serve(
+    side_by_side.serve(
         lambda: engine.train_steps([batch]),
         lambda metrics: {name: value.numpy() for name, value in metrics.items()},
     )
@@ -203,7 +205,7 @@ JAFAR_SCRIPT = "train_tokenizer.py"
 
 def serve_jafar(folder: str):
     sys.path.insert(0, folder)
-    turns.stub("wandb", "utils.dataloader")
+    side_by_side.stub("wandb", "utils.dataloader")
     sys.argv = [
         JAFAR_SCRIPT,
         f"--batch_size={CLIPS}",
@@ -245,7 +247,7 @@ def serve_jafar(folder: str):
         state, *results = jafar.train_step(state, {"videos": videos, "rng": key})
         return state, results
 
-    turns.serve(step, jax.block_until_ready)
+    side_by_side.serve(step, jax.block_until_ready)
 
 
 JASMINE_SCRIPT = "jasmine/baselines/maskgit/train_tokenizer_vqvae.py"
@@ -256,7 +258,7 @@ def serve_jasmine(folder: str):
     if tuple(map(int, flax.split(".")[:2])) not in ((0, 10), (0, 11)):
         sys.exit(f"Jasmine needs flax>=0.10.7,<0.12 and jax<0.8; received flax {flax}.")
     sys.path.insert(0, folder)
-    turns.stub("wandb", "grain", "jasmine.utils.dataloader")
+    side_by_side.stub("wandb", "grain", "jasmine.utils.dataloader")
     jasmine = importlib.import_module(JASMINE_SCRIPT[:-3].replace("/", "."))
     jax, jnp, nnx, pix = jasmine.jax, jasmine.jnp, jasmine.nnx, jasmine.pix
     args = jasmine.Args(
@@ -314,18 +316,18 @@ def serve_jasmine(folder: str):
         return loss, reconstruction, metrics
 
     videos = clips()
-    turns.serve(
+    side_by_side.serve(
         lambda: train_step(optimizer, videos),
         lambda results: jax.block_until_ready((results, nnx.state(optimizer))),
     )
 
 
 PROGRAMS = {
-    "matmul": turns.serve_matmul,
+    "matmul": side_by_side.serve_matmul,
     "genie_tf": serve_genie_tf,
     "jafar": serve_jafar,
     "jasmine": serve_jasmine,
 }
 
 if __name__ == "__main__":
-    turns.run(PROGRAMS, main, define_flags)
+    side_by_side.run(PROGRAMS, main, define_flags)

@@ -22,6 +22,8 @@ from tensorflow_datasets.core import file_adapters
 # Imported when it is used: registering a dataset needs no TensorFlow.
 from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
+from genie_tf.files import replacing
+
 
 class ResumableBuilder(tfds.core.ShardBasedBuilder):
     """A builder whose shards do not depend on each other.
@@ -128,12 +130,9 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
                 num_examples += 1
                 yield key, _serialize(columns)
 
-        unfinished = kept.with_name(f"unfinished.{kept.name}")
         try:
-            adapter.write_examples(unfinished, serialize())
-            with open(unfinished, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(unfinished, kept)
+            with replacing(kept) as unfinished:
+                adapter.write_examples(unfinished, serialize())
         except (OSError, tf.errors.OpError) as error:
             reason = error.message if isinstance(error, tf.errors.OpError) else error
             raise OSError(

@@ -25,6 +25,7 @@ from genie_tf.files import local_path
 from genie_tf.layers import check_whole
 from genie_tf.media import load_prompt_image
 from genie_tf.models import WorldModel
+from genie_tf.pixels import to_bytes
 from genie_tf.presets.loading import outline_preset
 from genie_tf.samplers import WorldSampler, replace_videos
 
@@ -302,7 +303,9 @@ class _Plays:
             state = replace_videos(self._state, which, state)
         self._state = state
         first = which[:, None, None, None]
-        self.frames = np.where(first, _to_bytes(video[:, 0]), self.frames)
+        self.frames = np.where(
+            first, to_bytes(ops.convert_to_numpy(video[:, 0])), self.frames
+        )
         self._ages = np.where(which, 0, self._ages)
 
     def step(self, actions):
@@ -310,7 +313,8 @@ class _Plays:
         self._state, frames = self._sampler.step(
             self._state, actions, self._seeds, self._sampling
         )
-        self.frames, self._ages = _to_bytes(frames), self._ages + 1
+        self.frames = to_bytes(ops.convert_to_numpy(frames))
+        self._ages = self._ages + 1
 
     def check_begun(self, what):
         if self._state is None:
@@ -378,10 +382,6 @@ class _Window:
 
     def close(self):
         self._pygame.display.quit()
-
-
-def _to_bytes(frames):
-    return np.round(255 * ops.convert_to_numpy(frames)).astype(np.uint8)
 
 
 def _check_render_mode(env, mode):

@@ -102,6 +102,20 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_file(path: str | os.PathLike, content: bytes | memoryview) -> None:
+    """Writes bytes to a file, whole or not at all.
+
+    Raises:
+        OSError: if that fails; it names `path`, not the temporary file.
+        ValueError: see `check_file`.
+    """
+    with replacing(path) as temporary:
+        try:
+            temporary.write_bytes(content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
 @contextlib.contextmanager
 def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """Writes a folder whole or not at all.

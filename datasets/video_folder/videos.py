@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from genie_tf.decoding import CONTAINERS, decode_picture, decode_video
 from genie_tf.files import local_path
+from genie_tf.media.decoding import CONTAINERS, decode_image, decode_video
 
 _PICTURES = (".jpeg", ".jpg", ".png")
 
@@ -189,7 +189,7 @@ def read_episodes(
     def read_on() -> Iterator[tuple[float, float, np.ndarray]]:
         try:
             if path.is_dir():
-                yield from _read_pictures(path, fps, height, width)
+                yield from _read_images(path, fps, height, width)
             else:
                 yield from decode_video(path, height, width)
         except ValueError as error:
@@ -269,7 +269,7 @@ def _difference(before: np.ndarray, after: np.ndarray) -> float:
     return np.abs(areas[0] - areas[1]).mean()
 
 
-def _read_pictures(
+def _read_images(
     folder: Path, fps: float, height: int, width: int
 ) -> Iterator[tuple[float, float, np.ndarray]]:
     """Yields the times, durations and pixels of the pictures of a folder."""
@@ -283,7 +283,7 @@ def _read_pictures(
     failures = []
     for number, path in enumerate(sorted(paths, key=_by_numbers)):
         try:
-            pixels = decode_picture(path, height, width)
+            pixels = decode_image(path, height, width)
         except ValueError as error:
             failures.append(f"{printable(path.name)}: {error}")
         else:

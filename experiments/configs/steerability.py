@@ -3,7 +3,7 @@
 genie-train --config=steerability:base --workdir=runs/steerability/base \
     --config.tokenizer=runs/tokenizer/model
 
-docs/steerability.md has the results of all rows, and benchmarks/steerability.py trains and
+docs/steerability.md has the results of all rows, and studies/steerability.py trains and
 evaluates them.
 """
 

@@ -56,6 +56,17 @@ def action_names(report: Mapping) -> list[str]:
     return [names[number] if names else str(number) for number in numbers]
 
 
+def format_interval(mean: Mapping, digits: int) -> str:
+    """Return a mean with its 95% interval, such as "1.23 (1.11 to 1.35)".
+
+    Args:
+        mean: `mean` and `ci95` of a report.
+        digits: how many decimals.
+    """
+    low, high = mean["ci95"]
+    return f"{mean['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def _markdown(report: Mapping) -> str:
     sections = [_heading(report)]
     for part, write in (
@@ -127,7 +138,7 @@ def _latent_actions(report: Mapping) -> list[str]:
             [
                 [
                     name,
-                    _interval({"mean": found["value"], **found}, 3),
+                    format_interval({"mean": found["value"], **found}, 3),
                     f"{found['shuffled']['mean']:.3f}",
                     f"{found['shuffled']['quantile95']:.3f}",
                 ]
@@ -162,13 +173,13 @@ def _dynamics(report: Mapping) -> list[str]:
         _table(
             ["", "mean"],
             [
-                ["dPSNR_4, dB", _interval(scores["delta_psnr_4"], 2)],
+                ["dPSNR_4, dB", format_interval(scores["delta_psnr_4"], 2)],
                 [
                     "cross-entropy at masked tokens, nats",
-                    _interval(scores["cross_entropy"], 3),
+                    format_interval(scores["cross_entropy"], 3),
                 ],
                 *(
-                    [f"top-{k} accuracy", _interval(scores[f"top{k}"], 3)]
+                    [f"top-{k} accuracy", format_interval(scores[f"top{k}"], 3)]
                     for k in (1, 2, 5, 16)
                 ),
             ],
@@ -207,10 +218,10 @@ def _videos(videos: Mapping) -> str:
     rows = [
         [
             ROW_NAMES[name],
-            _interval(row["psnr"], 2),
-            _interval(row["ssim"], 3),
+            format_interval(row["psnr"], 2),
+            format_interval(row["ssim"], 3),
             *(
-                [_interval(row["psnr_below_ceiling"], 2)]
+                [format_interval(row["psnr_below_ceiling"], 2)]
                 if "psnr_below_ceiling" in row
                 else [""] * has_ceiling
             ),
@@ -228,11 +239,6 @@ def _codes(scores: Mapping) -> str:
         f"({scores['usage']:.1%}); perplexity {scores['perplexity']:.1f}; entropy "
         f"{scores['entropy']:.3f} of the most possible."
     )
-
-
-def _interval(mean: Mapping, digits: int) -> str:
-    low, high = mean["ci95"]
-    return f"{mean['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

@@ -11,6 +11,7 @@ from keras import ops
 from genie_tf.evaluation.action_evaluator import summarize_actions
 from genie_tf.evaluation.quality import compare, mean, quality, quality_of_repeating
 from genie_tf.evaluation.tokenizer_evaluator import summarize_tokenizer
+from genie_tf.metrics.controllability import delta_psnr
 from genie_tf.metrics.image_quality import psnr
 from genie_tf.samplers import WorldSampler, seeds_of_batch
 
@@ -64,12 +65,10 @@ class WorldEvaluator:
         future, prompt = video[:, 1 : 1 + frames], video[:, :1]
         seeds = seeds_of_batch(batch["seed"], tokens.shape[0])
 
-        def play(actions):
-            played = self._sampler.play(tokens[:, 0], actions, seeds, self._sampling)
-            played = ops.concatenate([tokens[:, :1], played], axis=1)
-            return world.tokenizer.detokenize(played)
-
-        prediction, random = play(actions[:, :frames]), play(batch["random_actions"])
+        prediction, random = (
+            self.play(tokens[:, 0], played, seeds, self._sampling)
+            for played in (actions[:, :frames], batch["random_actions"])
+        )
         reconstruction = world.tokenizer.detokenize(tokens)
         ceiling = quality(video, reconstruction)
         repeat = quality_of_repeating(video)
@@ -81,6 +80,12 @@ class WorldEvaluator:
                 "ceiling": {k: v[:, 1 : 1 + frames] for k, v in ceiling.items()},
             },
             "random_actions": {"psnr": psnr(future[:, :HORIZON], random[:, 1:])},
+            "delta_psnr": delta_psnr(
+                future[:, :HORIZON],
+                prediction[:, 1 : 1 + HORIZON],
+                random[:, 1:],
+                HORIZON,
+            ),
             "tokens": world.dynamics.token_scores(tokens, outputs["logits"], batch),
             "codes": {"tokenizer": tokens},
             "videos": {"reconstruction": reconstruction, "prediction": prediction},
@@ -97,6 +102,12 @@ class WorldEvaluator:
             }
         return scores
 
+    def play(self, first, actions, seeds, sampling: Mapping):
+        """Return the video that a frame's tokens begin; see `WorldSampler.play`."""
+        played = self._sampler.play(first, actions, seeds, sampling)
+        tokens = ops.concatenate([first[:, None], played], axis=1)
+        return self.model.tokenizer.detokenize(tokens)
+
     def summarize(self, found, group_actions) -> dict:
         """Return the scores of all clips, by the part of the world."""
         scores = {"tokenizer": summarize_tokenizer(self.model.tokenizer, found)}
@@ -105,10 +116,6 @@ class WorldEvaluator:
                 self.model, found, group_actions
             )
         rows = {**found["dynamics"], "random_actions": found["random_actions"]}
-        inferred, random = (
-            rows[name]["psnr"][:, HORIZON - 1]
-            for name in ("prediction", "random_actions")
-        )
         scores["dynamics"] = {
             "videos": compare(found["dynamics"]),
             "prompt_frames": 1,
@@ -117,7 +124,7 @@ class WorldEvaluator:
                 name: {"psnr": [mean(column) for column in row["psnr"].T]}
                 for name, row in rows.items()
             },
-            f"delta_psnr_{HORIZON}": mean(inferred - random),
+            f"delta_psnr_{HORIZON}": mean(found["delta_psnr"]),
             **{name: mean(values) for name, values in found["tokens"].items()},
         }
         return scores

@@ -14,4 +14,4 @@ from genie_tf.layers.position_embedding import (
 )
 from genie_tf.layers.quantizer import make_quantizer, quantizer_class
 from genie_tf.layers.st_transformer import STBlock, STTransformer
-from genie_tf.layers.vector_quantizer import VectorQuantizer
+from genie_tf.layers.vector_quantizer import VectorQuantizer, code_counts

@@ -9,7 +9,6 @@ import numpy as np
 from keras import ops
 
 from genie_tf.layers.arguments import check_whole
-from genie_tf.layers.vector_quantizer import codebook_usage_of_batch
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -96,10 +95,6 @@ class FiniteScalarQuantizer(keras.layers.Layer):
 
     def update(self, indices):
         """Does nothing: there is no codebook."""
-
-    def usage(self, indices):
-        """As of `VectorQuantizer`."""
-        return codebook_usage_of_batch(indices, self.num_codes)
 
     def get_config(self):
         return {

@@ -10,7 +10,6 @@ from keras import ops
 
 from genie_tf.layers.arguments import check_number, check_whole
 from genie_tf.layers.spherical_k_means import spherical_k_means
-from genie_tf.metrics.codebook_usage import perplexity_from_counts
 
 # How many of the latest latents the codebook starts from, after a soft phase.
 _RECENT = 1024
@@ -207,17 +206,6 @@ class VectorQuantizer(keras.layers.Layer):
         self.updates.assign(self.updates + 1)
         self.center.assign(0.9 * self.center + 0.1 * ops.mean(mean, axis=0))
 
-    def usage(self, indices):
-        """How much of the codebook a batch uses.
-
-        Args:
-            indices: int (...).
-
-        Returns:
-            A dict of scalars: `codes_used`, and `perplexity`, both in [1, num_codes].
-        """
-        return codebook_usage_of_batch(indices, self.num_codes)
-
     def compute_output_spec(self, latents):
         return {
             "quantized": keras.KerasTensor(latents.shape, "float32"),
@@ -237,15 +225,6 @@ class VectorQuantizer(keras.layers.Layer):
             "quantize_after": self.quantize_after,
             "ema": self.ema,
         }
-
-
-def codebook_usage_of_batch(indices, num_codes: int):
-    """As `usage` of `VectorQuantizer`."""
-    counts = code_counts(indices, num_codes)
-    return {
-        "codes_used": ops.sum(ops.cast(counts > 0, "float32")),
-        "perplexity": perplexity_from_counts(counts),
-    }
 
 
 def code_counts(indices, num_codes: int):

@@ -25,6 +25,20 @@ def perplexity_from_counts(counts):
     return ops.exp(nats)
 
 
+def usage_from_counts(counts) -> dict:
+    """Return `codes_used` and `perplexity` of the codes of a batch.
+
+    Runs inside a compiled training step.
+
+    Args:
+        counts: (num_codes,), how often each code occurs.
+    """
+    return {
+        "codes_used": ops.sum(ops.cast(counts > 0, "float32")),
+        "perplexity": perplexity_from_counts(counts),
+    }
+
+
 def codebook_usage(tokens, num_codes: int) -> dict:
     """Which part of a codebook a set of tokens uses, and how evenly.
 

@@ -15,9 +15,9 @@ from genie_tf.layers import (
     quantizer_class,
     unpatchify,
 )
-from genie_tf.metrics.image_quality import psnr
 from genie_tf.models.action_model import ActionModel
 from genie_tf.models.layer_calls import LayerCall
+from genie_tf.models.pixel_loss import pixel_metrics
 from genie_tf.models.preprocessing import to_unit_range
 
 
@@ -148,13 +148,9 @@ class LatentActionModel(ActionModel):
 
     def metrics_of(self, video, outputs):
         target = to_unit_range(video)[:, 1:]
-        prediction_loss = ops.mean((target - outputs["prediction"]) ** 2)
-        return {
-            "loss": prediction_loss + outputs["loss"],
-            "prediction_loss": prediction_loss,
-            "quantizer_loss": outputs["loss"],
-            "psnr": ops.mean(psnr(target, outputs["prediction"])),
-        }
+        return pixel_metrics(
+            "prediction_loss", target, outputs["prediction"], outputs["loss"]
+        )
 
     def layer_calls(self, frames: int):
         n, actions = self.num_patches, frames - 1

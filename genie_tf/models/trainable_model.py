@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from genie_tf.layers import code_counts
+from genie_tf.metrics.codebook_usage import usage_from_counts
 from genie_tf.models.layer_calls import LayerCall, calls_for_each_patch
 from genie_tf.presets.model import PresetModel
 
@@ -52,7 +54,11 @@ class TrainableModel(PresetModel, contract=True):
 
     def codebook_metrics(self, codebook_stats: Mapping) -> dict:
         """Return how much of the codebook a batch uses, a dict of scalars."""
-        return self.quantizer.usage(codebook_stats["indices"]) if self.quantizer else {}
+        if not self.quantizer:
+            return {}
+        return usage_from_counts(
+            code_counts(codebook_stats["indices"], self.quantizer.num_codes)
+        )
 
     def update_codebooks(self, codebook_stats: Mapping) -> None:
         """Let codebooks learn from what a training step quantized."""

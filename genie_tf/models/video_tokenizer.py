@@ -13,8 +13,8 @@ from genie_tf.layers import (
     quantizer_class,
     unpatchify,
 )
-from genie_tf.metrics.image_quality import psnr
 from genie_tf.models.layer_calls import LayerCall, calls_for_each_patch
+from genie_tf.models.pixel_loss import pixel_metrics
 from genie_tf.models.preprocessing import to_unit_range
 from genie_tf.models.tokenizer import Tokenizer
 
@@ -142,13 +142,9 @@ class VideoTokenizer(Tokenizer):
         commitment loss."""
         video = to_unit_range(batch["video"])
         outputs = self(video)
-        reconstruction_loss = ops.mean((video - outputs["reconstruction"]) ** 2)
-        metrics = {
-            "loss": reconstruction_loss + outputs["loss"],
-            "reconstruction_loss": reconstruction_loss,
-            "quantizer_loss": outputs["loss"],
-            "psnr": ops.mean(psnr(video, outputs["reconstruction"])),
-        }
+        metrics = pixel_metrics(
+            "reconstruction_loss", video, outputs["reconstruction"], outputs["loss"]
+        )
         return metrics, self.quantizer.codebook_stats(outputs)
 
     def encoder_calls(self, frames: int):

@@ -15,8 +15,8 @@ from PIL import Image
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from genie_tf import recording
-from genie_tf.decoding import MAX_PROMPT_BYTES, decode_prompt_image
+from genie_tf.media import recording
+from genie_tf.media.prompt_images import MAX_PROMPT_BYTES, decode_prompt_image
 from genie_tf.play.guard import Guard
 from genie_tf.play.places import GaveWay, Places
 from genie_tf.play.player import Player

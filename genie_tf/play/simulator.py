@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from genie_tf.models import WorldModel
+from genie_tf.pixels import to_bytes
 from genie_tf.samplers import WorldSampler
 
 
@@ -38,12 +39,12 @@ class Simulator:
         """
         prompt = np.frombuffer(picture, "uint8").reshape(1, 1, *self.frame_shape)
         state, video = self._sampler.reset(prompt)
-        return state, _to_bytes(video[0, 0])
+        return state, _pixels(video[0, 0])
 
     def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:
         """The state and the frame that follow; the same ones for the same arguments."""
         state, frame = self._sampler.step(state, [action], sampling=sampling)
-        return state, _to_bytes(frame[0])
+        return state, _pixels(frame[0])
 
     def warm_up(self) -> int:
         """Compiles what the first players would wait for.
@@ -64,6 +65,5 @@ class Simulator:
         return int(np.prod(self.frame_shape))
 
 
-def _to_bytes(frame) -> bytes:
-    frame = keras.ops.convert_to_numpy(frame)
-    return np.round(np.clip(frame, 0, 1) * 255).astype("uint8").tobytes()
+def _pixels(frame) -> bytes:
+    return to_bytes(keras.ops.convert_to_numpy(frame)).tobytes()

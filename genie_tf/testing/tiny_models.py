@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from genie_tf.layers import VectorQuantizer, patchify, unpatchify
+from genie_tf.layers import VectorQuantizer, code_counts, patchify, unpatchify
+from genie_tf.metrics.codebook_usage import usage_from_counts
 from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
 from genie_tf.models.preprocessing import to_unit_range
 
@@ -94,7 +95,9 @@ class TinyAutoencoder(keras.Model):
         return metrics, self.quantizer.codebook_stats(outputs)
 
     def codebook_metrics(self, codebook_stats):
-        return self.quantizer.usage(codebook_stats["indices"])
+        return usage_from_counts(
+            code_counts(codebook_stats["indices"], self.quantizer.num_codes)
+        )
 
     def update_codebooks(self, codebook_stats):
         self.quantizer.update(**codebook_stats)

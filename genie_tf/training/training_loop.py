@@ -14,6 +14,7 @@ from absl import logging
 from tqdm import tqdm
 
 from genie_tf.files import replacing
+from genie_tf.pixels import to_bytes
 from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.event_file import EventFile
 from genie_tf.training.optimizers import averaged_weights
@@ -269,13 +270,10 @@ class _MetricsLog:
     def pictures(self, step: int, batch, model):
         """Truth above what the model makes of it, one row pair a clip, four clips."""
         batch = {name: array[:4] for name, array in batch.items()}
-        truth = batch["video"].astype("float32") / 255
-        made = np.clip(model.reconstruct(batch), 0, 1)
+        truth, made = batch["video"], to_bytes(model.reconstruct(batch))
         b, t, height, width, c = truth.shape
         pairs = np.stack([truth, made], axis=1)  # b 2 t height width c
         picture = pairs.transpose(0, 1, 3, 2, 4, 5).reshape(
             b * 2 * height, t * width, c
         )
-        self._events.image(
-            step, "reconstructions", np.round(255 * picture).astype("uint8")
-        )
+        self._events.image(step, "reconstructions", picture)

@@ -11,7 +11,6 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from genie_tf import decoding
 from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.video_folder.video_folder_dataset_builder import (
@@ -23,6 +22,7 @@ from genie_tf.datasets.video_folder.videos import (
     read_episodes,
     split_videos,
 )
+from genie_tf.media import decoder_process
 
 FORM = {"fps": 10, "height": 8, "width": 8}
 CODECS = {
@@ -174,7 +174,7 @@ def test_a_bad_picture_leaves_the_others(tmp_path):
 
 def test_a_crash_leaves_what_was_before(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", greys(range(20, 60)))
-    ended = decoding._receive
+    ended = decoder_process._receive
 
     def receive(stream):
         """The worker crashes after ten frames."""
@@ -184,8 +184,8 @@ def test_a_crash_leaves_what_was_before(tmp_path, monkeypatch):
         return ended(stream)
 
     receive.count = 0
-    monkeypatch.setattr(decoding, "_receive", receive)
-    decoding._idle.clear()
+    monkeypatch.setattr(decoder_process, "_receive", receive)
+    decoder_process._idle.clear()
     episodes = read_episodes(path, max_steps=99, **FORM)
     assert len(next(episodes)[1]) == 10
     with pytest.raises(ValueError, match="^decoding it crashes$"):

@@ -69,9 +69,7 @@ def test_there_is_nothing_to_learn_or_to_update():
     assert not quantizer.weights
     outputs = quantizer(random_latents())
     quantizer.update(**quantizer.codebook_stats(outputs))
-    usage = quantizer.usage(outputs["indices"])
-    assert float(usage["codes_used"]) == 30
-    assert 20 < float(usage["perplexity"]) < 30
+    assert len(np.unique(outputs["indices"])) == 30
 
 
 @pytest.mark.parametrize("levels", [(), (6, 1), (2, 2), (6,), (1, 6)])

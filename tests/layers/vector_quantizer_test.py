@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from genie_tf.layers import VectorQuantizer
+from genie_tf.layers import VectorQuantizer, code_counts
 from genie_tf.testing.layer_test import run_layer_test
 
 L = 4  # latent dim
@@ -305,18 +305,9 @@ def test_update_is_deterministic():
     np.testing.assert_array_equal(*codebooks)
 
 
-@pytest.mark.parametrize(
-    "indices, codes_used, perplexity",
-    [
-        ([[0, 1], [2, 3]], 4, 4.0),
-        ([[5, 5], [5, 5]], 1, 1.0),
-        ([[0, 0], [1, 5]], 3, 2**1.5),
-    ],
-)
-def test_usage(indices, codes_used, perplexity):
-    usage = make_quantizer().usage(ops.convert_to_tensor(indices, "int32"))
-    assert float(usage["codes_used"]) == codes_used
-    assert float(usage["perplexity"]) == pytest.approx(perplexity, rel=1e-5)
+def test_code_counts():
+    counts = code_counts(ops.convert_to_tensor([[0, 0], [1, 5]]), 7)
+    np.testing.assert_array_equal(counts, [2, 1, 0, 0, 0, 1, 0])
 
 
 def test_everything_is_float32_in_mixed_precision():

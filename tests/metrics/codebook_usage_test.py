@@ -3,7 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from genie_tf.metrics.codebook_usage import codebook_usage, perplexity_from_counts
+from genie_tf.metrics.codebook_usage import (
+    codebook_usage,
+    perplexity_from_counts,
+    usage_from_counts,
+)
 
 
 @pytest.mark.parametrize("num_codes", [2, 6, 1024])
@@ -33,6 +37,20 @@ def test_shares_of_a_half_and_two_quarters():
     assert usage["usage"] == 0.75
     assert usage["perplexity"] == pytest.approx(2**1.5)
     assert usage["entropy"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("counts", "codes_used", "perplexity"),
+    [
+        ([1, 1, 1, 1, 0], 4, 4.0),
+        ([0, 0, 0, 4, 0], 1, 1.0),
+        ([2, 1, 0, 0, 1], 3, 2**1.5),
+    ],
+)
+def test_usage_of_counts(counts, codes_used, perplexity):
+    usage = usage_from_counts(np.array(counts))
+    assert float(usage["codes_used"]) == codes_used
+    assert float(usage["perplexity"]) == pytest.approx(perplexity, rel=1e-5)
 
 
 def test_perplexity_of_many_codebooks_at_once():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genie_tf import recording
+from genie_tf.media import recording
 from genie_tf.play import app, player
 
 LEFT, RIGHT, UP, DOWN = range(4)

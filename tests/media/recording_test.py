@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genie_tf import recording
+from genie_tf.media import recording
 
 
 def test_a_recording_is_a_file_of_its_frames():

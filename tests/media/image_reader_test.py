@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from genie_tf.pictures import FITS, read_picture
+from genie_tf.media.image_reader import FITS, read_image
 from genie_tf.testing.game_video import game_video
 
 
@@ -21,7 +21,7 @@ def encoded(image, kind, **settings):
 
 
 def read(content, height=48, width=64, fit="crop"):
-    return read_picture(io.BytesIO(content), height, width, fit)
+    return read_image(io.BytesIO(content), height, width, fit)
 
 
 def mean_error(a, b):

@@ -1,4 +1,4 @@
-"""Decodes files of strangers in other processes, which can be ended.
+"""Decodes images and videos in other processes, which can be ended.
 
 A picture of 100 kB can take minutes to decode, and a damaged video can crash its decoder.
 Here both cost a worker: a process without TensorFlow, whose computing time and memory
@@ -8,7 +8,6 @@ are limited. Idle workers are kept, so that the next picture starts at once.
 import contextlib
 import io
 import json
-import numbers
 import os
 import resource
 import signal
@@ -16,24 +15,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from genie_tf.pictures import FITS, read_picture
-
-MAX_PROMPT_BYTES = 16 * 2**20
-
-# FFmpeg's names of the containers of videos, by the endings of their files.
-CONTAINERS = {
-    ".avi": "avi",
-    ".gif": "gif",
-    ".m4v": "mov",
-    ".mkv": "matroska",
-    ".mov": "mov",
-    ".mp4": "mov",
-    ".webm": "matroska",
-}
+from genie_tf.media.image_reader import read_image
 
 _MAX_MEMORY = 3 * 2**30  # Bytes of addresses.
 # On a busy machine, a worker has so many times its computing time.
@@ -44,100 +29,7 @@ _MAX_IDLE = 4
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
-def decode_prompt_image(
-    content: bytes,
-    height: int,
-    width: int,
-    fit: str = "crop",
-    seconds: float = 5.0,
-    name: str = "The prompt image",
-) -> np.ndarray:
-    """Reads a picture of unknown origin as a frame: see `pictures.read_picture`.
-
-    Several threads may call this at the same time: each gets a worker.
-
-    Args:
-        content: the bytes of a PNG, JPEG or GIF file, 16 MiB at most.
-        height, width: size of the frame, in pixels.
-        fit: "crop" or "pad".
-        seconds: computing time that decoding may take. On a busy machine it is ended
-            after four times as long.
-        name: of the picture, the first words of an error.
-
-    Returns:
-        uint8 (height, width, 3).
-
-    Raises:
-        ValueError: if the content cannot be decoded within these limits, or there is no
-            such size or `fit`.
-    """
-    if fit not in FITS:
-        raise ValueError(f"`fit` must be one of {', '.join(FITS)}; received {fit}.")
-    if not all(isinstance(x, numbers.Integral) and x > 0 for x in (height, width)):
-        raise ValueError(
-            f"A frame must be some pixels high and wide; received {height} x {width}."
-        )
-    try:
-        if len(content) > MAX_PROMPT_BYTES:
-            raise ValueError("it has more than 16 MiB")
-        form = {"height": height, "width": width, "fit": fit}
-        ((_, _, frame),) = _decode("picture", form, seconds, content)
-    except ValueError as error:
-        raise ValueError(f"{name} cannot be used: {error}.") from error
-    return frame
-
-
-def decode_picture(
-    path: str | os.PathLike, height: int, width: int, seconds: float = 10.0
-) -> np.ndarray:
-    """Reads a picture of unknown origin as a frame: see `pictures.read_picture`.
-
-    Args:
-        path: name of the file.
-        height, width: size of the frame, in pixels.
-        seconds: computing time that decoding may take.
-
-    Returns:
-        uint8 (height, width, 3).
-
-    Raises:
-        ValueError: if it cannot be decoded; a part of a sentence.
-    """
-    form = {"file": os.fspath(path), "height": height, "width": width}
-    ((_, _, frame),) = _decode("picture", form, seconds)
-    return frame
-
-
-def decode_video(
-    path: str | os.PathLike, height: int, width: int, seconds: float = 30.0
-) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yields the frames of a video of unknown origin: see `video_frames.read_frames`.
-
-    Args:
-        path: name of the file, with one of the endings of `CONTAINERS`.
-        height, width: size of the frames, in pixels.
-        seconds: computing time that each frame may take.
-
-    Yields:
-        As `read_frames`.
-
-    Raises:
-        ValueError: after the last frame, if there are fewer of them than there should
-            be; a part of a sentence. At once, if the file has another ending.
-    """
-    container = CONTAINERS.get(Path(path).suffix.lower())
-    if not container:
-        raise ValueError("its ending is not that of a video")
-    form = {
-        "path": os.fspath(path),
-        "container": container,
-        "height": height,
-        "width": width,
-    }
-    return _decode("video", form, seconds)
-
-
-def _decode(
+def decode(
     kind: str, arguments: dict, seconds: float, content: bytes = b""
 ) -> Iterator[tuple[float, float, np.ndarray]]:
     """Yields what a worker decodes: times, durations and frames.
@@ -208,7 +100,7 @@ class _Worker:
                 [
                     *(sys.executable, "-c"),
                     "import sys; sys.path[:] = sys.argv[1:]; "
-                    "from genie_tf import decoding; decoding._serve()",
+                    "from genie_tf.media import decoder_process; decoder_process._serve()",
                     *sys.path,
                 ],
                 stdin=theirs,
@@ -285,21 +177,21 @@ def _receive(stream: io.BufferedRWPair) -> tuple[dict, bytes]:
 # The worker itself.
 
 
-def _decode_picture(
+def _decode_image(
     content: bytes, file: str | None = None, **form
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    yield 0.0, 0.0, read_picture(file or io.BytesIO(content), **form)
+    yield 0.0, 0.0, read_image(file or io.BytesIO(content), **form)
 
 
 def _decode_video(
     content: bytes, **arguments
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    from genie_tf.video_frames import read_frames  # Not everybody has PyAV.
+    from genie_tf.media.video_reader import read_frames  # Not everybody has PyAV.
 
     yield from read_frames(**arguments)
 
 
-_DECODERS = {"picture": _decode_picture, "video": _decode_video}
+_DECODERS = {"image": _decode_image, "video": _decode_video}
 
 
 def _serve() -> None:

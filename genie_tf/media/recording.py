@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genie_tf import media
+from genie_tf.media import grid, save_video
 
 _WIDTH = 256  # Pixels that frames are enlarged to, about.
 
@@ -58,7 +58,7 @@ def main() -> None:
     video = np.frombuffer(sys.stdin.buffer.read(), "uint8")
     video = video.reshape(-1, *map(int, shape))
     scale = max(1, _WIDTH // video.shape[2])
-    media.save_video(path, media.grid([video], scale=scale), float(fps))
+    save_video(path, grid([video], scale=scale), float(fps))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Reads the frames of video files as FFmpeg shows them, and makes them small.
 
-`genie_tf.decoding` runs this in processes of their own: files that are damaged on purpose
+`decoder_process` runs this in processes of their own: files that are damaged on purpose
 can crash FFmpeg.
 """
 
@@ -11,7 +11,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from genie_tf.pictures import fit_picture
+from genie_tf.media.image_reader import fit_image
+from genie_tf.pixels import to_bytes
 
 # Frames a second of a file that does not tell.
 _USUAL_RATE = 25
@@ -131,7 +132,7 @@ def _resize(
     if frame.format.has_palette or any(x.is_alpha for x in frame.format.components):
         image = Image.fromarray(_to_pixels(frame, "rgba"))
         image = image.resize((max(1, round(shown_width)), frame.height))
-        return fit_picture(image, height, width)
+        return fit_image(image, height, width)
     scale = max(height / frame.height, width / shown_width)
     tall, wide = round(frame.height * scale), round(shown_width * scale)
     pixels = _to_pixels(frame, "rgb", width=wide, height=tall, interpolation="AREA")
@@ -156,7 +157,7 @@ def _to_pixels(frame: av.VideoFrame, channels: str, **size) -> np.ndarray:
     if is_hdr:
         pixels = pixels / 65535
         pixels[..., :3] = _hdr_to_srgb(pixels[..., :3], frame.color_trc)
-        pixels = np.round(255 * pixels).astype(np.uint8)
+        pixels = to_bytes(pixels)
     return pixels
 
 

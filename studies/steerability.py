@@ -1,6 +1,6 @@
 """What makes actions matter: trains and evaluates each row of docs/steerability.md.
 
-python benchmarks/steerability.py --tokenizer=runs/tokenizer/model --output=runs/steerability
+python studies/steerability.py --tokenizer=runs/tokenizer/model --output=runs/steerability
 
 A row is a training of 400 steps that differs from `base` in one thing, as
 experiments/configs/steerability.py says. Rows that have a report already are not run
@@ -71,14 +71,16 @@ def _train(row: str, folder: Path) -> None:
 
 def _line(row: str, folder: Path) -> str:
     """The scores of a row, with the 95% intervals of the report."""
+    from genie_tf.evaluation.report import format_interval
+
     report = json.loads((folder / row / "report/report.json").read_text())
     dynamics, actions = report["dynamics"], report.get("latent_actions")
     delta, rollout = dynamics["delta_psnr_4"], dynamics["videos"]["prediction"]["psnr"]
     nmi = actions and actions["agreement"]["nmi"]
     cells = [
         row,
-        f"{delta['mean']:.2f} ({delta['ci95'][0]:.2f} to {delta['ci95'][1]:.2f})",
-        f"{rollout['mean']:.2f} ({rollout['ci95'][0]:.2f} to {rollout['ci95'][1]:.2f})",
+        format_interval(delta, 2),
+        format_interval(rollout, 2),
         f"{dynamics['top1']['mean']:.3f}",
         f"{nmi['value']:.3f} ({nmi['shuffled']['mean']:.3f})" if nmi else "",
         f"{actions['perplexity']:.1f}" if actions else "",

@@ -1,6 +1,6 @@
 """What steps and orders of decoding are worth: the table of docs/sampling.md.
 
-python benchmarks/sampling.py --preset=runs/genie/model --dataset=coinrun/held_hard_small
+python studies/sampling.py --preset=runs/genie/model --dataset=coinrun/held_hard_small
 
 Ten frames after one, as in genie-evaluate, for each order and number of steps: PSNR, SSIM,
 and dPSNR_4 with the same draws. One program for all settings.
@@ -34,34 +34,34 @@ def main():
     from genie_tf.compilation import compiled
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
-    from genie_tf.evaluation.world_evaluator import HORIZON, PREDICTED_FRAMES
-    from genie_tf.metrics.image_quality import psnr, ssim
-    from genie_tf.metrics.intervals import mean_confidence_interval
+    from genie_tf.evaluation.quality import mean, quality
+    from genie_tf.evaluation.report import format_interval
+    from genie_tf.evaluation.world_evaluator import (
+        HORIZON,
+        PREDICTED_FRAMES,
+        WorldEvaluator,
+    )
+    from genie_tf.metrics.controllability import delta_psnr
     from genie_tf.models import WorldModel
-    from genie_tf.samplers import WorldSampler, seeds_of_batch
+    from genie_tf.samplers import seeds_of_batch
 
     with cli.user_errors():
         genie = WorldModel.from_preset(FLAGS.preset)
         episodes = open_episodes(FLAGS.dataset, "test")
         batches = ClipDataset(episodes, 1 + PREDICTED_FRAMES).batches(_BATCH, seed=0)
         batches = list(itertools.islice(batches, FLAGS.clips // _BATCH))
-    rollout = WorldSampler(genie)
+    evaluator = WorldEvaluator(genie)
 
     @compiled
     def scores_of(video, random, seeds, sampling):
-        tokens = genie.tokenizer.tokenize(video)
-
-        def play(actions):
-            played = rollout.play(tokens[:, 0], actions, seeds, sampling)
-            whole = ops.concatenate([tokens[:, :1], played], axis=1)
-            return genie.tokenizer.detokenize(whole)[:, 1:]
-
-        future, made = video[:, 1:], play(genie.infer_actions(video))
-        fourth = future[:, HORIZON - 1 : HORIZON]
-        delta = psnr(fourth, made[:, HORIZON - 1 : HORIZON]) - psnr(
-            fourth, play(random)[:, -1:]
+        first, future = genie.tokenizer.tokenize(video)[:, 0], video[:, 1:]
+        made, randomly = (
+            evaluator.play(first, actions, seeds, sampling)[:, 1:]
+            for actions in (genie.infer_actions(video), random)
         )
-        return ops.mean(psnr(future, made), -1), ops.mean(ssim(future, made), -1), delta
+        delta = delta_psnr(future[:, :HORIZON], made[:, :HORIZON], randomly, HORIZON)
+        frames = quality(future, made)
+        return {name: ops.mean(x, -1) for name, x in frames.items()} | {"delta": delta}
 
     rng = np.random.default_rng(0)
     shape = len(batches), _BATCH, HORIZON
@@ -78,15 +78,14 @@ def main():
             scores_of(batch["video"], random[i], seeds_of_batch(i, _BATCH), sampling)
             for i, batch in enumerate(batches)
         ]
-        cells = [
-            mean_confidence_interval(np.concatenate([np.ravel(x) for x in column]))
-            for column in zip(*found, strict=True)
-        ]
-        (quality, around), (alike, _), (delta, between) = cells
+        scores = {
+            name: mean(np.concatenate([np.array(x[name]) for x in found]))
+            for name in ("psnr", "ssim", "delta")
+        }
         print(
-            f"| {order} | {temperature:g} | {steps} | {quality:.2f} ({around[0]:.2f} to "
-            f"{around[1]:.2f}) | {alike:.3f} | {delta:.2f} ({between[0]:.2f} to "
-            f"{between[1]:.2f}) |",
+            f"| {order} | {temperature:g} | {steps} | "
+            f"{format_interval(scores['psnr'], 2)} | {scores['ssim']['mean']:.3f} | "
+            f"{format_interval(scores['delta'], 2)} |",
             flush=True,
         )
 

@@ -1,6 +1,6 @@
 """What each latent action does to the picture: the tables of docs/steerability.md.
 
-python benchmarks/action_meaning.py --preset=genie_coinrun_fast --dataset=coinrun/held_hard_small
+python studies/action_meaning.py --preset=genie_coinrun_fast --dataset=coinrun/held_hard_small
 
 By how many pixels the picture moves, down and to the right, as the best match of what both
 pictures show says: from one frame to the next of test clips where an action was inferred; and, for a Genie,
@@ -31,6 +31,7 @@ def define_flags():
 def main():
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
+    from genie_tf.evaluation.world_evaluator import hold_actions
     from genie_tf.models import Genie, LatentActionModel
 
     with cli.user_errors():
@@ -67,24 +68,17 @@ def main():
         return
     print("\n| held | down, median | right | 2 to the right or more | to the left |")
     print("|---|---|---|---|---|")
-    for action, moved in enumerate(_held(genie, videos[:_PROMPTS, _CLIP // 2])):
+    held = hold_actions(
+        genie,
+        videos[:_PROMPTS, _CLIP // 2],
+        {"num_steps": 1, "temperature": 0.0},
+        frames=_HELD,
+    )
+    for action, clips in enumerate(255 * held.swapaxes(0, 1)):
+        moved = np.array([shift(clip[0], clip[-1], _LATER) for clip in clips])
         down, right = np.median(moved, axis=0)
         shares = [f"{np.mean(x):.0%}" for x in (moved[:, 1] >= 2, moved[:, 1] <= -2)]
         print(f"| {action} | {down:.0f} | {right:.0f} | {' | '.join(shares)} |")
-
-
-def _held(genie, prompts):
-    """For each action, the shifts within the frames for which it is held."""
-    from genie_tf.samplers import WorldSampler
-
-    rollout = WorldSampler(genie)
-    for action in range(genie.num_actions):
-        actions = np.full((len(prompts), _HELD), action)
-        likeliest = {"num_steps": 1, "temperature": 0.0}
-        videos = 255 * np.array(
-            rollout.generate(prompts[:, None], actions, 0, likeliest)
-        )
-        yield np.array([shift(x[0], x[-1], _LATER) for x in videos])
 
 
 def shift(before, after, reach: int):

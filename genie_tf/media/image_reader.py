@@ -1,7 +1,7 @@
 """Reads pictures as people see them, as small frames.
 
 Pictures of strangers can take hours and gigabytes to read, or crash the decoder:
-`genie_tf.decoding` runs this in a process of its own.
+`decoder_process` runs this in a process of its own.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ MAX_SIDE = 65_535  # A JPEG's; of longer ones, Pillow takes gigabytes.
 _UNREADABLE = "it cannot be read as a PNG, JPEG or GIF image"
 
 
-def read_picture(file, height: int, width: int, fit: str = "crop") -> np.ndarray:
+def read_image(file, height: int, width: int, fit: str = "crop") -> np.ndarray:
     """Reads a picture of any size as a frame.
 
     The first frame of a GIF is taken. Photos are turned upright, colors are converted
@@ -46,7 +46,7 @@ def read_picture(file, height: int, width: int, fit: str = "crop") -> np.ndarray
             # JPEGs can be decoded at a half, a quarter or an eighth of their size.
             image.draft(None, (2 * max(height, width),) * 2)
             image.load()
-            return fit_picture(_upright(image), height, width, fit)
+            return fit_image(_upright(image), height, width, fit)
     except Image.DecompressionBombError:
         raise ValueError(
             f"it has more than {MAX_PIXELS // 1_000_000} million pixels, or a side of "
@@ -58,14 +58,14 @@ def read_picture(file, height: int, width: int, fit: str = "crop") -> np.ndarray
         raise ValueError(_UNREADABLE) from error
 
 
-def fit_picture(
+def fit_image(
     image: Image.Image, height: int, width: int, fit: str = "crop"
 ) -> np.ndarray:
     """Makes a frame of a picture; what is transparent, or not covered, becomes black.
 
     Args:
         image: of mode L, LA, RGB, RGBA or CMYK.
-        height, width, fit: see `read_picture`.
+        height, width, fit: see `read_image`.
 
     Returns:
         uint8 (height, width, 3), in sRGB.
@@ -87,7 +87,7 @@ def fit_picture(
 
 def _open(file) -> Image.Image:
     with warnings.catch_warnings():
-        # Pillow warns about sizes that `read_picture` refuses.
+        # Pillow warns about sizes that `read_image` refuses.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(file, formats=("PNG", "JPEG", "GIF"))
 

@@ -1,6 +1,6 @@
 """What a perfect world would score: the game itself, seen through a tokenizer.
 
-python benchmarks/perfect_world.py --tokenizer=runs/fast/tokenizer/model
+python studies/perfect_world.py --tokenizer=runs/fast/tokenizer/model
 
 From moments of test levels, the game goes on for four frames twice: with a player's actions,
 and with uniformly random ones. dPSNR_4 is then that of a world that knows all of the game's
@@ -35,7 +35,9 @@ def main():
     from genie_tf.datasets.procgen.configs import CONFIGS
     from genie_tf.datasets.procgen.environment import ACTION_NAMES, make_environment
     from genie_tf.datasets.procgen.policies import make_policy
-    from genie_tf.metrics.intervals import mean_confidence_interval
+    from genie_tf.evaluation.quality import mean
+    from genie_tf.evaluation.report import format_interval
+    from genie_tf.metrics.image_quality import psnr
     from genie_tf.models import VideoTokenizer
 
     with cli.user_errors():
@@ -77,14 +79,16 @@ def main():
             environment.observe()
         environment.close()
     truth, *_ = frames = np.array(found).swapaxes(0, 1)
-    scores = [_psnr(truth, _seen(tokenizer, made)) for made in frames]
+    scores = [
+        np.array(psnr(truth, tokenizer.reconstruct({"video": made[:, None]})[:, 0]))
+        for made in frames
+    ]
     print(f"{len(found)} moments; true actions, random actions, dPSNR_4")
     for name in ("knows the speed", "starts at rest", "starts at another's speed"):
         true, random, *scores = scores
-        cells = []
-        for values in (true, random, true - random):
-            mean, (low, high) = mean_confidence_interval(values)
-            cells.append(f"{mean:.2f} ({low:.2f} to {high:.2f})")
+        cells = [
+            format_interval(mean(values), 2) for values in (true, random, true - random)
+        ]
         print(f"| {name} | {' | '.join(cells)} |")
 
 
@@ -97,15 +101,6 @@ def _go_on(environment, state, actions):
         _, observation, is_first = environment.observe()
         ended |= bool(is_first[0])
     return None if ended else observation["rgb"][0].copy()
-
-
-def _seen(tokenizer, frames):
-    return np.array(tokenizer(frames[:, None])["reconstruction"])[:, 0]
-
-
-def _psnr(target, made):
-    error = np.mean((target / 255 - made) ** 2, axis=(1, 2, 3))
-    return -10 * np.log10(np.maximum(error, 1e-10))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genie_tf import decoding
-from genie_tf.decoding import decode_prompt_image
+from genie_tf.media import decoder_process
+from genie_tf.media.prompt_images import decode_prompt_image
 
 
 def encoded(image, kind="PNG", **settings):
@@ -39,7 +39,7 @@ SLOW = gif_with_a_comment(14)
 
 @pytest.fixture(autouse=True)
 def no_workers_of_other_tests():
-    decoding._idle.clear()
+    decoder_process._idle.clear()
 
 
 def test_a_frame_is_what_the_picture_shows():
@@ -54,11 +54,11 @@ def test_a_frame_is_what_the_picture_shows():
 def test_the_next_picture_uses_the_same_process():
     content = encoded(Image.new("L", (8, 8)))
     decode_prompt_image(content, 8, 8)
-    (worker,) = decoding._idle
+    (worker,) = decoder_process._idle
     with pytest.raises(ValueError):
         decode_prompt_image(b"", 8, 8)
     decode_prompt_image(content, 8, 8)
-    assert decoding._idle == [worker]
+    assert decoder_process._idle == [worker]
 
 
 def test_threads_decode_at_the_same_time():
@@ -68,7 +68,7 @@ def test_threads_decode_at_the_same_time():
             lambda content: decode_prompt_image(content, 1, 1), pictures
         )
     assert [frame[0, 0, 0] for frame in frames] == [20 * level for level in range(12)]
-    assert len(decoding._idle) <= decoding._MAX_IDLE
+    assert len(decoder_process._idle) <= decoder_process._MAX_IDLE
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_unknown_fit_is_refused():
 def worker():
     """The worker that decodes next."""
     decode_prompt_image(encoded(Image.new("L", (8, 8))), 8, 8)
-    (worker,) = decoding._idle
+    (worker,) = decoder_process._idle
     return worker
 
 
@@ -129,7 +129,7 @@ def test_a_process_that_does_not_answer_is_ended(worker):
 
 def test_an_unexpected_error_is_told(worker):
     with pytest.raises(ValueError, match=r"^decoding it fails \(TypeError\(.*'x'"):
-        list(decoding._decode("picture", {"x": 1}, 1.0))
+        list(decoder_process.decode("image", {"x": 1}, 1.0))
     assert worker.is_alive()
 
 
@@ -144,9 +144,9 @@ def test_a_lower_limit_of_memory_stays():
     program = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
-from genie_tf import decoding
+from genie_tf.media.prompt_images import decode_prompt_image
 try:
-    decoding.decode_prompt_image(b"", 8, 8)
+    decode_prompt_image(b"", 8, 8)
 except ValueError as error:
     print(error)
 """
@@ -170,17 +170,18 @@ def test_workers_end_with_their_program_and_do_not_serve_its_forks():
     program = """
 import io, os
 from PIL import Image
-from genie_tf import decoding
+from genie_tf.media import decoder_process
+from genie_tf.media.prompt_images import decode_prompt_image
 file = io.BytesIO()
 Image.new("L", (8, 8), 7).save(file, "PNG")
-decoding.decode_prompt_image(file.getvalue(), 8, 8)
-print(decoding._idle[0]._process.pid, flush=True)
+decode_prompt_image(file.getvalue(), 8, 8)
+print(decoder_process._idle[0]._process.pid, flush=True)
 if not os.fork():
-    assert not decoding._idle
-    assert decoding.decode_prompt_image(file.getvalue(), 8, 8)[0, 0, 0] == 7
+    assert not decoder_process._idle
+    assert decode_prompt_image(file.getvalue(), 8, 8)[0, 0, 0] == 7
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
-assert decoding.decode_prompt_image(file.getvalue(), 8, 8)[0, 0, 0] == 7
+assert decode_prompt_image(file.getvalue(), 8, 8)[0, 0, 0] == 7
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -201,7 +202,7 @@ def test_workers_import_no_framework(worker):
 
 def test_damaged_files_are_used_or_refused():
     """A few of those that the benchmark makes."""
-    program = Path(__file__).parents[1] / "benchmarks/fuzz_media.py"
+    program = Path(__file__).parents[2] / "benchmarks/fuzz_media.py"
     ended = subprocess.run(
         [sys.executable, program, "--files=60"], capture_output=True, text=True
     )

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genie_tf import video_frames
-from genie_tf.video_frames import read_frames
+from genie_tf.media import video_reader
+from genie_tf.media.video_reader import read_frames
 
 CONTAINERS = {"mp4": "mov", "mov": "mov", "mkv": "matroska", "webm": "matroska"}
 RED, GREEN, BLUE, GRAY = (200, 30, 30), (30, 180, 30), (40, 40, 200), (128, 128, 128)
@@ -200,7 +200,7 @@ def test_hdr_becomes_srgb(tmp_path, transfer, encode, nits):
 def test_hdr_colors_are_those_of_ffmpeg(transfer, expected):
     """Of FFmpeg 8.0, to sRGB and its primaries."""
     colors = [[0.4, 0.35, 0.3], [0.31, 0.28, 0.45], [0.5, 0.48, 0.42], [0.2, 0.2, 0.25]]
-    found = 255 * video_frames._hdr_to_srgb(np.array(colors), transfer)
+    found = 255 * video_reader._hdr_to_srgb(np.array(colors), transfer)
     np.testing.assert_allclose(found, expected, atol=0.6)
 
 
