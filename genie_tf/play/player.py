@@ -145,11 +145,10 @@ class Player:
         interval = 1 / self._fps
         due = 0.0
         while True:
-            await self._wait_until(lambda: self._commands or self._is_moving())
+            await self._wait_for_page(lambda: self._commands or self._is_moving())
             if self._commands:
-                command = self._commands.popleft()
                 try:
-                    await getattr(self, f"_do_{command.pop('type')}")(**command)
+                    await self._do(**self._commands.popleft())
                 except ValueError as error:
                     await self._send_error(error)
             else:
@@ -172,7 +171,7 @@ class Player:
         except IndexError:
             return self._held_action
 
-    async def _wait_until(self, is_due=lambda: True) -> None:
+    async def _wait_for_page(self, is_due=lambda: True) -> None:
         """Waits until there is something to do, and the page has seen its frames."""
         while self._unseen >= MAX_UNSEEN or not is_due():
             self._wake.clear()
@@ -197,6 +196,11 @@ class Player:
         while not await self._share.run(self._timeline.recall, cost=_PREVIEW_COST):
             pass
 
+    async def _do(self, type: str, **rest) -> None:
+        if self._timeline is None and type != "start":
+            raise ValueError("There is no world yet: send a picture to start from.")
+        await getattr(self, f"_do_{type}")(**rest)
+
     async def _do_start(self, picture: bytes) -> None:
         simulator = self._simulator
         if len(picture) != simulator.num_bytes:
@@ -210,33 +214,28 @@ class Player:
         self._timeline = await self._share.run(self._start_timeline, picture)
         self._pressed.clear()
         await self._send_line()
-        await self._send_frame(AGAIN, self._timeline.present, 0, begin)
+        await self._send_present(begin)
 
     async def _do_step(self, action: int) -> None:
-        self._check_started()
         await self._advance(lambda: action)
 
     async def _do_go_to(self, number: int) -> None:
-        self._check_started()
         self._timeline.go_to(number)
-        await self._send_frame(AGAIN, self._timeline.present, number, time.monotonic())
+        await self._send_present(time.monotonic())
 
     async def _do_branch(self, id: int) -> None:
-        self._check_started()
         self._timeline.switch(id)
         await self._send_line()
-        number = self._timeline.number
-        await self._send_frame(AGAIN, self._timeline.present, number, time.monotonic())
+        await self._send_present(time.monotonic())
 
     async def _do_calibrate(self) -> None:
         """Shows what each action would do, held for some frames."""
-        self._check_started()
         await self._recall()
         simulator, now = self._simulator, self._timeline.state
         for action in range(simulator.num_actions):
             state = now
             for place in range(PREVIEW_FRAMES):
-                await self._wait_until()
+                await self._wait_for_page()
                 begin = time.monotonic()
                 arguments = state, action, self._sampling
                 state, frame = await self._share.run(
@@ -246,14 +245,9 @@ class Player:
                 await self._send_frame(PREVIEW, moment, place, begin)
 
     async def _do_record(self, on: bool) -> None:
-        self._check_started()
         self._is_recording = on
         if on:
             self.recording = [self._timeline.present.frame]
-
-    def _check_started(self) -> None:
-        if self._timeline is None:
-            raise ValueError("There is no world yet: send a picture to start from.")
 
     # What the page hears.
 
@@ -279,6 +273,10 @@ class Player:
             kind, moment.action, milliseconds, number, id, moment.frame
         )
         await self._send(self._socket.send_bytes, message)
+
+    async def _send_present(self, begin: float) -> None:
+        timeline = self._timeline
+        await self._send_frame(AGAIN, timeline.present, timeline.number, begin)
 
     async def _send_line(self) -> None:
         """Sends the actions of the whole line, once it is another one."""

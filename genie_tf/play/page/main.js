@@ -44,7 +44,7 @@ function step() {
 
 function openCalibration() {
   release();
-  playback.goBack();
+  playback.pauseUntilAction();
   calibration.open();
 }
 

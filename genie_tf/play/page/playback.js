@@ -34,14 +34,13 @@ export class Playback {
     this.connection.send("step", { action });
   }
 
-  // Pauses until the next action.
-  goBack() {
+  pauseUntilAction() {
     if (!this.paused) this.pause("going back");
   }
 
   goTo(number) {
     if (this.goingTo !== null || number === this.timeline.number) return;
-    this.goBack();
+    this.pauseUntilAction();
     this.goingTo = number;
     this.connection.send("go_to", { number });
   }
