@@ -6,7 +6,7 @@ PYTHONS = $(or $(PYTHON),python3.12 python3.11 python3.10 python3)
 COMPILE = .venv/bin/uv pip compile -q setup.cfg --universal --python-version=3.10 --generate-hashes \
   --no-annotate --custom-compile-command='make constraints'
 # What depends on the releases most: media, weights, environments, the server and videos.
-OLDEST_TESTS = tests/media tests/presets tests/envs_test.py tests/play/server_test.py \
+OLDEST_TESTS = tests/media tests/presets tests/envs_test.py tests/play/player_test.py \
   tests/datasets/video_folder_test.py
 
 # Starting the interpreter, not just finding it, also rules out stubs that name an absent version.

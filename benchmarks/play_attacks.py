@@ -264,10 +264,10 @@ def serve_toy() -> None:
             return state, frame
 
     bound = play.bind("127.0.0.1", 0)
-    server = play.PlayServer(Simulator(), "Toy")
+    app = play.make_app(play.Host(Simulator(), "Toy"))
     print(f"Play at http://127.0.0.1:{bound.getsockname()[1]}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
-        play.web_server(server.app()).run(sockets=[bound])
+        play.web_server(app).run(sockets=[bound])
 
 
 def main() -> None:

@@ -22,11 +22,11 @@ from PIL import Image
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from genie_tf.play import server
+from genie_tf.play import messages
 from genie_tf.play.messages import NEW, unpack_frame
 
 IDLE = 200
-PROMPT = Path(server.__file__).parent / "prompts/canyon.png"
+PROMPT = Path(messages.__file__).parent / "prompts/canyon.png"
 
 
 async def begin(socket) -> dict:

@@ -61,7 +61,7 @@ def main() -> None:
         world = WorldModel.from_preset(FLAGS.preset)
         names, keys = read_actions(FLAGS.preset, world.num_actions)
         print("Compiling ...", flush=True)
-        server = play.PlayServer(
+        host = play.Host(
             play.Simulator(world),
             FLAGS.preset,
             names,
@@ -75,7 +75,8 @@ def main() -> None:
     token = secrets.token_urlsafe() if is_open else None
     places = addresses(FLAGS.host, socket.getsockname()[1], origins, root_path, token)
     print(f"Play at {' or '.join(places)}", flush=True)
-    play.web_server(server.app(token, root_path, origins)).run(sockets=[socket])
+    app = play.make_app(host, token, root_path, origins)
+    play.web_server(app).run(sockets=[socket])
 
 
 def addresses(

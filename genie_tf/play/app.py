@@ -4,6 +4,7 @@ import asyncio
 import functools
 import importlib.util
 import io
+import secrets
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +19,10 @@ from starlette.websockets import WebSocketDisconnect
 from genie_tf.media import recording
 from genie_tf.media.prompt_images import MAX_PROMPT_BYTES, decode_prompt_image
 from genie_tf.play.guard import Guard
-from genie_tf.play.places import GaveWay, Places
+from genie_tf.play.host import Host
+from genie_tf.play.network import keep_open
 from genie_tf.play.player import Player
+from genie_tf.play.work_slots import WorkDropped, WorkSlots
 
 MAX_UPLOADS = 8
 UPLOAD_SECONDS = 30
@@ -29,24 +32,28 @@ _HERE = Path(__file__).parent
 
 
 def make_app(
-    server,
+    host: Host,
     token: str | None = None,
     root_path: str = "",
     allowed_origins: Sequence[str] = (),
 ) -> Guard:
-    """Returns the ASGI application of a `PlayServer`; see `Guard` for the arguments."""
+    """Return the ASGI application of a `Host`; see `Guard` for the other arguments."""
     app = fastapi.FastAPI(
         docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
-    shape = server.simulator.frame_shape
-    prompts = shipped_prompts(*shape[:2])
-    uploads = Places(MAX_UPLOADS)
+    shape = host.simulator.frame_shape
+    prompts = _shipped_prompts(*shape[:2])
+    recording_formats = {"gif": "image/gif"}
+    if importlib.util.find_spec("av"):
+        recording_formats["mp4"] = "video/mp4"
+    players: dict[str, Player] = {}
+    uploads = WorkSlots(MAX_UPLOADS)
     decoders = ThreadPoolExecutor(_DECODERS, "genie-play-decoder")
     encoder = asyncio.Lock()
 
-    @app.exception_handler(GaveWay)
-    async def gave_way(request, error):
-        return _sorry(503, "This was ended for something newer: try again.")
+    @app.exception_handler(WorkDropped)
+    async def dropped(request, error):
+        return _error(503, "This was ended for something newer: try again.")
 
     @app.get("/")
     async def page():
@@ -55,89 +62,100 @@ def make_app(
     @app.get("/prompts/{name}.png")
     async def prompt(name: str):
         if name not in prompts:
-            return _sorry(404, f"There is no prompt {name}.")
+            return _error(404, f"There is no prompt {name}.")
         return Response(prompts[name], media_type="image/png")
 
     @app.post("/picture")
     async def picture(request: fastapi.Request, fit: str = "crop"):
         async def fitted() -> bytes:
-            content = await asyncio.wait_for(_body(request), UPLOAD_SECONDS)
+            content = await asyncio.wait_for(_read_body(request), UPLOAD_SECONDS)
             loop = asyncio.get_running_loop()
             arguments = content, *shape[:2], fit
-            work = loop.run_in_executor(decoders, _fitted_png, *arguments)
+            work = loop.run_in_executor(decoders, _fit_as_png, *arguments)
             return await _unless_gone(request, work)
 
         try:
             content = await uploads.run(fitted())
         except ValueError as error:
-            return _sorry(400, str(error))
+            return _error(400, str(error))
         except asyncio.TimeoutError:
-            return _sorry(
+            return _error(
                 408, f"A picture must arrive within {UPLOAD_SECONDS} seconds."
             )
         return Response(content, media_type="image/png")
 
     @app.get("/recordings/{id}.{form}")
     async def recorded(request: fastapi.Request, id: str, form: str):
-        forms = recording_forms()
-        if form not in forms:
-            return _sorry(404, f"Recordings are {' or '.join(forms)}; received {form}.")
-        player = server.seats.get(id)
+        if form not in recording_formats:
+            expected = " or ".join(recording_formats)
+            return _error(404, f"Recordings are {expected}; received {form}.")
+        player = players.get(id)
         if not player or not player.recording:
-            return _sorry(404, "There is no such recording: record something first.")
+            return _error(404, "There is no such recording: record something first.")
         frames = list(player.recording)
 
         async def encoded() -> bytes:
             async with encoder:
-                return await recording.encode(frames, shape, server.fps, form)
+                return await recording.encode(frames, shape, host.fps, form)
 
         try:
             content = await player.downloads.run(_unless_gone(request, encoded()))
         except OSError as error:
-            return _sorry(500, str(error))
+            return _error(500, str(error))
         headers = {"Content-Disposition": f'attachment; filename="world.{form}"'}
-        return Response(content, headers=headers, media_type=forms[form])
+        return Response(content, headers=headers, media_type=recording_formats[form])
 
     @app.websocket("/play")
     async def play(socket: fastapi.WebSocket):
-        player = Player(server, socket)
+        id = secrets.token_urlsafe()
+
+        def take_seat():
+            host.take_seat(id)
+            keep_open(socket.scope)
+
+        players[id] = Player(
+            socket,
+            host.simulator,
+            host.share(),
+            host.fps,
+            host.sampling,
+            take_seat,
+            host.start_timeline,
+        )
+        served = {"prompts": list(prompts), "recordings": list(recording_formats)}
         try:
-            await player.play()
+            await socket.accept()
+            await socket.send_json(
+                {"type": "hello", "id": id, **host.describe(), **served}
+            )
+            await players[id].play()
         except WebSocketDisconnect:
             pass
         finally:
-            server.leave(player)
+            del players[id]
+            host.free_seat(id)
 
     app.mount("/", StaticFiles(directory=_HERE / "page"))
     return Guard(app, token, root_path, allowed_origins)
 
 
 @functools.cache
-def recording_forms() -> dict[str, str]:
-    """The endings of the files that recordings can be, and what they are called."""
-    forms = {"gif": "image/gif"}
-    if importlib.util.find_spec("av"):
-        forms["mp4"] = "video/mp4"
-    return forms
-
-
-@functools.cache
-def shipped_prompts(height: int, width: int) -> dict[str, bytes]:
+def _shipped_prompts(height: int, width: int) -> dict[str, bytes]:
     """The pictures that ship with the package, at the size of a model's frames."""
     return {
-        path.stem: _fitted_png(path.read_bytes(), height, width, "crop")
+        path.stem: _fit_as_png(path.read_bytes(), height, width, "crop")
         for path in sorted((_HERE / "prompts").glob("*.png"))
     }
 
 
-def _fitted_png(content: bytes, height: int, width: int, fit: str) -> bytes:
+def _fit_as_png(content: bytes, height: int, width: int, fit: str) -> bytes:
     file = io.BytesIO()
     frame = decode_prompt_image(content, height, width, fit)
     Image.fromarray(frame).save(file, "PNG")
     return file.getvalue()
 
 
-async def _body(request: fastapi.Request) -> bytes:
+async def _read_body(request: fastapi.Request) -> bytes:
     """What is uploaded, as far as it shows that it is too much."""
     content = bytearray()
     try:
@@ -146,7 +164,7 @@ async def _body(request: fastapi.Request) -> bytes:
             if len(content) > MAX_PROMPT_BYTES:
                 break
     except ClientDisconnect:
-        raise GaveWay from None
+        raise WorkDropped from None
     return bytes(content)
 
 
@@ -154,24 +172,24 @@ async def _unless_gone(request: fastapi.Request, work: Awaitable):
     """Returns the result of work, and ends it if the client leaves.
 
     Raises:
-        GaveWay: if the client has left.
+        WorkDropped: if the client has left.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_leave(request))
+    leaving = asyncio.create_task(_wait_until_gone(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise GaveWay
+            raise WorkDropped
         return working.result()
     finally:
         working.cancel()
         leaving.cancel()
 
 
-async def _leave(request: fastapi.Request) -> None:
+async def _wait_until_gone(request: fastapi.Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _sorry(status: int, message: str) -> JSONResponse:
+def _error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"message": message}, status)

@@ -83,23 +83,23 @@ class Guard:
         host = headers.get("host", "").lower()
         name = _HOST.fullmatch(host)
         if not name:
-            return _sorry(400, f"Expected the name of a host; received {host}.")
+            return _refuse(400, f"Expected the name of a host; received {host}.")
         is_known = is_loopback(name[1].strip("[]")) or host in self._hosts
         if self._token is None and not is_known:
             hosts = ", ".join([*_LOOPBACK, *self._hosts])
-            return _sorry(403, f"Expected a host of {hosts}; received {host}.")
+            return _refuse(403, f"Expected a host of {hosts}; received {host}.")
         origin = headers.get("origin", "").lower()
         if origin in ("", *self._origins):
             pass
         elif origin != "null" and not _ORIGIN.fullmatch(origin):
-            return _sorry(400, f"Expected an origin; received {origin}.")
+            return _refuse(400, f"Expected an origin; received {origin}.")
         elif origin.partition("://")[2] != host:
-            return _sorry(403, f"Expected a page of {host}; received one of {origin}.")
-        if not origin and _is_of_another_site(scope, headers):
-            return _sorry(403, f"Expected a page of {host}; received one of others.")
+            return _refuse(403, f"Expected a page of {host}; received one of {origin}.")
+        if not origin and _is_cross_site(scope, headers):
+            return _refuse(403, f"Expected a page of {host}; received one of others.")
         if self._token is not None and not self._knows_token(scope, headers):
             expected = "the address that genie-play printed, with its token"
-            return _sorry(401, f"Expected {expected}.")
+            return _refuse(401, f"Expected {expected}.")
         return None
 
     def _redirection(self, scope) -> RedirectResponse | None:
@@ -109,13 +109,13 @@ class Guard:
         if scope["path"] == "":  # What the page asks for is relative to a folder.
             query = scope["query_string"].decode("latin-1")
             return RedirectResponse(f"{self._root_path.split('/')[-1]}/?{query}", 303)
-        tokens = _in_query(scope)
+        tokens = _tokens_in_query(scope)
         if scope["path"] != "/" or not tokens:
             return None
         response = RedirectResponse("./", 303)
         if self._token in tokens:
             response.set_cookie(
-                _cookie(scope),
+                _cookie_name(scope),
                 self._token,
                 path=self._root_path or "/",
                 secure=self._is_secure or scope["scheme"] == "https",
@@ -125,11 +125,11 @@ class Guard:
         return response
 
     def _knows_token(self, scope, headers: Headers) -> bool:
-        offered = _in_query(scope)
+        offered = _tokens_in_query(scope)
         for cookies in headers.getlist("cookie"):
             for cookie in cookies.split(";"):
                 name, _, value = cookie.strip().partition("=")
-                if name == _cookie(scope):
+                if name == _cookie_name(scope):
                     offered.append(value)
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -168,7 +168,7 @@ def check_origin(origin: str) -> str:
     return written.removesuffix(":80" if scheme == "http" else ":443")
 
 
-def _is_of_another_site(scope, headers: Headers) -> bool:
+def _is_cross_site(scope, headers: Headers) -> bool:
     """Whether a browser says that another site's page asks, for more than this page."""
     if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return False
@@ -177,16 +177,16 @@ def _is_of_another_site(scope, headers: Headers) -> bool:
     return not (is_link and is_page and scope["path"] in ("", "/"))
 
 
-def _in_query(scope) -> list[str]:
+def _tokens_in_query(scope) -> list[str]:
     query = scope.get("query_string", b"").decode("latin-1")
     return parse_qs(query, keep_blank_values=True).get("token", [])
 
 
-def _cookie(scope) -> str:
+def _cookie_name(scope) -> str:
     """The name of the cookie: those of all ports of a host are sent to each of them."""
     _, port = scope.get("server") or ("", "")
     return f"genie_play_{port}"
 
 
-def _sorry(status: int, sentence: str) -> PlainTextResponse:
+def _refuse(status: int, sentence: str) -> PlainTextResponse:
     return PlainTextResponse(f"{sentence}\n", status)

@@ -23,7 +23,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 
 MAX_CONNECTIONS = 500
-MAX_CONNECTIONS_OF_ADDRESS = 64  # Unless it is this machine, or a proxy on it.
+MAX_CONNECTIONS_PER_ADDRESS = 64  # Unless it is this machine, or a proxy on it.
 MAX_MESSAGE_BYTES = 2**20  # A picture to start from is the largest.
 MAX_TEXT_BYTES = 4096
 MAX_FRAMES = 300  # Of a WebSocket, a second: messages, parts of them, pings and pongs.
@@ -177,7 +177,7 @@ class _Server(uvicorn.Server):
         """
         connections = self.server_state.connections
         own = [each for each in connections if each.address == address]
-        if not is_loopback(address) and len(own) >= MAX_CONNECTIONS_OF_ADDRESS:
+        if not is_loopback(address) and len(own) >= MAX_CONNECTIONS_PER_ADDRESS:
             candidates = own
         elif len(connections) >= self._max_connections:
             candidates = connections

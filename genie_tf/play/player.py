@@ -2,18 +2,17 @@
 
 import asyncio
 import json
-import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW, pack_frame, parse
-from genie_tf.play.network import keep_open
-from genie_tf.play.places import Places
 from genie_tf.play.scheduler import Share
+from genie_tf.play.simulator import Simulator
 from genie_tf.play.timeline import Moment, Timeline
+from genie_tf.play.work_slots import WorkSlots
 
 IDLE_SECONDS = 600
 MAX_COMMANDS = 8  # That wait for their turn.
@@ -35,25 +34,45 @@ class Player:
     seen its frames gets fewer of them, and keeps nobody else waiting.
 
     Args:
-        server: the `PlayServer`.
-        socket: the connection.
+        socket: the connection, accepted.
+        simulator: a `Simulator`, or what behaves as one.
+        share: of the time of the thread that runs the simulator.
+        fps: frames a second while a key is held.
+        sampling: values of all settings, until the page changes them.
+        take_seat: is called before each world; raises a ValueError if there is no seat.
+        start_timeline: begins a world from a picture.
+
+    Attributes:
+        recording: frames recorded.
+        downloads: where a recording is encoded.
     """
 
-    def __init__(self, server, socket: WebSocket):
-        self.id = secrets.token_urlsafe()
+    def __init__(
+        self,
+        socket: WebSocket,
+        simulator: Simulator,
+        share: Share,
+        fps: int,
+        sampling: Mapping,
+        take_seat: Callable[[], None],
+        start_timeline: Callable[[bytes], Timeline],
+    ):
         self.recording: list[bytes] = []
-        self.downloads = Places(1)
-        self._server = server
-        self._share = Share(server.scheduler)
+        self.downloads = WorkSlots(1)
         self._socket = socket
+        self._simulator = simulator
+        self._share = share
+        self._fps = fps
+        self._sampling = sampling
+        self._take_seat = take_seat
+        self._start_timeline = start_timeline
         self._sending = asyncio.Lock()
         self._timeline: Timeline | None = None
-        self._sampling = server.sampling
         # Of the keys: the action held, one that was pressed and waits for its frame
         # though its key may be up again, and the number of the newest message of them.
-        self._held: int | None = None
+        self._held_action: int | None = None
         self._pressed: deque[int] = deque(maxlen=1)
-        self._input = 0
+        self._input_id = 0
         self._paused = False
         self._is_recording = False
         self._commands: deque[dict] = deque()
@@ -63,9 +82,7 @@ class Player:
 
     async def play(self) -> None:
         """Serves the page until it leaves or is sent away."""
-        await self._socket.accept()
-        await self._send_json(self._server.greeting(self.id))
-        tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._act())]
+        tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._act())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -80,7 +97,7 @@ class Player:
 
     # What the page says.
 
-    async def _hear(self) -> str | None:
+    async def _receive(self) -> str | None:
         """Returns why the page is sent away, unless it leaves by itself."""
         while True:
             try:
@@ -90,25 +107,22 @@ class Player:
             if message["type"] == "websocket.disconnect":
                 return None
             try:
-                self._take(message)
+                self._handle(message)
             except ValueError as error:
-                await self._complain(error)
+                await self._send_error(error)
             self._wake.set()
 
-    def _take(self, message: dict) -> None:
+    def _handle(self, message: dict) -> None:
         """Does at once what has no frames, and puts the rest in line."""
         if message.get("bytes") is not None:
             command = {"type": "start", "picture": message["bytes"]}
         else:
-            command = parse(
-                message["text"],
-                self._server.simulator.num_actions,
-                self._server.simulator.settings,
-            )
+            simulator = self._simulator
+            command = parse(message["text"], simulator.num_actions, simulator.settings)
         if command["type"] == "act":
-            self._held, self._input = command["action"], command["id"]
-            if self._held is not None:
-                self._pressed.append(self._held)
+            self._held_action, self._input_id = command["action"], command["id"]
+            if self._held_action is not None:
+                self._pressed.append(self._held_action)
         elif command["type"] == "seen":
             self._unseen = max(self._unseen - 1, 0)
         elif command["type"] == "pause":
@@ -128,16 +142,15 @@ class Player:
     # What takes time.
 
     async def _act(self) -> None:
-        interval = 1 / self._server.fps
+        interval = 1 / self._fps
         due = 0.0
         while True:
-            await self._ready(lambda: self._commands or self._is_moving())
+            await self._wait_for_page(lambda: self._commands or self._is_moving())
             if self._commands:
-                command = self._commands.popleft()
                 try:
-                    await getattr(self, f"_do_{command.pop('type')}")(**command)
+                    await self._do(**self._commands.popleft())
                 except ValueError as error:
-                    await self._complain(error)
+                    await self._send_error(error)
             else:
                 await asyncio.sleep(due - time.monotonic())
                 # What is late by more than a frame, after a pause too, starts anew.
@@ -147,7 +160,7 @@ class Player:
             await self._report()
 
     def _is_moving(self) -> bool:
-        is_asked = self._held is not None or self._pressed
+        is_asked = self._held_action is not None or self._pressed
         return bool(self._timeline and is_asked and not self._paused)
 
     def _next_action(self) -> int | None:
@@ -156,9 +169,9 @@ class Player:
         try:  # Which the other task may empty in between.
             return self._pressed.pop()
         except IndexError:
-            return self._held
+            return self._held_action
 
-    async def _ready(self, is_due=lambda: True) -> None:
+    async def _wait_for_page(self, is_due=lambda: True) -> None:
         """Waits until there is something to do, and the page has seen its frames."""
         while self._unseen >= MAX_UNSEEN or not is_due():
             self._wake.clear()
@@ -169,7 +182,7 @@ class Player:
         await self._recall()
 
         def make():
-            begin, id, action = time.monotonic(), self._input, choose()
+            begin, id, action = time.monotonic(), self._input_id, choose()
             if action is None:  # The key is up again.
                 return None
             return self._timeline.advance(action, self._sampling), begin, id
@@ -183,47 +196,46 @@ class Player:
         while not await self._share.run(self._timeline.recall, cost=_PREVIEW_COST):
             pass
 
+    async def _do(self, type: str, **rest) -> None:
+        if self._timeline is None and type != "start":
+            raise ValueError("There is no world yet: send a picture to start from.")
+        await getattr(self, f"_do_{type}")(**rest)
+
     async def _do_start(self, picture: bytes) -> None:
-        simulator = self._server.simulator
+        simulator = self._simulator
         if len(picture) != simulator.num_bytes:
             height, width, _ = simulator.frame_shape
             raise ValueError(
                 f"A picture to start from must be {simulator.num_bytes} bytes, of {height} "
                 f"rows of {width} pixels of 3 colours; received {len(picture)} bytes."
             )
-        self._server.seat(self)
-        keep_open(self._socket.scope)
+        self._take_seat()
         begin = time.monotonic()
-        self._timeline = await self._share.run(self._server.begin, picture)
+        self._timeline = await self._share.run(self._start_timeline, picture)
         self._pressed.clear()
         await self._send_line()
-        await self._send_frame(AGAIN, self._timeline.present, 0, begin)
+        await self._send_present(begin)
 
     async def _do_step(self, action: int) -> None:
-        self._check_started()
         await self._advance(lambda: action)
 
     async def _do_go_to(self, number: int) -> None:
-        self._check_started()
         self._timeline.go_to(number)
-        await self._send_frame(AGAIN, self._timeline.present, number, time.monotonic())
+        await self._send_present(time.monotonic())
 
     async def _do_branch(self, id: int) -> None:
-        self._check_started()
         self._timeline.switch(id)
         await self._send_line()
-        number = self._timeline.number
-        await self._send_frame(AGAIN, self._timeline.present, number, time.monotonic())
+        await self._send_present(time.monotonic())
 
     async def _do_calibrate(self) -> None:
         """Shows what each action would do, held for some frames."""
-        self._check_started()
         await self._recall()
-        simulator, now = self._server.simulator, self._timeline.state
+        simulator, now = self._simulator, self._timeline.state
         for action in range(simulator.num_actions):
             state = now
             for place in range(PREVIEW_FRAMES):
-                await self._ready()
+                await self._wait_for_page()
                 begin = time.monotonic()
                 arguments = state, action, self._sampling
                 state, frame = await self._share.run(
@@ -233,14 +245,9 @@ class Player:
                 await self._send_frame(PREVIEW, moment, place, begin)
 
     async def _do_record(self, on: bool) -> None:
-        self._check_started()
         self._is_recording = on
         if on:
             self.recording = [self._timeline.present.frame]
-
-    def _check_started(self) -> None:
-        if self._timeline is None:
-            raise ValueError("There is no world yet: send a picture to start from.")
 
     # What the page hears.
 
@@ -256,16 +263,20 @@ class Player:
         if self._is_recording and kind != PREVIEW:
             self.recording.append(moment.frame)
             most = min(
-                RECORDED_SECONDS * self._server.fps,
+                RECORDED_SECONDS * self._fps,
                 MAX_RECORDED_BYTES // len(moment.frame),
             )
             self._is_recording = len(self.recording) < most
         milliseconds = 1000 * (time.monotonic() - begin)
-        id = self._input if id is None else id
+        id = self._input_id if id is None else id
         message = pack_frame(
             kind, moment.action, milliseconds, number, id, moment.frame
         )
         await self._send(self._socket.send_bytes, message)
+
+    async def _send_present(self, begin: float) -> None:
+        timeline = self._timeline
+        await self._send_frame(AGAIN, timeline.present, timeline.number, begin)
 
     async def _send_line(self) -> None:
         """Sends the actions of the whole line, once it is another one."""
@@ -287,7 +298,7 @@ class Player:
             self._reported = report
             await self._send_json(report)
 
-    async def _complain(self, error: ValueError) -> None:
+    async def _send_error(self, error: ValueError) -> None:
         await self._send_json({"type": "error", "message": str(error)})
 
     async def _send_json(self, message: dict) -> None:

@@ -72,7 +72,7 @@ class Timeline:
         self._stride = math.ceil(max_moments / kept)
         self._ids = itertools.count(1)
         self._state, frame = simulator.start(picture)
-        self._recalled = 0  # Number of the moment that `_state` belongs to.
+        self._state_number = 0  # Number of the moment that `_state` belongs to.
         self.line = Line(0, 0, [Moment(None, {}, frame, self._state)])
         self.branches: list[Line] = []
         self.number = 0
@@ -93,12 +93,12 @@ class Timeline:
         Returns:
             Whether the state is there, and none had to be computed.
         """
-        if self._recalled == self.number:
+        if self._state_number == self.number:
             return True
-        number = self._recalled + 1
+        number = self._state_number + 1
         moment = self.line.moments[number - self.line.first]
         self._state, _ = self._step(self._state, moment.action, moment.sampling)
-        self._recalled = number
+        self._state_number = number
         return False
 
     def advance(self, action: int, sampling: Mapping) -> Moment:
@@ -109,8 +109,8 @@ class Timeline:
         """
         self._state, frame = self._step(self._state, action, sampling)
         if self.number < self.line.last:
-            self._part()
-        self.number = self._recalled = self.number + 1
+            self._branch_off()
+        self.number = self._state_number = self.number + 1
         state = None if self.number % self._stride else self._state
         moment = Moment(action, sampling, frame, state)
         self.line.moments.append(moment)
@@ -151,7 +151,7 @@ class Timeline:
         self.number = line.last
         self._find_state()
 
-    def _part(self) -> None:
+    def _branch_off(self) -> None:
         """Leaves the line for one that is the same up to the present moment."""
         self.branches = [*self.branches, self.line][-self._max_branches :]
         moments = self.line.moments[: self.number - self.line.first + 1]
@@ -162,5 +162,5 @@ class Timeline:
         number = self.number
         while self.line.moments[number - self.line.first].state is None:
             number -= 1
-        self._recalled = number
+        self._state_number = number
         self._state = self.line.moments[number - self.line.first].state

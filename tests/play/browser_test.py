@@ -67,7 +67,7 @@ class Browser:
         self.until(lambda: self.square())
 
     def number(self, of: str = "now") -> int:
-        return int(self.one("#strip").get_attribute(f"aria-value{of}"))
+        return int(self.one("#timeline").get_attribute(f"aria-value{of}"))
 
     def square(self, canvas: str = "#screen"):
         """Row and column of the white square."""
@@ -122,9 +122,17 @@ def test_keys_move_the_world(browser):
     browser.press(Keys.ARROW_UP)
     browser.until(lambda: browser.number() > number)
     assert browser.square()[0] < 8
-    text = browser.one("#strip").get_attribute("aria-valuetext")
+    text = browser.one("#timeline").get_attribute("aria-valuetext")
     assert text == f"Moment {browser.number()} of {browser.number()}, up"
     assert browser.one("#meter").text.endswith(" ms")
+
+
+def test_the_newer_of_two_keys_decides(browser):
+    browser.begin()
+    right, up = Keys.ARROW_RIGHT, Keys.ARROW_UP
+    ActionChains(browser.driver).key_down(right).key_down(up).perform()
+    browser.until(lambda: browser.square()[0] != 8)
+    ActionChains(browser.driver).key_up(up).key_up(right).perform()
 
 
 def test_buttons_numbers_and_settings(serve, open_browser):
@@ -172,10 +180,10 @@ def test_pausing_stepping_and_going_back(browser):
     assert browser.one("#branches button").text == "Line 1: 4 moments"
     browser.one("#branches button").click()
     browser.until(lambda: browser.square() == (8, 12))
-    # The strip, by a click and by keys.
-    strip = browser.one("#strip")
+    # The timeline, by a click and by keys.
+    timeline = browser.one("#timeline")
     ActionChains(browser.driver).move_to_element_with_offset(
-        strip, 11 - strip.size["width"] // 2, 0
+        timeline, 11 - timeline.size["width"] // 2, 0
     ).click().perform()
     browser.until(lambda: browser.number() < 2)
     browser.press(Keys.END)
@@ -271,7 +279,7 @@ def test_controls_have_names(browser):
     for _ in range(14):
         browser.press(Keys.TAB)
         order.append(browser.driver.switch_to.active_element.get_attribute("id"))
-    expected = ["strip", "do-rewind", "do-pause", "do-step", "do-record"]
+    expected = ["timeline", "do-rewind", "do-pause", "do-step", "do-record"]
     assert [id for id in order if id in expected] == expected
     assert {"temperature", "num_steps", "order"} < set(order)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from genie_tf.play import PlayServer, bind, web_server
+from genie_tf.play import Host, bind, make_app, web_server
 from genie_tf.play.messages import unpack_frame
 from genie_tf.testing.toy_simulator import ToySimulator
 
@@ -76,10 +76,10 @@ class Page:
 
 
 @contextlib.contextmanager
-def serving(server: PlayServer, *access):
+def serving(host: Host, *access):
     """Serves, and yields the port."""
     bound = bind("127.0.0.1", 0)
-    web = web_server(server.app(*access))
+    web = web_server(make_app(host, *access))
     thread = threading.Thread(target=web.run, kwargs={"sockets": [bound]})
     thread.start()
     while not web.started:
@@ -91,15 +91,15 @@ def serving(server: PlayServer, *access):
 
 @pytest.fixture
 def serve():
-    """A function that serves what `PlayServer` is given, and returns the port."""
+    """A function that serves what `Host` is given, and returns the port."""
     with contextlib.ExitStack() as stack:
 
         def start(
             simulator=None, token=None, root_path="", allowed_origins=(), **settings
         ) -> int:
-            server = PlayServer(simulator or ToySimulator(), "Toy", **settings)
+            host = Host(simulator or ToySimulator(), "Toy", **settings)
             access = token, root_path, allowed_origins
-            return stack.enter_context(serving(server, *access))
+            return stack.enter_context(serving(host, *access))
 
         yield start
 
@@ -107,14 +107,14 @@ def serve():
 @pytest.fixture(scope="module")
 def port():
     """The port of a server without a token."""
-    with serving(PlayServer(ToySimulator(), "Toy")) as port:
+    with serving(Host(ToySimulator(), "Toy")) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
 def token_port():
     """The port of a server whose token is "a-token"."""
-    with serving(PlayServer(ToySimulator(), "Toy"), "a-token") as port:
+    with serving(Host(ToySimulator(), "Toy"), "a-token") as port:
         yield port
 
 

@@ -244,7 +244,7 @@ def test_a_player_does_not_make_room(serve, open_page, monkeypatch):
 
 
 def test_one_address_has_a_part_of_all_connections(serve, monkeypatch):
-    monkeypatch.setattr(network, "MAX_CONNECTIONS_OF_ADDRESS", 3)
+    monkeypatch.setattr(network, "MAX_CONNECTIONS_PER_ADDRESS", 3)
     monkeypatch.setattr(network, "is_loopback", lambda host: False)
     port = serve()
     connections = [connect(port) for _ in range(4)]

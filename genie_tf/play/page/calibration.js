@@ -1,24 +1,25 @@
 // What each action does, side by side; names and keys for them.
 
-import { cap, normal } from "./keys.js";
-import { paint } from "./pictures.js";
-import { colour } from "./strip.js";
+import { byId, make, say } from "./dom.js";
+import { paint } from "./images.js";
+import { keyLabel, normalizeKey } from "./keys.js";
+import { actionColor } from "./timeline.js";
 
 const PERIOD = 120; // Milliseconds that each frame of a preview stays.
 
 export class Calibration {
-  constructor(world, keys, { look, changed, say }) {
-    Object.assign(this, { world, keys, look, changed, say });
-    this.dialog = document.getElementById("calibration");
-    this.cards = [];
-    document.getElementById("look-again").onclick = () => this.begin();
-    document.getElementById("forget").onclick = () => {
+  // `look` asks for previews, which `add` takes; `changed` is called after names or keys change.
+  constructor(world, keys, look, changed) {
+    Object.assign(this, { world, keys, look, changed, cards: [] });
+    this.dialog = byId("calibration");
+    byId("look-again").onclick = () => this.begin();
+    byId("forget").onclick = () => {
       keys.reset();
       this.build();
       changed();
     };
     // Escape and keys that are being bound are not the page's.
-    this.dialog.addEventListener("keydown", (event) => this.listen(event), true);
+    this.dialog.addEventListener("keydown", (event) => this.bindKey(event), true);
     this.dialog.addEventListener("close", () => clearInterval(this.timer));
   }
 
@@ -46,85 +47,71 @@ export class Calibration {
   }
 
   build() {
+    const { keys, world: { width, height } } = this;
     const frames = this.cards.map((card) => card.frames);
-    this.waiting = null;
-    this.cards = this.keys.names.map((name, action) => {
-      const card = document.createElement("div");
-      card.className = "card";
-      card.style.setProperty("--colour", colour(action, this.keys.names.length));
-      const canvas = document.createElement("canvas");
-      canvas.width = this.world.width;
-      canvas.height = this.world.height;
-      canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", `Action ${action}, held`);
-      const input = document.createElement("input");
-      input.value = name;
-      input.placeholder = `Action ${action}`;
-      input.maxLength = 24;
-      input.setAttribute("aria-label", `Name of action ${action}`);
+    this.waiting = null; // The action whose key is to be pressed.
+    this.cards = keys.names.map((name, action) => {
+      const canvas = make("canvas", { width, height, role: "img", ariaLabel: `Action ${action}, held` });
+      const input = make("input", { value: name, placeholder: `Action ${action}`, maxLength: 24, ariaLabel: `Name of action ${action}` });
       input.oninput = () => {
-        this.keys.name(action, input.value.trim());
+        keys.rename(action, input.value.trim());
         this.changed();
       };
-      const caps = document.createElement("div");
-      caps.className = "caps";
-      card.append(canvas, input, caps);
-      return { card, canvas, caps, frames: frames[action] ?? [] };
+      const bindings = make("div", { className: "bindings" });
+      const card = make("div", { className: "card" }, canvas, input, bindings);
+      card.style.setProperty("--color", actionColor(action, keys.names.length));
+      return { card, canvas, bindings, frames: frames[action] ?? [] };
     });
-    document.getElementById("cards").replaceChildren(...this.cards.map(({ card }) => card));
-    this.fillCaps();
+    byId("cards").replaceChildren(...this.cards.map(({ card }) => card));
+    this.showBindings();
   }
 
-  fillCaps() {
-    this.cards.forEach(({ caps }, action) => {
-      const bound = this.keys.of(action).map((keys) => {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.className = "cap";
-        button.textContent = cap(keys);
-        button.title = `Remove ${cap(keys)}`;
-        button.setAttribute("aria-label", `Remove the key ${cap(keys)} from action ${action}`);
-        button.onclick = () => this.change(() => this.keys.unbind(keys));
-        return button;
+  showBindings() {
+    const { keys } = this;
+    const makeButton = (properties, change) =>
+      make("button", { type: "button", ...properties, onclick: () => this.change(change) });
+    this.cards.forEach(({ bindings }, action) => {
+      const bound = keys.combinations(action).map((combination) => {
+        const label = keyLabel(combination);
+        const ariaLabel = `Remove the key ${label} from action ${action}`;
+        const properties = { className: "bound", textContent: label, title: `Remove ${label}`, ariaLabel };
+        return makeButton(properties, () => keys.unbind(combination));
       });
-      const add = document.createElement("button");
-      add.type = "button";
-      add.className = "bind";
-      add.textContent = this.waiting === action ? "Press a key" : "+ key";
-      add.setAttribute("aria-label", `Bind a key to action ${action}`);
-      add.onclick = () => {
-        this.change(() => (this.waiting = action));
-        this.say(`Press a key for action ${action}; Escape for none.`);
-      };
-      const idle = document.createElement("button");
-      idle.type = "button";
-      idle.className = "bind";
-      idle.textContent = "+ idle";
-      idle.title = "What happens while no key is held";
-      idle.setAttribute("aria-label", `Action ${action} happens while no key is held`);
-      idle.hidden = "" in this.keys.bindings;
-      idle.onclick = () => this.change(() => this.keys.bind("", action));
-      caps.replaceChildren(...bound, add, idle);
+      const add = makeButton(
+        { className: "bind", textContent: this.waiting === action ? "Press a key" : "+ key", ariaLabel: `Bind a key to action ${action}` },
+        () => {
+          this.waiting = action;
+          say(`Press a key for action ${action}; Escape for none.`);
+        },
+      );
+      const idle = makeButton(
+        {
+          className: "bind", textContent: "+ idle", title: "What happens while no key is held",
+          ariaLabel: `Action ${action} happens while no key is held`, hidden: "" in keys.bindings,
+        },
+        () => keys.bind("", action),
+      );
+      bindings.replaceChildren(...bound, add, idle);
     });
   }
 
   change(how) {
     how();
     const place = [...this.dialog.querySelectorAll("button")].indexOf(document.activeElement);
-    this.fillCaps();
+    this.showBindings();
     this.dialog.querySelectorAll("button")[place]?.focus();
     this.changed();
   }
 
-  listen(event) {
+  bindKey(event) {
     if (this.waiting === null) return;
     event.preventDefault();
     event.stopPropagation();
-    const action = this.waiting, key = normal(event.key);
+    const action = this.waiting, key = normalizeKey(event.key);
     if (["Shift", "Control", "Alt", "Meta"].includes(key)) return;
     this.waiting = null;
     const refusal = key === "Escape" ? "No key bound." : this.keys.bind(key, action);
     this.change(() => {});
-    this.say(refusal ?? `${cap(key)} is now ${this.keys.title(action)}.`);
+    say(refusal ?? `${keyLabel(key)} is now ${this.keys.title(action)}.`);
   }
 }

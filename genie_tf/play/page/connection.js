@@ -1,25 +1,25 @@
 // The WebSocket, as docs/play.md describes it.
 
-export const NEW = 0, AGAIN = 1, PREVIEW = 2;
+export const NEW = 0, PREVIEW = 2;
 const HEADER = 12, NO_ACTION = 255;
 
-// `heard` has a function for each type of JSON message, `frame` and `closed`.
-export function connect(heard) {
+// `handlers` has a function for each type of JSON message, `frame` and `closed`.
+export function connect(handlers) {
   // Relative to the page, which a proxy may serve below a path.
   const address = new URL("play", location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
   socket.onmessage = ({ data }) => {
-    if (typeof data !== "string") return heard.frame(unpack(data));
+    if (typeof data !== "string") return handlers.frame(unpack(data));
     const message = JSON.parse(data);
-    heard[message.type](message);
+    handlers[message.type](message);
   };
-  socket.onclose = ({ reason }) => heard.closed(reason);
-  const send = (data) => socket.readyState === WebSocket.OPEN && socket.send(data);
+  socket.onclose = ({ reason }) => handlers.closed(reason);
+  const sendData = (data) => socket.readyState === WebSocket.OPEN && socket.send(data);
   return {
-    say: (type, rest = {}) => send(JSON.stringify({ type, ...rest })),
-    start: (pixels) => send(pixels),
+    send: (type, rest = {}) => sendData(JSON.stringify({ type, ...rest })),
+    start: (pixels) => sendData(pixels),
   };
 }
 
@@ -29,7 +29,6 @@ function unpack(data) {
   return {
     kind: view.getUint8(0),
     action: action === NO_ACTION ? null : action,
-    milliseconds: view.getUint16(2, true),
     number: view.getUint32(4, true),
     id: view.getUint32(8, true),
     pixels: new Uint8Array(data, HEADER),

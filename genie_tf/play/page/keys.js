@@ -4,23 +4,23 @@ const WORDS = {
   left: "ArrowLeft", right: "ArrowRight", up: "ArrowUp", jump: "ArrowUp", down: "ArrowDown",
   duck: "ArrowDown", fire: " ", none: "", noop: "", stay: "", idle: "", wait: "", nothing: "",
 };
-const GIVEN = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", " "];
-const CAPS = { ArrowLeft: "\u2190", ArrowRight: "\u2192", ArrowUp: "\u2191", ArrowDown: "\u2193", " ": "Space", "": "idle" };
+const DEFAULTS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", " "];
+const LABELS = { ArrowLeft: "\u2190", ArrowRight: "\u2192", ArrowUp: "\u2191", ArrowDown: "\u2193", " ": "Space", "": "idle" };
 // Keys that the page itself has a use for.
-const TAKEN = ["Tab", "Escape", "Enter", "Backspace", ".", "p", "r", "c"];
+const RESERVED = ["Tab", "Escape", "Enter", "Backspace", ".", "p", "r", "c"];
 
-export const normal = (key) => (key.length === 1 ? key.toLowerCase() : key);
-export const cap = (combination) =>
-  CAPS[combination] ?? combination.split(/(?<=.)\+/).map((key) => CAPS[key] ?? key.toUpperCase()).join(" ");
+export const normalizeKey = (key) => (key.length === 1 ? key.toLowerCase() : key);
+export const keyLabel = (combination) =>
+  LABELS[combination] ?? combination.split(/(?<=.)\+/).map((key) => LABELS[key] ?? key.toUpperCase()).join(" ");
 
 export class Keys {
   // A combination is a key or several joined by "+"; "" stands for no key at all.
   constructor(world) {
     this.world = world;
-    this.store = `genie-play ${world.name} ${world.num_actions}`;
-    this.held = [];
+    this.storageKey = `genie-play ${world.name} ${world.num_actions}`;
+    this.pressed = [];
     try {
-      const { names, bindings } = JSON.parse(localStorage.getItem(this.store));
+      const { names, bindings } = JSON.parse(localStorage.getItem(this.storageKey));
       Object.assign(this, { names, bindings });
     } catch {
       this.reset();
@@ -30,30 +30,30 @@ export class Keys {
   reset() {
     const { num_actions, action_names, keys } = this.world;
     this.names = Array.from({ length: num_actions }, (_, action) => action_names[action] ?? "");
-    this.bindings = Object.keys(keys).length ? { ...keys } : this.guessed();
+    this.bindings = Object.keys(keys).length ? { ...keys } : this.guessBindings();
     for (let action = 0; action < Math.min(num_actions, 10); action++) {
       this.bindings[`${action}`] ??= action;
     }
-    localStorage.removeItem(this.store);
+    localStorage.removeItem(this.storageKey);
   }
 
-  guessed() {
+  guessBindings() {
     const bindings = {};
     this.names.forEach((name, action) => {
-      const keys = name ? name.toLowerCase().split(/[+_ -]+/).map((word) => WORDS[word]) : [GIVEN[action]];
+      const keys = name ? name.toLowerCase().split(/[+_ -]+/).map((word) => WORDS[word]) : [DEFAULTS[action]];
       if (keys.every((key) => key !== undefined)) bindings[keys.sort().join("+")] ??= action;
     });
     return bindings;
   }
 
-  name(action, name) {
+  rename(action, name) {
     this.names[action] = name;
     this.save();
   }
 
   // Returns why not, if the key cannot be bound.
   bind(key, action) {
-    if (TAKEN.includes(key)) return `${cap(key)} has another use; choose another key.`;
+    if (RESERVED.includes(key)) return `${keyLabel(key)} has another use; choose another key.`;
     this.bindings[key] = action;
     this.save();
   }
@@ -65,10 +65,10 @@ export class Keys {
 
   save() {
     const { names, bindings } = this;
-    localStorage.setItem(this.store, JSON.stringify({ names, bindings }));
+    localStorage.setItem(this.storageKey, JSON.stringify({ names, bindings }));
   }
 
-  of(action) {
+  combinations(action) {
     return Object.keys(this.bindings).filter((keys) => this.bindings[keys] === action);
   }
 
@@ -77,24 +77,24 @@ export class Keys {
   }
 
   isBound(key) {
-    return Object.keys(this.bindings).some((keys) => parts(keys).includes(key));
+    return Object.keys(this.bindings).some((keys) => splitKeys(keys).includes(key));
   }
 
   press(key) {
-    this.held = [key, ...this.held.filter((other) => other !== key)];
+    this.pressed = [key, ...this.pressed.filter((other) => other !== key)];
   }
 
   release(key) {
-    this.held = this.held.filter((other) => other !== key);
+    this.pressed = this.pressed.filter((other) => other !== key);
   }
 
-  // What the keys held stand for: the largest combination, of several the newest one.
+  // What the keys pressed stand for: the largest combination, of several the newest one.
   get action() {
-    const down = Object.keys(this.bindings).filter((keys) => parts(keys).every((key) => this.held.includes(key)));
-    const age = (keys) => Math.min(...parts(keys).map((key) => this.held.indexOf(key)));
-    down.sort((a, b) => parts(b).length - parts(a).length || age(a) - age(b));
+    const down = Object.keys(this.bindings).filter((keys) => splitKeys(keys).every((key) => this.pressed.includes(key)));
+    const age = (keys) => Math.min(...splitKeys(keys).map((key) => this.pressed.indexOf(key)));
+    down.sort((a, b) => splitKeys(b).length - splitKeys(a).length || age(a) - age(b));
     return down.length ? this.bindings[down[0]] : null;
   }
 }
 
-const parts = (keys) => (keys === "" ? [] : keys === "+" ? ["+"] : keys.split("+"));
+const splitKeys = (keys) => (keys === "" ? [] : keys === "+" ? ["+"] : keys.split("+"));

@@ -1,27 +1,29 @@
-// Paper, a brush and some colours.
+// Paper, a brush and some colors.
 
-const COLOURS = [
+import { byId, make } from "./dom.js";
+
+const COLORS = [
   ["sky", "#7ec8f2"], ["night", "#141026"], ["stone", "#a9bcc0"], ["earth", "#c58a52"], ["grass", "#5fae3d"],
   ["lava", "#f2702a"], ["gold", "#ffd23f"], ["wood", "#8a5a2b"], ["white", "#ffffff"], ["black", "#000000"],
 ];
 const SIDE = 512;
 
 export function makeSketch(world, use) {
-  const dialog = document.getElementById("sketch"), paper = document.getElementById("paper");
+  const dialog = byId("sketch"), paper = byId("paper");
   const context = paper.getContext("2d", { willReadFrequently: true });
   paper.width = SIDE;
   paper.height = Math.round((SIDE * world.height) / world.width);
-  let [, ink] = COLOURS[3];
-  const before = [];
-  const keep = () => {
-    before.push(context.getImageData(0, 0, paper.width, paper.height));
-    if (before.length > 20) before.shift();
+  let [, ink] = COLORS[3];
+  const history = [];
+  const remember = () => {
+    history.push(context.getImageData(0, 0, paper.width, paper.height));
+    if (history.length > 20) history.shift();
   };
-  const fill = (colour) => {
-    context.fillStyle = colour;
+  const fill = (color) => {
+    context.fillStyle = color;
     context.fillRect(0, 0, paper.width, paper.height);
   };
-  fill(COLOURS[0][1]);
+  fill(COLORS[0][1]);
 
   const line = (event) => {
     const { left, top, width } = paper.getBoundingClientRect(), scale = paper.width / width;
@@ -30,9 +32,9 @@ export function makeSketch(world, use) {
   };
   paper.addEventListener("pointerdown", (event) => {
     paper.setPointerCapture(event.pointerId);
-    keep();
+    remember();
     context.strokeStyle = ink;
-    context.lineWidth = document.getElementById("brush").value;
+    context.lineWidth = byId("brush").value;
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
     line(event);
@@ -40,23 +42,19 @@ export function makeSketch(world, use) {
   });
   paper.addEventListener("pointermove", (event) => event.buttons && line(event));
 
-  const palette = document.getElementById("palette");
-  for (const [name, colour] of COLOURS) {
-    const label = document.createElement("label"), input = document.createElement("input");
-    Object.assign(input, { type: "radio", name: "ink", checked: colour === ink });
-    input.setAttribute("aria-label", name);
-    input.onchange = () => (ink = colour);
-    label.style.setProperty("--colour", colour);
-    label.title = name;
-    label.append(input);
-    palette.append(label);
+  for (const [name, color] of COLORS) {
+    const checked = color === ink, onchange = () => (ink = color);
+    const input = make("input", { type: "radio", name: "ink", ariaLabel: name, checked, onchange });
+    const label = make("label", { title: name }, input);
+    label.style.setProperty("--color", color);
+    byId("palette").append(label);
   }
-  document.getElementById("fill").onclick = () => {
-    keep();
+  byId("fill").onclick = () => {
+    remember();
     fill(ink);
   };
-  document.getElementById("undo").onclick = () => before.length && context.putImageData(before.pop(), 0, 0);
-  document.getElementById("use-sketch").onclick = () => {
+  byId("undo").onclick = () => history.length && context.putImageData(history.pop(), 0, 0);
+  byId("use-sketch").onclick = () => {
     dialog.close();
     paper.toBlob(use, "image/png");
   };

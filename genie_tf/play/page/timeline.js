@@ -1,12 +1,14 @@
 // The actions taken, as a line of moments to go back to.
 
+import { byId } from "./dom.js";
+
 const WIDTH = 7, HEIGHT = 34;
 
-export const colour = (action, count) => `hsl(${Math.round((action * 360) / count + 200) % 360} 72% 66%)`;
+export const actionColor = (action, count) => `hsl(${Math.round((action * 360) / count + 200) % 360} 72% 66%)`;
 
-export class Strip {
-  constructor(element, keys, goTo) {
-    this.element = element;
+export class Timeline {
+  constructor(keys, goTo) {
+    const element = (this.element = byId("timeline"));
     this.canvas = element.querySelector("canvas");
     this.keys = keys;
     this.load(0, [null]);
@@ -74,19 +76,17 @@ export class Strip {
     context.fillRect(x + WIDTH - 2, 0, 2, HEIGHT);
     element.scrollLeft = x - element.clientWidth * 0.8;
     const action = this.actions[this.number - this.first];
-    element.setAttribute("aria-valuemin", this.first);
-    element.setAttribute("aria-valuemax", this.last);
-    element.setAttribute("aria-valuenow", this.number);
-    element.setAttribute(
-      "aria-valuetext",
-      `Moment ${this.number} of ${this.last}, ${action === null ? "the picture" : keys.title(action)}`,
-    );
+    const title = action === null ? "the picture" : keys.title(action);
+    Object.assign(element, {
+      ariaValueMin: this.first, ariaValueMax: this.last, ariaValueNow: this.number,
+      ariaValueText: `Moment ${this.number} of ${this.last}, ${title}`,
+    });
   }
 
   // The same action from one moment to before another; fainter where it is ahead.
   drawRun(context, from, to) {
     const action = this.actions[from], now = this.number - this.first + 1;
-    context.fillStyle = action === null ? "#5b6478" : colour(action, this.keys.names.length);
+    context.fillStyle = action === null ? "#5b6478" : actionColor(action, this.keys.names.length);
     for (const [begin, end, alpha] of [[from, Math.min(to, now), 1], [Math.max(from, now), to, 0.3]]) {
       if (begin >= end) continue;
       context.globalAlpha = alpha;

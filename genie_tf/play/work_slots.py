@@ -1,15 +1,15 @@
-"""Places for work that clients ask for."""
+"""A bounded number of tasks that clients ask for."""
 
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
 
 
-class GaveWay(Exception):
+class WorkDropped(Exception):
     """Work was ended, for newer work or because whoever asked for it has left."""
 
 
-class Places:
+class WorkSlots:
     """Bounds how much work is done at a time, without letting anybody wait.
 
     Args:
@@ -25,7 +25,7 @@ class Places:
         """Returns the result of work.
 
         Raises:
-            GaveWay: if it was ended.
+            WorkDropped: if it was ended.
         """
         if len(self._tasks) == self._count:
             self._tasks.popleft().cancel()
@@ -34,7 +34,7 @@ class Places:
         try:
             return await task
         except asyncio.CancelledError:
-            raise GaveWay from None
+            raise WorkDropped from None
         finally:
             if task in self._tasks:
                 self._tasks.remove(task)

@@ -5,7 +5,7 @@ import time
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from genie_tf.play import PlayServer, player
+from genie_tf.play import player
 from genie_tf.play.messages import AGAIN, NEW, PREVIEW
 from genie_tf.testing.toy_simulator import ToySimulator
 
@@ -13,29 +13,6 @@ LEFT, RIGHT, UP, DOWN = range(4)
 
 
 # Playing.
-
-
-def test_a_page_is_told_what_there_is(serve, open_page):
-    names, keys = ["left", "right", "up", "down"], {"a": 0}
-    hello = open_page(serve(action_names=names, keys=keys, fps=30)).hello
-    assert (hello["name"], hello["num_actions"], hello["fps"]) == ("Toy", 4, 30)
-    assert (hello["action_names"], hello["keys"]) == (names, keys)
-    assert (hello["height"], hello["width"]) == (16, 16)
-    assert [setting["name"] for setting in hello["settings"]] == [
-        "num_steps",
-        "temperature",
-        "order",
-    ]
-    assert hello["settings"][0] == {
-        "name": "num_steps",
-        "label": "steps",
-        "value": 4,
-        "choices": [],
-        "least": 1,
-        "most": 25,
-        "step": 1,
-    }
-    assert len(hello["prompts"]) == 6 and "gif" in hello["recordings"]
 
 
 def test_a_key_that_is_held_moves_the_world_at_a_steady_rate(serve, open_page):
@@ -198,20 +175,6 @@ def test_a_page_that_says_nothing_is_sent_away(serve, open_page, monkeypatch):
     assert error.value.rcvd.reason == "Nothing was heard of this page for 0.2 seconds."
 
 
-def test_seats_are_freed(serve, open_page):
-    port = serve(max_players=1)
-    first, second = open_page(port), open_page(port)
-    first.start()
-    first.start()  # Another world, in the same seat.
-    second.socket.send(bytes(ToySimulator.num_bytes))
-    assert second.error() == (
-        "All 1 seats are taken: try again when somebody has left."
-    )
-    first.socket.close()
-    time.sleep(0.2)
-    assert second.start()[0] == AGAIN
-
-
 def test_a_page_that_reads_nothing_gets_no_more_and_holds_up_nobody(serve, open_page):
     simulator = ToySimulator()
     port = serve(simulator, fps=50)
@@ -256,27 +219,3 @@ def test_an_error_of_the_world_ends_that_connection_alone(serve, open_page):
         page.frame()
     other.say("step", action=UP)
     assert other.frame()[:2] == (NEW, UP)
-
-
-@pytest.mark.parametrize(
-    ("sampling", "message"),
-    [
-        (
-            {"num_steps": 26},
-            "Worlds are played with a `num_steps` of at most 25; received 26.",
-        ),
-        (
-            {"temperature": 4.5},
-            "Worlds are played with a `temperature` of at most 4; received 4.5.",
-        ),
-        (
-            {"steps": 3},
-            "This world has no setting 'steps': it has num_steps, temperature, top_k, "
-            "choice_temperature, order.",
-        ),
-    ],
-)
-def test_sampling_that_a_page_could_not_set(sampling, message):
-    with pytest.raises(ValueError) as error:
-        PlayServer(ToySimulator(), "Toy", sampling=sampling)
-    assert str(error.value) == message

@@ -1,11 +1,8 @@
-"""What the players of a world share: the model, its time and the seats."""
+"""What the players of a world share: the simulator, its worker, seats and limits."""
 
 from collections.abc import Mapping, Sequence
 
-from genie_tf.play.app import make_app, recording_forms, shipped_prompts
-from genie_tf.play.guard import Guard
-from genie_tf.play.player import Player
-from genie_tf.play.scheduler import Scheduler
+from genie_tf.play.scheduler import Scheduler, Share
 from genie_tf.play.simulator import Simulator
 from genie_tf.play.timeline import Timeline
 from genie_tf.sampling_settings import complete_settings
@@ -17,8 +14,8 @@ MAX_STATE_BYTES = 128 * 2**20
 MAX_FRAME_BYTES = 128 * 2**20
 
 
-class PlayServer:
-    """All that players share: the world, the thread that runs it, and the seats.
+class Host:
+    """A world for several players: the thread that runs it, and their seats.
 
     Args:
         simulator: a `Simulator`, or what behaves as one.
@@ -54,23 +51,21 @@ class PlayServer:
                     f"Worlds are played with a `{setting.name}` of at most "
                     f"{setting.most}; received {value}."
                 )
-        self.seats: dict[str, Player] = {}
+        self._name = name
+        self._action_names = list(action_names)
+        self._keys = dict(keys or {})
         self._max_players = max_players
-        self._world = {
-            "name": name,
-            "action_names": list(action_names),
-            "keys": dict(keys or {}),
-        }
-        self.scheduler = Scheduler()
+        self._seats: set[str] = set()
+        self._scheduler = Scheduler()
         self._state_bytes = simulator.warm_up()
 
-    def greeting(self, id: str) -> dict:
-        """What a page has to know first."""
+    def describe(self) -> dict:
+        """Return what a page has to know of the world."""
         height, width, _ = self.simulator.frame_shape
         return {
-            "type": "hello",
-            "id": id,
-            **self._world,
+            "name": self._name,
+            "action_names": self._action_names,
+            "keys": self._keys,
             "height": height,
             "width": width,
             "num_actions": self.simulator.num_actions,
@@ -88,38 +83,31 @@ class PlayServer:
                 for setting in self.simulator.settings
                 if setting.playable
             ],
-            "prompts": list(shipped_prompts(height, width)),
-            "recordings": list(recording_forms()),
         }
 
-    def begin(self, picture: bytes) -> Timeline:
-        """A world that starts from a picture."""
+    def share(self) -> Share:
+        """Return a new player's share of the thread's time."""
+        return Share(self._scheduler)
+
+    def start_timeline(self, picture: bytes) -> Timeline:
+        """Begin a world from a picture; runs in a share."""
         moments = MAX_FRAME_BYTES // (len(picture) * (MAX_BRANCHES + 1))
         limits = MAX_BRANCHES, MAX_STATE_BYTES, self._state_bytes
         return Timeline(self.simulator, picture, min(moments, MAX_MOMENTS), *limits)
 
-    def seat(self, player: Player) -> None:
-        """Gives a player a seat, which `leave` frees.
+    def take_seat(self, id: str) -> None:
+        """Give a seat to the player with this id, until `free_seat`.
 
         Raises:
             ValueError: if all are taken.
         """
-        if player.id not in self.seats and len(self.seats) >= self._max_players:
+        if id not in self._seats and len(self._seats) >= self._max_players:
             raise ValueError(
                 f"All {self._max_players} seats are taken: try again when somebody has "
                 "left."
             )
-        self.seats[player.id] = player
+        self._seats.add(id)
 
-    def leave(self, player: Player) -> None:
-        """Frees a player's seat."""
-        self.seats.pop(player.id, None)
-
-    def app(
-        self,
-        token: str | None = None,
-        root_path: str = "",
-        allowed_origins: Sequence[str] = (),
-    ) -> Guard:
-        """The ASGI application; see `Guard` for the arguments."""
-        return make_app(self, token, root_path, allowed_origins)
+    def free_seat(self, id: str) -> None:
+        """Free the seat of a player, who need not have one."""
+        self._seats.discard(id)

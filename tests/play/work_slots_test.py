@@ -2,12 +2,12 @@ import asyncio
 
 import pytest
 
-from genie_tf.play.places import GaveWay, Places
+from genie_tf.play.work_slots import WorkDropped, WorkSlots
 
 
 def test_the_oldest_gives_way():
     async def run():
-        places, ended = Places(2), []
+        slots, ended = WorkSlots(2), []
 
         async def work(name):
             try:
@@ -17,9 +17,9 @@ def test_the_oldest_gives_way():
 
         tasks = []
         for name in ("first", "second", "third"):
-            tasks.append(asyncio.create_task(places.run(work(name))))
+            tasks.append(asyncio.create_task(slots.run(work(name))))
             await asyncio.sleep(0)
-        with pytest.raises(GaveWay):
+        with pytest.raises(WorkDropped):
             await tasks[0]
         assert ended == ["first"]
         for task in tasks:
@@ -32,8 +32,8 @@ def test_the_oldest_gives_way():
 
 def test_what_is_done_makes_room():
     async def run():
-        places = Places(1)
-        return [await places.run(asyncio.sleep(0, number)) for number in range(3)]
+        slots = WorkSlots(1)
+        return [await slots.run(asyncio.sleep(0, number)) for number in range(3)]
 
     assert asyncio.run(run()) == [0, 1, 2]
 
@@ -43,4 +43,4 @@ def test_errors_are_those_of_the_work():
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
-        asyncio.run(Places(1).run(fail()))
+        asyncio.run(WorkSlots(1).run(fail()))

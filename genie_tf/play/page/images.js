@@ -1,4 +1,4 @@
-// Pictures as pixels, and pixels as pictures.
+// Images as pixels, and pixels as images.
 
 // Paints a frame, three bytes a pixel, on a canvas of its size.
 export function paint(canvas, pixels) {
@@ -13,8 +13,8 @@ export function paint(canvas, pixels) {
   context.putImageData(image, 0, 0);
 }
 
-// The pixels of a picture that has the size of a frame, three bytes each.
-export async function pixelsOf(blob) {
+// The pixels of an image that has the size of a frame, three bytes each.
+export async function readPixels(blob) {
   const bitmap = await createImageBitmap(blob);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d");
@@ -23,9 +23,9 @@ export async function pixelsOf(blob) {
   return data.filter((_, place) => place % 4 !== 3);
 }
 
-// Any picture, as the server fits it to the size of a frame: "crop" or "pad".
-export async function fitted(picture, fit) {
-  const response = await fetch(`picture?fit=${fit}`, { method: "POST", body: picture });
+// Any image, as the server fits it to the size of a frame: "crop" or "pad".
+export async function fitImage(image, fit) {
+  const response = await fetch(`picture?fit=${fit}`, { method: "POST", body: image });
   if (!response.ok) throw new Error((await response.json()).message);
   return response.blob();
 }

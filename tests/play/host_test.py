@@ -1,0 +1,70 @@
+"""What players share: the description of a world, and the seats."""
+
+import time
+
+import pytest
+
+from genie_tf.play import Host
+from genie_tf.play.messages import AGAIN
+from genie_tf.testing.toy_simulator import ToySimulator
+
+
+def test_a_page_is_told_what_there_is(serve, open_page):
+    names, keys = ["left", "right", "up", "down"], {"a": 0}
+    hello = open_page(serve(action_names=names, keys=keys, fps=30)).hello
+    assert (hello["name"], hello["num_actions"], hello["fps"]) == ("Toy", 4, 30)
+    assert (hello["action_names"], hello["keys"]) == (names, keys)
+    assert (hello["height"], hello["width"]) == (16, 16)
+    assert [setting["name"] for setting in hello["settings"]] == [
+        "num_steps",
+        "temperature",
+        "order",
+    ]
+    assert hello["settings"][0] == {
+        "name": "num_steps",
+        "label": "steps",
+        "value": 4,
+        "choices": [],
+        "least": 1,
+        "most": 25,
+        "step": 1,
+    }
+    assert len(hello["prompts"]) == 6 and "gif" in hello["recordings"]
+
+
+def test_seats_are_freed(serve, open_page):
+    port = serve(max_players=1)
+    first, second = open_page(port), open_page(port)
+    first.start()
+    first.start()  # Another world, in the same seat.
+    second.socket.send(bytes(ToySimulator.num_bytes))
+    assert second.error() == (
+        "All 1 seats are taken: try again when somebody has left."
+    )
+    first.socket.close()
+    time.sleep(0.2)
+    assert second.start()[0] == AGAIN
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        (
+            {"num_steps": 26},
+            "Worlds are played with a `num_steps` of at most 25; received 26.",
+        ),
+        (
+            {"temperature": 4.5},
+            "Worlds are played with a `temperature` of at most 4; received 4.5.",
+        ),
+        (
+            {"steps": 3},
+            "This world has no setting 'steps': it has num_steps, temperature, top_k, "
+            "choice_temperature, order.",
+        ),
+    ],
+)
+def test_sampling_that_a_page_could_not_set(sampling, message):
+    with pytest.raises(ValueError) as error:
+        Host(ToySimulator(), "Toy", sampling=sampling)
+    assert str(error.value) == message
