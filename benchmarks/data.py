@@ -52,7 +52,7 @@ def measure(action) -> dict[str, float]:
 
 
 def measure_batches(batches) -> dict[str, float]:
-    """Measures how fast batches (clips, time, ...) come after the first one."""
+    """Measure how fast batches (clips, time, ...) come after the first one."""
 
     def count() -> int:
         num_frames, end = 0, time.monotonic() + SECONDS
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def write(num_levels: int, folder: str) -> dict[str, float]:
-    """Builds the dataset coinrun/benchmark."""
+    """Build the dataset coinrun/benchmark."""
     from genie_tf.datasets.coinrun.coinrun_dataset_builder import Builder, CoinRunConfig
 
     levels = {"train": f"0:{num_levels}"}
@@ -128,7 +128,7 @@ def resident_bytes() -> int:
 
 
 def read(folder: str) -> dict[str, dict]:
-    """Reads frames and tokens."""
+    """Read frames and tokens."""
     import tensorflow_datasets as tfds
 
     from genie_tf.datasets.clips import ClipDataset
@@ -183,7 +183,7 @@ def read(folder: str) -> dict[str, dict]:
 
 
 def start_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
-    """Stores the episodes as Jafar does, and has them read by a program of its own."""
+    """Store the episodes as Jafar does, and has them read by a program of its own."""
     from genie_tf.datasets.episodes import open_episodes
 
     stored = pathlib.Path(folder) / "jafar"
@@ -206,7 +206,7 @@ def start_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
 
 
 def read_with_jafar(clone: str, stored: str) -> dict[str, float]:
-    """Reads clips with Jafar's `get_dataloader`."""
+    """Read clips with Jafar's `get_dataloader`."""
 
     def data_loader(dataset, batch_size, shuffle, collate_fn):
         while shuffle:

@@ -47,7 +47,7 @@ _PICTURES = {
 
 
 def make_seeds() -> dict[str, bytes]:
-    """Makes a good file of each kind, by its name."""
+    """Make a good file of each kind, by its name."""
     y, x = np.mgrid[:64, :64]
     frames = [
         np.stack([x * 4, y * 4, x * 0 + 9 * t], -1).astype(np.uint8) for t in range(12)
@@ -73,7 +73,7 @@ def make_seeds() -> dict[str, bytes]:
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """Flips some bytes, most of them near the beginning; or cuts off; or repeats."""
+    """Flip some bytes, most of them near the beginning; or cuts off; or repeats."""
     damaged = bytearray(content)
     kind = rng.integers(4)
     if kind == 0:
@@ -90,7 +90,7 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def outcome(path: pathlib.Path) -> str:
-    """Decodes a file: "used", "used in part" or "refused"; or, if not, what happens."""
+    """Decode a file: "used", "used in part" or "refused"; or, if not, what happens."""
     count = 0
     try:
         if path.suffix in (".png", ".jpg"):
@@ -108,7 +108,7 @@ def outcome(path: pathlib.Path) -> str:
 
 
 def fuzz(files: int, seed: int) -> collections.Counter:
-    """Tries damaged files; returns how often each outcome came."""
+    """Try damaged files; returns how often each outcome came."""
     rng = np.random.default_rng(seed)
     seeds = make_seeds()
     names = sorted(seeds)

@@ -50,7 +50,7 @@ def start(workdir: Path) -> subprocess.Popen:
 
 
 def finish(workdir: Path) -> float:
-    """Trains to the end; the seconds from the first step on."""
+    """Train to the end; the seconds from the first step on."""
     program, first = start(workdir), None
     # The progress bar ends its lines with carriage returns, which count as newlines.
     for line in program.stderr:
@@ -62,7 +62,7 @@ def finish(workdir: Path) -> float:
 
 
 def kill(workdir: Path, after: float) -> None:
-    """Trains, and kills so many seconds after the first step."""
+    """Train, and kills so many seconds after the first step."""
     program = start(workdir)
     for line in program.stderr:
         if re.search(r" [1-9]\d*/40 ", line):

@@ -41,12 +41,12 @@ STEPS = 25
 
 
 def hold_idle(address: str) -> None:
-    """Opens many WebSockets, and does nothing."""
+    """Open many WebSockets, and does nothing."""
     hold(address, 800, upgrade)
 
 
 def hold_silent(address: str) -> None:
-    """Opens many connections, and does not even ask."""
+    """Open many connections, and does not even ask."""
     hold(address, 1_500, open_socket)
 
 
@@ -79,7 +79,7 @@ def flood(message: bytes, begin: bytes = b"", reads: bool = False):
 
 
 def upload_slowly(address: str) -> None:
-    """Sends pictures a byte a second."""
+    """Send pictures a byte a second."""
     head = b"POST /picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
     while True:
         with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ def upload_slowly(address: str) -> None:
 
 
 def upload_bombs(address: str) -> None:
-    """Uploads a JPEG of many scans, again and again."""
+    """Upload a JPEG of many scans, again and again."""
     bomb = make_bomb()
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -139,7 +139,7 @@ def play_as_many(say: str, **settings):
 
 
 def leave_recordings(address: str) -> None:
-    """Asks for a recording, and leaves before it comes."""
+    """Ask for a recording, and leaves before it comes."""
 
     async def record() -> None:
         async with connect(address, compression=None) as page:
@@ -229,7 +229,7 @@ def mebibytes(process: int) -> float:
 
 
 def row(name: str, address: str, server: int, seconds: float) -> None:
-    """Measures a player before, during and after an attack, and prints it."""
+    """Measure a player before, during and after an attack, and print it."""
     results, memory = [asyncio.run(measure(address, seconds))], [mebibytes(server)]
     attack = multiprocessing.get_context("fork").Process(
         target=ATTACKS[name], args=[address], daemon=True

@@ -30,7 +30,7 @@ PROMPT = Path(messages.__file__).parent / "prompts/canyon.png"
 
 
 async def begin(socket) -> dict:
-    """Starts a world; returns what the server says of itself."""
+    """Start a world; returns what the server says of itself."""
     hello = json.loads(await socket.recv())
     picture = Image.open(PROMPT).resize((hello["width"], hello["height"]))
     await socket.send(picture.tobytes())
@@ -38,7 +38,7 @@ async def begin(socket) -> dict:
 
 
 async def play(url: str, seconds: float) -> tuple[float, list[float]]:
-    """Holds one key after another; returns frames a second and seconds to pictures."""
+    """Hold one key after another; returns frames a second and seconds to pictures."""
     async with connect(url, compression=None) as socket:
         hello = await begin(socket)
         taken, frames, id, pressed = [], 0, 0, 0.0
@@ -64,13 +64,13 @@ async def play(url: str, seconds: float) -> tuple[float, list[float]]:
 
 
 async def idle(url: str) -> None:
-    """Connects, and does nothing."""
+    """Connect, and does nothing."""
     async with connect(url, compression=None):
         await asyncio.Event().wait()
 
 
 async def flood(url: str) -> None:
-    """Sends as much as it can, and comes back when it is sent away."""
+    """Send as much as it can, and comes back when it is sent away."""
     while True:
         with contextlib.suppress(OSError, WebSocketException):
             async with connect(url, compression=None) as socket:
@@ -81,7 +81,7 @@ async def flood(url: str) -> None:
 
 
 async def read_slowly(url: str) -> None:
-    """Holds a key, and looks at one frame a second."""
+    """Hold a key, and looks at one frame a second."""
     async with connect(url, compression=None) as socket:
         await begin(socket)
         await socket.send('{"type": "act", "action": 0, "id": 1}')
@@ -92,7 +92,7 @@ async def read_slowly(url: str) -> None:
 
 
 async def row(name: str, url: str, seconds: float, players: int, others=()) -> None:
-    """Measures players beside others, and prints what they got."""
+    """Measure players beside others, and print what they got."""
     tasks = [asyncio.create_task(other) for other in others]
     await asyncio.sleep(2 if tasks else 0)
     got = await asyncio.gather(*(play(url, seconds) for _ in range(players)))

@@ -223,7 +223,7 @@ def block_flops(settings: dict, patches: int) -> float:
 
 
 def read(frames):
-    """Waits until frames are there."""
+    """Wait until frames are there."""
     return np.asarray(frames)[..., 0]
 
 

@@ -31,7 +31,7 @@ class Contestant:
     command: list[str]  # The program's, which ends in `serve`.
 
     def start(self):
-        """Starts the program and waits until it is warm."""
+        """Start the program and wait until it is warm."""
         self.seconds, self.cpu_seconds = [], []
         self.errors = tempfile.TemporaryFile("w+")
         self.program = subprocess.Popen(
@@ -132,14 +132,14 @@ def serve_matmul():
 
 
 def stub(*names: str):
-    """Puts empty modules where others are imported that a step does not need."""
+    """Put empty modules where others are imported that a step does not need."""
     for name in names:
         module = mock.MagicMock(__spec__=None)
         sys.modules[name] = module
 
 
 def run(programs: Mapping[str, Callable], main: Callable, define_flags: Callable):
-    """Starts the program that the first argument names, or else `main`."""
+    """Start the program that the first argument names, or else `main`."""
     if sys.argv[1:] and sys.argv[1] in programs:
         # What libraries print must not pass for an answer.
         os.environ["ANSWERS"] = str(os.dup(1))

@@ -102,7 +102,7 @@ class ArrayEpisodes:
     def read_clips(
         self, clips: list[np.ndarray], clip_length: int, stride: int = 1
     ) -> dict[str, np.ndarray]:
-        """Returns the "video" and "action" of clips given as (episode, start) pairs.
+        """Return the "video" and "action" of clips given as (episode, start) pairs.
 
         The frames of a clip are `stride` steps apart; an action is that of the first of
         these.
@@ -121,7 +121,7 @@ class ArrayEpisodes:
         return batch
 
     def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns all frames of an episode, and its actions if it has any."""
+        """Return all frames of an episode, and its actions if it has any."""
         start = self._starts[episode]
         part = slice(start, start + self.lengths[episode])
         action = self._columns.get("action")
@@ -129,14 +129,14 @@ class ArrayEpisodes:
         return frames, None if action is None else action[part]
 
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
-        """Returns the "action" of each step of an episode, if there are actions."""
+        """Return the "action" of each step of an episode, if there are actions."""
         if "action" not in self._columns:
             return {}
         start = self._starts[episode]
         return {"action": self._columns["action"][start:][: self.lengths[episode]]}
 
     def read_metadata(self, name: str) -> np.ndarray:
-        """Raises a ValueError, for arrays have no metadata of episodes."""
+        """Raise a ValueError, for arrays have no metadata of episodes."""
         raise ValueError(
             f"The episodes of dataset {self.dataset!r} have no {name!r}: arrays hold no "
             "metadata."
@@ -150,7 +150,7 @@ class ArrayEpisodes:
 
 
 def is_array_dataset(folder: str | os.PathLike) -> bool:
-    """Returns whether there is a folder of arrays of this name.
+    """Return whether there is a folder of arrays of this name.
 
     Raises:
         ValueError: if the name is an address, see `local_path`.
@@ -159,7 +159,7 @@ def is_array_dataset(folder: str | os.PathLike) -> bool:
 
 
 def split_names(folder: str | os.PathLike) -> list[str]:
-    """Returns the splits of a folder of arrays.
+    """Return the splits of a folder of arrays.
 
     Raises:
         DataError: if its arrays.json is not of the form above.
@@ -169,7 +169,7 @@ def split_names(folder: str | os.PathLike) -> list[str]:
 
 
 def check_tfds(dataset: str) -> None:
-    """Raises a ValueError if TFDS, which must know a dataset, is not installed."""
+    """Raise a ValueError if TFDS, which must know a dataset, is not installed."""
     if not importlib.util.find_spec("tensorflow_datasets"):
         raise ValueError(
             f"{dataset!r} is no folder of arrays, which would hold arrays.json, and "
@@ -182,7 +182,7 @@ def write_arrays(
     splits: Mapping[str, Iterable[tuple[np.ndarray, np.ndarray | None]]],
     actions: Actions | None = None,
 ) -> None:
-    """Writes a dataset as a folder of arrays, whole or not at all.
+    """Write a dataset as a folder of arrays, whole or not at all.
 
     Args:
         folder: must not exist.
@@ -253,7 +253,7 @@ def _read_description(folder: Path) -> tuple[dict[str, list[str]], Actions | Non
 
 
 def _open_array(path: Path, name: str) -> np.ndarray:
-    """Maps an array into memory, whose form must be that of its name."""
+    """Map an array into memory, whose form must be that of its name."""
     try:
         if not path.is_file():  # Opening a pipe would wait for ever.
             raise ValueError("there is no such file")
@@ -279,7 +279,7 @@ def _open_array(path: Path, name: str) -> np.ndarray:
 def _write_split(
     folder: Path, episodes: Iterable, shape: tuple[int, ...] | None
 ) -> tuple[list[str], tuple[int, ...]]:
-    """Writes the columns of a split.
+    """Write the columns of a split.
 
     Args:
         folder: exists.
@@ -324,7 +324,7 @@ def _write_split(
 
 
 def _check_episode(episode, where: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns frames and int32 actions of an episode that has the right form."""
+    """Return frames and int32 actions of an episode that has the right form."""
     try:
         frames, action = episode
     except (TypeError, ValueError) as error:

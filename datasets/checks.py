@@ -8,7 +8,7 @@ from genie_tf.errors import DataError
 
 
 def check_frames(frames: np.ndarray, where: str) -> None:
-    """Raises a DataError unless frames are uint8 (steps, height, width, 3), not empty.
+    """Raise a DataError unless frames are uint8 (steps, height, width, 3), not empty.
 
     Args:
         frames: of an episode.
@@ -29,7 +29,7 @@ def check_frames(frames: np.ndarray, where: str) -> None:
 
 
 def check_range(numbers: np.ndarray, end: int, where: str, kind: str) -> None:
-    """Raises a DataError unless integers are at least 0 and below `end`.
+    """Raise a DataError unless integers are at least 0 and below `end`.
 
     Args:
         numbers: of any shape.
@@ -64,7 +64,7 @@ def check_clips(
 
 
 def to_int32(numbers: np.ndarray, where: str, kind: str) -> np.ndarray:
-    """Returns integers or booleans as int32; raises a DataError if one does not fit."""
+    """Return integers or booleans as int32; raises a DataError if one does not fit."""
     converted = numbers.astype(np.int32)
     wrong = numbers[converted != numbers]
     if wrong.size:
@@ -80,7 +80,7 @@ def name_split(dataset: str, split: str) -> str:
 
 
 def several_sizes(where: str, shapes: Iterable[tuple[int, ...]]) -> DataError:
-    """Returns the error to raise for frames that would have to be one array."""
+    """Return the error to raise for frames that would have to be one array."""
     return DataError(
         f"{where} has frames of several sizes, {' and '.join(map(str, shapes))}: they "
         "must be scaled to one, which `frame_size` of open_episodes does, and --resize, "

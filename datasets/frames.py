@@ -12,7 +12,7 @@ _COMPRESSION = 4
 
 
 def fit_frames(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scales frames to fill a size, and cuts off evenly what is too high or too wide.
+    """Scale frames to fill a size, and cuts off evenly what is too high or too wide.
 
     Args:
         video: uint8 (..., height, width, 3).
@@ -29,7 +29,7 @@ def fit_frames(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def fit_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Does the same to one frame, uint8 (height, width, 3)."""
+    """Do the same to one frame, uint8 (height, width, 3)."""
     if frame.shape[:2] == tuple(size):
         return frame
     height, width = size

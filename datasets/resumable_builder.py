@@ -46,11 +46,11 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         raise NotImplementedError
 
     def cancel(self) -> None:
-        """Ends all work that is under way, so that nobody waits for it."""
+        """End all work that is under way, so that nobody waits for it."""
         self._cancelled.set()
 
     def check_cancelled(self) -> None:
-        """Raises a CancelledError once the build is canceled; call it now and then."""
+        """Raise a CancelledError once the build is canceled; call it now and then."""
         if self._cancelled.is_set():
             raise futures.CancelledError
 
@@ -95,7 +95,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         shutil.rmtree(self._kept_shards, ignore_errors=True)
 
     def _remove_leftovers(self) -> None:
-        """Deletes the folders that TFDS made for builds which have been killed."""
+        """Delete the folders that TFDS made for builds which have been killed."""
         folder = Path(self.data_path)
         for leftover in folder.parent.glob(f"incomplete.*_{self.version}"):
             if leftover != folder:
@@ -112,7 +112,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         return list(map(Path, template.sharded_filepaths(num_shards)))
 
     def _write(self, path: Path, make: Callable[[], Iterator]) -> int:
-        """Makes a shard, unless it was kept; returns its number of examples."""
+        """Make a shard, unless it was kept; returns its number of examples."""
         kept = self._kept_shards / path.name
         adapter = file_adapters.ADAPTER_FOR_FORMAT[self.info.file_format]
         if kept.exists():
@@ -142,7 +142,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         return num_examples
 
     def _finish(self, split: str, written: list[futures.Future]) -> tfds.core.SplitInfo:
-        """Puts the shards of a split into the dataset, and returns what is in them."""
+        """Put the shards of a split into the dataset, and return what is in them."""
         num_bytes = 0
         for path in self._paths(split, len(written)):
             kept = self._kept_shards / path.name
@@ -184,7 +184,7 @@ def _to_feature(column: Sequence[bytes] | np.ndarray) -> "tf.train.Feature":
 
 @contextlib.contextmanager
 def _claim(folder: Path, settings: str) -> Iterator[None]:
-    """Holds a folder of shards of these settings, made if need be, for this program."""
+    """Hold a folder of shards of these settings, made if need be, for this program."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "settings.txt", "a+") as file:
         try:

@@ -55,7 +55,7 @@ def summarize(splits: Mapping[str, Episodes], seed: int) -> dict[str, dict]:
 
 
 def _choose_bins(lengths: np.ndarray) -> np.ndarray:
-    """Returns the first length of each bar of a histogram, and the end of the last."""
+    """Return the first length of each bar of a histogram, and the end of the last."""
     first, end = lengths.min(), lengths.max() + 1
     width = -(-(end - first) // _NUM_BINS)
     return np.arange(first, end + width, width)
@@ -99,7 +99,7 @@ def _describe_pixels(episodes: Episodes, rng: np.random.Generator) -> dict:
 
 
 def _describe_numbers(episodes: Episodes, name: str, rng: np.random.Generator) -> dict:
-    """Describes actions and rewards, whichever there are."""
+    """Describe actions and rewards, whichever there are."""
     total = len(episodes.lengths)
     chosen = np.sort(rng.choice(total, min(_NUM_EPISODES, total), replace=False))
     actions, rewards = [], []

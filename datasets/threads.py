@@ -10,7 +10,7 @@ _POOL = futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)), "images")
 
 
 def map_images(function: Callable, images: Iterable) -> list[np.ndarray]:
-    """Returns what a function makes of each image.
+    """Return what a function makes of each image.
 
     For functions that take long outside of the interpreter's lock, such as decoding PNG:
     with shorter ones, threads wait for each other longer than they work.

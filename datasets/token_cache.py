@@ -39,7 +39,7 @@ def write_token_cache(
     resize: bool = False,
     data_dir: str | None = None,
 ) -> None:
-    """Writes the frames of a dataset with their tokens, as RLDS episodes of TFDS.
+    """Write the frames of a dataset with their tokens, as RLDS episodes of TFDS.
 
     Whole or not at all; shards that a stopped call has made are kept beside the folder,
     and the same call goes on from there.
@@ -177,7 +177,7 @@ class TokenCache(ResumableBuilder, skip_registration=True):
     def _make(
         self, episodes: Episodes, chosen: np.ndarray
     ) -> Iterator[tuple[str, dict]]:
-        """Yields the key and the columns of the clips of some episodes."""
+        """Yield the key and the columns of the clips of some episodes."""
         least = self._metadata["clip_length"] or 1
         for episode in chosen[episodes.lengths[chosen] >= least]:
             frames, actions = episodes.read_episode(episode)
@@ -196,7 +196,7 @@ class TokenCache(ResumableBuilder, skip_registration=True):
                 yield f"{episode}_{start}", columns
 
     def _tokenize_frames(self, frames: np.ndarray) -> np.ndarray:
-        """Returns the tokens of all whole clips: uint16 (frames, patches)."""
+        """Return the tokens of all whole clips: uint16 (frames, patches)."""
         time = self._metadata["clip_length"] or 1
         clips = frames[: len(frames) // time * time].reshape(
             -1, time, *frames.shape[1:]
@@ -225,6 +225,6 @@ def _check_shape(found: tuple, expected: tuple, dataset: str) -> None:
 
 
 def _divide(lengths: np.ndarray) -> list[np.ndarray]:
-    """Returns the numbers of the episodes of each shard."""
+    """Return the numbers of the episodes of each shard."""
     shards = (np.cumsum(lengths) - 1) // _STEPS_PER_SHARD
     return np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(shards)) + 1)

@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _build_dataset() -> float:
-    """Builds the dataset if TFDS does not have it yet; the seconds it took."""
+    """Build the dataset if TFDS does not have it yet; the seconds it took."""
     import tensorflow_datasets as tfds
 
     import genie_tf.datasets  # noqa: F401  Registers coinrun.
@@ -102,7 +102,7 @@ def _build_dataset() -> float:
 
 
 def _run(module: str, *arguments) -> float:
-    """Runs a module as a command, shown as it runs; the seconds it took.
+    """Run a module as a command, shown as it runs; the seconds it took.
 
     Raises:
         UserError: if it fails; what was wrong, it has said itself.

@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def _check_output(path: str) -> Path:
-    """Returns the folder for the report.
+    """Return the folder for the report.
 
     Raises:
         UserError: if nothing can be written there, or a report is there.

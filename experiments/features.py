@@ -44,7 +44,7 @@ def main() -> None:
     cli.check_folder(FLAGS.output)
     with cli.user_errors():
         clips = {split: _open_clips(split) for split in ("train", "test")}
-        train, test = map(_labelled_clips, clips.values())
+        train, test = map(_labeled_clips, clips.values())
     # Imported here so that --help and wrong input answer at once.
     import keras
     from tqdm import tqdm
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def make_networks():
-    """Builds the network of features, and the classifier that trains it.
+    """Build the network of features, and the classifier that trains it.
 
     Returns:
         Two Keras models of video, float32 (batch, time, 64, 64, 3) in [-1, 1]. The
@@ -161,7 +161,7 @@ def _open_clips(split: str):
     return ClipDataset(episodes, _CLIP_LENGTH)
 
 
-def _labelled_clips(clips) -> Iterator[tuple[np.ndarray, dict, dict]]:
+def _labeled_clips(clips) -> Iterator[tuple[np.ndarray, dict, dict]]:
     """Endless batches of a `ClipDataset`, with labels for `make_networks` and weights."""
     from genie_tf.datasets.procgen.environment import GAMES
 

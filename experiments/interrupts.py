@@ -19,7 +19,7 @@ _SECONDS_TO_CLEAN_UP = 2
 
 
 def run_interruptible(work: Callable[[], None]) -> None:
-    """Calls `work`, which SIGINT interrupts.
+    """Call `work`, which SIGINT interrupts.
 
     The first SIGINT prints a line and raises KeyboardInterrupt in `work`, which removes
     what it has half-written. The program ends when that is done, but within two seconds;
@@ -87,7 +87,7 @@ def run_interruptible(work: Callable[[], None]) -> None:
 
 
 def _exit() -> None:
-    """Ends the program without waiting for its threads."""
+    """End the program without waiting for its threads."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
     atexit._run_exitfuncs()  # Which remove temporary files.
@@ -95,7 +95,7 @@ def _exit() -> None:
 
 
 def _print_last_line(line: str) -> None:
-    """Prints a line to stderr, below any progress bar, and then nothing any more."""
+    """Print a line to stderr, below any progress bar, and then nothing any more."""
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
     if os.isatty(2) or getattr(bars, "_instances", None):
         line = f"\n{line}"

@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def choose_size(episodes) -> tuple[tuple[int, int], int]:
-    """Chooses how large frames are shown, so that a grid of them fits on a screen.
+    """Choose how large frames are shown, so that a grid of them fits on a screen.
 
     Args:
         episodes: of one split.
@@ -110,7 +110,7 @@ def choose_size(episodes) -> tuple[tuple[int, int], int]:
 
 
 def choose_frames(episodes, size: tuple[int, int], rng: np.random.Generator):
-    """Chooses frames of random episodes, evenly from the first to the last.
+    """Choose frames of random episodes, evenly from the first to the last.
 
     Args:
         episodes: of one split.
@@ -130,7 +130,7 @@ def choose_frames(episodes, size: tuple[int, int], rng: np.random.Generator):
 
 
 def choose_clips(episodes, size: tuple[int, int], rng: np.random.Generator):
-    """Chooses clips of random episodes, from random frames on.
+    """Choose clips of random episodes, from random frames on.
 
     Args:
         episodes: of one split.
@@ -155,7 +155,7 @@ def choose_clips(episodes, size: tuple[int, int], rng: np.random.Generator):
 
 
 def _choose_episodes(episodes, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns so many episodes, or as many as there are, in order."""
+    """Return so many episodes, or as many as there are, in order."""
     total = len(episodes.lengths)
     return np.sort(rng.choice(total, min(number, total), replace=False))
 
@@ -174,7 +174,7 @@ def _read_frames(
 
 
 def to_markdown(dataset: str, splits: dict[str, dict]) -> str:
-    """Writes what `summarize` found as tables with a column for each split.
+    """Write what `summarize` found as tables with a column for each split.
 
     Args:
         dataset: its name.
@@ -252,7 +252,7 @@ def _share(count: int, total: int) -> str:
 
 
 def _table(corner: str, columns: dict[str, dict[str, str]]) -> str:
-    """Writes a table of columns that have the same rows; says if there are none."""
+    """Write a table of columns that have the same rows; says if there are none."""
     if not columns:
         return "The dataset has none."
     rows = next(iter(columns.values()))

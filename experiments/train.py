@@ -61,7 +61,7 @@ def train(
     command: str = "",
     allow_change: bool = False,
 ) -> None:
-    """Trains what a config says.
+    """Train what a config says.
 
     Args:
         config: as in `experiments/configs`.
@@ -228,7 +228,7 @@ def train(
 
 
 def _describe(model, phases: list[dict], steps: int) -> dict:
-    """Returns what `save_preset` is told of how a model was trained."""
+    """Return what `save_preset` is told of how a model was trained."""
     from genie_tf.training.history import describe_phases
 
     kind, settings = type(model).__name__, phases[-1]["settings"]
@@ -264,7 +264,7 @@ def _name_actions(model, actions) -> list[str] | None:
 
 
 def _check_actions(config: ConfigDict, batch: dict) -> None:
-    """Raises a ValueError if true actions are wanted and the dataset has none."""
+    """Raise a ValueError if true actions are wanted and the dataset has none."""
     if config.num_true_actions and "action" not in batch:
         raise ValueError(
             f"config.num_true_actions={config.num_true_actions} needs a dataset with discrete "

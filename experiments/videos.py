@@ -98,7 +98,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _sole_build(folder: Path) -> Iterator[None]:
-    """Keeps other builds out of a folder, and removes what killed ones have left there.
+    """Keep other builds out of a folder, and removes what killed ones have left there.
 
     Raises:
         ValueError: if there is another build.
@@ -121,7 +121,7 @@ def _sole_build(folder: Path) -> Iterator[None]:
 
 
 def _build(builder) -> str:
-    """Builds the dataset; what the system had against it, such as a full disk, if so."""
+    """Build the dataset; what the system had against it, such as a full disk, if so."""
     import tensorflow as tf
 
     failure = ""
@@ -137,7 +137,7 @@ def _build(builder) -> str:
 
 
 def _report(builder) -> None:
-    """Prints what the dataset has, and what it has not."""
+    """Print what the dataset has, and what it has not."""
     splits = builder.info.splits
     counts = ", ".join(f"{splits[name].num_examples} {name}" for name in splits)
     print(f"Wrote {builder.info.full_name.rpartition('/')[0]}, episodes: {counts}.")

@@ -6,7 +6,7 @@ import keras
 
 
 def compiled(function: Callable) -> Callable:
-    """Compiles a function of tensors with XLA, on whichever backend Keras runs.
+    """Compile a function of tensors with XLA, on whichever backend Keras runs.
 
     Args:
         function: a pure function of tensors, which may read a model's weights.
@@ -30,7 +30,7 @@ def compiled(function: Callable) -> Callable:
 def compiled_on_replicas(
     function: Callable, strategy=None
 ) -> Callable[[Sequence[dict]], Sequence]:
-    """Compiles a function of a dict of arrays, to run on all replicas at once.
+    """Compile a function of a dict of arrays, to run on all replicas at once.
 
     Args:
         function: as of `compiled`.

@@ -71,7 +71,7 @@ class GenieEnv(gymnasium.Env):
         self._window = _Window(self) if render_mode == "human" else None
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
-        """Starts an episode.
+        """Start an episode.
 
         Args:
             seed: of all that is drawn from here on, a whole number from 0.
@@ -113,7 +113,7 @@ class GenieEnv(gymnasium.Env):
             return self._plays.frames[0]
 
     def close(self):
-        """Closes the window."""
+        """Close the window."""
         if self._window:
             self._window.close()
 
@@ -169,7 +169,7 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
         seed: int | Sequence[int | None] | None = None,
         options: dict | None = None,
     ):
-        """Starts episodes.
+        """Start episodes.
 
         Args:
             seed: one for each play, or None; or the first one's, from which they count
@@ -292,7 +292,7 @@ class _Plays:
         return self._ages >= limit
 
     def begin(self, generators, which, options=None):
-        """Starts the plays anew of which `which` is true."""
+        """Start the plays anew of which `which` is true."""
         which = np.array(which)
         prompts = np.zeros_like(self.frames)
         for i in np.flatnonzero(which):
@@ -372,7 +372,7 @@ class _Window:
         return self  # Copies of an environment share its window.
 
     def show(self, frame):
-        """Shows a frame, uint8 (height, width, 3), and waits until it is time."""
+        """Show a frame, uint8 (height, width, 3), and wait until it is time."""
         picture = self._pygame.surfarray.make_surface(frame.transpose(1, 0, 2))
         enlarged = self._pygame.transform.scale(picture, self._screen.get_size())
         self._screen.blit(enlarged, (0, 0))

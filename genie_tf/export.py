@@ -14,7 +14,7 @@ from genie_tf.samplers import WorldSampler
 
 
 def export_model(model: WorldModel | Tokenizer, folder: str | os.PathLike) -> None:
-    """Writes a model as a SavedModel.
+    """Write a model as a SavedModel.
 
     Its signatures are compiled with XLA when they are first called, once for each shape.
     They take any batch b and time t; frames are uint8 going in, and float32 in [0, 1]

@@ -16,7 +16,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def local_path(path: str | os.PathLike) -> Path:
-    """Returns a path of this machine, with a leading `~` expanded.
+    """Return a path of this machine, with a leading `~` expanded.
 
     Every path that a user gives goes through here before anything is read or written.
 
@@ -37,7 +37,7 @@ def local_path(path: str | os.PathLike) -> Path:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a file to read its bytes, and never waits for any.
+    """Open a file to read its bytes, and never waits for any.
 
     Raises:
         OSError: if it is missing, or a folder, a pipe, a device or a socket.
@@ -51,7 +51,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def check_file(path: str | os.PathLike) -> Path:
-    """Checks that nothing but a file would be replaced, and returns its path.
+    """Check that nothing but a file would be replaced, and return its path.
 
     Raises:
         ValueError: if there is a folder, a pipe or a device; see also `local_path`.
@@ -63,7 +63,7 @@ def check_file(path: str | os.PathLike) -> Path:
 
 
 def check_new(folder: str | os.PathLike) -> Path:
-    """Checks that nothing has the name of a folder to write, and returns its path.
+    """Check that nothing has the name of a folder to write, and return its path.
 
     Raises:
         ValueError: if something has; see also `local_path`.
@@ -76,7 +76,7 @@ def check_new(folder: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Writes a file whole or not at all.
+    """Write a file whole or not at all.
 
     Args:
         path: name of the file. Its folder is created if need be.
@@ -103,7 +103,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_file(path: str | os.PathLike, content: bytes | memoryview) -> None:
-    """Writes bytes to a file, whole or not at all.
+    """Write bytes to a file, whole or not at all.
 
     Raises:
         OSError: if that fails; it names `path`, not the temporary file.
@@ -118,7 +118,7 @@ def write_file(path: str | os.PathLike, content: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
-    """Writes a folder whole or not at all.
+    """Write a folder whole or not at all.
 
     Args:
         folder: its name. What is there is replaced: check before that it may be.
@@ -155,7 +155,7 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
-    """Writes several files into a folder, all of them or none.
+    """Write several files into a folder, all of them or none.
 
     Args:
         folder: where they go, next to whatever else is there; created if need be.
@@ -182,7 +182,7 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_space(folder: str | os.PathLike, num_bytes: int) -> None:
-    """Checks that so many bytes can be written into a folder, which need not exist yet.
+    """Check that so many bytes can be written into a folder, which need not exist yet.
 
     Raises:
         ValueError: see `local_path`.
@@ -205,7 +205,7 @@ def _sync_all(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Waits until a file or folder would survive a power cut."""
+    """Wait until a file or folder would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -214,7 +214,7 @@ def _sync(path: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Deletes temporary files of `path` whose program has been killed."""
+    """Delete temporary files of `path` whose program has been killed."""
     name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}")
     for sibling in path.parent.iterdir():
         match = name.fullmatch(sibling.name)

@@ -14,7 +14,7 @@ _runs_nothing = contextvars.ContextVar("runs_nothing", default=False)
 
 
 def check_can_run() -> None:
-    """Checks that models can run in this process.
+    """Check that models can run in this process.
 
     Raises:
         RuntimeError: if it was forked from a process in which TensorFlow or JAX ran.
@@ -31,7 +31,7 @@ def check_can_run() -> None:
 
 @contextlib.contextmanager
 def runs_nothing() -> Iterator[None]:
-    """Lets models be made anywhere, by code that only looks at their shapes."""
+    """Let models be made anywhere, by code that only looks at their shapes."""
     token = _runs_nothing.set(True)
     try:
         yield

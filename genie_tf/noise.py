@@ -36,7 +36,7 @@ def uniform(key, *shape: int):
 
 
 def gumbel(key, *shape: int):
-    """Draws from Gumbel(0, 1), float32 (batch, *shape)."""
+    """Draw from Gumbel(0, 1), float32 (batch, *shape)."""
     return -ops.log(-ops.log(uniform(key, *shape)))
 
 

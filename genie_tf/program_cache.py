@@ -65,7 +65,7 @@ class ProgramCache:
                 path.unlink(missing_ok=True)
 
     def keep(self) -> None:
-        """Keeps what has been compiled, and deletes what was written first if it is much."""
+        """Keep what has been compiled, and delete what was written first if it is much."""
         for path in self.folder.iterdir():
             if path.suffix != ".tmp" and path.name not in self._seen:
                 content = path.read_bytes()
@@ -88,7 +88,7 @@ class ProgramCache:
 
 
 def use() -> None:
-    """Lets TensorFlow and JAX use the cache; call it before they are imported.
+    """Let TensorFlow and JAX use the cache; call it before they are imported.
 
     Does nothing if the environment variable GENIE_TF_CACHE is "off", if there is another
     cache already, or if there is no folder where only this user can write.
@@ -113,7 +113,7 @@ def use() -> None:
 
 
 def keep() -> None:
-    """Keeps what has been compiled until now, which is else done when the process ends.
+    """Keep what has been compiled until now, which is else done when the process ends.
 
     For servers, which are often killed.
     """
@@ -162,7 +162,7 @@ def _digest(content: bytes) -> str:
 
 
 def _lock(folder: Path) -> int:
-    """Marks a folder as used, as long as this process lives and the result is open.
+    """Mark a folder as used, as long as this process lives and the result is open.
 
     Raises:
         OSError: if it is another's, or used.
@@ -179,7 +179,7 @@ def _lock(folder: Path) -> int:
 
 
 def _remove_leftovers() -> None:
-    """Deletes the folders of processes that have been killed."""
+    """Delete the folders of processes that have been killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             descriptor = _lock(folder)

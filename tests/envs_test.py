@@ -58,7 +58,7 @@ def preset(tmp_path_factory):
 
 @pytest.fixture
 def eager():
-    """Runs compiled functions as plain Python, which is faster for a few frames."""
+    """Run compiled functions as plain Python, which is faster for a few frames."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)

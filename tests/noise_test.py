@@ -39,7 +39,7 @@ def test_keys_folded_with_other_numbers_are_independent():
     assert np.abs(correlations).max() < 0.07  # 4 sigma
 
 
-def test_neighbouring_keys_and_numbers_give_uniform_first_draws():
+def test_neighboring_keys_and_numbers_give_uniform_first_draws():
     # As of sessions with seeds 0, 1, 2, ..., at frames 0, 1, 2, ...
     of_seeds = draws(fold(keys(0, 20_000), 7), 1)[:, 0]
     of_frames = draws(fold(keys(0), np.arange(20_000)), 1)

@@ -38,7 +38,7 @@ def write_folder(path):
 
 
 def open_in(data_dir):
-    """Opens a dataset with a builder that only makes the folder it is told to use."""
+    """Open a dataset with a builder that only makes the folder it is told to use."""
 
     def build(dataset, data_dir):
         os.makedirs(data_dir)

@@ -41,7 +41,7 @@ def printable(name: str) -> str:
 
 
 def find_videos(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Looks for videos in a folder and all below it; hidden ones are not looked at.
+    """Look for videos in a folder and all below it; hidden ones are not looked at.
 
     Links are followed, to each folder and video once.
 
@@ -78,7 +78,7 @@ def find_videos(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def _find_files(folder: Path, left_out: dict[str, str]) -> Iterator[Path]:
-    """Yields the files below a folder; adds those that cannot be used to `left_out`."""
+    """Yield the files below a folder; adds those that cannot be used to `left_out`."""
     seen = {}
     entries, links = [folder], []
     while entries or links:
@@ -108,7 +108,7 @@ def _find_files(folder: Path, left_out: dict[str, str]) -> Iterator[Path]:
 def split_videos(
     folder: Path, *, fps: float, height: int, width: int
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Tells which videos belong to which split, and which cannot be used.
+    """Tell which videos belong to which split, and which cannot be used.
 
     A tenth of the videos, and one at least, are for validation, and as many for test. A
     hash of its name decides where a video goes.
@@ -162,7 +162,7 @@ def _list_problems(skipped: Mapping[str, str]) -> str:
 def read_episodes(
     path: Path, *, fps: float, height: int, width: int, max_steps: int
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields the episodes of a video one after the other.
+    """Yield the episodes of a video one after the other.
 
     None of them crosses a cut. Frames are resized as they are decoded, so that the size
     of the video matters little for memory, and its length not at all. What is too high
@@ -208,7 +208,7 @@ def read_episodes(
 def _with_ends(
     frames: Iterable[tuple[float, float, np.ndarray]],
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yields when each frame is shown, until when, and its pixels.
+    """Yield when each frame is shown, until when, and its pixels.
 
     A frame stays until the next one comes. Only of the last one, and before a long pause,
     its own duration counts.
@@ -227,7 +227,7 @@ def _with_ends(
 def _number_scenes(
     frames: Iterable[tuple[float, float, np.ndarray]],
 ) -> Iterator[tuple[int, float, float, np.ndarray]]:
-    """Yields (scene, time, end, frame) of each (time, end, frame)."""
+    """Yield (scene, time, end, frame) of each (time, end, frame)."""
     scene, end_before, before = 0, None, None
     lately = collections.deque([_USUAL_DIFFERENCE], maxlen=3)
     for time, end, frame in frames:
@@ -248,7 +248,7 @@ def _number_scenes(
 def _sample(
     frames: Iterable[tuple[int, float, float, np.ndarray]], fps: float
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields (time, frame) at regular times of a scene, from frames at any times."""
+    """Yield (time, frame) at regular times of a scene, from frames at any times."""
     start, num_ticks = None, 0
     for _, time, end, frame in frames:
         if start is None:
@@ -272,7 +272,7 @@ def _difference(before: np.ndarray, after: np.ndarray) -> float:
 def _read_images(
     folder: Path, fps: float, height: int, width: int
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yields the times, durations and pixels of the pictures of a folder."""
+    """Yield the times, durations and pixels of the pictures of a folder."""
     paths = [
         path
         for path in folder.iterdir()
@@ -296,6 +296,6 @@ def _read_images(
 
 
 def _by_numbers(path: Path) -> list[tuple[str, int]]:
-    """Sorts frame_2 before frame_10."""
+    """Sort frame_2 before frame_10."""
     parts = re.findall(r"(\D*)(\d*)", path.name)
     return [(text, int(digits or 0)) for text, digits in parts]

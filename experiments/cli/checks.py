@@ -25,7 +25,7 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Turns errors of what is done inside into a `UserError`.
+    """Turn errors of what is done inside into a `UserError`.
 
     Put around reading what a user named: what the library raises there is already one
     clear sentence. Never around training or sampling, where an error is a bug.
@@ -37,7 +37,7 @@ def user_errors() -> Iterator[None]:
 
 
 def check_installed(module: str, need: str, extra: str) -> None:
-    """Looks for a module that not every installation has.
+    """Look for a module that not every installation has.
 
     Args:
         module: its name.
@@ -52,7 +52,7 @@ def check_installed(module: str, need: str, extra: str) -> None:
 
 
 def check_preset(preset: str | os.PathLike) -> None:
-    """Checks that a preset exists, without importing Keras.
+    """Check that a preset exists, without importing Keras.
 
     Raises:
         UserError: if it does not.
@@ -62,7 +62,7 @@ def check_preset(preset: str | os.PathLike) -> None:
 
 
 def check_folder(path: str | os.PathLike) -> Path:
-    """Checks a folder to write in later, which need not exist yet.
+    """Check a folder to write in later, which need not exist yet.
 
     Raises:
         UserError: if it cannot be created or written in.
@@ -76,7 +76,7 @@ def check_folder(path: str | os.PathLike) -> Path:
 
 
 def make_folder(path: str | os.PathLike) -> Path:
-    """Creates a folder to write in, if need be.
+    """Create a folder to write in, if need be.
 
     Raises:
         UserError: if it cannot be created or written in.
@@ -88,7 +88,7 @@ def make_folder(path: str | os.PathLike) -> Path:
 
 
 def check_frames(expected: tuple[int, ...], video, dataset: str) -> None:
-    """Compares the frames a model is for with those of a dataset.
+    """Compare the frames a model is for with those of a dataset.
 
     Raises:
         UserError: if they differ.
@@ -101,7 +101,7 @@ def check_frames(expected: tuple[int, ...], video, dataset: str) -> None:
 
 
 def import_keras() -> None:
-    """Imports Keras without libraries that it would import for parts not used here.
+    """Import Keras without libraries that it would import for parts not used here.
 
     They take a quarter of the time.
 
@@ -119,7 +119,7 @@ def import_keras() -> None:
 
 
 def _check_backend() -> None:
-    """Checks the settings of Keras, before it is imported.
+    """Check the settings of Keras, before it is imported.
 
     Raises:
         UserError: if the environment or keras.json asks for something that the programs

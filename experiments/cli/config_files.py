@@ -13,12 +13,12 @@ _SHIPPED = Path(__file__).parents[1] / "configs"
 
 
 def list_configs() -> list[str]:
-    """Returns the names of the configs that ship with genie_tf."""
+    """Return the names of the configs that ship with genie_tf."""
     return sorted({x.stem for x in _SHIPPED.glob("*.py")} - {"__init__", "common"})
 
 
 def load_config(config: str) -> ConfigDict:
-    """Loads a config.
+    """Load a config.
 
     Args:
         config: NAME:SIZE of a config that ships with genie_tf, or FILE.py:SIZE of your

@@ -12,7 +12,7 @@ flags.disclaim_key_flags()
 
 
 def define_path(name: str, default: str | None, description: str) -> None:
-    """Defines a flag for a file or folder of this machine, or the name of one that ships.
+    """Define a flag for a file or folder of this machine, or the name of one that ships.
 
     A leading `~` is expanded, which shells don't do behind an equals sign.
     """
@@ -20,7 +20,7 @@ def define_path(name: str, default: str | None, description: str) -> None:
 
 
 def define_config(name: str, description: str) -> None:
-    """Defines a flag for what `load_config` loads, and one for each of its settings."""
+    """Define a flag for what `load_config` loads, and one for each of its settings."""
     from ml_collections import config_flags
 
     config_flags.DEFINE_config_file(name, None, description)
@@ -28,7 +28,7 @@ def define_config(name: str, description: str) -> None:
 
 
 def define_device_flags() -> None:
-    """Defines the flags that `make_strategy` takes."""
+    """Define the flags that `make_strategy` takes."""
     flags.DEFINE_string(
         "strategy",
         "auto",
@@ -76,7 +76,7 @@ def sampling(model) -> dict:
 
 
 def check_numbers() -> None:
-    """Raises a ValueError for numbers with which no program can work."""
+    """Raise a ValueError for numbers with which no program can work."""
 
     def check(name, value):
         if hasattr(value, "items"):
@@ -98,7 +98,7 @@ def check_numbers() -> None:
 
 class _PathParser(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
-        """Returns the path as it was given, but for a `~`: "./NAME" is not NAME."""
+        """Return the path as it was given, but for a `~`: "./NAME" is not NAME."""
         if not argument:
             raise ValueError("expected a path; received nothing")
         path = local_path(argument)

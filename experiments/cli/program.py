@@ -33,7 +33,7 @@ def run(
     define_flags: Callable[[], None],
     required: Sequence[str] = (),
 ) -> None:
-    """Parses flags and calls `main`; wrong input ends with a sentence and exit code 2.
+    """Parse flags and calls `main`; wrong input ends with a sentence and exit code 2.
 
     SIGINT ends the program with a line and exit code 130; a reader of its output that
     has gone, such as head, with exit code 141.
@@ -115,7 +115,7 @@ class _OutputError(Exception):
 
 @contextlib.contextmanager
 def _checked_output() -> Iterator[None]:
-    """Ends the program in order if what it prints can't be written."""
+    """End the program in order if what it prints can't be written."""
     descriptor = sys.stdout.fileno()
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Output(descriptor, "w", closefd=False)),
@@ -143,7 +143,7 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _hide_noise() -> None:
-    """Lets a filter read what TensorFlow writes to stderr on a machine without a GPU.
+    """Let a filter read what TensorFlow writes to stderr on a machine without a GPU.
 
     Python's own stderr stays what it is, such as a terminal.
     """
@@ -159,7 +159,7 @@ def _hide_noise() -> None:
 
 
 def _describe_to_absl(main: Callable) -> None:
-    """Lets --help describe the app, also where a console script is the main module."""
+    """Let --help describe the app, also where a console script is the main module."""
     sys.modules["__main__"].__doc__ = main.__globals__["__doc__"]
     for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)

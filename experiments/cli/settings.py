@@ -91,7 +91,7 @@ _LATENT_ACTIONS = {f"latent_action_{name}": rule for name, rule in _MODEL.items(
 
 
 def check_settings(config: ConfigDict) -> None:
-    """Checks that a config has all settings, and that training is possible with them.
+    """Check that a config has all settings, and that training is possible with them.
 
     What models and datasets can be made with, they check themselves.
 

@@ -140,7 +140,7 @@ def _with_draws(evaluator, batch, seed: int, index: int) -> dict[str, np.ndarray
 
 
 def _numpy(tensors, take: int):
-    """Copies of the first clips, which keep no memory of the device."""
+    """Copy of the first clips, which keep no memory of the device."""
     return keras.tree.map_structure(
         lambda x: ops.convert_to_numpy(x)[:take].copy(), tensors
     )

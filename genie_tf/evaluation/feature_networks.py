@@ -60,7 +60,7 @@ class FeatureNetwork:
     function: Callable[[np.ndarray], Any] = dataclasses.field(repr=False)
 
     def __call__(self, video) -> np.ndarray:
-        """Returns the features of clips.
+        """Return the features of clips.
 
         Args:
             video: (clips, time, height, width, 3), uint8, or float in [0, 1].
@@ -90,7 +90,7 @@ class FeatureNetwork:
         )
 
     def check_clips(self, clips: int, clip_length: int) -> None:
-        """Checks that a score of so many clips can be computed.
+        """Check that a score of so many clips can be computed.
 
         Args:
             clips: how many true, and how many predicted ones there will be.
@@ -137,12 +137,12 @@ class FeatureNetwork:
 
 
 def num_samples_needed(network: FeatureNetwork) -> int:
-    """Returns how many samples make a covariance of the features that has an inverse."""
+    """Return how many samples make a covariance of the features that has an inverse."""
     return network.width + 1
 
 
 def load_feature_network(source: str, kind: str) -> FeatureNetwork:
-    """Loads a network that computes features.
+    """Load a network that computes features.
 
     It takes float32 images (batch, height, width, 3), or video (batch, time, height,
     width, 3), with values in [-1, 1], and returns finite features (batch, width). From
@@ -240,7 +240,7 @@ def _load_keras(path: Path) -> tuple[str, Callable, tuple]:
 
 
 def _check_keras_size(path: Path) -> None:
-    """Raises a ValueError if a file describes a model that is larger than its weights."""
+    """Raise a ValueError if a file describes a model that is larger than its weights."""
     import keras
 
     from genie_tf.presets.without_weights import without_weights

@@ -12,7 +12,7 @@ from genie_tf.files import replacing
 
 
 def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
-    """Draws all that the report's model has to show.
+    """Draw all that the report's model has to show.
 
     Args:
         folder: where to write.
@@ -107,7 +107,7 @@ def _draw_code_usage(path: Path, report: Mapping) -> None:
 
 @contextlib.contextmanager
 def _plot(path: Path, x: str, y: str, columns: int = 1) -> Iterator:
-    """Yields the axes of a figure, or several beside each other, to draw on."""
+    """Yield the axes of a figure, or several beside each other, to draw on."""
     from matplotlib.figure import Figure  # Without pyplot, hence without global state.
 
     figure = Figure(figsize=(5 * columns, 3.6), layout="constrained")

@@ -21,7 +21,7 @@ ROW_NAMES = {
 
 
 def write_report(folder: Path, report: dict) -> None:
-    """Writes `report.json` and `report.md`.
+    """Write `report.json` and `report.md`.
 
     Args:
         folder: where to write.
@@ -126,7 +126,7 @@ def _latent_actions(report: Mapping) -> list[str]:
         return [*sections, "The dataset has no actions to compare with."]
     agreement = scores["agreement"]
     measures = {
-        "normalised mutual information (NMI)": agreement["nmi"],
+        "normalized mutual information (NMI)": agreement["nmi"],
         "accuracy under the best assignment": agreement["accuracy"],
     }
     names = action_names(report)

@@ -1,4 +1,4 @@
-"""Keras layers: patches, axial attention, ST blocks, vector quantisation."""
+"""Keras layers: patches, axial attention, ST blocks, vector quantization."""
 
 from genie_tf.layers.arguments import check_frame_shape, check_whole
 from genie_tf.layers.axial_attention import (

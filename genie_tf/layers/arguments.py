@@ -8,7 +8,7 @@ _LARGEST = 2**31 - 1  # Tokens and positions are int32.
 
 
 def check_whole(least: int = 1, **arguments) -> None:
-    """Raises a ValueError unless each argument is a whole number, `least` or more."""
+    """Raise a ValueError unless each argument is a whole number, `least` or more."""
     for name, value in arguments.items():
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not whole or not least <= value <= _LARGEST:
@@ -19,7 +19,7 @@ def check_whole(least: int = 1, **arguments) -> None:
 
 
 def check_number(least: float = 0.0, **arguments) -> None:
-    """Raises a ValueError unless each argument is a finite number, `least` or more."""
+    """Raise a ValueError unless each argument is a finite number, `least` or more."""
     for name, value in arguments.items():
         real = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if not real or not least <= value < math.inf:
@@ -30,7 +30,7 @@ def check_number(least: float = 0.0, **arguments) -> None:
 
 
 def check_flag(**arguments) -> None:
-    """Raises a ValueError unless each argument is true or false."""
+    """Raise a ValueError unless each argument is true or false."""
     for name, value in arguments.items():
         if not isinstance(value, bool):
             raise ValueError(
@@ -39,7 +39,7 @@ def check_flag(**arguments) -> None:
 
 
 def check_frame_shape(frame_shape) -> None:
-    """Raises a ValueError unless this is (height, width, channels)."""
+    """Raise a ValueError unless this is (height, width, channels)."""
     if not isinstance(frame_shape, (tuple, list)) or len(frame_shape) != 3:
         raise ValueError(
             "`frame_shape` must be (height, width, channels); received "

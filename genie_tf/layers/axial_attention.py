@@ -17,7 +17,7 @@ class AxialAttention(keras.layers.Layer):
         num_heads: number of attention heads.
         head_dim: width of a query, key or value; num_heads * head_dim need not equal
             the model's width.
-        qk_norm: normalise queries and keys before their product (Genie, section 3).
+        qk_norm: normalize queries and keys before their product (Genie, section 3).
     """
 
     def __init__(self, num_heads: int, head_dim: int, qk_norm: bool = False, **kwargs):

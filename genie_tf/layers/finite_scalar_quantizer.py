@@ -1,4 +1,4 @@
-"""A discrete bottleneck without a learned codebook: finite scalar quantisation."""
+"""A discrete bottleneck without a learned codebook: finite scalar quantization."""
 
 import math
 import reprlib
@@ -82,7 +82,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
 
     @property
     def _largest(self):
-        """Of levels a distance of 1 apart, centred on 0, the largest, (code_dim,)."""
+        """Of levels a distance of 1 apart, centered on 0, the largest, (code_dim,)."""
         return (np.array(self.levels, "float32") - 1) / 2
 
     @property
@@ -94,7 +94,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         return {"indices": outputs["indices"]}
 
     def update(self, indices):
-        """Does nothing: there is no codebook."""
+        """Do nothing: there is no codebook."""
 
     def get_config(self):
         return {

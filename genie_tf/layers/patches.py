@@ -11,7 +11,7 @@ from keras import ops
 
 
 def patchify(video, patch_size: int):
-    """Cuts every frame into non-overlapping square patches.
+    """Cut every frame into non-overlapping square patches.
 
     Args:
         video: (batch, time, height, width, channels), any dtype.
@@ -36,7 +36,7 @@ def patchify(video, patch_size: int):
 
 
 def unpatchify(patches, patch_size: int, height: int, width: int):
-    """Puts patches back into frames: the inverse of `patchify`.
+    """Put patches back into frames: the inverse of `patchify`.
 
     Args:
         patches: (batch, time, patches, patch_size * patch_size * channels).

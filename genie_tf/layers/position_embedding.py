@@ -25,7 +25,7 @@ class SpatialPositionEmbedding(keras.layers.Layer):
 
 
 def rotary_embedding(vectors, positions, max_wavelength: float = 10_000.0):
-    """Rotates pairs of features by angles proportional to a position (RoFormer).
+    """Rotate pairs of features by angles proportional to a position (RoFormer).
 
     The product of a rotated query and a rotated key depends on the difference of
     their positions alone, so finished frames can be cached and a window can slide.

@@ -24,7 +24,7 @@ class STBlock(keras.layers.Layer):
         num_heads: heads of each attention.
         head_dim: width of a head.
         mlp_dim: hidden width of the feed-forward.
-        qk_norm: normalise queries and keys.
+        qk_norm: normalize queries and keys.
         window: how many frames a frame sees, itself included.
         attention: "st", over space and then over time; "space", within a frame alone;
             "space_time", one attention to all patches of a frame and of the past.
@@ -142,7 +142,7 @@ class STTransformer(keras.layers.Layer):
         num_heads: attention heads.
         head_dim: width of a head; dim / num_heads if not given.
         mlp_dim: hidden width of the feed-forward; 4 * dim if not given.
-        qk_norm: normalise queries and keys.
+        qk_norm: normalize queries and keys.
         window: how many frames a frame sees, itself included.
         attention: "st", over space and then over time, in each block; or, to compare
             with, "space", within a frame alone (ViT), or "space_time", one attention

@@ -33,7 +33,7 @@ class VectorQuantizer(keras.layers.Layer):
         idle_limit: after how many updates without a use a code is moved; None never
             moves one, not even onto the first batch.
         quantize_after: for how many updates the outputs are the latents as they are, so
-            that the encoder finds something worth quantising first. The codebook then
+            that the encoder finds something worth quantizing first. The codebook then
             starts as the `spherical_k_means` of the latest latents, so a training has to
             go on for longer than that.
         ema: if more than 0, the codes have no loss, and follow the mean of the latents
@@ -157,7 +157,7 @@ class VectorQuantizer(keras.layers.Layer):
         return {name: outputs[name] for name in ("latents", "indices", "mean")}
 
     def update(self, latents, indices, mean):
-        """Moves idle codes onto latents of the current batch, and the running mean;
+        """Move idle codes onto latents of the current batch, and the running mean;
         starts the codebook at the end of the soft phase.
 
         The r-th idle code takes a latent of its own, so no two codes tie; codes for

@@ -8,7 +8,7 @@ from genie_tf.files import write_file
 
 
 def plot_curves(path, records, keys=None):
-    """Draws one small plot per metric over the steps of a training run.
+    """Draw one small plot per metric over the steps of a training run.
 
     Args:
         path: name of the image file; .png, .svg or .pdf.

@@ -32,7 +32,7 @@ _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 def decode(
     kind: str, arguments: dict, seconds: float, content: bytes = b""
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yields what a worker decodes: times, durations and frames.
+    """Yield what a worker decodes: times, durations and frames.
 
     Args:
         kind: name of the decoder, one of `_DECODERS`.
@@ -120,7 +120,7 @@ class _Worker:
         return self._process.poll() is None
 
     def end(self) -> int:
-        """Ends the process; returns its exit code, or minus the signal that ended it."""
+        """End the process; returns its exit code, or minus the signal that ended it."""
         self.socket.close()
         with contextlib.suppress(OSError):
             self.stream.close()
@@ -163,7 +163,7 @@ def _send(stream: io.BufferedRWPair, message: dict, content: bytes = b"") -> Non
 
 
 def _receive(stream: io.BufferedRWPair) -> tuple[dict, bytes]:
-    """Raises EOFError if the other side has ended."""
+    """Raise EOFError if the other side has ended."""
     line = stream.readline()
     if not line:
         raise EOFError
@@ -195,7 +195,7 @@ _DECODERS = {"image": _decode_image, "video": _decode_video}
 
 
 def _serve() -> None:
-    """Decodes what the socket at standard input asks for, until that is closed."""
+    """Decode what the socket at standard input asks for, until that is closed."""
     stream = socket.socket(fileno=0).makefile("rwb")
     with contextlib.suppress(ValueError):  # There is a lower limit.
         resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
@@ -212,7 +212,7 @@ def _serve() -> None:
 
 
 def _answer(stream: io.BufferedRWPair, request: dict, content: bytes) -> str:
-    """Sends the frames that are asked for; returns what is wrong with them, if so."""
+    """Send the frames that are asked for; returns what is wrong with them, if so."""
     # Unless the next frame is ready in time, the signal ends the process.
     signal.setitimer(signal.ITIMER_PROF, request["seconds"])
     try:

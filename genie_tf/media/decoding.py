@@ -23,7 +23,7 @@ CONTAINERS = {
 def decode_image(
     path: str | os.PathLike, height: int, width: int, seconds: float = 10.0
 ) -> np.ndarray:
-    """Reads a picture of unknown origin as a frame: see `image_reader.read_image`.
+    """Read a picture of unknown origin as a frame: see `image_reader.read_image`.
 
     Args:
         path: name of the file.
@@ -44,7 +44,7 @@ def decode_image(
 def decode_video(
     path: str | os.PathLike, height: int, width: int, seconds: float = 30.0
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yields the frames of a video of unknown origin: see `video_reader.read_frames`.
+    """Yield the frames of a video of unknown origin: see `video_reader.read_frames`.
 
     Args:
         path: name of the file, with one of the endings of `CONTAINERS`.

@@ -19,7 +19,7 @@ _UNREADABLE = "it cannot be read as a PNG, JPEG or GIF image"
 
 
 def read_image(file, height: int, width: int, fit: str = "crop") -> np.ndarray:
-    """Reads a picture of any size as a frame.
+    """Read a picture of any size as a frame.
 
     The first frame of a GIF is taken. Photos are turned upright, colors are converted
     to sRGB if the picture has a color profile, 16 bits a color become 8, and what is
@@ -61,7 +61,7 @@ def read_image(file, height: int, width: int, fit: str = "crop") -> np.ndarray:
 def fit_image(
     image: Image.Image, height: int, width: int, fit: str = "crop"
 ) -> np.ndarray:
-    """Makes a frame of a picture; what is transparent, or not covered, becomes black.
+    """Make a frame of a picture; what is transparent, or not covered, becomes black.
 
     Args:
         image: of mode L, LA, RGB, RGBA or CMYK.
@@ -93,7 +93,7 @@ def _open(file) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turns a photo upright, and makes its mode one of L, LA, RGB, RGBA and CMYK."""
+    """Turn a photo upright, and make its mode one of L, LA, RGB, RGBA and CMYK."""
     with contextlib.suppress(Exception):  # Damaged EXIF data leave it as it is.
         ImageOps.exif_transpose(image, in_place=True)
     transparent = image.info.get("transparency")

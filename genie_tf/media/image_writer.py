@@ -11,7 +11,7 @@ from genie_tf.pixels import video_to_bytes
 
 
 def save_strip(path, video):
-    """Writes the frames of a video side by side, as a PNG.
+    """Write the frames of a video side by side, as a PNG.
 
     Args:
         path: name of the file.
@@ -24,7 +24,7 @@ def save_strip(path, video):
 
 
 def save_image_grid(path, rows, labels=None, scale: int = 4, columns=None):
-    """Writes rows of images, such as frames and their reconstructions, as a PNG.
+    """Write rows of images, such as frames and their reconstructions, as a PNG.
 
     Args:
         path: name of the file.

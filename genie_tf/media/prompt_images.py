@@ -13,7 +13,7 @@ MAX_PROMPT_BYTES = 16 * 2**20
 
 
 def load_prompt_image(source, height: int, width: int, fit: str = "crop"):
-    """Reads a picture of any size as the frame that a world starts from.
+    """Read a picture of any size as the frame that a world starts from.
 
     It is decoded in a process of its own, which ends after 5 seconds of computing.
 
@@ -52,7 +52,7 @@ def decode_prompt_image(
     seconds: float = 5.0,
     name: str = "The prompt image",
 ) -> np.ndarray:
-    """Reads a picture of unknown origin as a frame: see `image_reader.read_image`.
+    """Read a picture of unknown origin as a frame: see `image_reader.read_image`.
 
     Several threads may call this at the same time: each gets a worker.
 

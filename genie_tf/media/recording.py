@@ -17,9 +17,9 @@ _WIDTH = 256  # Pixels that frames are enlarged to, about.
 async def encode(
     frames: Sequence[bytes], shape: tuple[int, int, int], fps: float, form: str
 ) -> bytes:
-    """Returns a recording as a file, enlarged so that its pixels can be seen.
+    """Return a recording as a file, enlarged so that its pixels can be seen.
 
-    Cancelling ends the work.
+    Canceling ends the work.
 
     Args:
         frames: pixels of each frame, bytes.
@@ -52,7 +52,7 @@ async def encode(
 
 
 def main() -> None:
-    """Writes the frames at standard input to a file."""
+    """Write the frames at standard input to a file."""
     path, fps, *shape = sys.argv[1:]
     os.nice(10)  # Nobody's world stands still for it.
     video = np.frombuffer(sys.stdin.buffer.read(), "uint8")

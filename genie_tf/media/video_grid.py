@@ -10,7 +10,7 @@ _HEADING = 14  # Pixels above it for the names of its columns.
 
 
 def grid(rows, labels=None, scale: int = 4, columns=None):
-    """Puts clips side by side and above each other, enlarged, for a person to compare.
+    """Put clips side by side and above each other, enlarged, for a person to compare.
 
     Args:
         rows: one entry per row of the grid: a video, or a list of videos; all videos

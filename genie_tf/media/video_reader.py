@@ -34,7 +34,7 @@ _BT2020_TO_BT709 = np.array(
 def read_frames(
     path: str | os.PathLike, container: str, height: int, width: int
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yields the frames of a video file, resized and cut off evenly on both sides.
+    """Yield the frames of a video file, resized and cut off evenly on both sides.
 
     They are turned, mirrored and stretched as the file says, HDR is converted to sRGB,
     and what is transparent is black.
@@ -162,7 +162,7 @@ def _to_pixels(frame: av.VideoFrame, channels: str, **size) -> np.ndarray:
 
 
 def _hdr_to_srgb(pixels: np.ndarray, transfer: int) -> np.ndarray:
-    """Converts colors of ITU-R BT.2100, in [0, 1]; white is 203 nits, by BT.2408."""
+    """Convert colors of ITU-R BT.2100, in [0, 1]; white is 203 nits, by BT.2408."""
     if transfer == _PQ:
         x = pixels ** (1 / 78.84375)
         light = np.maximum(x - 0.8359375, 0) / (18.8515625 - 18.6875 * x)

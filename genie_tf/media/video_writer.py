@@ -16,7 +16,7 @@ _MP4_NEEDS = "Writing MP4 needs PyAV: pip install genie_tf[mp4]."
 
 
 def save_video(path, video, fps: float = 10):
-    """Writes a video as its file name says: .gif, .mp4, or .png, frames side by side.
+    """Write a video as its file name says: .gif, .mp4, or .png, frames side by side.
 
     Args:
         path: name of the file, ending in .gif, .mp4 or .png.
@@ -37,7 +37,7 @@ def save_video(path, video, fps: float = 10):
 
 
 def check_video_path(path):
-    """Tells before the work is done whether `save_video` can write it.
+    """Tell before the work is done whether `save_video` can write it.
 
     Args:
         path: name of the file.
@@ -56,7 +56,7 @@ def check_video_path(path):
 
 
 def save_gif(path, video, fps: float = 10):
-    """Writes a GIF that plays for ever, with 256 colors chosen for each frame.
+    """Write a GIF that plays for ever, with 256 colors chosen for each frame.
 
     Frames that repeat the one before are stored as a longer stay of that one.
 
@@ -87,7 +87,7 @@ def save_gif(path, video, fps: float = 10):
 
 
 def save_mp4(path, video, fps: float = 10):
-    """Writes an H.264 video that browsers play; an odd height or width is padded by 1.
+    """Write an H.264 video that browsers play; an odd height or width is padded by 1.
 
     Args:
         path: name of the file.

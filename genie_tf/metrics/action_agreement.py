@@ -16,7 +16,7 @@ _SHUFFLES = 200
 
 
 def action_agreement(latent, true, num_latent: int, seed: int = 0) -> dict:
-    """Compares latent with true actions, with intervals over clips.
+    """Compare latent with true actions, with intervals over clips.
 
     Args:
         latent: integers (clips, time), in [0, num_latent).
@@ -27,7 +27,7 @@ def action_agreement(latent, true, num_latent: int, seed: int = 0) -> dict:
     Returns:
         A dict for JSON: `true_actions`, those that occur, in order; `confusion`,
         counts, a row for each latent action and a column for each of these; `nmi` and
-        `accuracy` (normalised mutual information, best-assignment accuracy), each with
+        `accuracy` (normalized mutual information, best-assignment accuracy), each with
         `value`, `ci95` (delete-one-clip jackknife), and what latent actions reach that
         are shuffled over all clips, `shuffled` with `mean` and `quantile95`; and
         `groups`, for each true action its `share` of all, its `most_frequent` latent

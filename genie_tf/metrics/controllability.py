@@ -47,14 +47,14 @@ def delta_psnr(target, with_inferred_actions, with_random_actions, horizon: int 
 
 
 def normalized_mutual_information(a, b) -> float:
-    """What two labellings tell about each other, whatever the labels are called.
+    """What two labelings tell about each other, whatever the labels are called.
 
     Args:
         a, b: integer labels of the same shape, such as latent and true actions.
 
     Returns:
         Mutual information over the arithmetic mean of the two entropies, in [0, 1];
-        1 if both labellings are constant. Equal to scikit-learn's
+        1 if both labelings are constant. Equal to scikit-learn's
         `normalized_mutual_info_score`.
 
     Raises:
@@ -121,7 +121,7 @@ def _joint_counts(a, b):
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or not a.size:
         raise ValueError(
-            "Two labellings must have the same shape and at least one label; received "
+            "Two labelings must have the same shape and at least one label; received "
             f"shapes {a.shape} and {b.shape}."
         )
     labels_a, a = np.unique(a.ravel(), return_inverse=True)

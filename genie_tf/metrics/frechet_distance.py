@@ -50,8 +50,8 @@ def _features(features) -> np.ndarray:
 
 def _factor(features: np.ndarray) -> np.ndarray:
     """F of the covariance F F^T of features: (width, width)."""
-    centred = features - features.mean(axis=0)
-    covariance = centred.T @ centred / (len(features) - 1)
+    centered = features - features.mean(axis=0)
+    covariance = centered.T @ centered / (len(features) - 1)
     values, vectors = np.linalg.eigh(covariance)
     # Zeros come out as rounding errors, and their roots would no longer be small.
     rounding = np.finfo("float64").eps * len(values) * values[-1]

@@ -99,7 +99,7 @@ class VideoTokenizer(Tokenizer):
         return {"reconstruction": self.decode(quantized["quantized"]), **quantized}
 
     def encode(self, video):
-        """Encodes a video: the outputs of `VectorQuantizer`, one latent per patch."""
+        """Encode a video: the outputs of `VectorQuantizer`, one latent per patch."""
         patches = patchify(to_unit_range(video, self.compute_dtype), self.patch_size)
         return self.quantizer(
             self.to_latents(self.encoder(self.patch_embedding(patches)))

@@ -169,7 +169,7 @@ async def _read_body(request: fastapi.Request) -> bytes:
 
 
 async def _unless_gone(request: fastapi.Request, work: Awaitable):
-    """Returns the result of work, and ends it if the client leaves.
+    """Return the result of work, and end it if the client leaves.
 
     Raises:
         WorkDropped: if the client has left.

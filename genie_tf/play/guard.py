@@ -139,7 +139,7 @@ class Guard:
 
 
 def check_root_path(path: str) -> str:
-    """Returns a path without a slash at its end.
+    """Return a path without a slash at its end.
 
     Raises:
         ValueError: if it is not a path that a proxy can serve at.
@@ -153,7 +153,7 @@ def check_root_path(path: str) -> str:
 
 
 def check_origin(origin: str) -> str:
-    """Returns an origin as browsers write it.
+    """Return an origin as browsers write it.
 
     Raises:
         ValueError: if it is not one of HTTP or HTTPS.

@@ -52,7 +52,7 @@ class Budget:
         self._time = time.monotonic()
 
     def spend(self, amount: float = 1) -> bool:
-        """Takes an amount; returns whether it was there."""
+        """Take an amount; returns whether it was there."""
         now = time.monotonic()
         earned = (now - self._time) * self._rate
         self._time = now
@@ -61,7 +61,7 @@ class Budget:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Takes an address, before the work of loading a model begins.
+    """Take an address, before the work of loading a model begins.
 
     From now on visitors wait for the server, and are not refused.
 
@@ -93,7 +93,7 @@ def is_loopback(host: str) -> bool:
 
 
 def web_server(app) -> uvicorn.Server:
-    """Returns what serves an ASGI application.
+    """Return what serves an ASGI application.
 
     `run(sockets=[...])` does so until it is interrupted, and once more ends the process.
     """
@@ -113,7 +113,7 @@ def web_server(app) -> uvicorn.Server:
 
 
 def keep_open(scope: dict) -> None:
-    """Says that the connection of an ASGI scope never has to make room for another."""
+    """Say that the connection of an ASGI scope never has to make room for another."""
     if connection := scope.get("state", {}).get("connection"):
         connection.is_kept = True
 
@@ -170,7 +170,7 @@ class _Server(uvicorn.Server):
         return _Http(self.config, self.server_state, self.lifespan.state)
 
     def _make_room(self, address: str) -> bool:
-        """Closes the connection that has been silent for the longest, if need be.
+        """Close the connection that has been silent for the longest, if need be.
 
         Returns:
             Whether there is room for a connection from an address.
@@ -274,7 +274,7 @@ class _Http(_Limited, H11Protocol):
         self._stop_deadline()
 
     def _watch(self) -> None:
-        """Runs the deadline while no request is being answered, whatever comes."""
+        """Run the deadline while no request is being answered, whatever comes."""
         if self.cycle and not self.cycle.response_complete:
             self._stop_deadline()
         elif self.transport and not self._deadline:
@@ -334,7 +334,7 @@ class _WebSocket(_Limited, WebSocketsSansIOProtocol):
         await super().send(message)
 
     def _drop(self, code: int, reason: str) -> None:
-        """Reads no more, says why, and closes a little later, so that it can be heard."""
+        """Read no more, says why, and close a little later, so that it can be heard."""
         if self._is_dropped:
             return
         self._is_dropped = self.close_sent = True

@@ -81,7 +81,7 @@ class Player:
         self._reported: dict = {}
 
     async def play(self) -> None:
-        """Serves the page until it leaves or is sent away."""
+        """Serve the page until it leaves or is sent away."""
         tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._act())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +98,7 @@ class Player:
     # What the page says.
 
     async def _receive(self) -> str | None:
-        """Returns why the page is sent away, unless it leaves by itself."""
+        """Return why the page is sent away, unless it leaves by itself."""
         while True:
             try:
                 message = await asyncio.wait_for(self._socket.receive(), IDLE_SECONDS)
@@ -113,7 +113,7 @@ class Player:
             self._wake.set()
 
     def _handle(self, message: dict) -> None:
-        """Does at once what has no frames, and puts the rest in line."""
+        """Do at once what has no frames, and put the rest in line."""
         if message.get("bytes") is not None:
             command = {"type": "start", "picture": message["bytes"]}
         else:
@@ -172,13 +172,13 @@ class Player:
             return self._held_action
 
     async def _wait_for_page(self, is_due=lambda: True) -> None:
-        """Waits until there is something to do, and the page has seen its frames."""
+        """Wait until there is something to do, and the page has seen its frames."""
         while self._unseen >= MAX_UNSEEN or not is_due():
             self._wake.clear()
             await self._wake.wait()
 
     async def _advance(self, choose) -> None:
-        """Makes a frame of the action that `choose` returns when it is our turn."""
+        """Make a frame of the action that `choose` returns when it is our turn."""
         await self._recall()
 
         def make():
@@ -207,7 +207,7 @@ class Player:
             height, width, _ = simulator.frame_shape
             raise ValueError(
                 f"A picture to start from must be {simulator.num_bytes} bytes, of {height} "
-                f"rows of {width} pixels of 3 colours; received {len(picture)} bytes."
+                f"rows of {width} pixels of 3 colors; received {len(picture)} bytes."
             )
         self._take_seat()
         begin = time.monotonic()
@@ -229,7 +229,7 @@ class Player:
         await self._send_present(time.monotonic())
 
     async def _do_calibrate(self) -> None:
-        """Shows what each action would do, held for some frames."""
+        """Show what each action would do, held for some frames."""
         await self._recall()
         simulator, now = self._simulator, self._timeline.state
         for action in range(simulator.num_actions):
@@ -279,13 +279,13 @@ class Player:
         await self._send_frame(AGAIN, timeline.present, timeline.number, begin)
 
     async def _send_line(self) -> None:
-        """Sends the actions of the whole line, once it is another one."""
+        """Send the actions of the whole line, once it is another one."""
         line = self._timeline.line
         actions = [moment.action for moment in line.moments]
         await self._send_json({"type": "line", "first": line.first, "actions": actions})
 
     async def _report(self) -> None:
-        """Sends what else there is to know, where it has changed."""
+        """Send what else there is to know, where it has changed."""
         branches = self._timeline.branches if self._timeline else []
         report = {
             "type": "report",

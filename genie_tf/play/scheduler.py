@@ -43,7 +43,7 @@ class Scheduler:
             self._thread.submit(self._take, turn)
 
     def _take(self, turn: "_Turn") -> None:
-        """Runs in the thread."""
+        """Run in the thread."""
         result, error, start = None, None, self._clock()
         try:
             result = turn.function()
@@ -77,9 +77,9 @@ class Share:
         self._scheduler = scheduler
 
     async def run(self, function: Callable, *arguments, cost: float = 1):
-        """Runs a function in the scheduler's thread, when it is this share's turn.
+        """Run a function in the scheduler's thread, when it is this share's turn.
 
-        Cancelling gives the turn up, unless it has begun.
+        Canceling gives the turn up, unless it has begun.
 
         Args:
             function: does a small piece of work, such as one frame.

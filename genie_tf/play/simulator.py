@@ -29,7 +29,7 @@ class Simulator:
         self._sampler = WorldSampler(world)
 
     def start(self, picture: bytes) -> tuple[dict, bytes]:
-        """Begins a world.
+        """Begin a world.
 
         Args:
             picture: the pixels of its first frame, `num_bytes` of them, row by row.
@@ -47,7 +47,7 @@ class Simulator:
         return state, _pixels(frame[0])
 
     def warm_up(self) -> int:
-        """Compiles what the first players would wait for.
+        """Compile what the first players would wait for.
 
         Returns:
             The size of a state, in bytes.

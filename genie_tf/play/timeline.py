@@ -88,7 +88,7 @@ class Timeline:
         return self._state
 
     def recall(self) -> bool:
-        """Computes one step towards the state of the present moment.
+        """Compute one step towards the state of the present moment.
 
         Returns:
             Whether the state is there, and none had to be computed.
@@ -102,7 +102,7 @@ class Timeline:
         return False
 
     def advance(self, action: int, sampling: Mapping) -> Moment:
-        """Acts at the present moment, whose state has been recalled.
+        """Act at the present moment, whose state has been recalled.
 
         Returns:
             The moment that follows, which is the present one from now on.
@@ -120,7 +120,7 @@ class Timeline:
         return moment
 
     def go_to(self, number: int) -> None:
-        """Makes another moment of the line the present one.
+        """Make another moment of the line the present one.
 
         Raises:
             ValueError: if the line has no such moment, or not any more.
@@ -134,7 +134,7 @@ class Timeline:
         self._find_state()
 
     def switch(self, branch: int) -> None:
-        """Goes to the end of another line, and keeps this one as a branch.
+        """Go to the end of another line, and keep this one as a branch.
 
         Raises:
             ValueError: if there is no line with this id.
@@ -152,13 +152,13 @@ class Timeline:
         self._find_state()
 
     def _branch_off(self) -> None:
-        """Leaves the line for one that is the same up to the present moment."""
+        """Leave the line for one that is the same up to the present moment."""
         self.branches = [*self.branches, self.line][-self._max_branches :]
         moments = self.line.moments[: self.number - self.line.first + 1]
         self.line = Line(next(self._ids), self.line.first, moments)
 
     def _find_state(self) -> None:
-        """Takes the nearest state that is kept, from which `recall` goes on."""
+        """Take the nearest state that is kept, from which `recall` goes on."""
         number = self.number
         while self.line.moments[number - self.line.first].state is None:
             number -= 1

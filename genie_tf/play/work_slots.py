@@ -22,7 +22,7 @@ class WorkSlots:
         self._tasks: deque[asyncio.Task] = deque()
 
     async def run(self, work: Coroutine):
-        """Returns the result of work.
+        """Return the result of work.
 
         Raises:
             WorkDropped: if it was ended.

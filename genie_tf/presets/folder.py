@@ -115,7 +115,7 @@ def holds_preset(folder: Path) -> bool:
 
 
 def _read_json(path: Path):
-    """Returns what a small file says."""
+    """Return what a small file says."""
     with open_regular(path) as file:
         content = file.read(_MAX_CONFIG_BYTES + 1)
     if len(content) > _MAX_CONFIG_BYTES:

@@ -26,7 +26,7 @@ def save_preset(
     action_names: Sequence[str] | None = None,
     keys: Mapping[str, int] | None = None,
 ) -> None:
-    """Writes a model as a preset folder, replacing one of that name when complete.
+    """Write a model as a preset folder, replacing one of that name when complete.
 
     Args:
         model: a `PresetModel`: a world, or one of its parts.
@@ -102,7 +102,7 @@ def digest(part: keras.Model) -> str:
 
 
 def _save_weights(part: keras.Model, path: Path) -> None:
-    """Writes the weights of a part.
+    """Write the weights of a part.
 
     Raises:
         OSError: if the disk is full.

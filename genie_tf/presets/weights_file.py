@@ -17,14 +17,14 @@ _SMALLEST_NUMBER, _LARGEST_NUMBER = 2, 8  # Bytes.
 
 
 def count_arrays(variables: Iterable) -> Counter:
-    """Returns how many variables there are of each shape and kind, "f" or "i"."""
+    """Return how many variables there are of each shape and kind, "f" or "i"."""
     return Counter(
         (tuple(v.shape), "f" if "float" in v.dtype else "i") for v in variables
     )
 
 
 def expected_size(arrays: Counter, number: int = 4, overhead: int = 2**12) -> int:
-    """Returns how many bytes a file of these arrays has, about.
+    """Return how many bytes a file of these arrays has, about.
 
     Args:
         arrays: see `count_arrays`.
@@ -36,7 +36,7 @@ def expected_size(arrays: Counter, number: int = 4, overhead: int = 2**12) -> in
 
 
 def check_size(path: Path, arrays: Counter) -> None:
-    """Checks that a file can hold these arrays, and little else.
+    """Check that a file can hold these arrays, and little else.
 
     Args:
         path: the file.
@@ -57,7 +57,7 @@ def check_size(path: Path, arrays: Counter) -> None:
 
 
 def check_memory(what: str, size: int) -> None:
-    """Raises a ValueError if so many bytes are more than the memory of this machine."""
+    """Raise a ValueError if so many bytes are more than the memory of this machine."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         raise ValueError(
@@ -67,14 +67,14 @@ def check_memory(what: str, size: int) -> None:
 
 
 def not_expected(path: Path, reason: str) -> ValueError:
-    """Returns the error of a file that holds other weights, or anything else."""
+    """Return the error of a file that holds other weights, or anything else."""
     return ValueError(
         f"Expected {path} to hold the weights that its config.json describes: {reason}."
     )
 
 
 def check_arrays(path: Path, arrays: Counter) -> None:
-    """Checks that an HDF5 file holds these arrays as Keras writes them.
+    """Check that an HDF5 file holds these arrays as Keras writes them.
 
     Args:
         path: the file, of a size that `check_size` found good.
@@ -109,7 +109,7 @@ class _Odd(Exception):
 
 
 def _arrays_in(file, limit: int) -> Iterator:
-    """Yields the name and array of each one in a file, in whatever depth."""
+    """Yield the name and array of each one in a file, in whatever depth."""
     import h5py
 
     groups = [file]

@@ -9,7 +9,7 @@ from genie_tf.forks import runs_nothing
 
 
 def without_weights(make_model: Callable[[], keras.Model]) -> keras.Model:
-    """Returns a model whose variables have shapes and dtypes, and no values.
+    """Return a model whose variables have shapes and dtypes, and no values.
 
     Args:
         make_model: returns the model, built. It runs in a thread of its own, so it sets

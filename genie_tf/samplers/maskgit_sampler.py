@@ -56,7 +56,7 @@ def maskgit_step(logits, tokens, masked, step, key, places, sampling: Mapping):
 
 
 def draw(logits, key, temperature, top_k):
-    """Draws a token at each position, int32 (b, n).
+    """Draw a token at each position, int32 (b, n).
 
     Args:
         logits: float32 (b, n, k).
@@ -81,7 +81,7 @@ def draw(logits, key, temperature, top_k):
 
 
 def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Mapping):
-    """Fills in one frame's tokens, step by step.
+    """Fill in one frame's tokens, step by step.
 
     Args:
         logits_of: function of tokens, int32 (b, n), and masked, bool (b, n), to

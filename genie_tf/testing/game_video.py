@@ -4,7 +4,7 @@ import numpy as np
 
 
 def game_video(time: int = 6) -> np.ndarray:
-    """Draws a square that moves over a landscape: flat areas, edges, gradients.
+    """Draw a square that moves over a landscape: flat areas, edges, gradients.
 
     Returns:
         uint8 (time, 48, 64, 3).

@@ -21,7 +21,7 @@ def run_layer_test(
     without_gradient: tuple[str, ...] = (),
     custom_objects: dict | None = None,
 ):
-    """Runs everything a Keras layer or model has to pass, or fails with the reason.
+    """Run everything a Keras layer or model has to pass, or fails with the reason.
 
     - Configuration: constructor arguments and keys of `get_config` have the same
       names, the config survives JSON, and `from_config` makes a layer of equal config.
@@ -142,7 +142,7 @@ def _check_gradients(layer, call, without_gradient):
 def _gradients(layer, call):
     """Of the sum of squared distances of all float outputs to random targets.
 
-    Plain squares would hide what a layer learns if it normalises its outputs: their
+    Plain squares would hide what a layer learns if it normalizes its outputs: their
     norm is constant, its gradient nothing but rounding errors.
     """
     rng = np.random.default_rng(0)
@@ -258,7 +258,7 @@ def _require_promise(symbolic, outputs, where):
 
 
 def _require_close(outputs, expected, tolerance, where):
-    """Compares float outputs: integers are choices, which rounding may flip."""
+    """Compare float outputs: integers are choices, which rounding may flip."""
     for x, y in zip(tree.flatten(outputs), tree.flatten(expected), strict=True):
         if _is_float(x):
             x, y = (ops.convert_to_numpy(ops.cast(z, "float32")) for z in (x, y))
@@ -311,7 +311,7 @@ def _twin(layer, **changes):
 
 
 def _randomize(layer):
-    """Moves all variables off their initial values."""
+    """Move all variables off their initial values."""
     rng = np.random.default_rng(0)
     trainable = {id(variable) for variable in layer.trainable_variables}
     for variable in layer.weights:

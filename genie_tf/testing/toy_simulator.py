@@ -34,7 +34,7 @@ class ToySimulator:
         return state, self._frame(**state)
 
     def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:
-        """Moves the square."""
+        """Move the square."""
         time.sleep(self.seconds)
         self.actions.append(action)
         name = ("column", "column", "row", "row")[action]

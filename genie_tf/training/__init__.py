@@ -1,1 +1,1 @@
-"""Training: optimisers, engines, checkpoints and the loop."""
+"""Training: optimizers, engines, checkpoints and the loop."""

@@ -1,7 +1,7 @@
 """Checkpoints a training can be resumed from, whole or not there at all.
 
 A checkpoint is a folder `step_00000100` of `state.npz`, all variables of model and
-optimiser and the metrics not logged yet; `model.json`, the settings of the model; and
+optimizer and the metrics not logged yet; `model.json`, the settings of the model; and
 `metrics.json`, the scores it is kept by. It is written by a thread of its own, under
 another name, and renamed when complete. None of it holds code, and reading runs none.
 What else is in the folder is left alone.
@@ -83,12 +83,12 @@ class Checkpoints:
         pending: Mapping[str, np.ndarray] | None = None,
         scores: Mapping[str, float] | None = None,
     ) -> None:
-        """Starts to write the checkpoint of a step; training may go on meanwhile.
+        """Start to write the checkpoint of a step; training may go on meanwhile.
 
         Args:
             step: steps done.
             model: the model.
-            optimizer: its built optimiser, which knows the step of the learning rate.
+            optimizer: its built optimizer, which knows the step of the learning rate.
             pending: metrics that have not been logged yet, by name.
             scores: metrics the checkpoint may be kept by.
 
@@ -110,7 +110,7 @@ class Checkpoints:
         self._writing = self._writer.submit(self._write, step, arrays, texts)
 
     def wait(self) -> None:
-        """Waits until the last checkpoint is written.
+        """Wait until the last checkpoint is written.
 
         Raises:
             OSError: if it could not be.
@@ -127,7 +127,7 @@ class Checkpoints:
     def restore(
         self, model: keras.Model, optimizer: keras.optimizers.Optimizer
     ) -> tuple[int, dict[str, np.ndarray]]:
-        """Reads the newest whole checkpoint into a model and its optimiser.
+        """Read the newest whole checkpoint into a model and its optimizer.
 
         Damaged ones are named in a warning and passed over.
 
@@ -135,7 +135,7 @@ class Checkpoints:
             The steps done, 0 if there is no checkpoint, and the pending metrics.
 
         Raises:
-            ValueError: if the checkpoint is of a model or an optimiser with other
+            ValueError: if the checkpoint is of a model or an optimizer with other
                 settings, or if all are damaged.
         """
         checkpoints = self._all()
@@ -155,7 +155,7 @@ class Checkpoints:
         return 0, {}
 
     def _all(self) -> list[Path]:
-        """Returns the checkpoints by their step, and nothing else that is there."""
+        """Return the checkpoints by their step, and nothing else that is there."""
         if not self.folder.is_dir():
             return []
         named = [x for x in self.folder.iterdir() if re.fullmatch(r"step_\d+", x.name)]
@@ -204,7 +204,7 @@ class Checkpoints:
         return kept
 
     def _score(self, checkpoint: Path) -> float | None:
-        """Returns what a checkpoint is kept by, if it has been evaluated."""
+        """Return what a checkpoint is kept by, if it has been evaluated."""
         path = checkpoint / "metrics.json"
         try:
             score = _read_object(path).get(self.keep_best)
@@ -219,7 +219,7 @@ class Checkpoints:
 
 
 def flatten(settings, prefix: str = "") -> dict:
-    """Returns the settings of all groups, by names such as "encoder.dim"."""
+    """Return the settings of all groups, by names such as "encoder.dim"."""
     if not isinstance(settings, dict):
         return {prefix: settings}
     return {
@@ -234,7 +234,7 @@ class _DamagedError(Exception):
 
 
 def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
-    """Assigns all variables of a checkpoint; its pending metrics."""
+    """Assign all variables of a checkpoint; its pending metrics."""
     try:
         saved = flatten(_read_object(checkpoint / "model.json"))
         with np.load(_regular(checkpoint / "state.npz"), allow_pickle=False) as file:
@@ -254,7 +254,7 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
     if {n: x.shape for n, x in arrays.items()} != {
         name: tuple(variable.shape) for name, variable in variables.items()
     }:
-        difference = difference or "another optimiser than the config asks for"
+        difference = difference or "another optimizer than the config asks for"
     if difference:
         raise ValueError(
             f"The checkpoint {checkpoint} is of {difference}: go on with the settings "
@@ -266,7 +266,7 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
 
 
 def _read_object(path: Path) -> dict:
-    """Returns what a JSON file says.
+    """Return what a JSON file says.
 
     Raises:
         OSError, ValueError, RecursionError: if it does not hold an object.
@@ -278,7 +278,7 @@ def _read_object(path: Path) -> dict:
 
 
 def _regular(path: Path) -> Path:
-    """Returns the path of a file; reading a pipe or a device may never end."""
+    """Return the path of a file; reading a pipe or a device may never end."""
     if not path.is_file():
         raise FileNotFoundError(path)
     return path

@@ -23,7 +23,7 @@ class TensorFlowEngine:
 
     Args:
         make_model: makes the model, under the strategy's scope.
-        make_optimizer: makes the built optimiser of a model.
+        make_optimizer: makes the built optimizer of a model.
         clip_norm: largest norm of all gradients together; None for no limit.
         strategy: a `tf.distribute.Strategy`; the current one by default.
         accumulate: parts that a replica's share of a batch is run in, one after the
@@ -166,7 +166,7 @@ class TensorFlowEngine:
         return self._over_replicas(self._eval_replica, batch)
 
     def _over_replicas(self, function, batches, index=None):
-        """Calls a function of a batch, or of one of several, on every replica."""
+        """Call a function of a batch, or of one of several, on every replica."""
 
         def run(batch):
             if index is not None:
@@ -194,7 +194,7 @@ def _place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 
 
 def _repeat(function: Callable, number: int):
-    """Calls `function(0)`, `function(1)`, ... in a loop of the program.
+    """Call `function(0)`, `function(1)`, ... in a loop of the program.
 
     Args:
         function: returns two structures of tensors.

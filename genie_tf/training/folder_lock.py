@@ -13,7 +13,7 @@ from absl import logging
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other programs that call this out of a folder.
+    """Keep other programs that call this out of a folder.
 
     The system frees the folder when the program ends, however that comes about.
 
@@ -41,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _take(path: Path) -> int:
-    """Opens and locks a file; its descriptor."""
+    """Open and locks a file; its descriptor."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:

@@ -37,7 +37,7 @@ _SAMPLE = 16
 
 
 def describe_data(dataset: str, episodes: Episodes) -> dict:
-    """Returns what tells a training split from another one of the same name.
+    """Return what tells a training split from another one of the same name.
 
     Args:
         dataset: its name or folder.
@@ -61,7 +61,7 @@ def describe_data(dataset: str, episodes: Episodes) -> dict:
 
 
 def check_changes(workdir: Path, settings: dict, inputs: dict, steps_done: int) -> None:
-    """Compares settings and data with those a training was made with so far.
+    """Compare settings and data with those a training was made with so far.
 
     Args:
         workdir: of a training with a checkpoint.
@@ -87,7 +87,7 @@ def check_changes(workdir: Path, settings: dict, inputs: dict, steps_done: int) 
 def record(
     workdir: Path, settings: dict, inputs: dict, command: str, start: int
 ) -> list[dict]:
-    """Writes what the steps from `start` on are made with, if there are any.
+    """Write what the steps from `start` on are made with, if there are any.
 
     Returns:
         All phases that have steps.
@@ -111,7 +111,7 @@ def record(
 
 
 def describe_phases(phases: list[dict], steps: int) -> list[dict]:
-    """Returns the steps of each phase, its command, and what tells it from the others.
+    """Return the steps of each phase, its command, and what tells it from the others.
 
     Args:
         phases: see `record`.
@@ -139,7 +139,7 @@ def describe_phases(phases: list[dict], steps: int) -> list[dict]:
 
 
 def _describe(phase: dict) -> dict:
-    """Returns what the steps of a phase were made with; nothing if that is not known."""
+    """Return what the steps of a phase were made with; nothing if that is not known."""
     if not phase["settings"]:
         return {}
     first, last = _decay_of(phase["settings"])
@@ -161,7 +161,7 @@ def _phase(from_step: int, settings: dict, inputs: dict, command: str = "") -> d
 
 
 def _read(workdir: Path) -> list[dict]:
-    """Returns the phases of a workdir.
+    """Return the phases of a workdir.
 
     Raises:
         ValueError: if they can't be read.
@@ -191,12 +191,12 @@ def _read(workdir: Path) -> list[dict]:
 
 
 def _before(phases: list[dict], step: int) -> list[dict]:
-    """Returns the phases that begin before a step."""
+    """Return the phases that begin before a step."""
     return [phase for phase in phases if phase["from_step"] < step]
 
 
 def _changes(old: Mapping, new: Mapping) -> list[tuple]:
-    """Returns what differs between two phases: names, old values and new ones.
+    """Return what differs between two phases: names, old values and new ones.
 
     What one of them lacks, as those of earlier versions may, is not compared.
     """
@@ -220,7 +220,7 @@ def _changes(old: Mapping, new: Mapping) -> list[tuple]:
 
 
 def _flat(settings: dict, hidden: Sequence[str]) -> dict:
-    """Returns settings by names such as "schedule.peak", but for hidden ones and groups."""
+    """Return settings by names such as "schedule.peak", but for hidden ones and groups."""
     return {
         name: value
         for name, value in flatten(settings).items()
@@ -251,7 +251,7 @@ def _same_past(old: Mapping, new: Mapping) -> bool:
 
 
 def _decay_of(settings: Mapping) -> tuple[float, float]:
-    """Returns the first and the last step of the fall of the learning rate."""
+    """Return the first and the last step of the fall of the learning rate."""
     steps = settings.get("steps", 0)
     decay_steps = settings.get("schedule", {}).get("decay_steps", 0)
     return (steps - decay_steps + 1, steps) if decay_steps else (math.inf, math.inf)

@@ -19,7 +19,7 @@ class JaxEngine:
 
     Args:
         make_model: makes the model.
-        make_optimizer: makes the built optimiser of a model.
+        make_optimizer: makes the built optimizer of a model.
         clip_norm: largest norm of all gradients together; None for no limit.
         sharding: how weights and batches lie on the devices; by default each device has
             all weights and a share of the batch.

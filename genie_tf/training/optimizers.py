@@ -108,14 +108,14 @@ def make_optimizer(
     decay_all: bool = False,
     ema: float = 0.0,
 ) -> keras.optimizers.Optimizer:
-    """The optimiser of what is trainable of a model, built.
+    """The optimizer of what is trainable of a model, built.
 
     Frozen parts have no moments.
 
     Args:
         model: a built model.
         schedule: of the learning rate.
-        name: "adamw", as in Genie; or "muon", which orthogonalises the momentum of
+        name: "adamw", as in Genie; or "muon", which orthogonalizes the momentum of
             kernels (Jordan et al. 2024; steps scaled as Adam's, Liu et al. 2025) and
             leaves all else to AdamW.
         beta_1, beta_2: decay of AdamW's moments; both 0.9 in Genie.
@@ -124,7 +124,7 @@ def make_optimizer(
         ema: decay of the weights' exponential moving average a step; 0 for none.
 
     Raises:
-        ValueError: if there is no optimiser of that name, or no such `ema`.
+        ValueError: if there is no optimizer of that name, or no such `ema`.
     """
     if not 0 <= ema < 1:
         raise ValueError(f"`ema` must be in [0, 1); received {ema}.")
@@ -153,7 +153,7 @@ def make_optimizer(
         )
     else:
         raise ValueError(
-            f'`name` of the optimiser must be "adamw" or "muon"; received "{name}".'
+            f'`name` of the optimizer must be "adamw" or "muon"; received "{name}".'
         )
     if not decay_all:
         optimizer.exclude_from_weight_decay(others)
@@ -165,7 +165,7 @@ def make_optimizer(
 def averaged_weights(
     model: keras.Model, optimizer: keras.optimizers.Optimizer
 ) -> Iterator[None]:
-    """Inside, weights are their averages over time, if the optimiser has any."""
+    """Inside, weights are their averages over time, if the optimizer has any."""
     if not optimizer.use_ema:
         yield
         return
@@ -180,7 +180,7 @@ def averaged_weights(
 
 
 def clip_by_global_norm(gradients, limit: float | None):
-    """Scales all gradients together so that their norm is `limit` at most.
+    """Scale all gradients together so that their norm is `limit` at most.
 
     Args:
         gradients: list of tensors.

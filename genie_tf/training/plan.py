@@ -205,7 +205,7 @@ class Memory:
 
     Args:
         weights: of all parts, in float32.
-        moments: what the optimiser keeps, in float32.
+        moments: what the optimizer keeps, in float32.
         gradients: in float32; and their sum over the parts of a batch, if of several.
         activations: kept for the backward pass, and of the block it is at.
         gathered: with ZeRO-3, the weights of the block at hand, and its gradients until

@@ -71,7 +71,7 @@ class Sharding(keras.distribution.ModelParallel):
         return NamedSharding(self.device_mesh.backend_mesh, spec)
 
     def get_tensor_layout(self, path: str):
-        """Divides the tokens between the parts of a block by the batch alone.
+        """Divide the tokens between the parts of a block by the batch alone.
 
         Left to itself, XLA may divide them as the weights are, and gather them whole.
         """

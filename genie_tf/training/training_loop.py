@@ -23,11 +23,11 @@ _SHOWN = ("loss", "psnr", "validation/psnr", "dynamics/top1", "latent_action/psn
 
 
 class Engine(Protocol):
-    """Holds a model and its optimiser on some devices, and steps them.
+    """Holds a model and its optimizer on some devices, and steps them.
 
     Attributes:
         model: a tokenizer, a latent action model or a Genie.
-        optimizer: its built optimiser.
+        optimizer: its built optimizer.
         worker: which worker this program is, 0 for the chief.
         num_workers: of how many.
     """
@@ -38,10 +38,10 @@ class Engine(Protocol):
     num_workers: int
 
     def check_batch(self, size: int) -> None:
-        """Raises a ValueError if this worker's share of a batch cannot be split."""
+        """Raise a ValueError if this worker's share of a batch cannot be split."""
 
     def train_steps(self, batches: Sequence[Mapping[str, np.ndarray]]) -> dict:
-        """Steps of the optimiser, one a batch, without the host in between.
+        """Steps of the optimizer, one a batch, without the host in between.
 
         Args:
             batches: of arrays with the batch in front: this worker's share of a global
@@ -92,7 +92,7 @@ def train(
     description: str,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[int, list[dict]]:
-    """Trains from step `start` until `steps` are done.
+    """Train from step `start` until `steps` are done.
 
     Writes, in `workdir`: `metrics.jsonl`, a line for each log with the step, the means
     over the steps since the last, and metrics of the validation batches as
@@ -100,7 +100,7 @@ def train(
     workers the first alone writes.
 
     Args:
-        engine: holds model and optimiser.
+        engine: holds model and optimizer.
         batches: the endless batches from `start` on; closed at the end.
         batch_at: gives the batch after so many steps.
         checkpoints: where to save to.
@@ -212,7 +212,7 @@ def _joined(parts: list[Mapping]) -> dict[str, np.ndarray]:
 
 
 def _check_finite(values, step, batch_at, checkpoints, folder: Path | None) -> None:
-    """Raises a FloatingPointError for the first step with a metric that is not finite."""
+    """Raise a FloatingPointError for the first step with a metric that is not finite."""
     finite = {name: np.isfinite(value) for name, value in values.items()}
     good = np.all(list(finite.values()), axis=0)
     if good.all():
@@ -234,7 +234,7 @@ def _check_finite(values, step, batch_at, checkpoints, folder: Path | None) -> N
 
 
 def _read_records(path: Path) -> list[dict]:
-    """Returns the lines of a `metrics.jsonl` that are whole."""
+    """Return the lines of a `metrics.jsonl` that are whole."""
     records = []
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     for number, line in enumerate(lines, start=1):

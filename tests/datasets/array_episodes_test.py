@@ -209,7 +209,7 @@ def test_actions_are_any_integers(tmp_path, dtype):
 
 
 def replace(name, change):
-    """Returns a change of a folder: of one array of its split train."""
+    """Return a change of a folder: of one array of its split train."""
 
     def change_folder(folder):
         path = folder / "train" / f"{name}.npy"

@@ -123,13 +123,13 @@ def noise(rng, clip):
 
 
 def take(batches, num_batches):
-    """Returns the next batches of an iterator as one."""
+    """Return the next batches of an iterator as one."""
     taken = list(itertools.islice(batches, num_batches))
     return {key: np.concatenate([batch[key] for batch in taken]) for key in taken[0]}
 
 
 def origins(video):
-    """Returns the (episode, first step) of each clip."""
+    """Return the (episode, first step) of each clip."""
     return [tuple(pixel) for pixel in video[:, 0, 0, 0, :2].tolist()]
 
 

@@ -170,7 +170,7 @@ def store(name, **lists):
 
 
 def put(value, name="observation", kind="bytes_list"):
-    """Replaces the values of the first step, which is read on opening, and the last."""
+    """Replace the values of the first step, which is read on opening, and the last."""
 
     def change(feature):
         values = getattr(feature[f"steps/{name}"], kind).value

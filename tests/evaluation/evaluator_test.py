@@ -400,9 +400,9 @@ def test_held_actions_differ_by_nothing_else(genie):
 
 
 class FakeNetwork:
-    """The mean colour of each frame."""
+    """The mean color of each frame."""
 
-    name, score_name = "colours", "FID of colours"
+    name, score_name = "colors", "FID of colors"
 
     def __call__(self, video):
         assert video.shape[1:] == (5, 16, 16, 3)
@@ -426,8 +426,8 @@ def test_frechet_distances(genie, monkeypatch):
     }
     assert scores["frechet"] == [
         {
-            "network": "colours",
-            "score": "FID of colours",
+            "network": "colors",
+            "score": "FID of colors",
             **{
                 name: pytest.approx(distance(network(truth), network(video)), abs=1e-5)
                 for name, video in rows.items()

@@ -43,7 +43,7 @@ def means(shape, name="Means"):
 
 
 class SavedMeans(tf.Module):
-    """A SavedModel of one signature, of the mean colours of images or video."""
+    """A SavedModel of one signature, of the mean colors of images or video."""
 
     def __init__(self, shape, dtype=tf.float32, outputs=("features",), key="images"):
         super().__init__()
@@ -61,7 +61,7 @@ class SavedMeans(tf.Module):
         return str(folder)
 
 
-def mean_colours(video):
+def mean_colors(video):
     """Of each frame, float64 in [-1, 1]."""
     return video.mean(axis=(-3, -2), dtype="float64") / 127.5 - 1
 
@@ -128,7 +128,7 @@ def test_batches_are_those_of_a_whole(tmp_path):
     video = rng.integers(256, size=(35, 9, 4, 4, 3), dtype=np.uint8)
     folder = SavedMeans((None, None, 4, 4, 3)).save(tmp_path / "means")
     features = load_feature_network(folder, "fvd")(video)
-    np.testing.assert_allclose(features, mean_colours(video).mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(features, mean_colors(video).mean(axis=1), atol=1e-6)
 
 
 def test_a_saved_model_without_signature_is_called(tmp_path, video):
@@ -228,7 +228,7 @@ def test_images_are_in_the_range_that_hub_demands(tmp_path, hub):
 def test_pool_3_is_taken_of_several_outputs(tmp_path, hub, video):
     SavedMeans((None, 8, 12, 3), outputs=("logits", "pool_3")).save(tmp_path / "hub")
     network = load_feature_network(HUB + "tensorflow/tfgan/eval/inception/1", "fid")
-    expected = mean_colours(video).reshape(-1, 3) + 1
+    expected = mean_colors(video).reshape(-1, 3) + 1
     np.testing.assert_allclose(network(video), expected, atol=1e-6)
 
 

@@ -254,7 +254,7 @@ def test_jax_trains_from_arrays_and_tensorflow_goes_on(tmp_path, run):
 
 
 def run_generate(folder: Path, **circumstances) -> subprocess.CompletedProcess:
-    """Runs genie-generate in a process of its own, as a user does."""
+    """Run genie-generate in a process of its own, as a user does."""
     Image.new("RGB", (16, 16)).save(folder / "a.png")
     flags = {"preset": "genie_coinrun_fast", "prompt": "a.png"}
     flags |= {"actions": "0", "output": "a.gif"}
@@ -486,7 +486,7 @@ def test_generated_videos(trained, evaluated, run):
     assert prompt.shape == (64, 64, 3)
     strip = np.array(Image.open(trained / "out/video.png"))
     assert strip.shape == (64, 4 * 64, 3)
-    # Equal seeds give equal videos, but a GIF has 256 colours alone.
+    # Equal seeds give equal videos, but a GIF has 256 colors alone.
     with Image.open(trained / "out/video.gif") as gif:
         first = np.array(gif.convert("RGB")).astype(int)
     assert np.abs(first - strip[:, :64]).mean() < 4
@@ -725,7 +725,7 @@ WRONG = [
     (
         TOKENIZER,
         {"config.optimizer.name": "sgd"},
-        '`name` of the optimiser must be "adamw" or "muon"; received "sgd".',
+        '`name` of the optimizer must be "adamw" or "muon"; received "sgd".',
     ),
     (
         GENIE,
@@ -957,7 +957,7 @@ def user_folder(tmp_path_factory):
 
 
 def save_feature_network(path: Path, width: int):
-    """Writes a network of mean colours, named as its file."""
+    """Write a network of mean colors, named as its file."""
     video = keras.Input((None, None, None, 3))
     mean = keras.layers.GlobalAveragePooling3D()(video)
     features = keras.layers.Dense(width)(mean)

@@ -101,7 +101,7 @@ def data_dir(tmp_path_factory):
 
 
 def serve() -> None:
-    """Runs the apps that standard input names, and prints how each ended."""
+    """Run the apps that standard input names, and print how each ended."""
     for module in PRELOADED:
         importlib.import_module(module)
     # Compiling would take most of the time; other tests do it.
@@ -123,7 +123,7 @@ def become(
     terminate_at: str = "",
     home: str = "",
 ) -> None:
-    """Makes this process `python -m genie_tf.experiments.APP ARGUMENTS`."""
+    """Make this process `python -m genie_tf.experiments.APP ARGUMENTS`."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         with open(os.path.join(printed, name), "wb") as file:
             os.dup2(file.fileno(), number)
@@ -140,7 +140,7 @@ def become(
 
 
 def terminate(at: str) -> None:
-    """Sends SIGTERM to this process once there is something in a file."""
+    """Send SIGTERM to this process once there is something in a file."""
     while not os.path.exists(at) or not os.path.getsize(at):
         time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -70,7 +70,7 @@ class Robots(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def picture(height, width, shade, step):
-    """A slope of colour with a bright square that moves to the right."""
+    """A slope of color with a bright square that moves to the right."""
     y, x = np.mgrid[:height, :width]
     frame = np.stack([x * 0 + shade, 200 * y // height, 200 * x // width], axis=-1)
     left = step % (width - 8)

@@ -45,7 +45,7 @@ def test_larger_latents_never_go_to_lower_levels():
     np.testing.assert_allclose(quantized[::-1], -quantized, atol=1e-6)
 
 
-def test_codes_looked_up_are_those_quantised_to():
+def test_codes_looked_up_are_those_quantized_to():
     quantizer = FiniteScalarQuantizer(30, 3, LEVELS)
     outputs = quantizer(random_latents())
     found = quantizer.lookup(outputs["indices"])

@@ -133,7 +133,7 @@ def test_after_the_soft_updates_codes_are_where_latents_gather(batch):
     assert not quantizer.idle.numpy().any()
 
 
-def test_codes_looked_up_are_those_quantised_to():
+def test_codes_looked_up_are_those_quantized_to():
     quantizer = make_quantizer()
     outputs = quantizer(random_latents())
     np.testing.assert_allclose(
@@ -190,7 +190,7 @@ def test_latents_learn_from_the_commitment_loss_by_its_weight():
 
 
 def update(quantizer, latents):
-    """Updates with a batch: its outputs, and which codes moved."""
+    """Update with a batch: its outputs, and which codes moved."""
     outputs = quantizer(latents)
     before = quantizer.codebook.numpy()
     quantizer.update(**quantizer.codebook_stats(outputs))

@@ -28,7 +28,7 @@ def test_an_error_is_told():
     )
 
 
-def test_cancelling_ends_the_process(monkeypatch):
+def test_canceling_ends_the_process(monkeypatch):
     async def run():
         start = asyncio.create_subprocess_exec
 

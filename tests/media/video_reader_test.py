@@ -26,7 +26,7 @@ def read(path, height=8, width=8):
 
 
 def write(path, frames, codec="libx264", pixels="yuv420p", options=None, **context):
-    """Encodes frames of PyAV, ten a second; `context` says how they are shown."""
+    """Encode frames of PyAV, ten a second; `context` says how they are shown."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10, options=options or {})
         stream.width, stream.height = frames[0].width, frames[0].height
@@ -308,7 +308,7 @@ def test_frames_leave_no_threads_behind(tmp_path):
 
 
 def damaged(path, *numbers):
-    """Writes zeros over frames of a video that has no other than key frames."""
+    """Write zeros over frames of a video that has no other than key frames."""
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         packets = [(x.pos, bytes(x)) for x in container.demux(video=0) if x.size]

@@ -34,12 +34,12 @@ def files_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_gif_keeps_colours_frames_and_speed(tmp_path):
+def test_gif_keeps_colors_frames_and_speed(tmp_path):
     media.save_gif(tmp_path / "a.gif", game_video(), fps=8)
     frames = read_gif(tmp_path / "a.gif")
     assert frames.shape == (6, 48, 64, 3)
     assert mean_error(frames, game_video()) < 3
-    # The moving square is where it was, in its own colour.
+    # The moving square is where it was, in its own color.
     for t in range(6):
         assert mean_error(frames[t, 24, 6 + 6 * t], np.array([230, 40, 60])) < 8
     # 12.5 hundredths of a second each, which a GIF can't say.
@@ -47,7 +47,7 @@ def test_gif_keeps_colours_frames_and_speed(tmp_path):
     assert set(read_durations(tmp_path / "a.gif")) == {120, 130}
 
 
-def test_gif_of_few_colours_is_exact(tmp_path):
+def test_gif_of_few_colors_is_exact(tmp_path):
     video = np.zeros((3, 16, 16, 3), "uint8")
     for t in range(3):
         video[t, t : t + 4, :8] = (255, 0, 40 * t)

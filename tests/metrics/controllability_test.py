@@ -61,7 +61,7 @@ def test_mutual_information_in_the_limits():
     assert normalized_mutual_information(a, 5 - 2 * a) == pytest.approx(1)
     assert normalized_mutual_information(a, [3, 4] * 3) == pytest.approx(0, abs=1e-9)
     assert normalized_mutual_information(a, np.zeros(6)) == 0
-    # As scikit-learn has it: two constant labellings agree.
+    # As scikit-learn has it: two constant labelings agree.
     assert normalized_mutual_information(np.zeros(6), np.ones(6)) == 1
 
 
@@ -88,7 +88,7 @@ def test_assignment_ignores_how_labels_are_called():
 @pytest.mark.parametrize(
     "metric", [normalized_mutual_information, best_assignment_accuracy]
 )
-def test_labellings_of_different_shapes_are_refused(metric):
+def test_labelings_of_different_shapes_are_refused(metric):
     with pytest.raises(ValueError, match=r"shapes \(3,\) and \(2,\)"):
         metric([0, 1, 2], [0, 1])
     with pytest.raises(ValueError, match=r"at least one label.* \(0,\) and \(0,\)"):

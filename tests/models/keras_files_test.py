@@ -38,7 +38,7 @@ CLASSES = [
 
 
 def randomize(model):
-    """Moves all variables off their initial values, the counters too."""
+    """Move all variables off their initial values, the counters too."""
     rng = np.random.default_rng(0)
     for variable in model.variables:
         change = 1 if "int" in variable.dtype else 0.1 * rng.normal(size=variable.shape)

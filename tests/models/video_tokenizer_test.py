@@ -154,9 +154,9 @@ def test_losses_and_metrics(tokenizer):
 def test_one_batch_can_be_learnt_by_heart():
     keras.utils.set_random_seed(0)
     tokenizer = make_tokenizer(decoder=NO_BLOCKS)
-    # Patches of one colour each: black, white, red, and so on.
-    colours = np.random.default_rng(0).integers(0, 2, (B, T, ROWS, COLUMNS, 3))
-    video = (255 * colours).astype("uint8").repeat(4, axis=2).repeat(4, axis=3)
+    # Patches of one color each: black, white, red, and so on.
+    colors = np.random.default_rng(0).integers(0, 2, (B, T, ROWS, COLUMNS, 3))
+    video = (255 * colors).astype("uint8").repeat(4, axis=2).repeat(4, axis=3)
     optimizer = keras.optimizers.Adam(1e-2)
     optimizer.build(tokenizer.trainable_variables)
 

@@ -77,7 +77,7 @@ class Page:
 
 @contextlib.contextmanager
 def serving(host: Host, *access):
-    """Serves, and yields the port."""
+    """Serve, and yield the port."""
     bound = bind("127.0.0.1", 0)
     web = web_server(make_app(host, *access))
     thread = threading.Thread(target=web.run, kwargs={"sockets": [bound]})

@@ -30,7 +30,7 @@ def connect(port: int, receive_buffer: int | None = None) -> socket.socket:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Waits until the other side has closed."""
+    """Wait until the other side has closed."""
     with contextlib.suppress(ConnectionError):
         while connection.recv(65536):
             pass

@@ -147,7 +147,7 @@ def test_wrong_messages_are_told_and_survived(serve, open_page):
     page.socket.send(b"too short")
     assert page.error() == (
         "A picture to start from must be 768 bytes, of 16 rows of 16 pixels of 3 "
-        "colours; received 9 bytes."
+        "colors; received 9 bytes."
     )
     page.start()
     page.say("go_to", number=9)

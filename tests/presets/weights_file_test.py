@@ -81,7 +81,7 @@ ARRAY = "decoder/norm/vars/0"  # (16,)
 
 
 def replace_array(**how):
-    """Puts another array in the place of one of a tokenizer's."""
+    """Put another array in the place of one of a tokenizer's."""
 
     def change(file):
         del file[ARRAY]

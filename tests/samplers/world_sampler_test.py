@@ -66,7 +66,7 @@ def sampler(genie):
 
 @pytest.fixture
 def eager():
-    """Runs compiled functions as plain Python, which is faster for a few frames."""
+    """Run compiled functions as plain Python, which is faster for a few frames."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)

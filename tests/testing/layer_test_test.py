@@ -334,9 +334,9 @@ class TestPrecision:
         fails(Small, "under mixed_bfloat16: .*/scale must stay float32; it is bfloat16")
 
     def test_outputs_far_from_those_in_float32(self):
-        class Cancelling(Scale):
+        class Canceling(Scale):
             def call(self, x):
                 return (super().call(x) + 1000) - 1000
 
-        fails(Cancelling, "under mixed_bfloat16: an output is off by .* at most 0.1")
-        run_layer_test(Cancelling, {}, (2, 3), mixed_tolerance=10)
+        fails(Canceling, "under mixed_bfloat16: an output is off by .* at most 0.1")
+        run_layer_test(Canceling, {}, (2, 3), mixed_tolerance=10)

@@ -25,7 +25,7 @@ def variables_of(model, optimizer):
 
 @pytest.fixture(scope="module")
 def trained():
-    """A model and its optimiser after a step."""
+    """A model and its optimizer after a step."""
     model, optimizer = model_and_optimizer()
     rng = np.random.default_rng(0)
     optimizer.apply(
@@ -37,7 +37,7 @@ def trained():
 
 @pytest.fixture(scope="module")
 def fresh():
-    """A model and its optimiser to read into."""
+    """A model and its optimizer to read into."""
     return model_and_optimizer()
 
 
@@ -246,7 +246,7 @@ def test_no_folder_is_step_0(tmp_path, fresh):
             "a model with encoder.dim=16, where the config asks for 32",
         ),
         ({"num_codes": 12}, "a model with num_codes=24, where the config asks for 12"),
-        ({"name": "muon"}, "another optimiser than the config asks for"),
+        ({"name": "muon"}, "another optimizer than the config asks for"),
     ],
 )
 def test_other_settings_are_named(folder, arguments, difference):

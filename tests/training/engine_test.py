@@ -96,7 +96,7 @@ def train(engine: TensorFlowEngine, calls: int = NUM_STEPS) -> dict[str, list[fl
 
 
 def train_on_several(folder: Path, strategy: str, replicas: int, stages) -> None:
-    """Leaves metrics and a checkpoint of each stage in a folder."""
+    """Leave metrics and a checkpoint of each stage in a folder."""
     strategy = make_strategy(strategy, virtual_devices=replicas)
     for stage in stages:
         engine = make_engine(stage, strategy)

@@ -76,7 +76,7 @@ def local_share(variables) -> float:
 
 
 def train_on_jax(folder: Path) -> None:
-    """Goes on from TensorFlow's checkpoints, and leaves metrics and checkpoints."""
+    """Go on from TensorFlow's checkpoints, and leaves metrics and checkpoints."""
     from genie_tf.training.jax_engine import JaxEngine
     from genie_tf.training.sharding import Sharding, make_sharding
 

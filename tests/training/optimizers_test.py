@@ -121,7 +121,7 @@ def test_adamw_is_adamw(tokenizer):
         np.testing.assert_allclose(variable, value, rtol=1e-4, atol=1e-6)
 
 
-def test_muon_orthogonalises_kernels_and_leaves_the_rest_to_adamw(tokenizer):
+def test_muon_orthogonalizes_kernels_and_leaves_the_rest_to_adamw(tokenizer):
     variables = tokenizer.trainable_variables
     optimizer = make_optimizer(
         tokenizer, WarmupDecay(0.02, 10, 0), name="muon", beta_2=0.99, weight_decay=0.0

@@ -98,7 +98,7 @@ PROGRAMS = {
 
 
 def compile_on_jax() -> None:
-    """Prints what XLA says of each program: FLOPs and bytes of a device."""
+    """Print what XLA says of each program: FLOPs and bytes of a device."""
     from genie_tf.training.jax_engine import JaxEngine
     from genie_tf.training.sharding import make_sharding
 
@@ -171,7 +171,7 @@ def planned(program: Program) -> dict:
     )
     costs = step_costs(model, CLIP_LENGTH).values()
     flops = program.batch * sum(cost.flops for cost in costs)
-    # Each device orthogonalises all kernels, and XLA counts a loop as its body.
+    # Each device orthogonalizes all kernels, and XLA counts a loop as its body.
     muon = muon_flops(model) if program.optimizer == "muon" else 0
     return {
         "flops": flops / NUM_DEVICES / program.accumulate + muon,

@@ -48,7 +48,7 @@ def build(data_dir, config=TINY):
 
 
 def read(builder, split):
-    """Returns (level seed, dictionary of stacked steps) of each episode, as stored."""
+    """Return (level seed, dictionary of stacked steps) of each episode, as stored."""
     return [
         (
             int(episode["episode_metadata"]["level_seed"]),
@@ -74,7 +74,7 @@ def levels(builder):
 
 
 def checksum(builder):
-    """Returns a checksum of all records."""
+    """Return a checksum of all records."""
     paths = sorted(builder.data_path.glob("*.tfrecord*"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 

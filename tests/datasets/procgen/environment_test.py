@@ -17,7 +17,7 @@ from genie_tf.datasets.procgen.environment import (
 
 
 def play(game, mode, actions):
-    """Returns the frames, rewards and first frames of a level in which this is done."""
+    """Return the frames, rewards and first frames of a level in which this is done."""
     environment = make_environment(game, mode, level_seed=3)
     seen = []
     for action in actions:

@@ -12,7 +12,7 @@ from genie_tf.datasets.procgen.policies import (
 
 
 def decide(policy, num_steps, seeds=(0,)):
-    """Returns the actions of some levels, whose frames do not matter: (steps, levels)."""
+    """Return the actions of some levels, whose frames do not matter: (steps, levels)."""
     rngs = [np.random.default_rng(seed) for seed in seeds]
     policy.start_levels(num_steps, rngs)
     return np.array([policy.act(None, rngs) for _ in range(num_steps)])
