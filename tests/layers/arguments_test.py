@@ -38,7 +38,7 @@ def test_numpy_numbers_are_numbers():
         ),
         (
             lambda: CausalTemporalAttention(num_heads=2, head_dim=3),
-            "`head_dim` must be even where attention reaches back in time, because "
+            "`head_dim` must be even for attention over time, because "
             "positions rotate pairs of features; received 3.",
         ),
         (

@@ -77,7 +77,7 @@ def test_levels_that_do_not_fit(levels):
     with pytest.raises(ValueError) as error:
         FiniteScalarQuantizer(6, 2, levels)
     assert str(error.value) == (
-        "`levels` must be code_dim=2 numbers from 2 on whose product is num_codes=6; "
+        "`levels` must be code_dim=2 numbers, each 2 or more, whose product is num_codes=6; "
         f"received {levels}."
     )
 
