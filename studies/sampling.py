@@ -43,7 +43,7 @@ def main():
     )
     from genie_tf.metrics.controllability import delta_psnr
     from genie_tf.models import WorldModel
-    from genie_tf.samplers import seeds_of_batch
+    from genie_tf.samplers import video_seeds
 
     with cli.user_errors():
         genie = WorldModel.from_preset(FLAGS.preset)
@@ -75,7 +75,7 @@ def main():
             {"num_steps": steps, "temperature": temperature, "order": order}
         )
         found = [
-            scores_of(batch["video"], random[i], seeds_of_batch(i, _BATCH), sampling)
+            scores_of(batch["video"], random[i], video_seeds(i, _BATCH), sampling)
             for i, batch in enumerate(batches)
         ]
         scores = {

@@ -13,7 +13,7 @@ from genie_tf.evaluation.quality import compare, mean, quality, quality_of_repea
 from genie_tf.evaluation.tokenizer_evaluator import summarize_tokenizer
 from genie_tf.metrics.controllability import delta_psnr
 from genie_tf.metrics.image_quality import psnr
-from genie_tf.samplers import WorldSampler, seeds_of_batch
+from genie_tf.samplers import WorldSampler, video_seeds
 
 PREDICTED_FRAMES = 10
 HORIZON = 4  # t of dPSNR_t, and how far a rollout with random actions goes.
@@ -59,11 +59,11 @@ class WorldEvaluator:
     def score(self, batch) -> dict:
         """Return scores of a batch, clips in front, inside a program."""
         world, video = self.model, batch["video"]
-        outputs = world.outputs_of(batch)
+        outputs = world.compute_outputs(batch)
         tokens, actions = outputs["tokens"], outputs["actions"]
         frames = min(PREDICTED_FRAMES, actions.shape[1])
         future, prompt = video[:, 1 : 1 + frames], video[:, :1]
-        seeds = seeds_of_batch(batch["seed"], tokens.shape[0])
+        seeds = video_seeds(batch["seed"], tokens.shape[0])
 
         prediction, random = (
             self.play(tokens[:, 0], played, seeds, self._sampling)

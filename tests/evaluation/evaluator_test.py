@@ -290,7 +290,7 @@ def test_delta_psnr(genie, scores, videos):
 
 
 def test_masked_tokens(scores, genie):
-    outputs = genie.outputs_of({"video": take("video"), "mask": take("mask")})
+    outputs = genie.compute_outputs({"video": take("video"), "mask": take("mask")})
     tokens, mask = np.array(outputs["tokens"]), take("mask")
     order = np.argsort(-np.array(outputs["logits"]), axis=-1)
     for k in (1, 2, 5, 16):

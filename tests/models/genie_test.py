@@ -64,7 +64,7 @@ def genie():
 
 def test_outputs_are_those_of_the_parts(genie):
     batch = random_batch()
-    outputs = genie.outputs_of(batch)
+    outputs = genie.compute_outputs(batch)
     tokens = genie.tokenizer.tokenize(batch["video"])
     actions = genie.latent_action_model(batch["video"])
     codes = genie.latent_action_model.quantizer.lookup(actions["indices"])
@@ -132,13 +132,13 @@ def test_a_guided_genie_sees_true_actions_as_one_hot():
     guided = GuidedGenie(make_tokenizer(), dynamics)
     assert guided.num_actions == 8
     batch = random_batch()
-    outputs = guided.outputs_of(batch)
+    outputs = guided.compute_outputs(batch)
     tokens = guided.tokenizer.tokenize(batch["video"])
     np.testing.assert_array_equal(outputs["tokens"], tokens)
     np.testing.assert_array_equal(outputs["actions"], batch["action"])
     expected = dynamics(tokens, np.eye(8)[batch["action"]], batch)
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-4)
-    known = guided.outputs_of({**batch, "tokens": tokens})
+    known = guided.compute_outputs({**batch, "tokens": tokens})
     np.testing.assert_array_equal(known["logits"], outputs["logits"])
 
     metrics, codebook_stats = guided.losses_and_metrics(batch)
@@ -147,7 +147,7 @@ def test_a_guided_genie_sees_true_actions_as_one_hot():
     assert codebook_stats == {} == guided.codebook_metrics({})
     guided.update_codebooks({})
     assert len(guided.trainable_variables) == len(dynamics.trainable_variables)
-    with pytest.raises(ValueError, match="guided Genie cannot tell the actions of a"):
+    with pytest.raises(ValueError, match="GuidedGenie cannot infer the actions of a"):
         guided.infer_actions(batch["video"])
 
 
@@ -159,7 +159,7 @@ def test_a_guided_genie_needs_parts_that_fit():
 def test_losses_and_metrics(genie):
     batch = random_batch()
     metrics, codebook_stats = genie.losses_and_metrics(batch)
-    outputs = genie.outputs_of(batch)
+    outputs = genie.compute_outputs(batch)
     actions, _ = genie.latent_action_model.losses_and_metrics(batch)
     actions |= genie.latent_action_model.codebook_metrics(codebook_stats)
     metrics |= genie.codebook_metrics(codebook_stats)
@@ -183,7 +183,7 @@ def test_losses_and_metrics(genie):
 
 def test_reconstruction_fills_in_masked_tokens_and_keeps_the_others(genie):
     batch = random_batch()
-    outputs = genie.outputs_of(batch)
+    outputs = genie.compute_outputs(batch)
     expected = np.where(
         batch["mask"], np.argmax(outputs["logits"], axis=-1), outputs["tokens"]
     )
@@ -202,7 +202,7 @@ def test_a_latent_action_model_may_see_tokens_in_place_of_pixels():
     seen = ((codes + 1) / 2).reshape(B, T, 2, 3, 8)
 
     expected = of_tokens(seen)
-    outputs = genie.outputs_of(batch)["latent_action_model"]
+    outputs = genie.compute_outputs(batch)["latent_action_model"]
     for found in (outputs["indices"], genie.infer_actions(batch["video"])):
         np.testing.assert_array_equal(found, expected["indices"])
     np.testing.assert_allclose(outputs["prediction"], expected["prediction"], atol=1e-5)
@@ -272,7 +272,7 @@ def test_config_makes_an_equal_genie(kind):
     assert not copy.tokenizer.trainable_variables
     copy.set_weights(genie.get_weights())
     batch = random_batch()
-    before, after = (model.outputs_of(batch) for model in (genie, copy))
+    before, after = (model.compute_outputs(batch) for model in (genie, copy))
     for name in ("logits", "tokens"):
         np.testing.assert_allclose(before[name], after[name], atol=1e-5)
 

@@ -104,7 +104,7 @@ def test_a_model_comes_back(kind, way, tmp_path):
         np.testing.assert_array_equal(mine, theirs, err_msg=theirs.path)
         assert mine.trainable == theirs.trainable, theirs.path
     if isinstance(model, models.WorldModel):
-        expected, outputs = (x.outputs_of(tiny_batch(0)) for x in (model, found))
+        expected, outputs = (x.compute_outputs(tiny_batch(0)) for x in (model, found))
         names = "tokens", "actions", "logits"
     else:
         expected, outputs = (x(tiny_batch(0)["video"]) for x in (model, found))

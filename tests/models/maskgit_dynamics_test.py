@@ -140,8 +140,8 @@ def test_concatenated_actions_enter_beside_the_patches_as_they_are():
         ),
         (
             {"conditioning": "concat", "action_dim": 16},
-            "Beside an action of action_dim=16, nothing is left of the transformer's "
-            "dim=16 for the patches.",
+            "`action_dim` must be less than the transformer's `dim` if `conditioning` "
+            'is "concat"; received action_dim=16, dim=16.',
         ),
     ],
 )
@@ -273,6 +273,6 @@ def test_mask_rates_that_are_none(rates):
     with pytest.raises(ValueError) as error:
         MaskGitDynamics(K, N, A, NO_BLOCKS, mask_rates=rates)
     assert str(error.value) == (
-        "`mask_rates` must be the least and the largest share that is hidden, the "
+        "`mask_rates` must be the smallest and the largest share of masked tokens, the "
         f"latter above 0; received {rates!r}."
     )

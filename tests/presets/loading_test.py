@@ -41,7 +41,7 @@ def test_a_genie_comes_back(folder, genie):
 
 def outputs(genie):
     batch = tiny_batch(0)
-    return genie.outputs_of(batch)
+    return genie.compute_outputs(batch)
 
 
 @pytest.mark.parametrize("name", PARTS)

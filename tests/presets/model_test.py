@@ -245,7 +245,7 @@ def test_a_model_of_another_package_is_a_preset_as_well(genie, tmp_path):
     assert_equal_weights(CopyDynamics.from_preset(tmp_path / "preset"), dynamics)
     batch = tiny_batch(0)
     np.testing.assert_array_equal(
-        loaded.outputs_of(batch)["logits"], world.outputs_of(batch)["logits"]
+        loaded.compute_outputs(batch)["logits"], world.compute_outputs(batch)["logits"]
     )
     # Nothing is remembered in play.
     assert dynamics.cache_bytes(dynamics.arguments()) == 0

@@ -13,7 +13,7 @@ from genie_tf.models import (
     VideoTokenizer,
 )
 from genie_tf.noise import fold
-from genie_tf.samplers import WorldSampler, sample_frame, seeds_of_batch
+from genie_tf.samplers import WorldSampler, sample_frame, video_seeds
 from genie_tf.sampling_settings import ORDERS
 
 # Axes: b batch, t time, n patches, k codes.
@@ -75,7 +75,7 @@ def eager():
 def generate(sampler, prompt=PROMPT, actions=ACTIONS, seed=0, sampling=SAMPLING):
     """The tokens of the frames that follow, (b, frames, n)."""
     state, _ = sampler.reset(prompt)
-    seeds, tokens = seeds_of_batch(seed, len(prompt)), []
+    seeds, tokens = video_seeds(seed, len(prompt)), []
     for action in actions.T:
         state, _ = sampler.step(state, action, seeds, sampling)
         tokens.append(ops.convert_to_numpy(state["dynamics"]["tokens"]))
@@ -206,7 +206,7 @@ def test_play_is_generation_in_one_program(sampler):
     whole = generate(sampler, PROMPT[:, :1], ACTIONS, seed=5)
     first = sampler.world.tokenizer.tokenize(PROMPT[:, :1])[:, 0]
     settings = sampler.world.dynamics.sampling_tensors(SAMPLING)
-    played = compiled(sampler.play)(first, ACTIONS, seeds_of_batch(5, B), settings)
+    played = compiled(sampler.play)(first, ACTIONS, video_seeds(5, B), settings)
     np.testing.assert_array_equal(played, whole)
 
 
@@ -227,7 +227,7 @@ def reference_tokens(genie, actions, seed, sampling):
             batch = {"mask": ops.concatenate([known, masked[:, None]], axis=1)}
             return genie.dynamics(video, led[:, :t], batch)[:, -1]
 
-        key = fold(ops.cast(seeds_of_batch(seed, B), "uint32"), t)
+        key = fold(ops.cast(video_seeds(seed, B), "uint32"), t)
         frame = sample_frame(logits_of, (2, 3), key, settings)
         tokens = np.concatenate([tokens, ops.convert_to_numpy(frame)[:, None]], axis=1)
     return tokens[:, 2:]
@@ -247,7 +247,7 @@ def test_cached_sampling_equals_uncached_past_the_window(
 def test_a_guided_world_is_cached_as_well(guided, eager):
     sampler = WorldSampler(guided)
     state, _ = sampler.reset(PROMPT, np.zeros((B, 1)))
-    seeds = seeds_of_batch(3, B)
+    seeds = video_seeds(3, B)
     expected = reference_tokens(guided, ACTIONS, 3, SAMPLING)
     for i in range(5):
         state, _ = sampler.step(state, ACTIONS[:, i], seeds, SAMPLING)

@@ -84,8 +84,8 @@ def test_wrong_mask_rates_are_named(rates):
     with pytest.raises(ValueError) as error:
         build_world(made, tiny_tokenizer())
     assert str(error.value) == (
-        "`mask_rates` must be the least and the largest share that is hidden, the latter "
-        f"above 0; received {rates}."
+        "`mask_rates` must be the smallest and the largest share of masked tokens, the "
+        f"latter above 0; received {rates}."
     )
 
 
