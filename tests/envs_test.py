@@ -383,7 +383,7 @@ def test_a_forked_process_says_that_no_model_runs_in_it(function):
     process = context.Process(target=run)
     process.start()
     assert pipe.poll(60), "The process hangs."
-    assert pipe.recv().startswith("No model can run in this process, which was forked ")
+    assert pipe.recv().startswith("Models cannot run in this process, which was ")
     process.join()
 
 

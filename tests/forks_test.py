@@ -42,5 +42,7 @@ process.join()
     if started == "nothing":
         assert told == ["It can."]
     else:
-        assert told[0].startswith("No model can run in this process, which was forked ")
+        assert told[0].startswith(
+            "Models cannot run in this process, which was forked "
+        )
         assert 'context="spawn"' in told[0] and "GenieVectorEnv" in told[0]

@@ -1,4 +1,4 @@
-"""Models and clips as small as can be, for tests of what is around them."""
+"""Minimal models and clips, for tests of the code around them."""
 
 import random
 
@@ -16,8 +16,8 @@ TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": 8}
 
 
 def tiny_tokenizer(**changes) -> VideoTokenizer:
-    """A `VideoTokenizer`, the same each time, but for the arguments given."""
-    random.seed(0)  # Keras draws the seeds of its initializers from it.
+    """Make a `VideoTokenizer`, equal in each call, with changed arguments."""
+    random.seed(0)  # Keras draws the seeds of its initializers from `random`.
     return VideoTokenizer(
         **{
             "frame_shape": FRAME_SHAPE,
@@ -32,7 +32,7 @@ def tiny_tokenizer(**changes) -> VideoTokenizer:
 
 
 def tiny_latent_action_model(**changes) -> LatentActionModel:
-    """A `LatentActionModel`, the same each time, but for the arguments given."""
+    """Make a `LatentActionModel`, equal in each call, with changed arguments."""
     random.seed(1)
     return LatentActionModel(
         **{
@@ -48,7 +48,7 @@ def tiny_latent_action_model(**changes) -> LatentActionModel:
 
 
 def tiny_genie(**changes) -> Genie:
-    """A `Genie`, the same each time, of `tiny_tokenizer` with the arguments given."""
+    """Make a `Genie`, equal in each call, with changed arguments of its tokenizer."""
     tokenizer = tiny_tokenizer(**changes)
     latent_action_model = tiny_latent_action_model()
     dynamics = MaskGitDynamics(
@@ -57,14 +57,14 @@ def tiny_genie(**changes) -> Genie:
         action_dim=8,
         transformer=TRANSFORMER,
     )
-    # As if trained: an untrained one copies the frame before, whatever the action.
+    # As if trained: an untrained one copies the previous frame, whatever the action.
     kernel = dynamics.to_change.kernel
     kernel.assign(3 * np.random.default_rng(0).normal(size=kernel.shape))
     return Genie(tokenizer, latent_action_model, dynamics)
 
 
 class TinyAutoencoder(keras.Model):
-    """What training needs of a model, and quick to compile: a code for each patch."""
+    """Trainable model that compiles quickly: a vector-quantized code for each patch."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -104,7 +104,7 @@ class TinyAutoencoder(keras.Model):
 
 
 def tiny_batch(step: int, batch: int = 4, time: int = 4) -> dict[str, np.ndarray]:
-    """The batch of clips of a step: noise that drifts, masks of half or more."""
+    """Return the batch of a step: drifting noise, and masks of at least half of it."""
     rng = np.random.default_rng(step)
     height, width, channels = FRAME_SHAPE
     first = rng.integers(256, size=(batch, 1, height, width, channels))
