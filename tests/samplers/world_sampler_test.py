@@ -191,7 +191,7 @@ def test_a_frame_is_the_same_however_late(genie, eager):
     # Given frames, until the late one has forgotten that none came before.
     for tokens in rng.integers(0, K, (2 * WINDOW, B, N)).astype("int32"):
         early, late = (
-            sampler._decode(sampler._add(x, tokens, ACTIONS[:, 0]), tokens)[0]
+            sampler._decode(sampler._add_frame(x, tokens, ACTIONS[:, 0]), tokens)[0]
             for x in (early, late)
         )
     for i in range(5):
