@@ -1,0 +1,74 @@
+"""A program that imports what the apps need, and runs each app it is told to in a fork."""
+
+import importlib
+import json
+import os
+import resource
+import runpy
+import signal
+import sys
+import threading
+import time
+
+import tensorflow as tf
+
+PRELOADED = (
+    "genie_tf.datasets.clips",
+    "genie_tf.datasets.rlds_episodes",
+    "genie_tf.evaluation",
+    "genie_tf.media",
+    "genie_tf.presets",
+    "genie_tf.training.engine",
+    "genie_tf.training.training_loop",
+    "matplotlib.figure",
+)
+
+
+def serve() -> None:
+    """Runs the apps that standard input names, and prints how each ended."""
+    for module in PRELOADED:
+        importlib.import_module(module)
+    # Compiling would take most of the time; other tests do it.
+    function = tf.function
+    tf.function = lambda *args, jit_compile=None, **kwargs: function(*args, **kwargs)
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            become(**json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def become(
+    app: str,
+    arguments: list[str],
+    folder: str,
+    printed: str,
+    largest_file: int = resource.RLIM_INFINITY,
+    terminate_at: str = "",
+    home: str = "",
+) -> None:
+    """Makes this process `python -m genie_tf.experiments.APP ARGUMENTS`."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        with open(os.path.join(printed, name), "wb") as file:
+            os.dup2(file.fileno(), number)
+    os.chdir(folder)
+    if home:
+        os.environ["HOME"] = home
+    if largest_file != resource.RLIM_INFINITY:
+        os.environ.pop("TF_XLA_FLAGS", None)  # The compiled programs of all tests.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if terminate_at:
+        threading.Thread(target=terminate, args=[terminate_at], daemon=True).start()
+    sys.argv = [app, *arguments]
+    runpy.run_module(f"genie_tf.experiments.{app}", run_name="__main__", alter_sys=True)
+
+
+def terminate(at: str) -> None:
+    """Sends SIGTERM to this process once there is something in a file."""
+    while not os.path.exists(at) or not os.path.getsize(at):
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    serve()
