@@ -254,12 +254,12 @@ def save_feature_network(path: Path, width: int):
 def check_refused(run, user_folder):
     """A function that checks what one of `RUNS` says of wrong input, and that it does nothing.
 
-    The sentence is a pattern; the folder is `user_folder` if none is given.
+    The sentence is a pattern. What stays as it is may be a folder in that of the run.
     """
 
-    def check(name: str, changes: dict, sentence: str, folder: Path = user_folder):
-        before = contents(folder)
+    def check(name, changes, sentence, folder=user_folder, unchanged="."):
+        before = contents(folder / unchanged)
         run(name, folder, changes).check_refused(name.split()[0], sentence)
-        assert contents(folder) == before
+        assert contents(folder / unchanged) == before
 
     return check

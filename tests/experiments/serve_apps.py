@@ -1,7 +1,10 @@
 """A program that imports what the apps need, and runs each app it is told to in a fork."""
 
+import fcntl
+import gc
 import importlib
 import json
+import multiprocessing
 import os
 import resource
 import runpy
@@ -26,16 +29,22 @@ PRELOADED = (
 
 def serve() -> None:
     """Runs the apps that standard input names, and prints how each ended."""
-    for module in PRELOADED:
-        importlib.import_module(module)
-    # Compiling would take most of the time; other tests do it.
+    # Compiling would take most of the time; other tests do it. Modules that are imported
+    # later use this function.
     function = tf.function
     tf.function = lambda *args, jit_compile=None, **kwargs: function(*args, **kwargs)
+    for module in PRELOADED:
+        importlib.import_module(module)
+    gc.freeze()  # Forks would copy the memory of all objects that are looked through.
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            become(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        job = json.loads(line)
+        # It ends without freeing every object of TensorFlow, which takes two seconds.
+        app = multiprocessing.get_context("fork").Process(target=become, kwargs=job)
+        app.start()
+        app.join()
+        with open(os.path.join(job["printed"], "stderr")) as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+        print(app.exitcode, flush=True)
 
 
 def become(
@@ -51,6 +60,8 @@ def become(
     for number, name in ((1, "stdout"), (2, "stderr")):
         with open(os.path.join(printed, name), "wb") as file:
             os.dup2(file.fileno(), number)
+            # Until it is closed, by the program's filter of stderr as well.
+            fcntl.flock(number, fcntl.LOCK_EX)
     os.chdir(folder)
     if home:
         os.environ["HOME"] = home

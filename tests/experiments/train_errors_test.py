@@ -221,7 +221,7 @@ def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sente
 def test_a_workdir_of_another_training_is_left_alone(
     trained, check_refused, changes, sentence
 ):
-    check_refused(TOKENIZER, changes, sentence, trained)
+    check_refused(TOKENIZER, changes, sentence, trained, "tokenizer")
 
 
 def test_one_training_at_a_time_has_a_workdir(trained, check_refused):
@@ -230,4 +230,4 @@ def test_one_training_at_a_time_has_a_workdir(trained, check_refused):
         f"Another program is training in tokenizer {holder}: wait for its end, .*"
     )
     with locked(trained / "tokenizer"):
-        check_refused(TOKENIZER, {"config.steps": 4}, sentence, trained)
+        check_refused(TOKENIZER, {"config.steps": 4}, sentence, trained, "tokenizer")
