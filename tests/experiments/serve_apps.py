@@ -29,10 +29,6 @@ PRELOADED = (
 
 def serve() -> None:
     """Runs the apps that standard input names, and prints how each ended."""
-    # Compiling would take most of the time; other tests do it. Modules that are imported
-    # later use this function.
-    function = tf.function
-    tf.function = lambda *args, jit_compile=None, **kwargs: function(*args, **kwargs)
     for module in PRELOADED:
         importlib.import_module(module)
     gc.freeze()  # Forks would copy the memory of all objects that are looked through.
@@ -57,6 +53,8 @@ def become(
     home: str = "",
 ) -> None:
     """Makes this process `python -m genie_tf.experiments.APP ARGUMENTS`."""
+    # Tracing and compiling would take most of the time; other tests do it.
+    tf.config.run_functions_eagerly(app != "export")
     for number, name in ((1, "stdout"), (2, "stderr")):
         with open(os.path.join(printed, name), "wb") as file:
             os.dup2(file.fileno(), number)
