@@ -65,9 +65,11 @@ def make_engine(stage: str, strategy=None, accumulate=1, **optimizer):
 
 
 def without_xla(engine):
-    """Programs are slow to compile, and needed on one side of a comparison alone."""
-    engine._gradients = engine._replica_gradients
-    engine._train, engine._eval = engine._train_batches, engine._eval_replicas
+    """XLA is slow to compile, and needed on one side of a comparison alone."""
+    functions = engine._replica_gradients, engine._train_batches, engine._eval_replicas
+    engine._gradients, engine._train, engine._eval = (
+        tf.function(function, autograph=False) for function in functions
+    )
     return engine
 
 
