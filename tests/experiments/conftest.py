@@ -1,11 +1,14 @@
 """Runs the apps as a user does, without importing TensorFlow anew for each run."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -162,20 +165,42 @@ def run_app(server, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """A function that makes a folder in one of the processes of the tests, for all."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        folder, made = root / name, root / f"{name}.made"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def data_dir(made_once):
     """A TFDS folder that holds coinrun/tiny, episodes of 20 steps."""
     from genie_tf.datasets.coinrun import coinrun_dataset_builder
 
-    folder = tmp_path_factory.mktemp("datasets")
     config = coinrun_dataset_builder.CoinRunConfig(
         name="tiny",
         description="A few levels, for tests.",
         levels={"train": [1, 2, 3], "validation": [10_000], "test": [20_000, 20_001]},
         steps_per_level=20,
     )
-    builder = coinrun_dataset_builder.Builder(config=config, data_dir=folder)
-    builder.download_and_prepare()
-    return folder
+
+    def build(folder):
+        builder = coinrun_dataset_builder.Builder(config=config, data_dir=folder)
+        builder.download_and_prepare()
+
+    return made_once("datasets", build)
 
 
 @pytest.fixture(scope="session")
@@ -204,21 +229,30 @@ def contents(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="session")
-def trained(run, tmp_path_factory):
-    """Folder of `tokenizer` and `genie`, trained for 3 steps."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name in ("train tokenizer", "train genie"):
-        ended = run(name, folder, {})
-        assert ended.code == 0, ended.errors
-    return folder
+def trained(run, made_once, tmp_path_factory):
+    """Folder of `tokenizer` and `genie`, trained for 3 steps; a copy of this process."""
+
+    def train(folder):
+        for name in ("train tokenizer", "train genie"):
+            ended = run(name, folder, {})
+            assert ended.code == 0, ended.errors
+
+    made = made_once("trained", train)
+    return shutil.copytree(made, tmp_path_factory.mktemp("runs") / "trained")
 
 
 @pytest.fixture(scope="session")
-def evaluated(trained, run):
-    save_feature_network(trained / "CoinRun.keras", width=1)
-    ended = run("evaluate", trained, {"fvd_features": "CoinRun.keras"})
-    assert ended.code == 0, ended.errors
-    return trained / "evaluation"
+def evaluated(trained, run, made_once):
+    """What genie-evaluate writes of a trained Genie, in the folder `evaluation` of it."""
+
+    def evaluate(folder):
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        save_feature_network(folder / "CoinRun.keras", width=1)
+        ended = run("evaluate", folder, {"fvd_features": "CoinRun.keras"})
+        assert ended.code == 0, ended.errors
+
+    made = made_once("evaluated", evaluate)
+    return shutil.copytree(made / "evaluation", trained / "evaluation")
 
 
 @pytest.fixture(scope="session")
