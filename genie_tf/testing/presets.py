@@ -56,7 +56,7 @@ def sign(folder: Path, name: str) -> None:
 
 
 def error_of(function: Callable, *arguments, **settings) -> str:
-    """Return the one-line message of the ValueError that a call raises."""
+    """Return the one line of the ValueError that a call ends with."""
     try:
         function(*arguments, **settings)
     except ValueError as error:
