@@ -907,7 +907,7 @@ WRONG = [
     (
         "play",
         {"steps": 26},
-        "Worlds are played with a `num_steps` of at most 25; received 26.",
+        "To play, `num_steps` must be at most 25; received 26.",
     ),
 ]
 

@@ -127,7 +127,7 @@ def test_a_recording_ends_when_it_is_full(serve, open_page, monkeypatch, limit, 
     ("path", "sentence"),
     [
         ("x.gif", "There is no such recording: record something first."),
-        ("x.exe", "Recordings are gif or mp4; received exe."),
+        ("x.exe", "A recording must be gif or mp4; received exe."),
     ],
 )
 def test_a_recording_that_is_not_there(port, path, sentence):
@@ -151,7 +151,7 @@ def test_slow_uploads_keep_nobody_waiting(port):
     answer = slow[0].getresponse()
     assert answer.status == 503
     assert json.loads(answer.read())["message"] == (
-        "This was ended for something newer: try again."
+        "A newer request replaced this one: try again."
     )
     for connection in slow:
         connection.close()
@@ -251,5 +251,5 @@ def test_slow_uploads_are_given_up(serve, monkeypatch):
     response = begin_upload(serve()).getresponse()
     assert response.status == 408
     assert json.loads(response.read())["message"] == (
-        "A picture must arrive within 0.2 seconds."
+        "The image must arrive within 0.2 seconds."
     )

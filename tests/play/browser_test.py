@@ -289,7 +289,7 @@ def test_a_page_that_is_sent_away_says_why(serve, open_browser, monkeypatch):
     browser = open_browser(serve())
     browser.until(lambda: browser.one("#gone").is_displayed())
     reason = browser.one("#gone-reason").text
-    assert reason == "Nothing was heard of this page for 2 seconds."
+    assert reason == "This page sent nothing for 2 seconds."
 
 
 def test_a_page_behind_nginx_below_a_path(driver, nginx):

@@ -48,7 +48,7 @@ def test_other_names_of_this_machine_are_refused(port, host):
     response = get(port, Host=host)
     assert response.status == 403
     assert response.text == (
-        f"Expected a host of localhost, 127.0.0.1, ::1; received {host}.\n"
+        f"The host must be one of localhost, 127.0.0.1, ::1; received {host}.\n"
     )
 
 
@@ -59,7 +59,7 @@ def test_other_names_of_this_machine_are_refused(port, host):
 def test_malformed_hosts_are_refused(port, token_port, host, token):
     response = get(token_port if token else port, Host=host)
     assert response.status == 400
-    assert response.text == f"Expected the name of a host; received {host}.\n"
+    assert response.text == f"Expected a host name; received {host}.\n"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,10 @@ def test_malformed_origins_are_refused(port, token_port, origin, token):
 def test_pages_of_others_are_refused(port, origin):
     response = get(port, Origin=origin)
     assert response.status == 403
-    sentence = f"Expected a page of 127.0.0.1:{port}; received one of {origin}.\n"
+    sentence = (
+        f"Expected a request from a page of 127.0.0.1:{port}; received one from "
+        f"{origin}.\n"
+    )
     assert response.text == sentence
     with pytest.raises(InvalidStatus) as error:
         connect(f"ws://127.0.0.1:{port}/play", origin=origin)
@@ -92,7 +95,10 @@ def test_pages_of_others_are_refused_without_an_origin(port, site):
     for path in ("/", "/main.js", "/prompts/canyon.png"):
         response = get(port, path, **{"Sec-Fetch-Site": site})
         assert response.status == 403
-        sentence = f"Expected a page of 127.0.0.1:{port}; received one of others.\n"
+        sentence = (
+            f"Expected a request from a page of 127.0.0.1:{port}; received one from "
+            "another site.\n"
+        )
         assert response.text == sentence
 
 
@@ -265,8 +271,8 @@ def test_wrong_root_paths(path):
     with pytest.raises(ValueError) as error:
         check_root_path(path)
     assert str(error.value) == (
-        "The root path must have the form /genie, of letters, digits and . _ ~ -; "
-        f"received {path}."
+        "The root path must have the form /genie, with only letters, digits and "
+        f". _ ~ -; received {path}."
     )
 
 

@@ -38,9 +38,7 @@ def test_seats_are_freed(serve, open_page):
     first.start()
     first.start()  # Another world, in the same seat.
     second.socket.send(bytes(ToySimulator.num_bytes))
-    assert second.error() == (
-        "All 1 seats are taken: try again when somebody has left."
-    )
+    assert second.error() == ("All 1 seats are taken: try again when a player leaves.")
     first.socket.close()
     time.sleep(0.2)
     assert second.start()[0] == AGAIN
@@ -51,11 +49,11 @@ def test_seats_are_freed(serve, open_page):
     [
         (
             {"num_steps": 26},
-            "Worlds are played with a `num_steps` of at most 25; received 26.",
+            "To play, `num_steps` must be at most 25; received 26.",
         ),
         (
             {"temperature": 4.5},
-            "Worlds are played with a `temperature` of at most 4; received 4.5.",
+            "To play, `temperature` must be at most 4; received 4.5.",
         ),
         (
             {"steps": 3},

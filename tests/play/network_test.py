@@ -112,19 +112,23 @@ def test_whoever_floods_is_told_why(port, open_page):
         while True:
             page.socket.recv(timeout=10)
     assert error.value.rcvd.reason == (
-        "A page may send 300 messages a second; received more."
+        "A page may send at most 300 messages per second."
     )
 
 
 @pytest.mark.parametrize(
     ("message", "code", "reason"),
     [
-        ("x" * 4_097, 1009, "A message of text may have 4096 bytes."),
-        ("é" * 2_049, 1009, "A message of text may have 4096 bytes."),
-        (b"\xff", 1007, "A message of text must be UTF-8."),
-        (b"\xed\xa0\x80", 1007, "A message of text must be UTF-8."),
-        ([b"\xc3", b"("], 1007, "A message of text must be UTF-8."),
-        (["x" * 4_000, "x" * 4_000], 1009, "A message of text may have 4096 bytes."),
+        ("x" * 4_097, 1009, "A text message may have at most 4096 bytes."),
+        ("é" * 2_049, 1009, "A text message may have at most 4096 bytes."),
+        (b"\xff", 1007, "A text message must be UTF-8."),
+        (b"\xed\xa0\x80", 1007, "A text message must be UTF-8."),
+        ([b"\xc3", b"("], 1007, "A text message must be UTF-8."),
+        (
+            ["x" * 4_000, "x" * 4_000],
+            1009,
+            "A text message may have at most 4096 bytes.",
+        ),
     ],
 )
 def test_wrong_texts(port, open_page, caplog, message, code, reason):
@@ -228,9 +232,7 @@ def test_idle_connections_make_room(serve, open_page, monkeypatch, caplog, attac
     assert still_plays(newcomer) and still_plays(page)
     assert is_closed(idle[0])
     # Said once, not 20 times.
-    assert caplog.messages == [
-        "There are too many connections: those that are idle are closed."
-    ]
+    assert caplog.messages == ["There are too many connections: closing idle ones."]
 
 
 def test_a_player_does_not_make_room(serve, open_page, monkeypatch):
@@ -276,7 +278,7 @@ def test_descriptors_that_run_out_are_told_once(serve, open_page, monkeypatch, c
     page = open_page(serve())
     page.start()
     assert still_plays(page)
-    assert caplog.messages == ["No connection can be accepted: Too many open files."]
+    assert caplog.messages == ["Cannot accept connections: Too many open files."]
 
 
 # Addresses.
@@ -308,8 +310,8 @@ def test_a_port_that_is_taken():
     [
         ("no.such.host.invalid", "Name or service not known"),
         ("[::1]", "Name or service not known"),
-        ("..", "this is not a name of a host"),
-        ("a" * 70, "this is not a name of a host"),
+        ("..", "this is not a host name"),
+        ("a" * 70, "this is not a host name"),
         ("192.0.2.1", "Cannot assign requested address"),
     ],
 )

@@ -137,7 +137,7 @@ def test_calibration_shows_each_action_held(serve, open_page):
 def test_there_is_no_world_yet(serve, open_page, message):
     page = open_page(serve())
     page.say(**message)
-    assert page.error() == "There is no world yet: send a picture to start from."
+    assert page.error() == "There is no world yet: send a prompt frame first."
 
 
 def test_wrong_messages_are_told_and_survived(serve, open_page):
@@ -146,8 +146,8 @@ def test_wrong_messages_are_told_and_survived(serve, open_page):
     assert page.error().endswith("; received nonsense.")
     page.socket.send(b"too short")
     assert page.error() == (
-        "A picture to start from must be 768 bytes, of 16 rows of 16 pixels of 3 "
-        "colors; received 9 bytes."
+        "A prompt frame must have 768 bytes: 16 rows of 16 pixels of 3 colors; received "
+        "9 bytes."
     )
     page.start()
     page.say("go_to", number=9)
@@ -162,8 +162,8 @@ def test_too_many_commands_at_a_time(serve, open_page):
     for _ in range(player.MAX_COMMANDS + 2):
         page.say("step", action=RIGHT)
     assert page.error() == (
-        "At most 8 messages wait for their turn; this one of type step came while all "
-        "were waiting."
+        "At most 8 messages can wait for their turn; a message of type step arrived "
+        "while all were waiting."
     )
 
 
@@ -172,7 +172,7 @@ def test_a_page_that_says_nothing_is_sent_away(serve, open_page, monkeypatch):
     page = open_page(serve())
     with pytest.raises(ConnectionClosed) as error:
         page.hear("error")
-    assert error.value.rcvd.reason == "Nothing was heard of this page for 0.2 seconds."
+    assert error.value.rcvd.reason == "This page sent nothing for 0.2 seconds."
 
 
 def test_a_page_that_reads_nothing_gets_no_more_and_holds_up_nobody(serve, open_page):
