@@ -76,8 +76,8 @@ def test_threads_decode_at_the_same_time():
     [
         (b"", "it cannot be read as a PNG, JPEG or GIF image"),
         (bytes(16 * 2**20), "it cannot be read as a PNG, JPEG or GIF image"),
-        (bytes(16 * 2**20 + 1), "it has more than 16 MiB"),
-        (SLOW, "decoding it takes more than 0.3 s of computing"),
+        (bytes(16 * 2**20 + 1), "it is larger than 16 MiB"),
+        (SLOW, "decoding it takes more than 0.3 s of CPU time"),
     ],
     ids=["empty", "zeros", "large", "slow"],
 )
@@ -87,9 +87,12 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(content, problem):
 
 @pytest.mark.parametrize("height", [0, -1, 8.5])
 def test_a_frame_without_pixels_is_refused(height):
-    sentence = f"A frame must be some pixels high and wide; received {height} x 8."
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+    with pytest.raises(ValueError) as error:
         decode_prompt_image(b"", height, 8)
+    assert str(error.value) == (
+        "The height and width of a frame must be positive integers; received "
+        f"{height} x 8."
+    )
 
 
 def test_an_unknown_fit_is_refused():
@@ -123,7 +126,7 @@ def test_a_crash_costs_one_picture(worker):
 
 def test_a_process_that_does_not_answer_is_ended(worker):
     worker._process.send_signal(signal.SIGSTOP)
-    refused(SLOW, "decoding it takes more than 0.1 s of computing", seconds=0.1)
+    refused(SLOW, "decoding it takes more than 0.1 s of CPU time", seconds=0.1)
     assert not worker.is_alive()
 
 

@@ -61,7 +61,7 @@ def test_too_many_bytes_are_not_even_read():
             return bytes(size)
 
     for source in (Endless(), bytes(16 * 2**20 + 1)):
-        with pytest.raises(ValueError, match="it has more than 16 MiB.$"):
+        with pytest.raises(ValueError, match="it is larger than 16 MiB.$"):
             media.load_prompt_image(source, 8, 8)
 
 

@@ -105,7 +105,9 @@ def test_a_part_of_a_right_angle_is_refused(tmp_path):
         ">9i", 46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30
     )
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="^it is to be turned by less than a right"):
+    with pytest.raises(
+        ValueError, match="^its rotation is not a multiple of 90 degrees"
+    ):
         read(path)
 
 
@@ -353,7 +355,7 @@ def test_unknown_codecs_are_told(tmp_path, name, codec, tag):
     path = write(tmp_path / name, rgb_frames(quarters()), codec)
     content = path.read_bytes().replace(tag, b"Z" * len(tag))
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="^it has no pictures, or their codec is not"):
+    with pytest.raises(ValueError, match="^it has no video, or its codec is unknown"):
         read(path)
 
 

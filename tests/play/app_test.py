@@ -59,7 +59,7 @@ def test_a_picture_is_fitted_to_the_frame(port, fit, corner):
         (
             "/picture",
             bytes(17 << 20),
-            "The prompt image cannot be used: it has more than 16 MiB.",
+            "The prompt image cannot be used: it is larger than 16 MiB.",
         ),
         (
             "/picture",
