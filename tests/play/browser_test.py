@@ -81,7 +81,7 @@ class Browser:
         return tuple(places[0]) if len(places) == 1 else None
 
     def said(self) -> str:
-        return self.one("#said").text
+        return self.one("#notice").text
 
 
 @pytest.fixture
