@@ -4,9 +4,9 @@ python studies/perfect_world.py --tokenizer=runs/fast/tokenizer/model
 
 From moments of test levels, the game continues for four frames twice: with the policy's
 actions and with uniformly random ones. The result is the dPSNR_4 of a world that knows the
-complete state of the game. But a single frame does not show the character's velocity. Two more
-worlds know everything else: in one the character starts at rest, in the other with its velocity
-of the last moment in which it was also in the air, or also on the ground.
+complete state of the game. But a single frame does not show the character's velocity. Two
+more worlds know everything else: in one the character starts at rest; in the other it has
+its velocity from the last moment in which it was also in the air, or also on the ground.
 """
 
 import os
@@ -20,9 +20,8 @@ FLAGS = flags.FLAGS
 
 _FRAMES = 4
 _EVERY = 50  # Steps between moments.
-_SIZE = np.array(
-    [0.5, 0.5787], "<f4"
-).tobytes()  # Size of the character, stored after its velocity.
+# Size of the character, which the state has after its velocity.
+_SIZE = np.array([0.5, 0.5787], "<f4").tobytes()
 
 
 def define_flags():
