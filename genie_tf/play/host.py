@@ -89,11 +89,11 @@ class Host:
         """Return a new share of the thread's time."""
         return Share(self._scheduler)
 
-    def start_timeline(self, picture: bytes) -> Timeline:
+    def start_timeline(self, prompt: bytes) -> Timeline:
         """Start a world from an image; runs in a share."""
-        moments = MAX_FRAME_BYTES // (len(picture) * (MAX_BRANCHES + 1))
+        moments = MAX_FRAME_BYTES // (len(prompt) * (MAX_BRANCHES + 1))
         limits = MAX_BRANCHES, MAX_STATE_BYTES, self._state_bytes
-        return Timeline(self.simulator, picture, min(moments, MAX_MOMENTS), *limits)
+        return Timeline(self.simulator, prompt, min(moments, MAX_MOMENTS), *limits)
 
     def take_seat(self, id: str) -> None:
         """Reserve a seat for the player with this id, until `free_seat`.

@@ -115,7 +115,7 @@ class Player:
     def _handle(self, message: dict) -> None:
         """Run a command that sends no frames, and queue any other."""
         if message.get("bytes") is not None:
-            command = {"type": "start", "picture": message["bytes"]}
+            command = {"type": "start", "prompt": message["bytes"]}
         else:
             simulator = self._simulator
             command = parse(message["text"], simulator.num_actions, simulator.settings)
@@ -201,17 +201,17 @@ class Player:
             raise ValueError("There is no world yet: send a prompt frame first.")
         await getattr(self, f"_do_{type}")(**rest)
 
-    async def _do_start(self, picture: bytes) -> None:
+    async def _do_start(self, prompt: bytes) -> None:
         simulator = self._simulator
-        if len(picture) != simulator.num_bytes:
+        if len(prompt) != simulator.num_bytes:
             height, width, _ = simulator.frame_shape
             raise ValueError(
                 f"A prompt frame must have {simulator.num_bytes} bytes: {height} rows of "
-                f"{width} pixels of 3 colors; received {len(picture)} bytes."
+                f"{width} pixels of 3 colors; received {len(prompt)} bytes."
             )
         self._take_seat()
         begin = time.monotonic()
-        self._timeline = await self._share.run(self._start_timeline, picture)
+        self._timeline = await self._share.run(self._start_timeline, prompt)
         self._pressed.clear()
         await self._send_line()
         await self._send_present(begin)

@@ -33,17 +33,17 @@ class Simulator:
         self.settings = world.dynamics.sampling_settings
         self._sampler = WorldSampler(world)
 
-    def start(self, picture: bytes) -> tuple[dict, bytes]:
+    def start(self, prompt: bytes) -> tuple[dict, bytes]:
         """Start a world from a prompt frame.
 
         Args:
-            picture: pixels of the prompt frame, row by row, `num_bytes` bytes.
+            prompt: pixels of the prompt frame, row by row, `num_bytes` bytes.
 
         Returns:
             The state for `step`, and the frame as the tokenizer reconstructs it.
         """
-        prompt = np.frombuffer(picture, "uint8").reshape(1, 1, *self.frame_shape)
-        state, video = self._sampler.reset(prompt)
+        frames = np.frombuffer(prompt, "uint8").reshape(1, 1, *self.frame_shape)
+        state, video = self._sampler.reset(frames)
         return state, _pixels(video[0, 0])
 
     def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:

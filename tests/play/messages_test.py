@@ -22,7 +22,7 @@ from genie_tf.sampling_settings import ALL_SETTINGS, NUM_STEPS, TOP_K
         {"type": "record", "on": False},
     ],
 )
-def test_messages(message):
+def test_valid_messages_are_parsed(message):
     assert parse(json.dumps(message), num_actions=5, settings=ALL_SETTINGS) == message
 
 
@@ -33,7 +33,7 @@ def test_messages(message):
         *('{"type": ["act"]}', "[" * 10_000, "1" * 5_000),
     ],
 )
-def test_no_message(text):
+def test_unknown_messages_are_rejected(text):
     with pytest.raises(ValueError) as error:
         parse(text, num_actions=5, settings=ALL_SETTINGS)
     shown = text if len(text) <= 100 else text[:100] + "..."
@@ -78,7 +78,7 @@ def settings(num_steps="8", temperature="1", order='"random"'):
         (settings(order='["halton"]'), SETTINGS),
     ],
 )
-def test_wrong_message(text, expected):
+def test_invalid_values_are_rejected(text, expected):
     with pytest.raises(ValueError) as error:
         parse(text, num_actions=5, settings=ALL_SETTINGS)
     kind = json.loads(text)["type"]
@@ -95,18 +95,18 @@ def test_wrong_message(text, expected):
         ([], "no other keys"),
     ],
 )
-def test_settings_are_those_of_the_world_that_a_page_can_change(playable, expected):
+def test_only_playable_settings_are_accepted(playable, expected):
     text = settings()
     with pytest.raises(ValueError, match=re.escape(f"must have {expected}; received ")):
         parse(text, 5, playable)
 
 
 @pytest.mark.parametrize("action", [None, 3])
-def test_frames(action):
+def test_frame_is_packed_and_unpacked(action):
     message = pack_frame(NEW, action, 12.4, 70_000, 5, b"pixels")
     assert len(message) == 12 + 6
     assert unpack_frame(message) == (NEW, action, 12, 70_000, 5, b"pixels")
 
 
-def test_a_frame_that_took_very_long():
+def test_long_frame_time_is_clipped():
     assert unpack_frame(pack_frame(PREVIEW, 1, 1e9, 0, 0, b""))[2] == 65_535
