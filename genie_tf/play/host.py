@@ -29,6 +29,10 @@ class Host:
 
     Raises:
         ValueError: if a setting is unknown or out of the page's range.
+
+    Example:
+        host = Host(Simulator(genie_tf.load("genie_coinrun_fast")), "CoinRun")
+        web_server(make_app(host)).run(sockets=[bind("127.0.0.1", 8000)])
     """
 
     def __init__(
