@@ -230,7 +230,7 @@ BAD = {
     "empty.webm": BROKEN,
     "text.mp4": BROKEN,
     "list.mp4": BROKEN,
-    "sound.mp4": "it has no pictures, or their codec is not known",
+    "sound.mp4": "it has no video, or its codec is unknown",
     "notes.txt": "its name does not end in .avi, .gif, .jpeg, .jpg, .m4v, .mkv, .mov, "
     ".mp4, .png, .webm",
 }

@@ -79,8 +79,8 @@ def test_addresses():
         ),
         (
             "--root_path=genie",
-            "The root path must have the form /genie, of letters, digits and . _ ~ -; "
-            "received genie.",
+            "The root path must have the form /genie, with only letters, digits and "
+            ". _ ~ -; received genie.",
         ),
         (
             "--host=127.0.0.1",
@@ -131,7 +131,7 @@ WRONG = [
     (
         "play",
         {"steps": 26},
-        "Worlds are played with a `num_steps` of at most 25; received 26.",
+        "To play, `num_steps` must be at most 25; received 26.",
     ),
 ]
 
