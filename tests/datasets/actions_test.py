@@ -47,7 +47,7 @@ def test_descriptions_are_read():
 )
 def test_other_descriptions_are_refused(description):
     with pytest.raises(
-        DataError, match="^Data describes actions as .*; expected names"
+        DataError, match="^Data describes actions as .*; expected distinct"
     ):
         parse_actions(description, "Data")
 

@@ -124,8 +124,8 @@ def test_without_tfds_other_datasets_are_not_known(folder, monkeypatch):
     with pytest.raises(ValueError) as error:
         open_episodes("coinrun/random_hard", "train")
     assert str(error.value) == (
-        "'coinrun/random_hard' is no folder of arrays, which would hold arrays.json, "
-        "and TFDS, which may know it by that name, is not installed."
+        "'coinrun/random_hard' is not a folder with an arrays.json, and TFDS, which may "
+        "know a dataset of that name, is not installed."
     )
 
 
@@ -145,7 +145,7 @@ WRONG_EPISODES = {
     "no frames": ((FRAMES[:0], None), f"frames of uint8 (0, 4, 6, 3){FORM}."),
     "another size": (
         (FRAMES[:, :2], ACTIONS),
-        "frames of (2, 6, 3), and those before have (4, 6, 3); expected frames of one "
+        "frames of (2, 6, 3), and earlier ones have (4, 6, 3); expected frames of one "
         "size.",
     ),
     "an action too few": (
@@ -170,7 +170,7 @@ WRONG_EPISODES = {
     ),
     "no actions": (
         (FRAMES, None),
-        "no actions, unlike those before; expected actions for all episodes of a split, "
+        "no actions, unlike earlier ones; expected actions for all episodes of a split, "
         "or for none.",
     ),
 }
@@ -244,17 +244,20 @@ def make_pickle(folder):
 WRONG_FOLDERS = {
     "a missing file": (
         unlink,
-        "video.npy to hold a whole array; it does not (there is no",
+        "video.npy to hold a complete array; it does not (there is no",
     ),
     "a file cut short": (
         cut,
-        "video.npy to hold a whole array; it does not (mmap length",
+        "video.npy to hold a complete array; it does not (mmap length",
     ),
     "a pipe": (
         make_pipe,
-        "video.npy to hold a whole array; it does not (there is no such",
+        "video.npy to hold a complete array; it does not (there is no such",
     ),
-    "objects": (make_pickle, "whole array; it does not (Array can't be memory-mapped"),
+    "objects": (
+        make_pickle,
+        "complete array; it does not (Array can't be memory-mapped",
+    ),
     "floats": (
         replace("video", lambda x: x / 255),
         "holds float64 (20, 4, 6, 3); expe",
@@ -323,11 +326,11 @@ WRONG_FOLDERS = {
     ),
     "no video": (
         describe('{"splits": {"train": ["lengths"]}}'),
-        "must name the arrays v",
+        "must list the arrays v",
     ),
     "more": (
         describe('{"splits": {"train": ["video", "lengths", "../../x"]}}'),
-        "must name the arrays video, lengths and, if there are actions, action, of each",
+        "must list the arrays video, lengths and, if there are actions, action for each",
     ),
 }
 
@@ -373,7 +376,7 @@ def test_errors_are_one_sentence(folder, tmp_path):
     )
     new = tmp_path / "b"
     assert error_of(write_arrays, new, {"train": iter(())}) == (
-        "The split train has no episodes."
+        "Split 'train' has no episodes."
     )
     assert error_of(write_arrays, new, {}) == (
         "Expected `splits` to name splits, such as train and test; received none."

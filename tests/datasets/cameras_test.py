@@ -126,11 +126,11 @@ def test_an_unknown_camera_is_answered_with_those_there_are(data_dir):
     with pytest.raises(ValueError) as error:
         first_batch(RT1, data_dir=data_dir, camera="depth")
     assert str(error.value) == (
-        f"The observations of dataset '{RT1}' have no camera 'depth': those they have "
-        "are hand_image, image; depth (Tensor of float32 (32, 32, 1)), "
+        f"The observations of dataset '{RT1}' have no camera 'depth'; available: "
+        "hand_image, image; unusable: depth (Tensor of float32 (32, 32, 1)), "
         "natural_language_embedding (Tensor of float32 (512,)), "
-        "natural_language_instruction (Text) cannot be used, expected frames of uint8 "
-        "(height, width, 3), red, green and blue from 0 to 255."
+        "natural_language_instruction (Text); expected frames of uint8 (height, width, "
+        "3), red, green and blue from 0 to 255."
     )
 
 
@@ -198,16 +198,16 @@ def test_frames_are_scaled_and_cut_off_evenly():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stride": 0}, "stride must be at least 1, received 0."),
-        ({"frame_size": (0, 8)}, "frame_size must be at least 1, received 0."),
+        ({"stride": 0}, "stride must be at least 1; received 0."),
+        ({"frame_size": (0, 8)}, "frame_size must be at least 1; received 0."),
         (
             {"stride": 4},
-            "No episode of {!r}, split 'train', is long enough: clips of 13 frames were "
-            "asked for and the longest episode has 12.",
+            "No episode of {!r}, split 'train', is long enough: requested clips of 13 "
+            "frames; the longest episode has 12.",
         ),
         (
             {"camera": "wrist"},
-            "The arrays of {!r} are of one camera without a name; received 'wrist'.",
+            "The arrays of {!r} have a single, unnamed camera; received camera 'wrist'.",
         ),
     ],
 )

@@ -265,7 +265,7 @@ def test_short_episodes_are_counted_once(batches):
     messages = [call.args[0] % call.args[1:] for call in warning.call_args_list]
     assert [message for message in messages if "left out" in message] == [
         "numbered_episodes/plain, split train: 2 of 8 episodes are shorter than 5 "
-        "frames and left out."
+        "frames and are skipped."
     ]
 
 
@@ -344,7 +344,7 @@ def test_a_damaged_file_is_named(batches, tmp_path, damage):
     builder.download_and_prepare()
     (path,) = builder.data_path.glob("*.tfrecord-*")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match=f"^{path} is damaged: delete the folder"):
+    with pytest.raises(ValueError, match=f"^{path} is damaged: delete its folder"):
         episodes = open_episodes("numbered_episodes/plain", "train", tmp_path)
         next(batches(ClipDataset(episodes, CLIP_LENGTH), sum(CLIPS_PER_EPISODE)))
 
@@ -356,8 +356,8 @@ def test_a_damaged_file_is_named(batches, tmp_path, damage):
             {"dataset": "coinrn/random_hard"},
             "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
             "coinrun/random_hard_small, coinrun/held_hard_small, coinrun/genieredux, "
-            "and procgen/GAME_random_hard of other games; tfds.list_builders() lists those of "
-            "TFDS; a folder of a dataset holds dataset_info.json or arrays.json.",
+            "and procgen/GAME_random_hard for other games; tfds.list_builders() lists "
+            "those of TFDS; a dataset folder holds dataset_info.json or arrays.json.",
         ),
         (
             {"dataset": "coinrun/easy"},
@@ -372,31 +372,31 @@ def test_a_damaged_file_is_named(batches, tmp_path, damage):
         (
             {"dataset": "numbered_episodes/numbers"},
             "Dataset 'numbered_episodes/numbers' does not hold RLDS episodes: expected "
-            "a dataset of 'steps' with an 'observation' and 'is_first', found number.",
+            "a dataset of 'steps' with an 'observation' and 'is_first'; found number.",
         ),
         (
             {"clip_length": 41},
             "No episode of 'numbered_episodes/plain', split 'train', is long enough: "
-            "clips of 41 frames were asked for and the longest episode has 40.",
+            "requested clips of 41 frames; the longest episode has 40.",
         ),
         (
             {"metadata": "name"},
-            "The episodes of dataset 'numbered_episodes/plain' have no whole number "
-            "'name' in their metadata: those they have are sevens.",
+            "The episodes of dataset 'numbered_episodes/plain' have no integer 'name' in "
+            "their metadata; available: sevens.",
         ),
         (
             {"dataset": "numbered_episodes/robot", "metadata": "theme"},
-            "The episodes of dataset 'numbered_episodes/robot' have no whole number "
-            "'theme' in their metadata: those they have are none.",
+            "The episodes of dataset 'numbered_episodes/robot' have no integer 'theme' "
+            "in their metadata; available: none.",
         ),
-        ({"clip_length": 0}, "clip_length must be at least 1, received 0."),
-        ({"batch_size": -1}, "batch_size must be at least 1, received -1."),
-        ({"seed": -1}, "seed must be at least 0, received -1."),
-        ({"start_step": -5}, "start_step must be at least 0, received -5."),
+        ({"clip_length": 0}, "clip_length must be at least 1; received 0."),
+        ({"batch_size": -1}, "batch_size must be at least 1; received -1."),
+        ({"seed": -1}, "seed must be at least 0; received -1."),
+        ({"start_step": -5}, "start_step must be at least 0; received -5."),
         (
             {"split": "train[:0]"},
             "No episode of 'numbered_episodes/plain', split 'train[:0]', is long enough: "
-            "clips of 5 frames were asked for and the longest episode has 0.",
+            "requested clips of 5 frames; the longest episode has 0.",
         ),
     ],
 )

@@ -200,7 +200,7 @@ def test_two_builds_at_once(tmp_path, one_worker):
 
 def test_shards_of_other_settings_are_not_mixed_in(stopped):
     with mock.patch.object(Counting, "settings", "eleven"):
-        with pytest.raises(ValueError, match="are of other settings than those asked"):
+        with pytest.raises(ValueError, match="have other settings than this build"):
             build(stopped)
     assert build(stopped).made[0] == 20
 

@@ -167,7 +167,7 @@ def test_a_bad_picture_leaves_the_others(tmp_path):
     with pytest.raises(ValueError) as error:
         next(episodes)
     assert str(error.value) == (
-        "1 of its 10 pictures cannot be used (frame6.png: it cannot be read as a PNG, "
+        "1 of its 10 images cannot be used (frame6.png: it cannot be read as a PNG, "
         "JPEG or GIF image)"
     )
 
@@ -225,7 +225,7 @@ def folder(tmp_path):
 GOOD = {"a.mp4", "b.webm", "below/c.avi", "below/d.MP4", "e"}
 BROKEN = "it cannot be decoded (Invalid data found when processing input)"
 BAD = {
-    "one.mp4": "no scene has two frames at 10 a second",
+    "one.mp4": "no scene has two frames at 10 per second",
     "half.mp4": BROKEN,
     "empty.webm": BROKEN,
     "text.mp4": BROKEN,
@@ -278,7 +278,7 @@ def test_pictures_next_to_videos_are_not_a_video(tmp_path):
     assert found == ["a.mp4", "day/b.webm", "day/frames", "frames"]
     assert left_out == dict.fromkeys(
         ["a.jpg", "cover.png", "day/b.png"],
-        "it is a picture next to videos: frames need a folder of their own",
+        "it is an image next to videos: put frames in a folder without videos",
     )
 
 
@@ -339,16 +339,15 @@ def test_a_folder_without_enough_videos(tmp_path):
     with pytest.raises(ValueError) as error:
         split_videos(tmp_path, **FORM)
     assert str(error.value) == (
-        f"Training, validation and test need a video each, and {tmp_path} has 0 that "
-        "can be used."
+        "Expected at least 3 usable videos, for training, validation and test; "
+        f"{tmp_path} has 0."
     )
     for number in range(4):
         (tmp_path / f"{number}.mp4").write_text("no video")
     with pytest.raises(ValueError) as error:
         split_videos(tmp_path, **FORM)
     assert str(error.value).endswith(
-        f"has 0 that can be used (0.mp4: {BROKEN}; 1.mp4: {BROKEN}; 2.mp4: {BROKEN}; "
-        "...)."
+        f"has 0 (0.mp4: {BROKEN}; 1.mp4: {BROKEN}; 2.mp4: {BROKEN}; ...)."
     )
 
 
@@ -372,7 +371,7 @@ def test_the_dataset_is_read_as_any_other(folder, tmp_path):
     (folder / "e" / "frame30.png").write_bytes(b"nothing")
     builder = build(folder, tmp_path, splits, skipped)
     assert builder.info.metadata["skipped"]["e"] == (
-        "a part of it, because 1 of its 40 pictures cannot be used (frame30.png: it "
+        "part of it, because 1 of its 40 images cannot be used (frame30.png: it "
         "cannot be read as a PNG, JPEG or GIF image)"
     )
     videos = set()
@@ -408,6 +407,8 @@ def test_a_video_that_has_gone_meanwhile(folder, tmp_path):
     for name in splits["test"]:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(ValueError, match="^The videos have changed: a split has none "):
+    with pytest.raises(
+        ValueError, match="^The videos have changed: a split has no usable "
+    ):
         build(folder, tmp_path, splits, skipped)
     assert not list(tmp_path.glob("video_folder/mine/*"))

@@ -102,8 +102,8 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
         ({"input": "videos/a.gif"}, "there is no folder videos/a.gif, which .*"),
         (
             {"input": "empty"},
-            "Training, validation and test need a video each, and empty has 0 that can "
-            "be used.",
+            "Expected at least 3 usable videos, for training, validation and test; empty "
+            "has 0.",
         ),
         (
             {"name": "my/videos"},

@@ -187,7 +187,9 @@ def test_the_number_of_workers_changes_no_byte(builder, tmp_path):
 
 def test_a_wrong_number_of_workers(tmp_path, monkeypatch):
     monkeypatch.setenv("COINRUN_WORKERS", "two")
-    with pytest.raises(ValueError, match="COINRUN_WORKERS must be a number from 1 on"):
+    with pytest.raises(
+        ValueError, match="COINRUN_WORKERS must be a number of 1 or more"
+    ):
         build(tmp_path)
 
 

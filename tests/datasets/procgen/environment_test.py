@@ -77,14 +77,14 @@ def test_there_are_modes_of_single_games():
         (
             "nnja",
             "hard",
-            "Procgen has no game 'nnja': it has bigfish, bossfight, caveflyer, chaser, "
+            "Procgen has no game 'nnja'; available: bigfish, bossfight, caveflyer, chaser, "
             "climber, coinrun, dodgeball, fruitbot, heist, jumper, leaper, maze, miner, "
             "ninja, plunder, starpilot.",
         ),
         (
             "ninja",
             "memory",
-            "Procgen's ninja has no mode 'memory': it has easy, hard.",
+            "Procgen's ninja has no mode 'memory'; available: easy, hard.",
         ),
     ],
 )
@@ -114,7 +114,9 @@ def test_a_state_without_a_theme(theme):
     environment = mock.Mock()
     state = np.array([3, theme, 0, 1, 0, 0, 0, 0], "<i4").tobytes()
     environment.callmethod.return_value = [state]
-    with pytest.raises(ValueError, match=f"in 0..5, 28 bytes before .* {theme}: use"):
+    with pytest.raises(
+        ValueError, match=f"level, 0..5, 28 bytes before .* {theme}: use"
+    ):
         read_theme(environment)
 
 

@@ -146,7 +146,7 @@ def test_a_policy_of_ones_own_plays(tmp_path, monkeypatch):
     bad = settings._replace(policy_arguments={"action": 15})
     with pytest.raises(PolicyError, match="'fixed' must return .* received 15.$"):
         list(play_in_processes(bad, [1], 1))
-    with pytest.raises(PolicyError, match="'mine:Fixed' cannot be made: .*'action'"):
+    with pytest.raises(PolicyError, match="'mine:Fixed' cannot be created: .*'action'"):
         list(play_in_processes(settings, [1], 1))
 
 
@@ -185,7 +185,9 @@ def test_a_worker_keeps_its_process(processes):
 def test_a_player_that_cannot_play(processes, monkeypatch):
     monkeypatch.setattr(players, "_COMMAND", "raise SystemExit(2)")
     with Players() as played:
-        with pytest.raises(ChildProcessError, match="ended with code 2: it has said"):
+        with pytest.raises(
+            ChildProcessError, match="ended with code 2: see its output"
+        ):
             list(played.play(SHORT, [[1]]))
 
 
@@ -195,7 +197,7 @@ def test_a_player_that_is_killed(processes):
         next(levels)
         processes[0].kill()
         with pytest.raises(
-            ChildProcessError, match="played coinrun ended with code -9: memory may be"
+            ChildProcessError, match="played coinrun ended with code -9: there may be"
         ):
             list(levels)
 
@@ -223,5 +225,5 @@ def test_a_wrong_number_of_workers(monkeypatch, workers):
     with pytest.raises(ValueError) as error:
         count_workers("coinrun")
     assert str(error.value) == (
-        f"COINRUN_WORKERS must be a number from 1 on, received '{workers}'."
+        f"COINRUN_WORKERS must be a number of 1 or more; received '{workers}'."
     )

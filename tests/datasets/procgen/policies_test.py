@@ -6,7 +6,7 @@ from genie_tf.datasets.procgen.policies import (
     Policy,
     PolicyError,
     RandomPolicy,
-    checked_actions,
+    check_actions,
     make_policy,
 )
 
@@ -69,8 +69,8 @@ def test_policies_are_made_by_name(tmp_path, monkeypatch):
         (
             "best",
             {},
-            "There is no policy 'best': expected random, held, or module:factory of your "
-            "own.",
+            "There is no policy 'best': expected random, held, or your own "
+            "module:factory.",
         ),
         (
             "mine:forgot",
@@ -79,9 +79,13 @@ def test_policies_are_made_by_name(tmp_path, monkeypatch):
         ),
         ("yours:make", {}, "Policy 'yours:make' cannot be found: No module named 'you"),
         (":make", {}, "Policy ':make' cannot be found: Empty module name."),
-        ("held", {"hold": 0}, "cannot be made: hold must be at least 1, received 0."),
-        ("held", {"x": 0}, "Policy 'held' cannot be made: .* argument 'x'"),
-        ("mine:forget", {}, "cannot be made: expected a Policy, received NoneType."),
+        (
+            "held",
+            {"hold": 0},
+            "cannot be created: hold must be at least 1; received 0.",
+        ),
+        ("held", {"x": 0}, "Policy 'held' cannot be created: .* argument 'x'"),
+        ("mine:forget", {}, "cannot be created: expected a Policy, received NoneType."),
     ):
         with pytest.raises(PolicyError, match=message):
             make_policy(policy, "ninja", arguments)
@@ -107,13 +111,13 @@ class AnyPolicy(Policy):
 )
 def test_what_is_not_actions(actions, received):
     with pytest.raises(PolicyError) as error:
-        checked_actions(actions, AnyPolicy(), 2)
+        check_actions(actions, AnyPolicy(), 2)
     assert str(error.value) == (
-        "Policy 'any' must return integers (2,) from 0 to 14, an action for each level; "
+        "Policy 'any' must return integers (2,) from 0 to 14, one action per level; "
         f"received {received}."
     )
 
 
 def test_actions_of_any_integers():
     for dtype in (np.uint8, np.int64):
-        assert checked_actions(np.array([0, 14], dtype), AnyPolicy(), 2) == [0, 14]
+        assert check_actions(np.array([0, 14], dtype), AnyPolicy(), 2) == [0, 14]

@@ -112,11 +112,11 @@ def test_levels_are_named_in_json():
     [
         (
             {"levels": {"train": "500"}},
-            "The levels of split 'train' must be the first and the end, such as '0:500', "
+            "The levels of split 'train' must be a list or FIRST:END, such as '0:500'; "
             "received '500'.",
         ),
-        ({"levels": {"train": "5:5"}}, "such as '0:500', received '5:5'."),
-        ({"levels": {"train": []}}, r"such as '0:500', received \[\]."),
+        ({"levels": {"train": "5:5"}}, "such as '0:500'; received '5:5'."),
+        ({"levels": {"train": []}}, r"such as '0:500'; received \[\]."),
         (
             {"levels": {"train": "0:9", "test": "8:10"}},
             "A level is played twice in config 'x'.",
@@ -126,17 +126,20 @@ def test_levels_are_named_in_json():
             "A level is played twice in config 'x'.",
         ),
         ({"levels": {"train": [3, 3]}}, "A level is played twice in config 'x'."),
-        ({"steps_per_level": 0}, "steps_per_level must be at least 1, received 0."),
-        ({"levels_at_once": 0}, "levels_at_once must be at least 1, received 0."),
+        ({"steps_per_level": 0}, "steps_per_level must be at least 1; received 0."),
+        ({"levels_at_once": 0}, "levels_at_once must be at least 1; received 0."),
         (
             {"policy": "held", "policy_arguments": {"hold": 0}},
             "hold must be at least 1",
         ),
         ({"policy": "best"}, "There is no policy 'best': expected random, held, or"),
-        ({"game": "pong"}, "Procgen has no game 'pong': it has bigfish, bossfight, "),
+        (
+            {"game": "pong"},
+            "Procgen has no game 'pong'; available: bigfish, bossfight, ",
+        ),
         (
             {"mode": "memory"},
-            "Procgen's ninja has no mode 'memory': it has easy, hard.",
+            "Procgen's ninja has no mode 'memory'; available: easy, hard.",
         ),
     ],
 )
@@ -150,17 +153,17 @@ def test_wrong_configs(changes, message):
     [
         (
             "nnja_random_hard",
-            "Procgen has no game 'nnja': it has bigfish, .*, starpilot.",
+            "Procgen has no game 'nnja'; available: bigfish, .*, starpilot.",
         ),
         (
             "ninja_random_memory",
-            "Procgen's ninja has no mode 'memory': it has easy, ha",
+            "Procgen's ninja has no mode 'memory'; available: easy, ha",
         ),
         (
             "maze_best_hard",
             "its configs are GAME_POLICY_MODE and GAME_POLICY_MODE_small, such as "
-            "maze_random_hard_small, with a policy of random, held and, of maze, a mode of "
-            "easy, hard, memory.",
+            "maze_random_hard_small; policies are random, held, and modes of maze are easy, "
+            "hard, memory.",
         ),
         (
             "maze",
@@ -190,7 +193,7 @@ def test_a_policy_that_returns_no_actions_leaves_no_files(tmp_path, monkeypatch)
     with pytest.raises(PolicyError) as error:
         builder.download_and_prepare()
     assert str(error.value) == (
-        "Policy 'wrong' must return integers (1,) from 0 to 14, an action for each "
+        "Policy 'wrong' must return integers (1,) from 0 to 14, one action per "
         "level; received int64 (2,)."
     )
     left = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
