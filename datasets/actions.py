@@ -66,7 +66,7 @@ def parse_actions(description: Any, where: str) -> Actions:
         valid = False
     if not valid:
         raise DataError(
-            f"{where} describes actions as {description!r}; expected distinct names, and "
+            f"{where} describes actions as {description!r}; expected distinct names and "
             "groups: for each name, the number of the action that represents all "
             "equivalent ones."
         )

@@ -1,7 +1,7 @@
 """Episodes as plain arrays on disk, read with numpy: no TFDS, no TensorFlow.
 
-A dataset is a folder with `arrays.json`, which lists its splits and their arrays, and one
-folder per split with
+A dataset is a folder with `arrays.json`, which lists splits and arrays, and one folder
+per split with
 
 - `video.npy`: uint8 (frames, height, width, 3), the frames of all episodes in turn;
 - `lengths.npy`: int64 (episodes,);

@@ -53,7 +53,7 @@ def check_clips(
     num_actions: int | None = None,
     num_codes: int | None = None,
 ) -> None:
-    """Raise a DataError unless the actions and tokens of clips are below their limits."""
+    """Raise a DataError unless actions and tokens of clips are below their limits."""
     where = name_split(dataset, split)
     for kind, name, end in (
         ("action", "action", num_actions),
@@ -64,7 +64,7 @@ def check_clips(
 
 
 def to_int32(numbers: np.ndarray, where: str, kind: str) -> np.ndarray:
-    """Return integers or booleans as int32, or raise a DataError if one does not fit."""
+    """Convert integers or booleans to int32, or raise a DataError."""
     converted = numbers.astype(np.int32)
     wrong = numbers[converted != numbers]
     if wrong.size:
@@ -89,7 +89,7 @@ def mixed_sizes_error(where: str, shapes: Iterable[tuple[int, ...]]) -> DataErro
 
 
 def check_least(**limits: tuple[int, int]) -> None:
-    """Raise a ValueError unless each (value, minimum) of a name has value >= minimum."""
+    """Raise a ValueError unless value >= minimum in each name=(value, minimum)."""
     for name, (value, minimum) in limits.items():
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}; received {value}.")

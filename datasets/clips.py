@@ -27,7 +27,7 @@ _NUM_AHEAD = 4
 # Second part of the seed: one number per random quantity.
 _ORDER, _TRANSFORMS = range(2)
 
-# Returns arrays to add to a clip or replace in it; draws random numbers from `rng` only.
+# Returns arrays to add to a clip or replace in it; draws from the generator only.
 Transform = Callable[
     [np.random.Generator, dict[str, np.ndarray]], Mapping[str, np.ndarray]
 ]
@@ -36,8 +36,8 @@ Transform = Callable[
 class ClipDataset:
     """Short clips of the episodes of one split.
 
-    A clip never crosses the end of its episode. Episodes shorter than a clip are skipped,
-    and counted in a warning.
+    A clip never crosses the end of its episode. Episodes shorter than a clip are
+    skipped, and counted in a warning.
 
     Args:
         episodes: result of `open_episodes`.
@@ -105,8 +105,8 @@ class ClipDataset:
     ) -> Iterator[dict[str, np.ndarray]]:
         """Return an endless iterator over batches of shuffled clips.
 
-        Each epoch cuts every episode into as many clips as fit, from a new random phase,
-        and yields each of these clips once.
+        Each epoch cuts every episode into as many clips as fit, from a new random
+        phase, and yields each of these clips once.
 
         Args:
             batch_size: clips per batch.

@@ -6,8 +6,9 @@ from PIL import Image, ImageOps
 
 from genie_tf.datasets.threads import map_images
 
-# Level of libdeflate, which writes zlib streams: 12% smaller than zlib's level 1, in less
-# time. Level 6 saves another 3% in 1.4 times the time, level 12 another 9% in 50 times.
+# Level of libdeflate, which writes zlib streams: 12% smaller than zlib's level 1, in
+# less time. Level 6 saves another 3% in 1.4 times the time, level 12 another 9% in 50
+# times.
 _COMPRESSION = 4
 
 

@@ -27,7 +27,7 @@ from genie_tf.files import replacing
 class ResumableBuilder(tfds.core.ShardBasedBuilder):
     """Builder whose shards do not depend on each other.
 
-    Subclasses define `_settings`, `_num_workers` and `_shard_iterators_per_split`, whose
+    Subclasses define `_settings`, `_num_workers` and `_shard_iterators_per_split`. Its
     iterators yield the key of each example and its columns: lists of bytes or
     one-dimensional arrays, by their names in tf.train.Example.
 

@@ -43,8 +43,8 @@ class RldsEpisodes:
         dataset: TFDS name and config, such as "coinrun/random_hard", built first if
             necessary; or the folder of a TFDS dataset.
         split: split, such as "train" or "train[:10%]".
-        data_dir, camera, video, frame_size, metadata, num_actions, tokenizer, num_codes,
-            num_patches: see `open_episodes`.
+        data_dir, camera, video, frame_size, metadata, num_actions, tokenizer,
+            num_codes, num_patches: see `open_episodes`.
 
     Attributes:
         dataset, split: arguments of the constructor.
@@ -173,8 +173,8 @@ class RldsEpisodes:
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
         """Return the "action" and "reward" of each step of an episode, if any.
 
-        Actions that are not discrete are omitted. Frames are not read, so no checksum is
-        verified.
+        Actions that are not discrete are omitted. Frames are not read, so no checksum
+        is verified.
         """
         if not self._numbers.names:
             return {}

@@ -78,7 +78,7 @@ def mismatch_error(filename: str, reason: str) -> DataError:
 
 
 def _find_records(file: BinaryIO) -> list[tuple[int, int]]:
-    """Return the (offset, size) in bytes of each record before the first damaged one."""
+    """Return (offset, size) in bytes of each record before the first damaged one."""
     # A record: size (8 bytes), checksum (4), data, checksum (4).
     records = []
     end = file.seek(0, 2)
@@ -160,7 +160,7 @@ def _read_column(
     feature: tfds.features.FeatureConnector,
     num_steps: int,
 ) -> np.ndarray | list[bytes]:
-    """Return a column of an example, or raise a ValueError unless it fits the feature."""
+    """Return a column of an example; raise a ValueError unless it fits the feature."""
     column = example.features.feature[name]
     stored = feature.get_serialized_info()
     kind = {"f": "float_list", "O": "bytes_list"}.get(

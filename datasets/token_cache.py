@@ -41,8 +41,8 @@ def write_token_cache(
 ) -> None:
     """Write the frames of a dataset with their tokens, as RLDS episodes of TFDS.
 
-    The folder is written completely or not at all. Shards of a stopped call are kept next
-    to the folder, and the same call resumes there.
+    The folder is written completely or not at all. Shards of a stopped call are kept
+    next to the folder, and the same call resumes there.
 
     Args:
         folder: new folder; must not exist.

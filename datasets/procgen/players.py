@@ -52,8 +52,8 @@ class Settings(NamedTuple):
         steps_per_level: number of actions in each level.
         one_episode: whether play stops at the end of a level's first episode.
         policy, policy_arguments: see `policies.make_policy`.
-        levels_at_once: number of levels played in lockstep, so that a policy sees a batch
-            of frames.
+        levels_at_once: number of levels played in lockstep, so that a policy sees a
+            batch of frames.
     """
 
     game: str
@@ -241,7 +241,7 @@ def play_in_processes(
             while waiting:
                 yield from waiting.popleft().result()
         finally:
-            players.end()  # So that a stopped caller does not wait for unfinished levels.
+            players.end()  # A stopped caller does not wait for levels.
             pool.shutdown(cancel_futures=True)
 
 
@@ -347,7 +347,7 @@ def _start() -> subprocess.Popen:
         [sys.executable, "-c", _COMMAND.format(path=sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C goes only to the caller, which ends this process.
+        start_new_session=True,  # Ctrl-C goes to the caller, which ends this.
     )
 
 

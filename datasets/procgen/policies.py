@@ -151,8 +151,8 @@ def make_policy(policy: str, game: str, arguments: Mapping[str, Any]) -> Policy:
         arguments: arguments of the factory, in addition to the game.
 
     Raises:
-        PolicyError: if the policy does not exist or does not take these arguments, or if
-            the factory does not return a `Policy`.
+        PolicyError: if the policy does not exist or does not take these arguments, or
+            if the factory does not return a `Policy`.
     """
     module, _, factory = policy.partition(":")
     if factory:

@@ -40,8 +40,8 @@ class ProcgenConfig(tfds.core.BuilderConfig):
     Attributes:
         game: name of one of the 16 games.
         mode: easy or hard, or another mode of the game.
-        levels: level seeds of each split, or "0:500" for 0 to 499; no two splits share a
-            level.
+        levels: level seeds of each split, or "0:500" for 0 to 499; no two splits share
+            a level.
         steps_per_level: number of actions in each level.
         one_episode: whether play stops at the end of a level's first episode.
         policy: random, held, or your own module:factory.
@@ -49,8 +49,8 @@ class ProcgenConfig(tfds.core.BuilderConfig):
         levels_at_once: number of levels played in lockstep; see `Policy`.
 
     Raises:
-        ValueError: if the game, mode or policy does not exist, if a split has no levels,
-            if splits share a level, or if there are no steps.
+        ValueError: if the game, mode or policy does not exist, if a split has no
+            levels, if splits share a level, or if there are no steps.
     """
 
     game: str
@@ -206,7 +206,7 @@ class Builder(ResumableBuilder):
         }
 
     def _divide(self, levels: Sequence[int]) -> list[list[Sequence[int]]]:
-        """Return, for each shard of a split, its groups of levels played in lockstep."""
+        """Return, for each shard of a split, groups of levels played in lockstep."""
         settings = self.builder_config.settings
         parts = divide_levels(settings, levels)
         steps = settings.steps_per_level * settings.levels_at_once

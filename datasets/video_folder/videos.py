@@ -20,9 +20,9 @@ from genie_tf.media.decoding import CONTAINERS, decode_image, decode_video
 
 _IMAGES = (".jpeg", ".jpg", ".png")
 
-# A frame starts a scene if it differs from the previous frame by more than _CUT, of 255,
-# and by more than _CUT_RATIO times the recent mean. In Procgen's 16 games, where each level
-# is a scene, this finds 93% of the cuts, with false cuts at 0.2% of the other frames; a
+# A frame starts a scene if its difference from the previous frame exceeds _CUT, of 255,
+# and _CUT_RATIO times the recent mean. In Procgen's 16 games, where each level is a
+# scene, this finds 93% of the cuts, with false cuts at 0.2% of the other frames; a
 # fixed limit with as many false cuts finds 78%.
 _CUT, _CUT_RATIO = 12, 3
 # Assumed recent difference at the start of a scene.
@@ -110,8 +110,8 @@ def split_videos(
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Divide the videos of a folder into splits, and report unusable files.
 
-    A tenth of the videos, at least one, are for validation, and as many for test. A hash
-    of its name determines a video's split.
+    A tenth of the videos, at least one, are for validation, and as many for test. A
+    hash of its name determines a video's split.
 
     Args:
         folder: folder of the videos.
@@ -170,8 +170,8 @@ def read_episodes(
     Args:
         path: video file, or folder of images: frames at `fps` per second, in the order
             of the numbers in their names.
-        fps: frames per second of the episodes. Each frame is the one that a player shows
-            at that time: frames of a slower video are repeated.
+        fps: frames per second of the episodes. Each frame is the one that a player
+            shows at that time: frames of a slower video are repeated.
         height, width: size of the episodes' frames, in pixels.
         max_steps: maximum number of steps per episode; longer scenes are divided.
 
