@@ -27,17 +27,17 @@ NINJA = ProcgenConfig(
 
 
 class BuilderTest(tfds.testing.DatasetBuilderTestCase):
-    """TFDS's own checks."""
+    """Standard TFDS checks."""
 
     DATASET_CLASS = Builder
     BUILDER_CONFIG_NAMES_TO_TEST = [NINJA]
     SPLITS = {"train": 3, "test": 2}
-    # Nothing is downloaded, so there are no dummy files, but TFDS wants a folder.
+    # Nothing is downloaded, so there are no dummy files, but TFDS requires a folder.
     EXAMPLE_DIR = os.fspath(Builder.pkg_dir_path)
 
 
 def make_config(**changes):
-    """As `tfds build` makes a config from JSON."""
+    """Return a config made from JSON, as by `tfds build`."""
     settings = {
         "name": "x",
         "game": "ninja",
@@ -48,7 +48,7 @@ def make_config(**changes):
     return Builder.builder_config_cls(**json.loads(json.dumps(settings)))
 
 
-def test_a_game_is_built_and_read(tmp_path):
+def test_game_is_built_and_read(tmp_path):
     builder = Builder(config=NINJA, data_dir=tmp_path)
     builder.download_and_prepare()
     policy = HeldPolicy("ninja", 6)
@@ -74,8 +74,7 @@ def test_a_game_is_built_and_read(tmp_path):
     batches.close()
 
 
-def test_a_folder_of_a_game_knows_its_actions(tmp_path):
-    """Without the builder's code, from what TFDS has stored next to the records."""
+def test_dataset_folder_stores_actions(tmp_path):
     builder = Builder(config=NINJA, data_dir=tmp_path)
     builder.download_and_prepare()
     folder = pathlib.Path(builder.data_path)
@@ -94,7 +93,7 @@ def test_all_games_have_named_configs():
     assert "ninja_random_memory" not in names
 
 
-def test_named_configs_train_on_no_level_that_others_evaluate_on():
+def test_train_levels_are_disjoint_from_other_splits():
     train, held_out = set(), set()
     for config in Builder.BUILDER_CONFIGS[:8]:
         for split, levels in config.levels.items():
@@ -102,7 +101,7 @@ def test_named_configs_train_on_no_level_that_others_evaluate_on():
     assert not train & held_out
 
 
-def test_levels_are_named_in_json():
+def test_levels_are_parsed_from_json():
     config = make_config(levels={"train": "0:500", "test": [7_000, 7_002]})
     assert config.levels == {"train": range(500), "test": [7_000, 7_002]}
 
@@ -143,7 +142,7 @@ def test_levels_are_named_in_json():
         ),
     ],
 )
-def test_wrong_configs(changes, message):
+def test_invalid_configs_are_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         make_config(**changes)
 
@@ -171,7 +170,7 @@ def test_wrong_configs(changes, message):
         ),
     ],
 )
-def test_names_of_no_config(tmp_path, name, message):
+def test_unknown_config_is_rejected(tmp_path, name, message):
     with pytest.raises(
         ValueError, match=f"^There is no dataset 'procgen/{name}': {message}"
     ):
@@ -179,7 +178,7 @@ def test_names_of_no_config(tmp_path, name, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_policy_that_returns_no_actions_leaves_no_files(tmp_path, monkeypatch):
+def test_invalid_policy_leaves_no_files(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "mine.py").write_text(
         "from genie_tf.datasets.procgen.policies import Policy\n"
@@ -197,5 +196,5 @@ def test_a_policy_that_returns_no_actions_leaves_no_files(tmp_path, monkeypatch)
         "level; received int64 (2,)."
     )
     left = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
-    # Before it builds anything, TFDS writes which custom configs there are.
+    # TFDS first writes the list of custom configs.
     assert [path.parent.name for path in left] == [".config"]
