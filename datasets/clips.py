@@ -145,7 +145,7 @@ class ClipDataset:
         share = batch_size // num_shards
 
         @functools.lru_cache(maxsize=2)
-        def plan_epoch(epoch: int) -> np.ndarray:
+        def list_clips(epoch: int) -> np.ndarray:
             rng = np.random.default_rng((seed, _ORDER, epoch))
             return _plan_epoch(self._episodes.lengths, self._span, rng)
 
@@ -155,7 +155,7 @@ class ClipDataset:
             clips = []
             for example in examples:
                 epoch, position = divmod(example, self.num_clips)
-                clips.append(plan_epoch(epoch)[position])
+                clips.append(list_clips(epoch)[position])
             batch = self._read(clips)
             if transforms:
                 rngs = [np.random.default_rng((seed, _TRANSFORMS, i)) for i in examples]

@@ -224,7 +224,7 @@ def play_in_processes(
     parts = divide_levels(settings, level_seeds)
 
     def play(part):
-        # Exhausted, or `Players` would end the process.
+        # Read to the end; otherwise `Players` would end the process.
         (episodes,) = players.play(settings, [part])
         return episodes
 
@@ -241,7 +241,7 @@ def play_in_processes(
             while waiting:
                 yield from waiting.popleft().result()
         finally:
-            players.end()  # A stopped caller does not wait for levels.
+            players.end()  # Do not make a stopped caller wait.
             pool.shutdown(cancel_futures=True)
 
 
@@ -347,7 +347,7 @@ def _start() -> subprocess.Popen:
         [sys.executable, "-c", _COMMAND.format(path=sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C goes to the caller, which ends this.
+        start_new_session=True,  # The caller gets Ctrl-C and ends this process.
     )
 
 

@@ -1,15 +1,5 @@
 """Policies, which select the actions of the players.
 
-A policy gets the frames of several levels at once and returns one action per level:
-
-```python
-class Brightest(Policy):
-    name = "brightest"
-
-    def act(self, frames, rngs):
-        return frames.mean(axis=(1, 2, 3)).astype(int) % 15
-```
-
 A dataset's config names its policy, as one of `POLICIES` or as "module:factory". The
 player processes create it: `factory(game, **arguments)` must return a `Policy`.
 """
@@ -29,18 +19,18 @@ class PolicyError(ValueError):
 
 
 class Policy:
-    """Base class of policies, which select actions for levels played in lockstep.
+    """Base class of policies, which map the frames of some levels to an action each.
 
     Attributes:
         name: name stored in the metadata of its episodes.
 
     Example:
         ```python
-        class Fixed(Policy):
-            name = "fixed"
+        class Brightness(Policy):
+            name = "brightness"
 
             def act(self, frames, rngs):
-                return [7] * len(frames)
+                return frames.mean(axis=(1, 2, 3)).astype(int) % 15
         ```
     """
 

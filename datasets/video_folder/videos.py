@@ -141,7 +141,7 @@ def split_videos(
             skipped[printable(name)] = str(error)
     if len(usable) < 3:
         raise ValueError(
-            f"Expected at least 3 usable videos, for training, validation and test; "
+            "Expected at least 3 usable videos, for training, validation and test; "
             f"{folder} has {len(usable)}{_list_problems(skipped)}."
         )
     usable.sort(key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
