@@ -190,14 +190,14 @@ WRONG = [
     (
         "evaluate",
         {"stride": 2},
-        "No episode of 'coinrun/tiny', split 'test', is long enough: clips of 31 frames "
-        "were asked for and the longest episode has 20.",
+        "No episode of 'coinrun/tiny', split 'test', is long enough: requested clips "
+        "of 31 frames; the longest episode has 20.",
     ),
     (
         "evaluate",
         {"camera": "hand"},
-        "The observations of dataset 'coinrun/tiny' are of one camera without a name; "
-        "received 'hand'.",
+        "The observations of dataset 'coinrun/tiny' have a single, unnamed camera; "
+        "received camera 'hand'.",
     ),
 ]
 

@@ -342,13 +342,13 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
         ({"dataset": "coinrun/easy"}, "There is no dataset 'coinrun/easy': .*"),
         (
             {"dataset": "procgen/nnja_random_hard"},
-            "There is no dataset 'procgen/nnja_random_hard': Procgen has no game 'nnja': "
-            "it has bigfish, .*, starpilot.",
+            "There is no dataset 'procgen/nnja_random_hard': Procgen has no game 'nnja'; "
+            "available: bigfish, .*, starpilot.",
         ),
         (
             {"dataset": "procgen/ninja_random_memory"},
             "There is no dataset 'procgen/ninja_random_memory': Procgen's ninja has no "
-            "mode 'memory': it has easy, hard.",
+            "mode 'memory'; available: easy, hard.",
         ),
         (
             {"split": "tset"},
@@ -357,13 +357,13 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
         ({"split": "train[:0]"}, rf"The split 'train\[:0\]' of '{ROBOTS}' is empty."),
         (
             {"camera": "hand"},
-            f"The observations of dataset '{ROBOTS}' have no camera 'hand': those they "
-            "have are image, large; speed .Tensor. cannot be used, expected .*",
+            f"The observations of dataset '{ROBOTS}' have no camera 'hand'; available: "
+            "image, large; unusable: speed .Tensor.; expected .*",
         ),
         ({"dataset": "arrays", "split": "test"}, "Dataset 'arrays' has no split .*"),
         (
             {"dataset": "arrays", "camera": "hand"},
-            "The arrays of 'arrays' are of one .*",
+            "The arrays of 'arrays' have a single, .*",
         ),
         ({"output": "file/below"}, "cannot write in the folder file/below: choose .*"),
         ({"fps": 0}, r"flag --fps=0: .*\[0.01, 1000.*"),

@@ -119,7 +119,7 @@ def test_tokens_are_read_without_frames(folder, tokens):
     ("expected", "message"),
     [
         ({"num_codes": 1}, r"has the token \d+; expected tokens from 0 to 0.$"),
-        ({"num_patches": 5}, "has 4 tokens a frame; expected 5.$"),
+        ({"num_patches": 5}, "has 4 tokens per frame; expected 5.$"),
     ],
 )
 def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):
@@ -134,14 +134,14 @@ def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):
             "features.json",
             '"4"',
             '"5"',
-            "a step cannot be decoded .it is not of 10 byte",
+            "a step cannot be decoded .its size is not 10",
         ),
         ("features.json", "uint16", "float16", "expected a Tensor of uint16"),
         (
             "metadata.json",
             'length": null',
             'length": "x"',
-            "give tokens of clips of 'x' frames: make",
+            "have the clip length 'x'; expected 1 or more",
         ),
     ],
 )
@@ -164,8 +164,8 @@ def test_only_some_splits_have_actions(tokenize, folder):
     ended = tokenize({"dataset": "some_actions", "output": "some"})
     assert ended.code == 2
     assert ended.errors[-1].endswith(
-        "Only some splits of 'some_actions' have actions (train), and all or none must "
-        "have them."
+        "Only some splits of 'some_actions' have actions (train); expected actions in "
+        "all splits or none."
     )
 
 
@@ -208,8 +208,8 @@ def test_clips_of_a_tokenizer_that_sees_several_frames(tokenize, folder):
     with pytest.raises(ValueError) as error:
         clips(folder, folder / "clips", "many", clip_length=5)
     assert str(error.value) == (
-        f"The tokens of '{folder / 'clips'}' are of clips of 6 frames with stride 1; "
-        "asked for were 5 frames with stride 1."
+        f"The tokens of '{folder / 'clips'}' belong to clips of 6 frames with stride 1; "
+        "requested clips of 5 frames with stride 1."
     )
     # Of 20 frames there are three clips.
     assert tfds.builder_from_directory(folder / "clips").info.splits[
@@ -237,8 +237,8 @@ def test_the_tokens_of_another_tokenizer_are_refused(run_app, folder, tokens):
     ended = run_app("train", *(f"--{k}={v}" for k, v in flags.items()), folder=folder)
     assert ended.code == 2
     assert ended.errors == [
-        "train.py: The tokens of dataset 'tokens' were made by another tokenizer than "
-        "the one given: give that one, or run genie-tokenize again."
+        "train.py: The tokens of dataset 'tokens' come from another tokenizer: pass that "
+        "tokenizer, or run genie-tokenize again."
     ]
     assert not (folder / "refused").exists()
 
@@ -299,8 +299,8 @@ def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
         ),
         (
             {"dataset": "small"},
-            "The tokenizer is for frames of (64, 64, 3); small has frames of (16, 16, 3): "
-            "give --resize to scale them.",
+            "The tokenizer expects frames of (64, 64, 3); small has frames of (16, 16, 3): "
+            "pass --resize to scale them.",
         ),
     ],
 )

@@ -120,8 +120,8 @@ WRONG = [
     (
         TOKENIZER,
         {"config.clip_length": 21},
-        "No episode of 'coinrun/tiny', split 'validation', is long enough: clips of 21 "
-        "frames were asked for and the longest episode has 20.",
+        "No episode of 'coinrun/tiny', split 'validation', is long enough: requested "
+        "clips of 21 frames; the longest episode has 20.",
     ),
     (
         TOKENIZER,

@@ -90,8 +90,8 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
     ended = run_app("train", *arguments, "--config.camera=hand", folder=folder)
     assert ended.code == 2
     assert ended.errors[-1].endswith(
-        "The observations of dataset 'video_folder/mine' are of one camera without a "
-        "name; received 'hand'."
+        "The observations of dataset 'video_folder/mine' have a single, unnamed camera; "
+        "received camera 'hand'."
     )
 
 
@@ -102,8 +102,8 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
         ({"input": "videos/a.gif"}, "there is no folder videos/a.gif, which .*"),
         (
             {"input": "empty"},
-            "Training, validation and test need a video each, and empty has 0 that can "
-            "be used.",
+            "Expected at least 3 usable videos, for training, validation and test; empty "
+            "has 0.",
         ),
         (
             {"name": "my/videos"},
