@@ -42,10 +42,7 @@ def test_action_names_of_other_actions(genie, folder, tmp_path, names):
 
 @pytest.mark.parametrize("keys", [{"a": 5}, {"a": -1}, {"a": "left"}, ["a"], 3])
 def test_keys_of_other_actions(genie, folder, tmp_path, keys):
-    sentence = (
-        "`keys` must give each key one of the 5 actions, by its number from 0 on; "
-        f"received {keys}."
-    )
+    sentence = f"`keys` must map each key to an action from 0 to 4; received {keys}."
     arguments = (tmp_path / "other", "A card.")
     assert error_of(genie.save_to_preset, *arguments, keys=keys) == sentence
     change_config(folder, lambda config: config.update(keys=keys))

@@ -171,10 +171,10 @@ def test_a_world_that_differs_from_what_is_said_of_it(folder, world):
     change_config(folder, lambda config: config.update(world=world))
     error = error_of(load_preset, folder)
     assert error.startswith(
-        f"{folder} holds parts of several models: config.json says "
+        f"{folder} holds parts of several models: config.json describes the world as "
     )
     assert error.endswith(
-        " of the world, which is {'frame_shape': [16, 16, 3], 'num_actions': 5}."
+        "; the model is {'frame_shape': [16, 16, 3], 'num_actions': 5}."
     )
     assert len(error) < 500
     assert isinstance(VideoTokenizer.from_preset(folder), VideoTokenizer)
@@ -213,8 +213,8 @@ def test_damaged_weights(folder, damage):
     before, after = (hashlib.sha256(x).hexdigest() for x in (whole, changed))
     for load in (load_preset, VideoTokenizer.from_preset):
         assert error_of(load, folder) == (
-            f"{path} is damaged or swapped: expected the sha256 {before}, as config.json "
-            f"says; received {after}."
+            f"{path} is damaged or swapped: expected the sha256 {before} from "
+            f"config.json; received {after}."
         )
 
 

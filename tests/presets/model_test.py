@@ -176,8 +176,7 @@ def test_a_world_that_remembers_more_than_the_memory_holds(folder):
     change_config(folder, change)
     error = error_of(load_preset, folder)
     assert error.startswith(
-        f"The frames of a video that {folder} remembers need 1,024 GiB "
-        "of memory; this machine has "
+        f"The frames that {folder} caches need 1,024 GiB of memory; this machine has "
     )
     assert isinstance(MaskGitDynamics.from_preset(folder), MaskGitDynamics)
 

@@ -92,7 +92,7 @@ Actions: 0 left, 1 right, 2 jump, 3 stay, 4 fall.
 
 Keys: `ArrowLeft` 0, ` ` 2.
 
-Settings of the training:
+Training settings:
 
 ```json
 {
@@ -141,7 +141,7 @@ def test_only_presets_are_replaced(genie, tmp_path):
 
 
 def test_only_genie_and_its_parts_are_presets(tmp_path):
-    with pytest.raises(ValueError, match="made of a Genie or one of its parts; .*Seq"):
+    with pytest.raises(ValueError, match="Only a Genie or one of its parts .*Seq"):
         save_preset(keras.Sequential(), tmp_path / "preset", "A card.")
     assert os.listdir(tmp_path) == []
 

@@ -74,7 +74,7 @@ def test_weights_under_other_names(folder):
     """Only Keras knows which array belongs where."""
     with h5py.File(folder / "tokenizer.weights.h5", "a") as file:
         file.move("decoder", "decoded")
-    assert error_of_weights(folder) == "they are of another model"
+    assert error_of_weights(folder) == "they belong to another model"
 
 
 ARRAY = "decoder/norm/vars/0"  # (16,)
