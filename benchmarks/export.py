@@ -72,10 +72,10 @@ def tiny_world():
 
 
 def inputs_of_step(world, prompt) -> dict:
-    from genie_tf.export import programs_of
+    from genie_tf.export import make_signatures
 
     sampling = world.dynamics.sampling_tensors(cli.sampling(world))
-    state = programs_of(world)["reset"][0](prompt)
+    state = make_signatures(world)["reset"][0](prompt)
     return {**state, "action": [1], "seed": [0], **sampling}
 
 
@@ -83,9 +83,9 @@ def saved_model(world, prompt, compiled: bool = True):
     """A function that makes a frame with the `step` of a SavedModel."""
     import tensorflow as tf
 
-    from genie_tf.export import programs_of
+    from genie_tf.export import make_signatures
 
-    function, specs = programs_of(world)["step"]
+    function, specs = make_signatures(world)["step"]
     step = tf.function(function, jit_compile=compiled).get_concrete_function(**specs)
     module = tf.Module()
     module.weights = [weight.value for weight in world.weights]
@@ -101,7 +101,7 @@ def tflite(world, prompt, quantized: bool):
     import keras
     import tensorflow as tf
 
-    from genie_tf.export import programs_of
+    from genie_tf.export import make_signatures
 
     inputs = {
         k: tf.convert_to_tensor(x) for k, x in inputs_of_step(world, prompt).items()
@@ -110,7 +110,7 @@ def tflite(world, prompt, quantized: bool):
     # Keras' argmax tells -0 from 0 by bits, which TFLite has no operation for.
     plain = functools.partial(tf.argmax, output_type="int32")
     with mock.patch.object(keras.ops, "argmax", plain):
-        step = tf.function(programs_of(world)["step"][0])
+        step = tf.function(make_signatures(world)["step"][0])
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [step.get_concrete_function(**specs)], world
         )

@@ -187,7 +187,7 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
     )
     assert "There is no preset none" in refused(GenieEnv, "none")
     assert refused(GenieEnv, GENIE, [PROMPTS[0][:8]]) == (
-        "A prompt must be the name of a picture, or uint8 of shape (16, 16, 3); "
+        "A prompt must be an image file, or uint8 of shape (16, 16, 3); "
         "received uint8 of shape (8, 16, 3)."
     )
     assert refused(env.reset, options={"prompt": "none.png"}) == (
@@ -197,8 +197,8 @@ def test_wrong_input_is_told_in_one_sentence(env, envs):
     assert refused(fresh.step, 0) == "Cannot step before the first `reset`."
     assert refused(fresh.render) == "Cannot render before the first `reset`."
     assert refused(fresh.reset) == (
-        "There is no prompt to draw: give the environment `prompts`, or `reset` "
-        'options={"prompt": ...}.'
+        "There is no prompt to draw from: pass `prompts` to the environment, or "
+        'options={"prompt": ...} to `reset`.'
     )
     assert refused(env.step, 5) == "An action must be in Discrete(5); received 5."
     assert refused(envs.step, [0, 1, 5]) == (
@@ -233,7 +233,7 @@ def test_seeds_are_whole_numbers(env, envs):
                 reset(seed=given)
     for seeds in ([7], [], (1, 2, 3, 4), np.arange(2)):
         with pytest.raises(
-            ValueError, match="a seed for each of the 3 plays; received"
+            ValueError, match="a seed for each of the 3 environments; received"
         ):
             envs.reset(seed=seeds)
 
@@ -268,9 +268,7 @@ def test_options_of_another_type(env, envs):
             with pytest.raises(ValueError, match="`options` must be a dict, or None; "):
                 reset(options=options)
     for prompt in (3, None, b"a.png", [[1], [1, 2]], PROMPTS[0] / 255, PROMPTS):
-        with pytest.raises(
-            ValueError, match="prompt must be the name of a picture, or"
-        ):
+        with pytest.raises(ValueError, match="prompt must be an image file, or"):
             env.reset(options={"prompt": prompt})
     with pytest.raises(ValueError, match="Expected a path on this machine"):
         env.reset(options={"prompt": "gs://bucket/a.png"})
@@ -291,7 +289,7 @@ def test_options_of_another_type(env, envs):
 def test_the_first_reset_starts_all():
     envs = GenieVectorEnv(GENIE, 3, **SETTINGS)
     with pytest.raises(
-        gymnasium.error.ResetNeeded, match="Cannot reset some plays only"
+        gymnasium.error.ResetNeeded, match="Cannot reset only some environments"
     ):
         envs.reset(options={"reset_mask": np.array([True, False, True])})
     with pytest.raises(gymnasium.error.ResetNeeded, match="Cannot render before the"):
@@ -332,7 +330,7 @@ def test_a_copy_plays_on_alike(way):
 
 
 def test_a_copy_shares_the_compiled_world(env):
-    assert copy.deepcopy(env)._plays._sampler is env._plays._sampler
+    assert copy.deepcopy(env)._episodes._sampler is env._episodes._sampler
 
 
 def test_environments_are_closed_twice(monkeypatch):

@@ -153,6 +153,6 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     assert refused(tokenizer, folder) == (
-        "TensorFlow alone writes SavedModels; received KERAS_BACKEND=jax: leave it out."
+        "Only TensorFlow writes SavedModels; received KERAS_BACKEND=jax: unset it."
     )
     assert not list(tmp_path.iterdir())

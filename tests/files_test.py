@@ -65,7 +65,7 @@ def test_replacing_replaces_nothing_but_files(tmp_path):
     (tmp_path / "folder.gif").mkdir()
     os.mkfifo(tmp_path / "pipe.gif")
     for name in ("folder.gif", "pipe.gif"):
-        sentence = f"Expected the name of a file to write; .*{name} is none."
+        sentence = f"Expected the name of a file to write; .*{name} is not a file."
         for attempt in (
             lambda path: replacing(path).__enter__(),
             media.check_video_path,  # Before any work is done.

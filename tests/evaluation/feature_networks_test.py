@@ -251,7 +251,7 @@ def test_hub_does_not_answer(hub):
         load_feature_network(I3D, "fvd")
     assert str(error.value) == (
         f"{I3D} could not be loaded: Name or service not known; on a machine without "
-        "network, give the folder of a copy."
+        "network access, pass the folder of a copy."
     )
 
 
@@ -345,8 +345,8 @@ def of_keras(name, /, **config):
 
 
 NONE = (
-    "A feature network must be the folder of a SavedModel, a .keras file or a handle "
-    "such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; '.*{}' is none that exists."
+    "A feature network must be an existing SavedModel folder, a .keras file or a handle "
+    "such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; received '.*{}'."
 )
 FOR_FID = "For FID, the network {} must take float32 images .batch, height, width, 3.,"
 
@@ -359,7 +359,7 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
         (lambda folder: str(folder), NONE.format("")),
         (write("weights.h5"), NONE.format("weights.h5")),
         (lambda folder: "https://example.com/x", NONE.format("https://example.com/x")),
-        (write("x.keras"), ".*x.keras could not be loaded as a Keras model of Keras'.*"),
+        (write("x.keras"), ".*x.keras could not be loaded as a Keras model with built-in .*"),
         (save_keras(with_lambda), ".*x.keras could not be loaded .*Lambda.*"),
         (
             changed_keras(config={"units": 10**9, "name": "dense"}),
@@ -393,14 +393,14 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
         (saved((None, 8, 8, 3), tf.uint8), "The network x must take float32; .* uint8."),
         (
             saved((None, 8, 8, 3), outputs=("a", "b")),
-            "The network x must have one of its outputs; it has 2: a, b.",
+            "The network x must have one output; it has 2: a, b.",
         ),
         (
             signatures("one", "two"),
             "The SavedModel x must have one signature, or one called serving_default; it "
             "has one, two.",
         ),
-        (bare, "The SavedModel x must have a signature, or be callable; it has none .*"),
+        (bare, "The SavedModel x must have a signature or be callable; it has none .*"),
     ],
 )  # fmt: skip
 def test_what_is_no_feature_network(tmp_path, make, message):
@@ -433,7 +433,7 @@ def test_what_is_no_video(fvd, video):
     with pytest.raises(ValueError) as error:
         fvd(video)
     assert str(error.value) == (
-        "Features are of video (clips, time, height, width, 3), uint8, or float in "
+        "Expected video (clips, time, height, width, 3), uint8, or float in "
         f"[0, 1]; received shape {video.shape}, dtype {video.dtype}."
     )
 

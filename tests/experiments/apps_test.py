@@ -350,8 +350,8 @@ def test_output_that_cannot_be_written_is_told(tmp_path):
         ({"mesh": "data"}, "A mesh must be like data:4,model:2; received 'data'."),
         (
             {"strategy": "mirrored"},
-            "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax all "
-            "devices of this machine are used, as --mesh says.",
+            "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax, "
+            "training runs on all devices of this machine, arranged by --mesh.",
         ),
     ],
 )
@@ -740,7 +740,7 @@ WRONG = [
     (
         GENIE,
         {"config.tokenizer": None},
-        "Genie needs a trained tokenizer: give its folder as "
+        "Genie needs a trained tokenizer: pass its folder as "
         "--config.tokenizer=WORKDIR/model.",
     ),
     (GENIE, {"config.tokenizer": "none"}, NO_PRESET),
@@ -815,8 +815,8 @@ WRONG = [
     (
         "evaluate",
         {"fvd_features": "none"},
-        "A feature network must be the folder of a SavedModel, a .keras file or a handle "
-        "such as .*; 'none' is none that exists.",
+        "A feature network must be an existing SavedModel folder, a .keras file or a handle "
+        "such as .*; received 'none'.",
     ),
     ("evaluate", {"output": "file/below"}, NO_FOLDER),
     ("evaluate", {"output": None}, "expected --output, which --help describes"),
@@ -989,7 +989,7 @@ def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
         (
             {"config.model.encoder.dim": 32},
             "The checkpoint tokenizer/checkpoints/step_00000003 is of a model with "
-            "encoder.dim=16, where the config asks for 32: go on with .*",
+            "encoder.dim=16, where the config asks for 32: continue with .*",
         ),
         (
             {"config.steps": 2},
@@ -999,7 +999,7 @@ def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
         (
             {"config.steps": 4, "config.batch_size": 4, "config.seed": 1},
             "The 3 steps in tokenizer were trained with other settings: "
-            "config.batch_size was 2, is 4; config.seed was 0, is 1. Give .* "
+            "config.batch_size was 2, is 4; config.seed was 0, is 1. Use .* "
             "--allow_change, which is recorded.",
         ),
         (
@@ -1040,7 +1040,7 @@ def test_one_training_at_a_time_has_a_workdir(trained, run):
         assert contents(trained / "tokenizer") == before
     holder = rf"\(process {os.getpid()} of .*, since .*\)"
     sentence = (
-        f"Another program is training in tokenizer {holder}: wait for its end, .*"
+        f"Another program is training in tokenizer {holder}: wait until it ends, .*"
     )
     check_refused(ended, "train", sentence)
 

@@ -255,8 +255,8 @@ def test_other_settings_are_named(folder, arguments, difference):
     with pytest.raises(ValueError) as error:
         Checkpoints(folder).restore(*asking)
     assert str(error.value) == (
-        f"The checkpoint {folder}/step_00000001 is of {difference}: go on with the "
-        "settings it was made with, or start in another --workdir."
+        f"The checkpoint {folder}/step_00000001 is of {difference}: continue with "
+        "its original settings, or start in another --workdir."
     )
     for value, old in zip(variables_of(*asking), before, strict=True):
         np.testing.assert_array_equal(value, old)
@@ -325,7 +325,7 @@ def test_all_damaged(folder, fresh):
     with pytest.raises(ValueError) as error:
         Checkpoints(folder).restore(*fresh)
     assert str(error.value) == (
-        f"All checkpoints in {folder} are damaged: remove them to start anew."
+        f"All checkpoints in {folder} are damaged: remove them to start from scratch."
     )
 
 

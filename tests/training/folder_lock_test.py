@@ -34,7 +34,7 @@ def holder(tmp_path):
 def test_a_second_program_is_told_who_holds_the_folder(tmp_path, holder):
     expected = (
         f"Another program is training in {tmp_path} \\(process {holder.pid} of .*, "
-        r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d .*\): wait for its end, stop it, or "
+        r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d .*\): wait until it ends, stop it, or "
         "choose another --workdir."
     )
     for _ in range(2):

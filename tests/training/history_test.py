@@ -78,8 +78,8 @@ def test_other_settings_are_refused_by_name(workdir, name):
         check(workdir, {name: OTHER[name]})
     assert str(error.value) == (
         f"The 400 steps in {workdir} were trained with other settings: config.{name} was "
-        f"{old}, is {OTHER[name]}. Give the earlier ones, choose another --workdir, or go "
-        "on with --allow_change, which is recorded."
+        f"{old}, is {OTHER[name]}. Use the earlier settings, choose another --workdir, or "
+        "continue with --allow_change, which is recorded."
     )
 
 
@@ -119,9 +119,7 @@ def test_a_damaged_history_is_refused_unless_allowed(workdir, name, content, cap
     if name == "config.json":
         (workdir / "history.json").unlink()
     (workdir / name).write_bytes(content)
-    with pytest.raises(
-        ValueError, match=f"{workdir}/{name} cannot be read, so that it"
-    ):
+    with pytest.raises(ValueError, match=f"{workdir}/{name} cannot be read, so the"):
         check(workdir, {})
     phases = history.record(workdir, settings(), INPUTS, "second", 400)
     assert f"{workdir}/{name} cannot be read" in caplog.text

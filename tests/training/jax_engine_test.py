@@ -97,7 +97,7 @@ def train_on_jax(folder: Path) -> None:
             Sharding(mesh)
         errors[str(mesh)] = str(error.value)
     with pytest.raises(ValueError) as error:
-        make_sharding("model:8").axes_of("st_block/mlp_in/kernel", (16, 20))
+        make_sharding("model:8").variable_axes("st_block/mlp_in/kernel", (16, 20))
     errors["width"] = str(error.value)
     with pytest.raises(ValueError) as error:
         engine.train_steps([tiny_batch(0, batch=4)])
@@ -170,11 +170,11 @@ def test_zero_3_divides_weights_and_moments_by_the_devices(trained):
 
 def test_errors_are_one_sentence(trained):
     assert json.loads((trained[0] / "errors.json").read_text()) == {
-        "{'data': 3}": "The mesh data:3 must have as many devices as there are, 8; it "
+        "{'data': 3}": "The mesh data:3 must have exactly the 8 devices available; it "
         "has 3.",
         "{'rows': 8}": "A mesh has the axes data, fsdp, model; received rows.",
-        "{'data': 8, 'model': 0}": "The mesh data:8,model:0 must have as many devices "
-        "as there are, 8; it has 0.",
+        "{'data': 8, 'model': 0}": "The mesh data:8,model:0 must have exactly the 8 "
+        "devices available; it has 0.",
         "width": "The mesh axis model:8 must divide heads and feed-forwards; "
         "st_block/mlp_in/kernel has 20 columns or rows.",
         "batch": "A batch must split evenly over data x fsdp = 4 shares of the mesh and "

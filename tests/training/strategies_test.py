@@ -29,7 +29,7 @@ def test_one_device_where_there_is_one(monkeypatch):
             {"name": "multi_worker"},
             None,
             "The strategy multi_worker expects the environment variable TF_CONFIG to "
-            "name the workers and the task of this one; it names none.",
+            "name all workers and the task of this one; it names none.",
         ),
         (
             {},

@@ -176,7 +176,7 @@ def test_a_loss_that_is_not_finite_stops(tmp_path):
         run(make_engine(), tmp_path, batches_with_nan_at(3))
     path = tmp_path / "not_finite_step_00000004.npz"
     assert str(error.value) == (
-        "Not finite at step 4: loss, gradient_norm; the last checkpoint is of step 3, "
+        "Not finite at step 4: loss, gradient_norm; the last checkpoint is from step 3, "
         f"and the batch is in {path}."
     )
     with np.load(path) as batch:
@@ -248,4 +248,4 @@ def test_damaged_lines_of_the_log_are_left_out(workdir, tmp_path, caplog):
     assert [record["step"] for record in records] == [2, 4, 5, 6]
     assert records == [json.loads(line) for line in path.open()]
     for number in range(len(damaged)):
-        assert f"Line {number + 2} of {path} is damaged and left out." in caplog.text
+        assert f"Line {number + 2} of {path} is damaged and skipped." in caplog.text
