@@ -380,8 +380,8 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
             )
         ),
         (write("x/saved_model.pb"), ".*x could not be loaded as a SavedModel: .*"),
-        (save_keras(two_inputs), "The network Two .* one of its inputs; it has 2: left, r.*"),
-        (save_keras(two_outputs), "The network Two .* one of its outputs; it has 2: .*"),
+        (save_keras(two_inputs), "The network Two .* one input; it has 2: left, r.*"),
+        (save_keras(two_outputs), "The network Two .* one output; it has 2: .*"),
         (save_keras(unpooled), r"The network Unpooled .*for 16 it returned \(16, 8, 8, 3\)."),
         (save_keras(infinite), "The network Infinite returned features that are not fin.*"),
         (
@@ -389,7 +389,7 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
             FOR_FID.format("Means") + r" .*declares \(None, None, 8, 8, 3\).",
         ),
         (saved((None, 8, 8, 1)), FOR_FID.format("x") + r" .* \(None, 8, 8, 1\)."),
-        (saved((4, 8, 8, 3)), FOR_FID.format("x") + r" of any batch; .* \(4, 8, 8, 3\)."),
+        (saved((4, 8, 8, 3)), FOR_FID.format("x") + r" of any batch size; .* \(4, 8, 8, 3\)."),
         (saved((None, 8, 8, 3), tf.uint8), "The network x must take float32; .* uint8."),
         (
             saved((None, 8, 8, 3), outputs=("a", "b")),

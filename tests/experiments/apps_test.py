@@ -810,7 +810,7 @@ WRONG = [
         "evaluate",
         {"fid_features": "wide.keras"},
         r"For FID, the network wide must take float32 images \(batch, height, width, 3\), "
-        r"of any batch; it declares .*",
+        r"of any batch size; it declares .*",
     ),
     (
         "evaluate",

@@ -51,7 +51,7 @@ def test_what_is_not_possible(monkeypatch, arguments, environment, message):
 def test_no_tpu(monkeypatch):
     monkeypatch.delenv("TPU_NAME", raising=False)
     with pytest.raises(
-        ValueError, match="^The strategy tpu found no TPU: give its name"
+        ValueError, match="^The strategy tpu found no TPU: pass its name"
     ):
         make_strategy("tpu")
 
