@@ -25,7 +25,7 @@ demo: .venv/installed  ## Train and play a small Genie on CoinRun, on a CPU; res
 test: .venv/installed types  ## Check the style and types and run all tests.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/pytest --numprocesses=2 --dist=loadfile
+	.venv/bin/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: install
 install: .venv/installed  ## Only set up .venv, with the development tools.
