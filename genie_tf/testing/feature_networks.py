@@ -1,11 +1,11 @@
-"""Feature networks of the mean colors of images or videos."""
+"""Feature networks for tests: mean colors of images or videos."""
 
 import keras
 import tensorflow as tf
 
 
 def means(shape, name="Means"):
-    """A Keras model of any size, whose features are the mean of red, green and blue."""
+    """Return a Keras model whose features are the means of red, green and blue."""
     inputs = keras.Input(shape)
     pool = keras.layers.GlobalAveragePooling3D()
     if len(shape) == 3:
@@ -14,7 +14,7 @@ def means(shape, name="Means"):
 
 
 class SavedMeans(tf.Module):
-    """A SavedModel of one signature, of the mean colors of images or video."""
+    """SavedModel with one signature, for the mean colors of images or video."""
 
     def __init__(self, shape, dtype=tf.float32, outputs=("features",), key="images"):
         super().__init__()

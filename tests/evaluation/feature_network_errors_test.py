@@ -1,4 +1,4 @@
-"""What is refused as a feature network, in one sentence."""
+"""Unusable feature networks are rejected in one sentence."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def infinite():
 
 
 def changed_keras(**change):
-    """A .keras file whose dense layer is described by something else."""
+    """Return a function that writes a .keras file with a changed last layer."""
 
     def save(folder):
         inputs = keras.Input((8, 8, 3))
@@ -163,12 +163,12 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
         (bare, "The SavedModel x must have a signature or be callable; it has none .*"),
     ],
 )  # fmt: skip
-def test_what_is_no_feature_network(tmp_path, make, message):
+def test_unusable_feature_networks_are_rejected(tmp_path, make, message):
     with pytest.raises(ValueError) as error:
         load_feature_network(make(tmp_path), "fid")
     assert re.fullmatch(message, str(error.value)), str(error.value)
 
 
-def test_a_wrong_kind():
+def test_unknown_kind_is_rejected():
     with pytest.raises(ValueError, match="must be 'fid' or 'fvd'; received 'kid'."):
         load_feature_network("x", "kid")
