@@ -191,8 +191,8 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
         """Start episodes.
 
         Args:
-            seed: whole number from 0: seed of the first environment, the next one being
-                seed + 1, and so on; or a list with a seed or None for each environment.
+            seed: whole number from 0 for the first environment, which the next ones
+                count up; or a list with a seed or None for each environment; or None.
             options: None, or a dict that can set a common `prompt`, and `reset_mask`,
                 bool (num_envs,), to reset only some environments.
 

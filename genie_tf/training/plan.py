@@ -184,7 +184,7 @@ def _dense(layer: keras.layers.Dense, rows: int, gradients: int = 2) -> Cost:
 
 
 def _product(multiplications: float, gradients: int = 2) -> Cost:
-    """Return the FLOPs: a multiplication is two with its sum; a gradient costs the same."""
+    """Return the FLOPs of a product: 2 per multiplication, and as many per gradient."""
     return Cost(2 * multiplications, 2 * multiplications * gradients)
 
 
@@ -257,7 +257,7 @@ def step_memory(
         )
 
     def slots(variable) -> int:
-        """Return the moments of a variable; Muon has no second moment of kernels."""
+        """Return the number of optimizer slots; Muon has no second moment of kernels."""
         moments = 1 if optimizer == "muon" and variable.name == "kernel" else 2
         return moments + (ema > 0)
 

@@ -155,7 +155,7 @@ def train(
                 stopped = engine.any_worker(stop())
             if not (saves or logs or stopped):
                 continue
-            values = _joined(since)
+            values = _concatenate(since)
             since = [values]
             _check_finite(
                 values, step, batch_at, checkpoints, workdir if writes else None
@@ -206,7 +206,7 @@ def _scores(engine: Engine, validation: list[Mapping]) -> dict[str, float]:
     }
 
 
-def _joined(parts: list[Mapping]) -> dict[str, np.ndarray]:
+def _concatenate(parts: list[Mapping]) -> dict[str, np.ndarray]:
     """Return the metrics of all steps, in order."""
     return {
         name: np.concatenate([np.asarray(part[name]) for part in parts])
