@@ -71,10 +71,10 @@ def tiny_world():
 
 
 def step_inputs(world, prompt) -> dict:
-    from genie_tf.export import programs_of
+    from genie_tf.export import make_signatures
 
     sampling = world.dynamics.sampling_tensors(cli.sampling(world))
-    state = programs_of(world)["reset"][0](prompt)
+    state = make_signatures(world)["reset"][0](prompt)
     return {**state, "action": [1], "seed": [0], **sampling}
 
 
@@ -82,9 +82,9 @@ def saved_model(world, prompt, compiled: bool = True):
     """Return a function that makes a frame with the `step` of a SavedModel."""
     import tensorflow as tf
 
-    from genie_tf.export import programs_of
+    from genie_tf.export import make_signatures
 
-    function, specs = programs_of(world)["step"]
+    function, specs = make_signatures(world)["step"]
     step = tf.function(function, jit_compile=compiled).get_concrete_function(**specs)
     module = tf.Module()
     module.weights = [weight.value for weight in world.weights]
@@ -100,14 +100,14 @@ def tflite(world, prompt, quantized: bool):
     import keras
     import tensorflow as tf
 
-    from genie_tf.export import programs_of
+    from genie_tf.export import make_signatures
 
     inputs = {k: tf.convert_to_tensor(x) for k, x in step_inputs(world, prompt).items()}
     specs = {k: tf.TensorSpec(x.shape, x.dtype, k) for k, x in inputs.items()}
     # Keras's argmax distinguishes -0 from 0 by its bits; TFLite lacks that operation.
     plain = functools.partial(tf.argmax, output_type="int32")
     with mock.patch.object(keras.ops, "argmax", plain):
-        step = tf.function(programs_of(world)["step"][0])
+        step = tf.function(make_signatures(world)["step"][0])
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [step.get_concrete_function(**specs)], world
         )

@@ -1,4 +1,4 @@
-"""What is set for all tests, before TensorFlow is imported, and inherited by programs."""
+"""Environment of all tests and their programs, set before TensorFlow is imported."""
 
 import atexit
 import os
@@ -7,11 +7,11 @@ import signal
 import tempfile
 from pathlib import Path
 
-# Tests interrupt programs, which would not hear it where the tests run in the background.
+# Tests interrupt programs, which would inherit an ignored SIGINT from a background shell.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files whose tests take longest, to be begun first, so that no process waits for another.
+# Files with the longest tests start first, so that no process waits for another.
 _LONGEST = (
     "training/engine_test.py",
     "training/jax_engine_test.py",
@@ -29,11 +29,9 @@ _LONGEST = (
 
 _CACHE = "tf_xla_persistent_cache_directory"
 
-# A program is compiled once for the whole session, whichever test needs it; and what
-# libraries leave in the folder of temporary files is deleted.
-if _CACHE not in os.environ.get(
-    "TF_XLA_FLAGS", ""
-):  # And not a worker of this session.
+# Each program is compiled once per session, and temporary files of libraries are deleted.
+# Workers of the session inherit the variables.
+if _CACHE not in os.environ.get("TF_XLA_FLAGS", ""):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     _folder = tempfile.mkdtemp(prefix="genie_tf_tests_")
     atexit.register(shutil.rmtree, _folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind to look at: images, GIFs and plots."""
+"""Images, GIFs and plots of an evaluation."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -12,17 +12,17 @@ from genie_tf.files import replacing
 
 
 def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
-    """Draw all that the report's model has to show.
+    """Draw all images and plots for the model of a report.
 
     Args:
-        folder: where to write.
-        report: as `write_report` takes it.
-        videos: of the first clips, (clips, time, height, width, 3): "truth", and of a
-            model "reconstruction", "next_frames", "prediction"; of a Genie "held",
-            (clips, actions, time, height, width, 3), each action held after a prompt.
+        folder: output folder.
+        report: see `write_report`.
+        videos: videos of the first clips, (clips, time, height, width, 3): "truth", and
+            the model's "reconstruction", "next_frames", "prediction"; for a world also
+            "held", (clips, actions, time, height, width, 3), see `hold_actions`.
 
     Returns:
-        The names of the files written.
+        The names of the files.
     """
     media.save_strip(folder / "prompt.png", videos["truth"][0, :1])
     last = {
@@ -57,7 +57,7 @@ def _draw_rollout(path: Path, videos: Mapping) -> None:
 
 
 def _draw_action_grid(folder: Path, held: np.ndarray) -> None:
-    """A row for each prompt: the prompt, and each action held (Genie, figure 12)."""
+    """Draw a row per prompt: the prompt, then each action held (Genie, figure 12)."""
     prompts = np.broadcast_to(held[:, :1, :1], (len(held), 1, *held.shape[2:]))
     rows = list(np.concatenate([prompts, held], axis=1))
     columns = ["prompt", *map(str, range(held.shape[1]))]
@@ -107,8 +107,8 @@ def _draw_code_usage(path: Path, report: Mapping) -> None:
 
 @contextlib.contextmanager
 def _plot(path: Path, x: str, y: str, columns: int = 1) -> Iterator:
-    """Yield the axes of a figure, or several beside each other, to draw on."""
-    from matplotlib.figure import Figure  # Without pyplot, hence without global state.
+    """Yield the axes of a figure, one per column, to draw on."""
+    from matplotlib.figure import Figure  # pyplot has global state.
 
     figure = Figure(figsize=(5 * columns, 3.6), layout="constrained")
     several = figure.subplots(1, columns)

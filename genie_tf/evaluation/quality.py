@@ -1,4 +1,4 @@
-"""What is measured of all models: quality of frames, and how codes are used."""
+"""Scores shared by all models: quality of frames and usage of codes."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ from genie_tf.metrics.intervals import mean_confidence_interval
 
 
 class PartEvaluator:
-    """What evaluators of a part by itself share: any clip will do, nothing is drawn.
+    """Base class of evaluators of a part, which accept any clip and draw nothing.
 
     Args:
-        model: what is measured.
-        sampling: not used, as a part samples nothing.
+        model: the part.
+        sampling: ignored, since a part does not sample.
     """
 
     def __init__(self, model, sampling: Mapping | None = None):
@@ -24,17 +24,17 @@ class PartEvaluator:
         """Raise a ValueError unless a batch has what the model needs."""
 
     def draws(self, batch: Mapping, rng: np.random.Generator) -> dict:
-        """Return what is random about a batch."""
+        """Return the random draws for a batch."""
         return {}
 
 
-def quality(target, made) -> dict:
-    """Return PSNR in decibels and SSIM of each frame, (b, t), inside a program."""
-    return {"psnr": psnr(target, made), "ssim": ssim(target, made)}
+def quality(target, prediction) -> dict:
+    """Return PSNR in decibels and SSIM of each frame, (b, t); can be compiled."""
+    return {"psnr": psnr(target, prediction), "ssim": ssim(target, prediction)}
 
 
-def quality_of_repeating(video) -> dict:
-    """Return the quality of taking each frame for the next."""
+def repeat_quality(video) -> dict:
+    """Return the quality of each frame as a prediction of the next."""
     return quality(video[:, 1:], video[:, :-1])
 
 
@@ -42,7 +42,7 @@ def compare(rows: Mapping[str, Mapping]) -> dict:
     """Return means over the frames of each video, and distances from the ceiling.
 
     Args:
-        rows: `quality` by the name of what was made, perhaps with a `ceiling`.
+        rows: `quality` of each kind of video by name, possibly with a `ceiling`.
     """
     means = {
         name: {score: values.mean(axis=1) for score, values in row.items()}
@@ -60,12 +60,12 @@ def compare(rows: Mapping[str, Mapping]) -> dict:
 
 
 def usage(codes: np.ndarray, size: int) -> dict:
-    """Return how many of `size` codes are used, and how often each."""
+    """Return usage scores of `size` codes, and the count of each."""
     counts = np.bincount(codes.ravel(), minlength=size)
     return {**codebook_usage(codes, size), "counts": counts.tolist()}
 
 
 def mean(values: np.ndarray) -> dict:
-    """Return a mean over clips with its 95% interval."""
+    """Return a mean over clips with its 95% confidence interval."""
     value, interval = mean_confidence_interval(values)
     return {"mean": value, "ci95": list(interval)}

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind to read: report.json and report.md."""
+"""Reports of an evaluation: report.json and report.md."""
 
 import json
 import os
@@ -24,8 +24,8 @@ def write_report(folder: Path, report: dict) -> None:
     """Write `report.json` and `report.md`.
 
     Args:
-        folder: where to write.
-        report: the scores of `evaluate`, and how they came about.
+        folder: output folder.
+        report: the scores of `evaluate`, with the settings and environment of the run.
     """
     texts = {"report.json": json.dumps(report, indent=1) + "\n"}
     texts["report.md"] = _markdown(report)
@@ -35,7 +35,7 @@ def write_report(folder: Path, report: dict) -> None:
 
 
 def environment() -> dict:
-    """The hardware and the versions that scores and times depend on."""
+    """Return the hardware and versions on which scores and times depend."""
     packages = ("genie_tf", keras.config.backend(), "keras", "numpy")
     return {
         "hardware": {
@@ -50,7 +50,7 @@ def environment() -> dict:
 
 
 def action_names(report: Mapping) -> list[str]:
-    """What the true actions of a report's agreement are called, in its order."""
+    """Return the names of the true actions in a report's agreement, in its order."""
     numbers = report["latent_actions"]["agreement"]["true_actions"]
     names = report["action_names"]
     return [names[number] if names else str(number) for number in numbers]
@@ -60,8 +60,8 @@ def format_interval(mean: Mapping, digits: int) -> str:
     """Return a mean with its 95% interval, such as "1.23 (1.11 to 1.35)".
 
     Args:
-        mean: `mean` and `ci95` of a report.
-        digits: how many decimals.
+        mean: `mean` and `ci95` from a report.
+        digits: number of decimals.
     """
     low, high = mean["ci95"]
     return f"{mean['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -84,8 +84,8 @@ def _heading(report: Mapping) -> str:
     seconds = report["seconds"]["evaluation"]
     settings = {
         "model": f"{report['model']}, {report['preset']}",
-        "frames of a clip": report["frames"],
-        "steps from frame to frame": report["stride"],
+        "frames per clip": report["frames"],
+        "steps between frames": report["stride"],
         "seed": report["seed"],
     }
     if "dynamics" in report:
@@ -100,13 +100,13 @@ def _heading(report: Mapping) -> str:
     settings |= {
         "hardware": f"{hardware['processor']}, {hardware['cores']} cores",
         "versions": ", ".join(f"{k} {v}" for k, v in report["versions"].items()),
-        "seconds taken": f"{seconds:.0f}",
+        "duration, seconds": f"{seconds:.0f}",
     }
     return "\n\n".join(
         [
             f"# {report['dataset']}, split {report['split']}: {report['clips']} clips",
             _table(["", ""], [[name, str(text)] for name, text in settings.items()]),
-            "After each mean comes its 95% interval over clips.",
+            "Each mean is followed by its 95% confidence interval over clips.",
         ]
     )
 
@@ -120,7 +120,7 @@ def _latent_actions(report: Mapping) -> list[str]:
     scores = report["latent_actions"]
     sections = ["## Latent actions", _codes(scores)]
     if "videos" in scores:
-        sections[1:1] = ["The next frame, from the true ones before it:"]
+        sections[1:1] = ["Prediction of the next frame from the true previous frames:"]
         sections[2:2] = [_videos(scores["videos"])]
     if "agreement" not in scores:
         return [*sections, "The dataset has no actions to compare with."]
@@ -132,17 +132,17 @@ def _latent_actions(report: Mapping) -> list[str]:
     names = action_names(report)
     return [
         *sections,
-        "Agreement with true actions; its interval is a jackknife's over clips:",
+        "Agreement with true actions, with a jackknife interval over clips:",
         _table(
             ["", "value", "shuffled, mean", "shuffled, 95% quantile"],
             [
                 [
                     name,
-                    format_interval({"mean": found["value"], **found}, 3),
-                    f"{found['shuffled']['mean']:.3f}",
-                    f"{found['shuffled']['quantile95']:.3f}",
+                    format_interval({"mean": score["value"], **score}, 3),
+                    f"{score['shuffled']['mean']:.3f}",
+                    f"{score['shuffled']['quantile95']:.3f}",
                 ]
-                for name, found in measures.items()
+                for name, score in measures.items()
             ],
         ),
         _table(
@@ -184,8 +184,8 @@ def _dynamics(report: Mapping) -> list[str]:
                 ),
             ],
         ),
-        f"{len(frames)} frames after one, with the actions "
-        f"{'of the data' if report['model'] == 'GuidedGenie' else 'inferred'}:",
+        f"Rollouts of {len(frames)} frames after one prompt frame, with "
+        f"{'true' if report['model'] == 'GuidedGenie' else 'inferred'} actions:",
         _videos(scores["videos"]),
         "PSNR in dB by the number of frames after the prompt:",
         _table(
@@ -203,17 +203,17 @@ def _frechet(report: Mapping) -> list[str]:
             ["", *(ROW_NAMES[name] for name in rows)],
             [
                 [
-                    f"{found['score']}, {found['network']}",
-                    *(f"{found[name]:.1f}" for name in rows),
+                    f"{scores['score']}, {scores['network']}",
+                    *(f"{scores[name]:.1f}" for name in rows),
                 ]
-                for found in report["frechet"]
+                for scores in report["frechet"]
             ],
         ),
     ]
 
 
 def _videos(videos: Mapping) -> str:
-    """The table of a comparison."""
+    """Return the table of a comparison."""
     has_ceiling = "ceiling" in videos
     rows = [
         [
@@ -237,7 +237,7 @@ def _codes(scores: Mapping) -> str:
     return (
         f"Codes used: {scores['codes_used']} of {len(scores['counts'])} "
         f"({scores['usage']:.1%}); perplexity {scores['perplexity']:.1f}; entropy "
-        f"{scores['entropy']:.3f} of the most possible."
+        f"{scores['entropy']:.3f} of the maximum."
     )
 
 

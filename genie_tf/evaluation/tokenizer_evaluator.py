@@ -4,33 +4,33 @@ from genie_tf.evaluation.quality import (
     PartEvaluator,
     compare,
     quality,
-    quality_of_repeating,
+    repeat_quality,
     usage,
 )
 
 
 class TokenizerEvaluator(PartEvaluator):
-    """What is measured of a `Tokenizer`."""
+    """Evaluator of a `Tokenizer`."""
 
     def score(self, batch) -> dict:
-        """Return scores of a batch, clips in front, inside a program."""
+        """Return scores of each clip of a batch; it is compiled."""
         outputs = self.model(batch["video"])
-        made = outputs["reconstruction"]
+        reconstruction = outputs["reconstruction"]
         return {
             "tokenizer": {
-                "reconstruction": quality(batch["video"], made),
-                "repeat": quality_of_repeating(batch["video"]),
+                "reconstruction": quality(batch["video"], reconstruction),
+                "repeat": repeat_quality(batch["video"]),
             },
             "codes": {"tokenizer": outputs["indices"]},
-            "videos": {"reconstruction": made},
+            "videos": {"reconstruction": reconstruction},
         }
 
-    def summarize(self, found, group_actions) -> dict:
-        """Return the scores of all clips."""
-        return {"tokenizer": summarize_tokenizer(self.model, found)}
+    def summarize(self, results, group_actions) -> dict:
+        """Return the scores over all clips."""
+        return {"tokenizer": summarize_tokenizer(self.model, results)}
 
 
-def summarize_tokenizer(model, found) -> dict:
+def summarize_tokenizer(model, results) -> dict:
     """Return quality and code usage of a tokenizer."""
-    codes = usage(found["codes"]["tokenizer"], model.num_codes)
-    return {"videos": compare(found["tokenizer"]), **codes}
+    codes = usage(results["codes"]["tokenizer"], model.num_codes)
+    return {"videos": compare(results["tokenizer"]), **codes}

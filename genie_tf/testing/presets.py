@@ -55,8 +55,8 @@ def sign(folder: Path, name: str) -> None:
     change_config(folder, lambda config: config["sha256"].update({path.name: checksum}))
 
 
-def error_of(function: Callable, *arguments, **settings) -> str:
-    """Return the one line of the ValueError that a call ends with."""
+def error_message(function: Callable, *arguments, **settings) -> str:
+    """Return the one-line message of the ValueError that a call raises."""
     try:
         function(*arguments, **settings)
     except ValueError as error:

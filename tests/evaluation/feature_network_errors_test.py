@@ -1,4 +1,4 @@
-"""What is refused as a feature network, in one sentence."""
+"""Unusable feature networks are rejected in one sentence."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def infinite():
 
 
 def changed_keras(**change):
-    """A .keras file whose dense layer is described by something else."""
+    """Return a function that writes a .keras file with a changed last layer."""
 
     def save(folder):
         inputs = keras.Input((8, 8, 3))
@@ -105,8 +105,8 @@ def of_keras(name, /, **config):
 
 
 NONE = (
-    "A feature network must be the folder of a SavedModel, a .keras file or a handle "
-    "such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; '.*{}' is none that exists."
+    "A feature network must be an existing SavedModel folder, a .keras file or a handle "
+    "such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; received '.*{}'."
 )
 FOR_FID = "For FID, the network {} must take float32 images .batch, height, width, 3.,"
 
@@ -119,7 +119,7 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
         (lambda folder: str(folder), NONE.format("")),
         (write("weights.h5"), NONE.format("weights.h5")),
         (lambda folder: "https://example.com/x", NONE.format("https://example.com/x")),
-        (write("x.keras"), ".*x.keras could not be loaded as a Keras model of Keras'.*"),
+        (write("x.keras"), ".*x.keras could not be loaded as a Keras model with built-in layers only.*"),
         (save_keras(with_lambda), ".*x.keras could not be loaded .*Lambda.*"),
         (
             changed_keras(config={"units": 10**9, "name": "dense"}),
@@ -140,8 +140,8 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
             )
         ),
         (write("x/saved_model.pb"), ".*x could not be loaded as a SavedModel: .*"),
-        (save_keras(two_inputs), "The network Two .* one of its inputs; it has 2: left, r.*"),
-        (save_keras(two_outputs), "The network Two .* one of its outputs; it has 2: .*"),
+        (save_keras(two_inputs), "The network Two .* one input; it has 2: left, r.*"),
+        (save_keras(two_outputs), "The network Two .* one output; it has 2: .*"),
         (save_keras(unpooled), r"The network Unpooled .*for 16 it returned \(16, 8, 8, 3\)."),
         (save_keras(infinite), "The network Infinite returned features that are not fin.*"),
         (
@@ -149,26 +149,26 @@ FOR_FID = "For FID, the network {} must take float32 images .batch, height, widt
             FOR_FID.format("Means") + r" .*declares \(None, None, 8, 8, 3\).",
         ),
         (saved((None, 8, 8, 1)), FOR_FID.format("x") + r" .* \(None, 8, 8, 1\)."),
-        (saved((4, 8, 8, 3)), FOR_FID.format("x") + r" of any batch; .* \(4, 8, 8, 3\)."),
+        (saved((4, 8, 8, 3)), FOR_FID.format("x") + r" of any batch size; .* \(4, 8, 8, 3\)."),
         (saved((None, 8, 8, 3), tf.uint8), "The network x must take float32; .* uint8."),
         (
             saved((None, 8, 8, 3), outputs=("a", "b")),
-            "The network x must have one of its outputs; it has 2: a, b.",
+            "The network x must have one output; it has 2: a, b.",
         ),
         (
             signatures("one", "two"),
             "The SavedModel x must have one signature, or one called serving_default; it "
             "has one, two.",
         ),
-        (bare, "The SavedModel x must have a signature, or be callable; it has none .*"),
+        (bare, "The SavedModel x must have a signature or be callable; it has none .*"),
     ],
 )  # fmt: skip
-def test_what_is_no_feature_network(tmp_path, make, message):
+def test_unusable_feature_networks_are_rejected(tmp_path, make, message):
     with pytest.raises(ValueError) as error:
         load_feature_network(make(tmp_path), "fid")
     assert re.fullmatch(message, str(error.value)), str(error.value)
 
 
-def test_a_wrong_kind():
+def test_unknown_kind_is_rejected():
     with pytest.raises(ValueError, match="must be 'fid' or 'fvd'; received 'kid'."):
         load_feature_network("x", "kid")

@@ -1,4 +1,4 @@
-"""Feature networks of each form, what they are given, and what is wrong with others."""
+"""Feature networks of each format, the frames they get, and their features."""
 
 import importlib.util
 import sys
@@ -26,13 +26,13 @@ def video():
 
 
 def pixels_as_features(shape):
-    """A Keras model whose features are all that it was given."""
+    """Return a Keras model whose features are its input."""
     inputs = keras.Input(shape)
     return keras.Model(inputs, keras.layers.Flatten()(inputs), name="Pixels")
 
 
 def mean_colors(video):
-    """Of each frame, float64 in [-1, 1]."""
+    """Return the mean color of each frame, float64 in [-1, 1]."""
     return video.mean(axis=(-3, -2), dtype="float64") / 127.5 - 1
 
 
@@ -57,13 +57,13 @@ def test_fvd_has_features_of_each_clip(tmp_path, video):
     np.testing.assert_allclose(network(video), expected, atol=1e-6)
 
 
-def test_the_coinrun_network_names_its_score(tmp_path):
+def test_score_has_the_name_of_the_network(tmp_path):
     means((None, 64, 64, 3), "CoinRun").save(tmp_path / "any.keras")
     network = load_feature_network(str(tmp_path / "any.keras"), "fvd")
     assert (network.score_name, network.num_frames) == ("FVD-CoinRun", None)
 
 
-def test_frames_are_resized_as_by_tensorflow_without_antialias(tmp_path, video):
+def test_frames_are_resized_without_antialiasing(tmp_path, video):
     pixels_as_features((5, 20, 3)).save(tmp_path / "pixels.keras")
     network = load_feature_network(str(tmp_path / "pixels.keras"), "fid")
     frames = video.reshape(-1, *video.shape[2:]) / np.float32(127.5) - 1
@@ -84,7 +84,7 @@ def test_frames_are_resized_as_by_tensorflow_without_antialias(tmp_path, video):
         ("fvd", (None, None, 16, 24, 3), (16, 24)),
     ],
 )
-def test_sizes_that_are_left_open_are_the_published_ones(tmp_path, kind, shape, size):
+def test_free_frame_sizes_become_the_published_ones(tmp_path, kind, shape, size):
     folder = SavedMeans(shape).save(tmp_path / "means")
     network = load_feature_network(folder, kind)
     assert network.frame_size == size
@@ -93,7 +93,7 @@ def test_sizes_that_are_left_open_are_the_published_ones(tmp_path, kind, shape, 
     assert np.unique(network(video)) == pytest.approx(-0.6)
 
 
-def test_batches_are_those_of_a_whole(tmp_path):
+def test_features_do_not_depend_on_batches(tmp_path):
     rng = np.random.default_rng(0)
     video = rng.integers(256, size=(35, 9, 4, 4, 3), dtype=np.uint8)
     folder = SavedMeans((None, None, 4, 4, 3)).save(tmp_path / "means")
@@ -101,7 +101,7 @@ def test_batches_are_those_of_a_whole(tmp_path):
     np.testing.assert_allclose(features, mean_colors(video).mean(axis=1), atol=1e-6)
 
 
-def test_a_saved_model_without_signature_is_called(tmp_path, video):
+def test_saved_model_without_signature_is_called(tmp_path, video):
     class Callable(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
         def __call__(self, images):
@@ -113,8 +113,8 @@ def test_a_saved_model_without_signature_is_called(tmp_path, video):
     assert network(video).shape == (27, 3)
 
 
-def test_hub_modules_of_tensorflow_1_have_one_signature(tmp_path, video):
-    """Such as deepmind/i3d-kinetics-400/1."""
+def test_hub_module_of_tensorflow_1_is_supported(tmp_path, video):
+    """For example deepmind/i3d-kinetics-400/1."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         rgb = v1.placeholder(tf.float32, (None, None, 224, 224, 3))
@@ -134,13 +134,13 @@ def test_hub_modules_of_tensorflow_1_have_one_signature(tmp_path, video):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A tensorflow_hub that loads a SavedModel, whatever the handle."""
+    """Fake tensorflow_hub that loads the same SavedModel for every handle."""
     module = types.ModuleType("tensorflow_hub")
     module.__spec__ = types.SimpleNamespace()
-    module.asked = []
+    module.requests = []
 
     def load(handle):
-        module.asked.append(handle)
+        module.requests.append(handle)
         return tf.saved_model.load(tmp_path / "hub")
 
     module.load = load
@@ -172,18 +172,18 @@ def hub(monkeypatch, tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_handles_of_the_published_networks_have_the_plain_names(
+def test_published_networks_have_plain_score_names(
     tmp_path, hub, kind, handle, score_name
 ):
     shape = (None, 8, 8, 3) if kind == "fid" else (None, None, 8, 8, 3)
     SavedMeans(shape).save(tmp_path / "hub", "default")
     network = load_feature_network(handle, kind)
-    assert hub.asked == [handle]
+    assert hub.requests == [handle]
     assert network.score_name == score_name
 
 
-def test_images_are_in_the_range_that_hub_demands(tmp_path, hub):
-    """[0, 1] of "feature_vector"s; [-1, 1] of all others, as of TF-GAN's Inception."""
+def test_images_are_in_the_range_of_the_network(tmp_path, hub):
+    """It is [0, 1] for "feature_vector"s, and [-1, 1] for all others."""
     SavedMeans((None, 8, 8, 3)).save(tmp_path / "hub", "default")
     video = np.array([0, 51, 255], np.uint8).repeat(64).reshape(3, 1, 8, 8, 1)
     video = video.repeat(3, axis=-1)
@@ -195,14 +195,14 @@ def test_images_are_in_the_range_that_hub_demands(tmp_path, hub):
         np.testing.assert_allclose(features[:, 0], values, atol=1e-6)
 
 
-def test_pool_3_is_taken_of_several_outputs(tmp_path, hub, video):
+def test_pool_3_is_used_among_several_outputs(tmp_path, hub, video):
     SavedMeans((None, 8, 12, 3), outputs=("logits", "pool_3")).save(tmp_path / "hub")
     network = load_feature_network(HUB + "tensorflow/tfgan/eval/inception/1", "fid")
     expected = mean_colors(video).reshape(-1, 3) + 1
     np.testing.assert_allclose(network(video), expected, atol=1e-6)
 
 
-def test_hub_is_not_installed(monkeypatch):
+def test_missing_tensorflow_hub_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError) as error:
@@ -212,7 +212,7 @@ def test_hub_is_not_installed(monkeypatch):
     )
 
 
-def test_hub_does_not_answer(hub):
+def test_unreachable_hub_is_reported(hub):
     def load(handle):
         raise OSError("Name or service not known")
 
@@ -221,7 +221,7 @@ def test_hub_does_not_answer(hub):
         load_feature_network(I3D, "fvd")
     assert str(error.value) == (
         f"{I3D} could not be loaded: Name or service not known; on a machine without "
-        "network, give the folder of a copy."
+        "network access, pass the folder of a copy."
     )
 
 
@@ -240,16 +240,16 @@ def fvd(tmp_path_factory):
         np.zeros((1, 9, 8, 8, 3), np.int32),
     ],
 )
-def test_what_is_no_video(fvd, video):
+def test_malformed_video_is_rejected(fvd, video):
     with pytest.raises(ValueError) as error:
         fvd(video)
     assert str(error.value) == (
-        "Features are of video (clips, time, height, width, 3), uint8, or float in "
+        "Expected video (clips, time, height, width, 3), uint8, or float in "
         f"[0, 1]; received shape {video.shape}, dtype {video.dtype}."
     )
 
 
-def test_clips_of_a_length_that_fvd_does_not_take(fvd, tmp_path):
+def test_unsupported_clip_lengths_are_rejected(fvd, tmp_path):
     with pytest.raises(ValueError, match="FVD-means needs clips of 9 frames .* 8."):
         fvd(np.zeros((1, 8, 8, 8, 3), np.uint8))
     folder = SavedMeans((None, 12, 8, 8, 3)).save(tmp_path / "twelve")
@@ -261,8 +261,8 @@ def test_clips_of_a_length_that_fvd_does_not_take(fvd, tmp_path):
         network(np.zeros((1, 10, 8, 8, 3), np.uint8))
 
 
-def test_a_network_that_fails_on_some_clips(tmp_path):
-    """Its three convolutions of 5 leave nothing of less than 13 frames."""
+def test_failing_network_is_reported(tmp_path):
+    """Its three convolutions of size 5 need at least 13 frames."""
     inputs = x = keras.Input((None, 8, 8, 3))
     for _ in range(3):
         x = keras.layers.Conv3D(2, (5, 1, 1))(x)
@@ -276,7 +276,7 @@ def test_a_network_that_fails_on_some_clips(tmp_path):
         network(np.zeros((1, 9, 8, 8, 3), np.uint8))
 
 
-def test_how_many_clips_are_needed(fvd, tmp_path):
+def test_score_needs_enough_clips(fvd, tmp_path):
     assert num_samples_needed(fvd) == 4
     fvd.check_clips(4, 9)
     with pytest.raises(ValueError) as error:

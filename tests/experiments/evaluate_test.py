@@ -170,13 +170,13 @@ WRONG = [
         "evaluate",
         {"fid_features": "wide.keras"},
         r"For FID, the network wide must take float32 images \(batch, height, width, 3\), "
-        r"of any batch; it declares .*",
+        r"of any batch size; it declares .*",
     ),
     (
         "evaluate",
         {"fvd_features": "none"},
-        "A feature network must be the folder of a SavedModel, a .keras file or a handle "
-        "such as .*; 'none' is none that exists.",
+        "A feature network must be an existing SavedModel folder, a .keras file or a handle "
+        "such as .*; received 'none'.",
     ),
     ("evaluate", {"output": "file/below"}, NO_FOLDER),
     ("evaluate", {"output": None}, "expected --output, which --help describes"),

@@ -138,7 +138,7 @@ def test_the_tokenizer_may_be_trained_already(tmp_path):
             {},
             {"model_parallel": 3},
             "--model_parallel must divide --devices=4 and all heads and hidden widths, "
-            "which 4 does; is 3.",
+            "so 4 is the largest choice; is 3.",
         ),
         (
             {"tokenizer": ""},

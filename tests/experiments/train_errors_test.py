@@ -168,7 +168,7 @@ WRONG = [
     (
         GENIE,
         {"config.tokenizer": None},
-        "Genie needs a trained tokenizer: give its folder as "
+        "Genie needs a trained tokenizer: pass its folder as "
         "--config.tokenizer=WORKDIR/model.",
     ),
     (GENIE, {"config.tokenizer": "none"}, NO_PRESET),
@@ -199,7 +199,7 @@ def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sente
         (
             {"config.model.encoder.dim": 32},
             "The checkpoint tokenizer/checkpoints/step_00000003 is of a model with "
-            "encoder.dim=16, where the config asks for 32: go on with .*",
+            "encoder.dim=16, where the config asks for 32: continue with .*",
         ),
         (
             {"config.steps": 2},
@@ -209,7 +209,7 @@ def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sente
         (
             {"config.steps": 4, "config.batch_size": 4, "config.seed": 1},
             "The 3 steps in tokenizer were trained with other settings: "
-            "config.batch_size was 2, is 4; config.seed was 0, is 1. Give .* "
+            "config.batch_size was 2, is 4; config.seed was 0, is 1. Use .* "
             "--allow_change, which is recorded.",
         ),
         (
@@ -227,7 +227,7 @@ def test_a_workdir_of_another_training_is_left_alone(
 def test_one_training_at_a_time_has_a_workdir(trained, check_refused):
     holder = rf"\(process {os.getpid()} of .*, since .*\)"
     sentence = (
-        f"Another program is training in tokenizer {holder}: wait for its end, .*"
+        f"Another program is training in tokenizer {holder}: wait until it ends, .*"
     )
     with locked(trained / "tokenizer"):
         check_refused(TOKENIZER, {"config.steps": 4}, sentence, trained, "tokenizer")

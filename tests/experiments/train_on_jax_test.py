@@ -55,8 +55,8 @@ def test_jax_trains_from_arrays_and_tensorflow_goes_on(tmp_path, runs, run):
         ({"mesh": "data"}, "A mesh must be like data:4,model:2; received 'data'."),
         (
             {"strategy": "mirrored"},
-            "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax all "
-            "devices of this machine are used, as --mesh says.",
+            "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax, "
+            "training runs on all devices of this machine, arranged by --mesh.",
         ),
     ],
 )
