@@ -1,11 +1,11 @@
-"""What the settings of a training may be, whichever config they come from."""
+"""Rules for the settings of a training run, whichever config they come from."""
 
 import math
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-# A setting's values in words, and the test of one.
+# The valid values of a setting in words, and a test of one value.
 _Rule = tuple[str, Callable[[object], bool]]
 
 
@@ -91,14 +91,14 @@ _LATENT_ACTIONS = {f"latent_action_{name}": rule for name, rule in _MODEL.items(
 
 
 def check_settings(config: ConfigDict) -> None:
-    """Check that a config has all settings, and that training is possible with them.
+    """Check that a config has all settings, with values that training can use.
 
-    What models and datasets can be made with, they check themselves.
+    Models and datasets check their own arguments.
 
     Raises:
-        ValueError: if a setting is missing or wrong.
+        ValueError: if a setting is missing or invalid.
     """
-    rules = _rules_of(config)
+    rules = _select_rules(config)
     missing = [name for name in rules if not _has(config, name)]
     if missing:
         raise ValueError(
@@ -136,24 +136,24 @@ def check_settings(config: ConfigDict) -> None:
             )
 
 
-def _rules_of(config: ConfigDict) -> dict[str, _Rule]:
+def _select_rules(config: ConfigDict) -> dict[str, _Rule]:
     if config.get("stage") != "genie":
-        return _ALL | _rules_of_model(config, "model", _MODEL)
+        return _ALL | _select_model_rules(config, "model", _MODEL)
     if config.get("num_true_actions") or config.get("action_model"):
         return _ALL | _GENIE
     name = "latent_action_model"
-    return _ALL | _GENIE | _rules_of_model(config, name, _LATENT_ACTIONS)
+    return _ALL | _GENIE | _select_model_rules(config, name, _LATENT_ACTIONS)
 
 
-def _rules_of_model(config: ConfigDict, name: str, rules: dict) -> dict[str, _Rule]:
-    """Return the rules of a model: of another class than ours, that it is a group."""
+def _select_model_rules(config: ConfigDict, name: str, rules: dict) -> dict[str, _Rule]:
+    """Return the rules for a model; a class that is not ours only has to be a group."""
     group = config.get(name)
     is_ours = not isinstance(group, ConfigDict) or group.get("class_name") in _CLASSES
     return rules if is_ours else {name: rules[name]}
 
 
 def _has(config: ConfigDict, name: str) -> bool:
-    """Whether there is a setting; true if its group is missing or is no group."""
+    """Return whether a setting exists; True if its group is missing or not a group."""
     group, _, rest = name.partition(".")
     if not rest:
         return group in config

@@ -82,7 +82,7 @@ def tokenize(run_app, folder, data_dir):
 def tokens(tokenize, folder):
     ended = tokenize()
     assert ended.code == 0, ended.errors
-    assert ended.out.endswith("Wrote tokens, to be given as --config.dataset.\n")
+    assert ended.out.endswith("Wrote tokens. To train on it, pass it as --config.dataset.\n")
     assert not (folder / "tokens.unfinished").exists()
     return folder / "tokens"
 
