@@ -117,7 +117,7 @@ def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
 def test_curves_are_named_after_their_parts(commands, tmp_path):
     demo.main()
     folders = (tmp_path / name for name in ("tokenizer", "actions", "genie"))
-    curves = demo._curves(*folders)
+    curves = demo._read_curves(*folders)
     assert [record["step"] for record in curves] == [1, 2] * 3
     assert curves[0] == {
         "step": 1,
