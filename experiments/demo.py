@@ -121,7 +121,7 @@ def _run(module: str, *arguments) -> float:
             process.kill()
             raise
     if code:
-        raise cli.UserError(f"{module} ended with exit code {code}, as said above")
+        raise cli.UserError(f"{module} failed with exit code {code}; see above")
     return time.perf_counter() - start
 
 

@@ -149,7 +149,7 @@ def main() -> None:
             names = pictures.draw_pictures(partial, results, videos)
             report.write_report(partial, results)
     except OSError as error:
-        raise cli.UserError(f"no report can be written in {folder}: {error}") from error
+        raise cli.UserError(f"cannot write a report to {folder}: {error}") from error
     print(f"Wrote {', '.join(['report.md', *names])} in {folder}.")
 
 
@@ -164,7 +164,7 @@ def _check_output(path: str) -> Path:
         check_space(folder, _REPORT_BYTES)
     if (folder / "report.json").exists() and not FLAGS.overwrite:
         raise cli.UserError(
-            f"there is a report in {path}: choose another folder, or --overwrite"
+            f"{path} already holds a report: choose another folder, or pass --overwrite"
         )
     return folder
 
@@ -180,14 +180,14 @@ def _make_strategy():
     if keras.config.backend() != "tensorflow":
         if FLAGS.strategy != "auto" or FLAGS.tpu or FLAGS.virtual_devices > 1:
             raise ValueError(
-                "--strategy, --tpu and --virtual_devices are for TensorFlow; on other "
-                "backends one device evaluates."
+                "--strategy, --tpu and --virtual_devices need TensorFlow; other backends "
+                "evaluate on one device."
             )
         return None
     workers = FLAGS.strategy == "auto" and "TF_CONFIG" in os.environ
     if FLAGS.strategy == "multi_worker" or workers:
         raise ValueError(
-            "An evaluation runs on one machine: choose --strategy=one, mirrored or tpu."
+            "Evaluation runs on one machine: choose --strategy=one, mirrored or tpu."
         )
     from genie_tf.training.strategies import make_strategy
 
@@ -208,8 +208,8 @@ def _load_feature_networks(is_world: bool) -> list:
         return []
     if not is_world:
         raise ValueError(
-            "--fid_features and --fvd_features compare predicted frames, which a Genie "
-            "makes alone."
+            "--fid_features and --fvd_features compare predicted frames, which only a "
+            "Genie makes."
         )
     from genie_tf.evaluation import PREDICTED_FRAMES
     from genie_tf.evaluation.feature_networks import load_feature_network

@@ -171,7 +171,7 @@ def _labeled_clips(clips) -> Iterator[tuple[np.ndarray, dict, dict]]:
     first = next(batches)
     cli.check_frames(_FRAME_SHAPE, first["video"], FLAGS.dataset)
     if "action" not in first:
-        raise cli.UserError(f"{FLAGS.dataset} has no actions, of which to learn")
+        raise cli.UserError(f"{FLAGS.dataset} has no actions to learn from")
 
     def label():
         try:

@@ -78,8 +78,8 @@ def parse_actions(words: list[str], num_actions: int) -> list[int]:
         word.strip().isdecimal() and int(word) < num_actions for word in words
     ):
         raise ValueError(
-            f"--actions must be numbers from 0 to {num_actions - 1}, with commas "
-            f"between; received {','.join(words)!r}."
+            f"--actions must be numbers from 0 to {num_actions - 1}, separated by "
+            f"commas; received {','.join(words)!r}."
         )
     return [int(word) for word in words]
 

@@ -76,7 +76,7 @@ def _make_model(config: ConfigDict):
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             "--config.tokenizer must be the folder of a trained tokenizer, or "
-            f"NAME:SIZE of one to be trained; is {config.tokenizer!r}."
+            f"NAME:SIZE of a tokenizer config; is {config.tokenizer!r}."
         ) from error
     return build_world(config, tokenizer)
 

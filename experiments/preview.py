@@ -88,7 +88,7 @@ def main() -> None:
             # An earlier file would not match the others.
             video.unlink(missing_ok=True)
             print(f"Left out: {video}. {error}")
-    print(f"Wrote {folder}/statistics.md, statistics.json and pictures.")
+    print(f"Wrote {folder}/statistics.md, statistics.json and images.")
 
 
 # Images.
@@ -189,7 +189,7 @@ def to_markdown(dataset: str, splits: dict[str, dict]) -> str:
 
 {_table("", {name: _sizes(x) for name, x in splits.items()})}
 
-Pixels are the red, green and blue, from 0 to 255, of the frames looked at.
+Pixels are red, green and blue values, from 0 to 255, of the frames read.
 
 ## Lengths of episodes
 
@@ -215,8 +215,8 @@ def _sizes(split: dict) -> dict[str, str]:
         "mean": f"{lengths['mean']:,.1f}",
         "longest": f"{lengths['max']:,}",
         "bytes on disk": f"{split['bytes']:,}",
-        "bytes a frame": f"{split['bytes_per_frame']:,.0f}",
-        "frames looked at": f"{pixels['frames']:,}",
+        "bytes per frame": f"{split['bytes_per_frame']:,.0f}",
+        "frames read": f"{pixels['frames']:,}",
         "height x width": ", ".join(f"{h}x{w}" for h, w in pixels["sizes"]),
         "pixels, mean": ", ".join(f"{value:.1f}" for value in pixels["mean"]),
         "pixels, standard deviation": ", ".join(f"{x:.1f}" for x in pixels["std"]),
@@ -236,15 +236,15 @@ def _actions(actions: dict, known: list[int], names: Sequence[str]) -> dict[str,
     labels = {key: f"{key}" for key in known}
     labels |= {key: f"{key} {name}" for key, name in enumerate(names) if key in known}
     shares = {labels[key]: _share(counts.get(f"{key}", 0), total) for key in known}
-    return {**shares, "episodes looked at": f"{actions['episodes']:,}"}
+    return {**shares, "episodes read": f"{actions['episodes']:,}"}
 
 
 def _rewards(rewards: dict) -> dict[str, str]:
     return {
         "sum": f"{rewards['sum']:,g}",
-        "mean of an episode": f"{rewards['mean']:,.3g}",
+        "mean per episode": f"{rewards['mean']:,.3g}",
         "episodes with a reward": _share(rewards["nonzero"], rewards["episodes"]),
-        "episodes looked at": f"{rewards['episodes']:,}",
+        "episodes read": f"{rewards['episodes']:,}",
     }
 
 

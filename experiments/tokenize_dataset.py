@@ -66,17 +66,17 @@ def _check_tokenizer(tokenizer) -> None:
     """Raise a ValueError if tokens cannot be stored or --clip_length is unsuitable."""
     if tokenizer.num_codes > 2**16:
         raise ValueError(
-            "A token is stored in 2 bytes, of 65,536 codes at most; the tokenizer has "
-            f"{tokenizer.num_codes:,}."
+            "Tokens are stored in 2 bytes, so a tokenizer can have at most 65,536 codes; "
+            f"this one has {tokenizer.num_codes:,}."
         )
     if tokenizer.sees_one_frame and FLAGS.clip_length is not None:
         raise ValueError(
-            "The tokens of this tokenizer are of one frame each: leave out --clip_length."
+            "This tokenizer encodes each frame separately: omit --clip_length."
         )
     if not tokenizer.sees_one_frame and FLAGS.clip_length is None:
         raise ValueError(
-            "The tokens of this tokenizer depend on the frames before: give the "
-            "config.clip_length of the training as --clip_length."
+            "This tokenizer's tokens depend on earlier frames: pass the "
+            "config.clip_length of later training as --clip_length."
         )
 
 

@@ -170,8 +170,8 @@ def train(
             start, pending = checkpoints.restore(engine.model, engine.optimizer)
             if start > config.steps:
                 raise ValueError(
-                    f"{folder} has been trained for {start} steps already, and "
-                    f"config.steps asks for {config.steps}."
+                    f"{folder} has already been trained for {start} steps; config.steps "
+                    f"asks for {config.steps}."
                 )
             batches = open_batches(config.train_split, start)
             if is_chief:

@@ -52,13 +52,13 @@ def main() -> None:
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     if not re.fullmatch(r"\w+", FLAGS.name):
         raise cli.UserError(
-            f"--name must only have letters, digits and _; received {FLAGS.name!r}"
+            f"--name must contain only letters, digits and _; received {FLAGS.name!r}"
         )
     with cli.user_errors():
         folder = local_path(FLAGS.input)
         data_dir = FLAGS.data_dir and local_path(FLAGS.data_dir)
     if not folder.is_dir():
-        raise cli.UserError(f"there is no folder {folder}, which --input names")
+        raise cli.UserError(f"there is no folder {folder}: check --input")
     if data_dir is not None:
         cli.check_folder(data_dir)
     form = {"fps": FLAGS.fps, "height": FLAGS.height, "width": FLAGS.width}
@@ -92,13 +92,13 @@ def main() -> None:
         builder = Builder(config=config, data_dir=data_dir)
         if builder.data_path.exists():
             raise ValueError(
-                f"{builder.data_path} exists already: choose another --name, or delete "
+                f"{builder.data_path} already exists: choose another --name, or delete "
                 "that folder."
             )
         with _exclusive_build(Path(builder.data_path).parent):
             failure = _build(builder)
         if failure:
-            raise ValueError(f"nothing is written: {failure}")
+            raise ValueError(f"nothing was written: {failure}")
     _report(builder)
 
 
@@ -116,7 +116,7 @@ def _exclusive_build(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"another program is building {folder}: wait for its end, or choose "
+                f"another program is building {folder}: wait until it ends, or choose "
                 "another --name"
             ) from error
         for leftover in folder.glob("incomplete.*"):

@@ -71,7 +71,7 @@ def check_folder(path: str | os.PathLike) -> Path:
         folder = local_path(path)
         existing = next(x for x in (folder, *folder.absolute().parents) if x.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write in the folder {path}: choose another")
+        raise UserError(f"cannot write to the folder {path}: choose another")
     return folder
 
 
@@ -100,7 +100,7 @@ def check_frames(expected: tuple[int, ...], video, dataset: str) -> None:
     """
     if tuple(video.shape[2:]) != tuple(expected):
         raise UserError(
-            f"the model is for frames of {tuple(expected)}; {dataset} has frames of "
+            f"the model expects frames of {tuple(expected)}; {dataset} has frames of "
             f"{tuple(video.shape[2:])}"
         )
 
@@ -138,7 +138,7 @@ def _check_backend() -> None:
             settings = dict(json.loads(file.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
-                f"{file} must hold the settings of Keras as JSON, or be deleted: {error}"
+                f"{file} must contain Keras settings as JSON; fix or delete it: {error}"
             ) from error
     sources = dict.fromkeys(settings, str(file))
     if os.environ.get("KERAS_BACKEND"):
@@ -155,4 +155,6 @@ def _check_backend() -> None:
     backend = settings.get("backend", "tensorflow")
     source = sources.get("backend", "the default of Keras")
     extra = "[jax]" if backend == "jax" else ""
-    check_installed(backend, f"{source} asks for {backend}, which is missing", extra)
+    check_installed(
+        backend, f"{source} asks for {backend}, which is not installed", extra
+    )

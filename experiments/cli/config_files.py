@@ -64,7 +64,7 @@ def _call_get_config(path: Path, *size: str):
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
         raise ValueError(
-            f"{path.name} has no function get_config, which makes a config"
+            f"{path.name} must define a function get_config that returns a config"
         )
     try:
         inspect.signature(get_config).bind(*size)

@@ -112,7 +112,7 @@ class ConfigParser(flags.ArgumentParser):
         from genie_tf.experiments.cli.config_files import load_config
 
         if self._loaded:
-            raise ValueError("expected one config; there is another before")
+            raise ValueError("expected one config; received two")
         self._loaded = True
         config = load_config(argument)
         config.lock()  # Flags cannot add settings.

@@ -61,7 +61,7 @@ def run(
             logging.set_verbosity(logging.WARNING)
         missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
         if missing:
-            _fail(f"expected {' and '.join(missing)}, which --help describes")
+            _fail(f"expected {' and '.join(missing)}; see --help")
         return rest
 
     def guarded(argv):
@@ -75,7 +75,7 @@ def run(
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
-            _fail(f"there is not enough memory: {(str(error).splitlines() or [''])[0]}")
+            _fail(f"not enough memory: {(str(error).splitlines() or [''])[0]}")
 
     def start():
         with _checked_output():

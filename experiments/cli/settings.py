@@ -27,7 +27,7 @@ def _one_of(*choices: str) -> _Rule:
     return " or ".join(choices), lambda x: x in choices
 
 
-_TEXT = "a text", lambda x: isinstance(x, str)
+_TEXT = "a string", lambda x: isinstance(x, str)
 _FLAG = "True or False", lambda x: isinstance(x, bool)
 _GROUP = "a group of settings", lambda x: isinstance(x, ConfigDict)
 _ABOVE_0 = _number("above 0", lambda x: x > 0)
@@ -103,7 +103,7 @@ def check_settings(config: ConfigDict) -> None:
     if missing:
         raise ValueError(
             f"The config lacks {', '.join(missing)}; `choose_size` in "
-            "genie_tf/experiments/configs/common.py fills in what has a default."
+            "genie_tf/experiments/configs/common.py fills in defaults."
         )
     for name, (words, is_right) in rules.items():
         value = _value(config, name)
@@ -122,8 +122,7 @@ def check_settings(config: ConfigDict) -> None:
         )
     if config.get("num_true_actions") and config.get("action_model"):
         raise ValueError(
-            "config.num_true_actions and config.action_model were both given; a world is "
-            "steered by one of the two."
+            "Set config.num_true_actions or config.action_model, not both."
         )
     for name in ("model", "latent_action_model"):
         if name not in rules:
@@ -132,7 +131,7 @@ def check_settings(config: ConfigDict) -> None:
         if isinstance(quantize_after, int) and quantize_after >= config.steps:
             raise ValueError(
                 f"config.{name}.quantizer.quantize_after must be less than config.steps="
-                f"{config.steps}, or codes never begin; is {quantize_after}."
+                f"{config.steps}, or quantization never starts; is {quantize_after}."
             )
 
 

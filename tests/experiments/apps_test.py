@@ -293,13 +293,13 @@ def run_generate(folder: Path, **circumstances) -> subprocess.CompletedProcess:
         (
             {},
             "{",
-            "keras.json must hold the settings of Keras as JSON, or be deleted: Expecting "
+            "keras.json must contain Keras settings as JSON; fix or delete it: Expecting "
             "property name .*",
         ),
         (
             {},
             "3",
-            "keras.json must hold the settings of Keras as JSON, or be deleted: .*",
+            "keras.json must contain Keras settings as JSON; fix or delete it: .*",
         ),
     ],
 )
@@ -553,8 +553,8 @@ NO_DATASET = "There is no dataset 'coinrn/tiny': genie_tf has coinrun/random_har
 NO_CONFIG = (
     "There is no dataset 'coinrun/easy': the configs of 'coinrun' are random_h.*"
 )
-NO_FOLDER = "cannot write in the folder file/below: choose another"
-ACTIONS = "--actions must be numbers from 0 to 4, with commas between; received "
+NO_FOLDER = "cannot write to the folder file/below: choose another"
+ACTIONS = "--actions must be numbers from 0 to 4, separated by commas; received "
 WRONG = [
     (
         TOKENIZER,
@@ -575,7 +575,10 @@ WRONG = [
                 "no.py:tiny",
                 r"no.py fails: SyntaxError: invalid syntax \(no.py, line 1\)",
             ),
-            ("empty.py", "empty.py has no function get_config, which makes a config"),
+            (
+                "empty.py",
+                "empty.py must define a function get_config that returns a config",
+            ),
             ("raises.py", "raises.py fails: ZeroDivisionError: division by zero"),
             (
                 "imports.py",
@@ -591,7 +594,7 @@ WRONG = [
             ),
         )
     ),
-    (TOKENIZER, {"workdir": None}, "expected --workdir, which --help describes"),
+    (TOKENIZER, {"workdir": None}, "expected --workdir; see --help"),
     (TOKENIZER, {"workdir": "file/below"}, NO_FOLDER),
     (
         TOKENIZER,
@@ -632,7 +635,7 @@ WRONG = [
     (
         TOKENIZER,
         {"config": "mine.py"},
-        "The config lacks camera; `choose_size` in .* fills in what has a default.",
+        "The config lacks camera; `choose_size` in .* fills in defaults.",
     ),
     (
         TOKENIZER,
@@ -643,13 +646,12 @@ WRONG = [
         "train genie",
         {"config.latent_action_model.quantizer.quantize_after": 3},
         "config.latent_action_model.quantizer.quantize_after must be less than config.steps"
-        "=3, or codes never begin; is 3.",
+        "=3, or quantization never starts; is 3.",
     ),
     (
         "train guided",
         {"config.action_model": "lam/model"},
-        "config.num_true_actions and config.action_model were both given; a world is "
-        "steered by one of the two.",
+        "Set config.num_true_actions or config.action_model, not both.",
     ),
     (
         TOKENIZER,
@@ -714,7 +716,7 @@ WRONG = [
     (
         TOKENIZER,
         {"config.model.frame_shape": "(32, 32, 3)"},
-        r"the model is for frames of \(32, 32, 3\); coinrun/tiny has frames of "
+        r"the model expects frames of \(32, 32, 3\); coinrun/tiny has frames of "
         r"\(64, 64, 3\)",
     ),
     (
@@ -774,7 +776,7 @@ WRONG = [
     (
         "evaluate",
         {"output": "reported"},
-        "there is a report in reported: choose another folder, or --overwrite",
+        "reported already holds a report: choose another folder, or pass --overwrite",
     ),
     ("evaluate", {"frames": 4}, "flag --frames=4: .* 5"),
     ("evaluate", {"seed": -1}, "flag --seed=-1: .*non-negative.*"),
@@ -787,7 +789,7 @@ WRONG = [
     (
         "evaluate",
         {"strategy": "multi_worker"},
-        "An evaluation runs on one machine: choose --strategy=one, mirrored or tpu.",
+        "Evaluation runs on one machine: choose --strategy=one, mirrored or tpu.",
     ),
     (
         "evaluate",
@@ -797,8 +799,8 @@ WRONG = [
     (
         "evaluate",
         {"preset": "part", "fid_features": "network"},
-        "--fid_features and --fvd_features compare predicted frames, which a Genie makes "
-        "alone.",
+        "--fid_features and --fvd_features compare predicted frames, which only a Genie "
+        "makes.",
     ),
     (
         "evaluate",
@@ -819,12 +821,12 @@ WRONG = [
         "such as .*; 'none' is none that exists.",
     ),
     ("evaluate", {"output": "file/below"}, NO_FOLDER),
-    ("evaluate", {"output": None}, "expected --output, which --help describes"),
+    ("evaluate", {"output": None}, "expected --output; see --help"),
     ("evaluate", {"clips": 1}, "flag --clips=1: .* 2"),
     (
         "evaluate",
         {},
-        r"the model is for frames of \(16, 16, 3\); coinrun/tiny has frames of "
+        r"the model expects frames of \(16, 16, 3\); coinrun/tiny has frames of "
         r"\(64, 64, 3\)",
     ),
     (
@@ -851,7 +853,7 @@ WRONG = [
     ),
     ("export", {"output": "part"}, "part exists already: choose another folder."),
     ("export", {"output": "file/below"}, NO_FOLDER),
-    ("export", {"output": None}, "expected --output, which --help describes"),
+    ("export", {"output": None}, "expected --output; see --help"),
     ("generate", {"prompt": "none.png"}, "There is no prompt image none.png."),
     (
         "generate",
@@ -887,7 +889,7 @@ WRONG = [
     (
         "generate",
         {"output": "file/below/a.gif"},
-        "cannot write in the folder file/below: choose another",
+        "cannot write to the folder file/below: choose another",
     ),
     (
         "generate",
@@ -993,8 +995,7 @@ def test_words_without_a_flag_are_refused(run_app, tmp_path, app):
         ),
         (
             {"config.steps": 2},
-            "tokenizer has been trained for 3 steps already, and config.steps asks for "
-            "2.",
+            "tokenizer has already been trained for 3 steps; config.steps asks for 2.",
         ),
         (
             {"config.steps": 4, "config.batch_size": 4, "config.seed": 1},

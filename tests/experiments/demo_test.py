@@ -138,7 +138,7 @@ def test_curves_are_named_after_their_parts(commands, tmp_path):
 
 def test_a_step_that_fails_ends_the_demo(capfd):
     with pytest.raises(
-        cli.UserError, match="platform_of_none ended with exit code 1, as said above"
+        cli.UserError, match="platform_of_none failed with exit code 1; see above"
     ):
         demo._run("platform_of_none", "--flag=a b")
     assert "$ python -m platform_of_none '--flag=a b'\n" in capfd.readouterr().out

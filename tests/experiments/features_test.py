@@ -158,23 +158,23 @@ def test_features_tell_what_moves_from_what_stands():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"output": None}, "expected --output, which --help describes"),
+        ({"output": None}, "expected --output; see --help"),
         ({"dataset": "coinrun/easy"}, "There is no dataset 'coinrun/easy': .*"),
         (
             {"dataset": "arrays"},
             ".* 'arrays' have no 'theme': arrays hold no metadata.",
         ),
-        ({"dataset": "frames/still"}, "frames/still has no actions, of which to learn"),
+        ({"dataset": "frames/still"}, "frames/still has no actions to learn from"),
         (
             {"dataset": "frames/small"},
-            r"the model is for frames of \(64, 64, 3\); frames/small has .*32, 32, 3\)",
+            r"the model expects frames of \(64, 64, 3\); frames/small has .*32, 32, 3\)",
         ),
         (
             {"dataset": "frames/keys"},
             "Dataset 'frames/keys', split 'train', has the action 20; expected actions "
             "from 0 to 14.",
         ),
-        ({"output": "file/below"}, "cannot write in the folder file/below: choose .*"),
+        ({"output": "file/below"}, "cannot write to the folder file/below: choose .*"),
         ({"steps": 0}, "flag --steps=0: .*"),
         ({"seed": -1}, "flag --seed=-1: .*"),
     ],

@@ -144,13 +144,13 @@ def test_the_tokenizer_may_be_trained_already(tmp_path):
             {"tokenizer": ""},
             {},
             "--config.tokenizer must be the folder of a trained tokenizer, or "
-            "NAME:SIZE of one to be trained; is ''.",
+            "NAME:SIZE of a tokenizer config; is ''.",
         ),
         (
             {"tokenizer": "missing.py:paper"},
             {},
             "--config.tokenizer must be the folder of a trained tokenizer, or "
-            "NAME:SIZE of one to be trained; is 'missing.py:paper'.",
+            "NAME:SIZE of a tokenizer config; is 'missing.py:paper'.",
         ),
     ],
 )

@@ -118,7 +118,7 @@ def shown(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shown")
     ended = run(folder)
     assert ended.code == 0, ended.errors
-    assert ended.out == ("Wrote preview/statistics.md, statistics.json and pictures.\n")
+    assert ended.out == ("Wrote preview/statistics.md, statistics.json and images.\n")
     assert {path.name for path in (folder / "preview").iterdir()} == WRITTEN
     return folder / "preview"
 
@@ -337,7 +337,7 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"dataset": None}, "expected --dataset, which --help describes"),
+        ({"dataset": None}, "expected --dataset; see --help"),
         ({"dataset": "coinrn/tiny"}, "There is no dataset 'coinrn/tiny': .*"),
         ({"dataset": "coinrun/easy"}, "There is no dataset 'coinrun/easy': .*"),
         (
@@ -365,7 +365,7 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
             {"dataset": "arrays", "camera": "hand"},
             "The arrays of 'arrays' are of one .*",
         ),
-        ({"output": "file/below"}, "cannot write in the folder file/below: choose .*"),
+        ({"output": "file/below"}, "cannot write to the folder file/below: choose .*"),
         ({"fps": 0}, r"flag --fps=0: .*\[0.01, 1000.*"),
         ({"fps": 1e30}, "flag --fps=1e.30: .* 1000.*"),
         ({"seed": -1}, "flag --seed=-1: .*"),

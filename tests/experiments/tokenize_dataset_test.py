@@ -82,7 +82,9 @@ def tokenize(run_app, folder, data_dir):
 def tokens(tokenize, folder):
     ended = tokenize()
     assert ended.code == 0, ended.errors
-    assert ended.out.endswith("Wrote tokens. To train on it, pass it as --config.dataset.\n")
+    assert ended.out.endswith(
+        "Wrote tokens. To train on it, pass it as --config.dataset.\n"
+    )
     assert not (folder / "tokens.unfinished").exists()
     return folder / "tokens"
 
@@ -280,13 +282,12 @@ def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
         ({"dataset": "coinrn/tiny"}, "There is no dataset 'coinrn/tiny': .*"),
         (
             {"preset": "many"},
-            "The tokens of this tokenizer depend on the frames before: give the "
-            "config.clip_length of the training as --clip_length.",
+            "This tokenizer's tokens depend on earlier frames: pass the "
+            "config.clip_length of later training as --clip_length.",
         ),
         (
             {"clip_length": 5},
-            "The tokens of this tokenizer are of one frame each: leave out "
-            "--clip_length.",
+            "This tokenizer encodes each frame separately: omit --clip_length.",
         ),
         (
             {"preset": "many", "clip_length": 21},
@@ -295,7 +296,7 @@ def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
         ({"output": "tokens"}, "tokens exists already: choose another folder."),
         (
             {"output": "one/config.json"},
-            "cannot write in the folder one/config.json: .*",
+            "cannot write to the folder one/config.json: .*",
         ),
         (
             {"dataset": "small"},

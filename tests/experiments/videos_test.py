@@ -98,8 +98,8 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"input": "none"}, "there is no folder none, which --input names"),
-        ({"input": "videos/a.gif"}, "there is no folder videos/a.gif, which .*"),
+        ({"input": "none"}, "there is no folder none: check --input"),
+        ({"input": "videos/a.gif"}, "there is no folder videos/a.gif: .*"),
         (
             {"input": "empty"},
             "Training, validation and test need a video each, and empty has 0 that can "
@@ -107,7 +107,7 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
         ),
         (
             {"name": "my/videos"},
-            "--name must only have letters, digits and _; received 'my/videos'",
+            "--name must contain only letters, digits and _; received 'my/videos'",
         ),
         *[
             (
@@ -143,7 +143,7 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
         ({"fps": 0}, "flag --fps=0: .*0.01.*"),
         (
             {"data_dir": "videos/notes.txt"},
-            "cannot write in the folder videos/notes.txt: choose another",
+            "cannot write to the folder videos/notes.txt: choose another",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_dataset_that_exists_is_left_alone(make, folder):
     ended = make()
     assert ended.code == 2
     assert ended.errors[-1].endswith(
-        "data/video_folder/mine/1.0.0 exists already: choose another --name, or delete "
+        "data/video_folder/mine/1.0.0 already exists: choose another --name, or delete "
         "that folder."
     )
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -172,7 +172,7 @@ def test_a_dataset_that_exists_is_left_alone(make, folder):
 def test_a_disk_too_small_leaves_nothing(make, folder):
     ended = make(largest_file=50_000)
     assert ended.code == 2, "\n".join(ended.errors[-8:])
-    sentence = "videos(.py)?: nothing is written: .*File too large$"
+    sentence = "videos(.py)?: nothing was written: .*File too large$"
     assert re.search(sentence, ended.errors[-1]), ended.errors
     assert not [path for path in folder.rglob("data/**/*") if path.is_file()]
     ended = make()
@@ -196,7 +196,7 @@ def test_two_builds_at_once_are_refused(make, folder):
     os.close(descriptor)
     assert ended.code == 2
     assert ended.errors[-1].endswith(
-        "another program is building data/video_folder/mine: wait for its end, or choose "
+        "another program is building data/video_folder/mine: wait until it ends, or choose "
         "another --name"
     )
     assert make().code == 0

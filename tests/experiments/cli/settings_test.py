@@ -94,7 +94,7 @@ def test_wrong_mask_rates_are_named(rates):
     [
         ("steps", "100", "a whole number of 1 or more; is '100'"),
         ("steps", True, "a whole number of 1 or more; is True"),
-        ("dataset", 5, "a text; is 5"),
+        ("dataset", 5, "a string; is 5"),
         ("remat", 1, "True or False; is 1"),
         ("schedule", 1e-3, "a group of settings; is 0.001"),
         ("schedule.peak", "1e-3", "a finite number above 0; is '1e-3'"),
@@ -127,13 +127,12 @@ def test_values_of_another_type_are_named(name, value, expected):
             coinrun_lam,
             {"model.quantizer.quantize_after": 700},
             "config.model.quantizer.quantize_after must be less than config.steps=700, or "
-            "codes never begin; is 700.",
+            "quantization never starts; is 700.",
         ),
         (
             coinrun_genie,
             {"num_true_actions": 15, "action_model": "model"},
-            "config.num_true_actions and config.action_model were both given; a world is "
-            "steered by one of the two.",
+            "Set config.num_true_actions or config.action_model, not both.",
         ),
     ],
 )
@@ -171,7 +170,7 @@ def test_missing_settings_are_named(kind, missing):
         check_settings(made)
     assert str(error.value) == (
         f"The config lacks {', '.join(missing)}; `choose_size` in "
-        "genie_tf/experiments/configs/common.py fills in what has a default."
+        "genie_tf/experiments/configs/common.py fills in defaults."
     )
 
 
