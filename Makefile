@@ -25,7 +25,7 @@ demo: .venv/installed  ## Train and evaluate a small Genie on CoinRun, on a CPU;
 test: .venv/installed types  ## Check style and types, and run all tests.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/pytest --numprocesses=2 --dist=loadfile
+	.venv/bin/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: install
 install: .venv/installed  ## Set up .venv with the development tools.

@@ -63,3 +63,20 @@ def test_a_disk_too_small_leaves_nothing(run_app, data_dir, tmp_path):
     assert run_app("arrays", *flags, folder=tmp_path).code == 0
     episodes = open_episodes(str(tmp_path / "arrays"), "train")
     assert episodes.actions == GAMES["coinrun"].actions
+
+
+NO_CONFIG = (
+    "There is no dataset 'coinrun/easy': the configs of 'coinrun' are random_h.*"
+)
+NO_FOLDER = "cannot write to the folder file/below: choose another"
+# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+WRONG = [
+    ("arrays", {"output": "file/below"}, NO_FOLDER),
+    ("arrays", {"output": "part"}, "part exists already: choose another folder."),
+    ("arrays", {"dataset": "coinrun/easy"}, NO_CONFIG),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
+def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+    check_refused(name, changes, sentence)

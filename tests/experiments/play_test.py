@@ -113,3 +113,29 @@ def play_a_frame(address: str):
         messages = [socket.recv(timeout=60) for _ in range(4)]
     frames = [unpack_frame(m) for m in messages if isinstance(m, bytes)]
     assert [frame[:2] for frame in frames] == [(AGAIN, None), (NEW, 3)]
+
+
+NO_PRESET = (
+    "There is no preset none: expected a folder, or the name of one that ships with .*"
+)
+# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+WRONG = [
+    ("play", {"preset": "none"}, NO_PRESET),
+    (
+        "play",
+        {"host": "192.0.2.1"},
+        "Cannot serve at 192.0.2.1, port 0: Cannot assign requested address. Choose "
+        "another.",
+    ),
+    ("play", {"fps": 51}, "flag --fps=51: .*50.*"),
+    (
+        "play",
+        {"steps": 26},
+        "Worlds are played with a `num_steps` of at most 25; received 26.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
+def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+    check_refused(name, changes, sentence)

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -62,6 +64,18 @@ def make_louder(dynamics):
 @pytest.fixture(scope="module")
 def sampler(genie):
     return WorldSampler(genie)
+
+
+def without_xla(sampler):
+    """A sampler whose programs use the same kernels as those of the reference."""
+    sampler._reset = tf.function(sampler._reset.python_function, autograph=False)
+    sampler._step = tf.function(sampler._step.python_function, autograph=False)
+    return sampler
+
+
+@pytest.fixture(scope="module")
+def traced(genie):
+    return without_xla(WorldSampler(genie))
 
 
 @pytest.fixture
@@ -210,7 +224,24 @@ def test_play_is_generation_in_one_program(sampler):
     np.testing.assert_array_equal(played, whole)
 
 
-def reference_tokens(genie, actions, seed, sampling):
+@pytest.fixture(scope="module")
+def uncached_frame():
+    """A function that samples a frame after others, all of which it sees at each step."""
+
+    @functools.partial(tf.function, autograph=False)
+    def sample(dynamics, tokens, actions, key, settings):
+        def logits_of(frame, masked):
+            video = ops.concatenate([tokens, frame[:, None]], axis=1)
+            known = ops.zeros(tokens.shape, "bool")
+            batch = {"mask": ops.concatenate([known, masked[:, None]], axis=1)}
+            return dynamics(video, actions, batch)[:, -1]
+
+        return sample_frame(logits_of, (2, 3), key, settings)
+
+    return sample
+
+
+def reference_tokens(uncached_frame, genie, actions, seed, sampling):
     """The same without a cache: all frames at each step of each frame."""
     tokens = ops.convert_to_numpy(genie.tokenizer.tokenize(PROMPT))
     between = np.zeros((B, 1), "int32")
@@ -220,15 +251,10 @@ def reference_tokens(genie, actions, seed, sampling):
     settings = genie.dynamics.sampling_tensors(sampling)
     for _ in range(actions.shape[1]):
         t = tokens.shape[1]
-
-        def logits_of(frame, masked, tokens=tokens, t=t):
-            video = ops.concatenate([tokens, frame[:, None]], axis=1)
-            known = np.zeros((B, t, N), bool)
-            batch = {"mask": ops.concatenate([known, masked[:, None]], axis=1)}
-            return genie.dynamics(video, led[:, :t], batch)[:, -1]
-
         key = fold(ops.cast(seeds_of_batch(seed, B), "uint32"), t)
-        frame = sample_frame(logits_of, (2, 3), key, settings)
+        frame = uncached_frame(
+            genie.dynamics, ops.convert_to_tensor(tokens), led[:, :t], key, settings
+        )
         tokens = np.concatenate([tokens, ops.convert_to_numpy(frame)[:, None]], axis=1)
     return tokens[:, 2:]
 
@@ -236,19 +262,20 @@ def reference_tokens(genie, actions, seed, sampling):
 @pytest.mark.parametrize("num_steps", [1, 2, 4, 6, 25])
 @pytest.mark.parametrize("order", ORDERS)
 def test_cached_sampling_equals_uncached_past_the_window(
-    genie, eager, order, num_steps
+    genie, traced, uncached_frame, order, num_steps
 ):
     sampling = {"num_steps": num_steps, "order": order}
-    tokens = generate(WorldSampler(genie), seed=3, sampling=sampling)
+    tokens = generate(traced, seed=3, sampling=sampling)
     assert tokens.shape[1] + 2 > 2 * WINDOW
-    np.testing.assert_array_equal(tokens, reference_tokens(genie, ACTIONS, 3, sampling))
+    expected = reference_tokens(uncached_frame, genie, ACTIONS, 3, sampling)
+    np.testing.assert_array_equal(tokens, expected)
 
 
-def test_a_guided_world_is_cached_as_well(guided, eager):
-    sampler = WorldSampler(guided)
+def test_a_guided_world_is_cached_as_well(guided, uncached_frame):
+    sampler = without_xla(WorldSampler(guided))
     state, _ = sampler.reset(PROMPT, np.zeros((B, 1)))
     seeds = seeds_of_batch(3, B)
-    expected = reference_tokens(guided, ACTIONS, 3, SAMPLING)
+    expected = reference_tokens(uncached_frame, guided, ACTIONS, 3, SAMPLING)
     for i in range(5):
         state, _ = sampler.step(state, ACTIONS[:, i], seeds, SAMPLING)
         np.testing.assert_array_equal(state["dynamics"]["tokens"], expected[:, i])

@@ -67,7 +67,9 @@ def make_engine(stage: str, strategy=None, accumulate=1, **optimizer):
 def without_xla(engine):
     """XLA is slow to compile, and needed on one side of a comparison alone."""
     functions = engine._replica_gradients, engine._train_batches, engine._eval_replicas
-    engine._gradients, engine._train, engine._eval = map(tf.function, functions)
+    engine._gradients, engine._train, engine._eval = (
+        tf.function(function, autograph=False) for function in functions
+    )
     return engine
 
 

@@ -109,17 +109,14 @@ def train_on_jax(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder of what JAX made, and of each stage, engine and metrics of TensorFlow."""
-    import tensorflow as tf
-
     from genie_tf.training.engine import TensorFlowEngine
 
     folder = tmp_path_factory.mktemp("jax")
     engines = {stage: make_engine(TensorFlowEngine, stage) for stage in MODELS}
     for stage, engine in engines.items():
-        # XLA is slow to compile, and needed on one side of the comparison alone.
-        engine._gradients = tf.function(engine._replica_gradients)
-        engine._train = tf.function(engine._train_batches)
-        engine._eval = tf.function(engine._eval_replicas)
+        # Programs are slow to compile, and needed on one side of the comparison alone.
+        engine._gradients = engine._replica_gradients
+        engine._train, engine._eval = engine._train_batches, engine._eval_replicas
         checkpoints = Checkpoints(folder / stage)
         checkpoints.save(0, engine.model, engine.optimizer)
         checkpoints.wait()
