@@ -1,4 +1,4 @@
-"""What genie-train refuses, in one sentence that leaves everything as it was."""
+"""Invalid input that genie-train rejects in one sentence, without changing files."""
 
 import os
 
@@ -17,7 +17,7 @@ NO_CONFIG = (
     "There is no dataset 'coinrun/easy': the configs of 'coinrun' are random_h.*"
 )
 NO_FOLDER = "cannot write to the folder file/below: choose another"
-# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+# Invalid input: the run, its changed flags, and a pattern of the error.
 WRONG = [
     (TOKENIZER, {"workdir": None}, "expected --workdir; see --help"),
     (TOKENIZER, {"workdir": "file/below"}, NO_FOLDER),
@@ -188,7 +188,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
-def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
     check_refused(name, changes, sentence)
 
 
@@ -216,13 +218,11 @@ def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sente
         ),
     ],
 )
-def test_a_workdir_of_another_training_is_left_alone(
-    trained, check_refused, changes, sentence
-):
+def test_workdir_of_other_run_is_unchanged(trained, check_refused, changes, sentence):
     check_refused(TOKENIZER, changes, sentence, trained, "tokenizer")
 
 
-def test_one_training_at_a_time_has_a_workdir(trained, check_refused):
+def test_workdir_has_one_run_at_a_time(trained, check_refused):
     holder = rf"\(process {os.getpid()} of .*, since .*\)"
     sentence = (
         f"Another program is training in tokenizer {holder}: wait for its end, .*"

@@ -5,7 +5,7 @@ import pytest
 TOKENIZER = "train tokenizer"
 
 
-# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+# Invalid input: the run, its changed flags, and a pattern of the error.
 WRONG = [
     (
         TOKENIZER,
@@ -49,5 +49,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
-def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
     check_refused(name, changes, sentence)
