@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     cli.define_config(
         "config",
-        "Config: NAME:SIZE of one that ships with genie_tf, or FILE.py:SIZE.",
+        "Training config: NAME:SIZE of a shipped one, or FILE.py:SIZE.",
     )
     flags.DEFINE_integer("devices", 1, "Number of devices.")
     flags.DEFINE_float("device_memory_gb", 32, "Memory per device, in 10^9 bytes.")

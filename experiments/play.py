@@ -1,9 +1,9 @@
-"""Serve a page on which a trained Genie is played: pick an image, press keys, it moves.
+"""Serve a page on which to play a trained Genie.
 
 genie-play --preset=runs/genie/model
 
-Prints the address of the page, which by default only this machine can open. See
-docs/play.md.
+Pick an image and press keys: the world moves. Prints the address of the page, which by
+default only this machine can open. See docs/play.md.
 """
 
 import secrets
@@ -33,8 +33,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_string(
         "allowed_origin",
         [],
-        "Address of a proxy in front, such as https://world.example.com; can be "
-        "repeated.",
+        "Address of a proxy in front, such as https://world.example.com.",
     )
     flags.DEFINE_string(
         "root_path", "", "Path at which the proxy serves the page, such as /genie."

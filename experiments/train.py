@@ -30,7 +30,7 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     cli.define_config(
         "config",
-        "Config: NAME:SIZE of one that ships with genie_tf, or FILE.py:SIZE.",
+        "Training config: NAME:SIZE of a shipped one, or FILE.py:SIZE.",
     )
     cli.define_path("workdir", None, "Folder for checkpoints, metrics and the model.")
     cli.define_path("data_dir", None, "Folder of TFDS datasets.")

@@ -1,4 +1,4 @@
-"""Configs by file or name, as a user gives them to genie-train."""
+"""Configs by file or name, passed to genie-train."""
 
 import pytest
 
