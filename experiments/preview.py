@@ -6,10 +6,9 @@ Accepts every dataset that training accepts: TFDS names of RLDS datasets, built 
 necessary, video_folder/NAME, folders of TFDS datasets and folders of arrays. Writes
 
 contact_sheet.png: eight frames of each of eight random episodes of the split;
-clips.mp4: up to sixteen random clips of the split, the last frame repeated if one is
-short; statistics.md, statistics.json: for every split, numbers and lengths of episodes,
-bytes on
-    disk, pixels, actions and rewards.
+clips.mp4: up to sixteen random clips of the split, short ones held at the last frame;
+statistics.md, statistics.json: for every split, numbers and lengths of episodes, bytes
+    on disk, pixels, actions and rewards.
 
 Decodes few frames, and reads actions and rewards of at most 10,000 episodes per split.
 Equal seeds give equal files. MP4 needs PyAV: pip install genie_tf[mp4].
