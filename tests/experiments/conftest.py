@@ -1,4 +1,4 @@
-"""Runs the apps as a user does, without importing TensorFlow anew for each run."""
+"""End-to-end runs of the programs that import TensorFlow only once."""
 
 import dataclasses
 import fcntl
@@ -17,20 +17,20 @@ from PIL import Image
 
 from genie_tf.testing.tiny_models import tiny_genie
 
-# TensorFlow's own lines, about which no program can do anything.
+# TensorFlow's lines, which no program can suppress.
 NOISE = re.compile(r"[IWEF]\d{4} |\d{4}-\d\d-\d\d |WARNING: All log messages before")
 
 
 @dataclasses.dataclass
 class Run:
-    """How an app ended, and what it printed."""
+    """Exit code and output of a program."""
 
     code: int
     out: str
     errors: list[str]
 
     def check_refused(self, app: str, sentence: str) -> None:
-        """Check that an app told in one sentence, a pattern, what was wrong."""
+        """Check that a program printed one error, which matches a pattern."""
         assert self.code == 2, self.errors
         (line,) = self.errors
         assert re.fullmatch(f"{app}(.py)?: {sentence}", line), line
@@ -55,7 +55,7 @@ def training(stage: str, settings: dict) -> dict:
     }
 
 
-# Flags of a small but complete run, by what it makes; the app is the first word.
+# Flags of a small but complete run, by name; the first word is the program.
 RUNS = {
     "train tokenizer": training(
         "tokenizer",
@@ -108,7 +108,7 @@ RUNS = {
 }
 
 
-# Files given as --config.
+# Files for --config.
 CONFIG_FILES = {
     "no": "version = attr: 1",
     "empty": "",
@@ -140,10 +140,10 @@ def server():
 
 @pytest.fixture(scope="session")
 def run_app(server, tmp_path_factory):
-    """A function that runs an app with arguments, in a folder.
+    """Function that runs a program with arguments in a folder.
 
-    `largest_file`, in bytes, is all that a file can grow to; `terminate_at` names a file
-    at whose first byte the app receives SIGTERM; `home` is the home folder.
+    `largest_file` limits the bytes of a file; `terminate_at` names a file at whose first
+    byte the program receives SIGTERM; `home` is the home folder.
     """
     printed = tmp_path_factory.mktemp("printed")
 
@@ -165,28 +165,28 @@ def run_app(server, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
-    """A function that makes a folder in one of the processes of the tests, for all."""
+def make_once(tmp_path_factory):
+    """Function that makes a folder once and shares it among all test processes."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
 
-    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
-        folder, made = root / name, root / f"{name}.made"
+    def make_folder(name: str, make: Callable[[Path], None]) -> Path:
+        folder, stamp = root / name, root / f"{name}.made"
         with open(root / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not made.exists():
+            if not stamp.exists():
                 folder.mkdir()
                 make(folder)
-                made.touch()
+                stamp.touch()
         return folder
 
-    return folder_of
+    return make_folder
 
 
 @pytest.fixture(scope="session")
-def data_dir(made_once):
-    """A TFDS folder that holds coinrun/tiny, episodes of 20 steps."""
+def data_dir(make_once):
+    """TFDS folder of coinrun/tiny, episodes of 20 steps."""
     from genie_tf.datasets.coinrun import coinrun_dataset_builder
 
     config = coinrun_dataset_builder.CoinRunConfig(
@@ -200,18 +200,18 @@ def data_dir(made_once):
         builder = coinrun_dataset_builder.Builder(config=config, data_dir=folder)
         builder.download_and_prepare()
 
-    return made_once("datasets", build)
+    return make_once("datasets", build)
 
 
 @pytest.fixture(scope="session")
 def runs():
-    """`RUNS`, which tests cannot import from here."""
+    """`RUNS`, which tests cannot import."""
     return RUNS
 
 
 @pytest.fixture(scope="session")
 def run(run_app, data_dir):
-    """A function that runs one of `RUNS` with some flags changed, or left out (None)."""
+    """Function that runs one of `RUNS` with some flags changed, or omitted (None)."""
 
     def run_changed(name: str, folder: Path, changes: dict, **circumstances):
         flags = {**RUNS[name], **changes}
@@ -224,26 +224,26 @@ def run(run_app, data_dir):
 
 
 def contents(folder: Path) -> dict:
-    """All that is below a folder, with when it was written."""
+    """Return all paths below a folder, with their modification times."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 @pytest.fixture(scope="session")
-def trained(run, made_once, tmp_path_factory):
-    """Folder of `tokenizer` and `genie`, trained for 3 steps; a copy of this process."""
+def trained(run, make_once, tmp_path_factory):
+    """Folder of `tokenizer` and `genie`, trained for 3 steps; one copy per process."""
 
     def train(folder):
         for name in ("train tokenizer", "train genie"):
             ended = run(name, folder, {})
             assert ended.code == 0, ended.errors
 
-    made = made_once("trained", train)
-    return shutil.copytree(made, tmp_path_factory.mktemp("runs") / "trained")
+    shared = make_once("trained", train)
+    return shutil.copytree(shared, tmp_path_factory.mktemp("runs") / "trained")
 
 
 @pytest.fixture(scope="session")
-def evaluated(trained, run, made_once):
-    """What genie-evaluate writes of a trained Genie, in the folder `evaluation` of it."""
+def evaluated(trained, run, make_once):
+    """Output folder of genie-evaluate, `evaluation` in the folder `trained`."""
 
     def evaluate(folder):
         shutil.copytree(trained, folder, dirs_exist_ok=True)
@@ -251,13 +251,13 @@ def evaluated(trained, run, made_once):
         ended = run("evaluate", folder, {"fvd_features": "CoinRun.keras"})
         assert ended.code == 0, ended.errors
 
-    made = made_once("evaluated", evaluate)
-    return shutil.copytree(made / "evaluation", trained / "evaluation")
+    shared = make_once("evaluated", evaluate)
+    return shutil.copytree(shared / "evaluation", trained / "evaluation")
 
 
 @pytest.fixture(scope="session")
 def user_folder(tmp_path_factory):
-    """What a user may have: a Genie, a part of one, and some files that do not fit."""
+    """Folder of a user: a Genie, a part of one, and unusable files."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "file").write_text("no folder")
     for name, text in CONFIG_FILES.items():
@@ -286,9 +286,9 @@ def save_feature_network(path: Path, width: int):
 
 @pytest.fixture(scope="session")
 def check_refused(run, user_folder):
-    """A function that checks what one of `RUNS` says of wrong input, and that it does nothing.
+    """Function that checks that one of `RUNS` prints one error and writes nothing.
 
-    The sentence is a pattern. What stays as it is may be a folder in that of the run.
+    The error must match the pattern `sentence`. `unchanged` is a path in the folder.
     """
 
     def check(name, changes, sentence, folder=user_folder, unchanged="."):

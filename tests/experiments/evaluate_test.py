@@ -1,4 +1,4 @@
-"""genie-evaluate as a user runs it."""
+"""End-to-end runs of genie-evaluate."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 
-def test_report(evaluated):
+def test_report_has_all_scores(evaluated):
     report = json.loads((evaluated / "report.json").read_text())
     assert set(report) == {
         *("model", "preset", "dataset", "split", "camera", "stride", "resize"),
@@ -36,7 +36,7 @@ def test_report(evaluated):
     assert len(dynamics["horizons"]["prediction"]["psnr"]) == 10
     low, high = dynamics["delta_psnr_4"]["ci95"]
     assert low <= dynamics["delta_psnr_4"]["mean"] <= high
-    # Fifteen actions between sixteen frames, in nine groups at most.
+    # Fifteen actions between sixteen frames, in at most nine groups.
     agreement = report["latent_actions"]["agreement"]
     assert np.sum(agreement["confusion"]) == 2 * 15
     assert np.sum(report["latent_actions"]["counts"]) == 2 * 15
@@ -46,14 +46,14 @@ def test_report(evaluated):
     assert min(frechet[row] for row in ("prediction", "repeat", "ceiling")) >= 0
 
 
-def test_frames_are_scaled_to_those_of_the_model(run, user_folder, tmp_path):
+def test_resize_scales_frames_to_model(run, user_folder, tmp_path):
     changes = {"preset": user_folder / "genie/model", "resize": True, "frames": 5}
     ended = run("evaluate", tmp_path, changes)
     assert ended.code == 0, ended.errors
     assert Image.open(tmp_path / "evaluation/prompt.png").size == (16, 16)
 
 
-def test_evaluation_is_readable(evaluated):
+def test_markdown_and_images_show_scores(evaluated):
     names = {path.name for path in evaluated.iterdir()}
     assert names == {
         *("report.json", "report.md", "prompt.png", "reconstructions.png"),
@@ -73,16 +73,16 @@ def test_evaluation_is_readable(evaluated):
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     with Image.open(evaluated / "rollout.gif") as gif:
-        # Truth, reconstruction and prediction of two clips, twice as large.
+        # Truth, reconstruction and prediction of two clips, enlarged twice.
         assert gif.height == 3 * (2 * 64 + 2) - 2
     for name in ("action_grid.gif", "action_grid.png"):
         with Image.open(evaluated / name) as grid:
-            # Two prompts; the prompt and three actions, under their names.
+            # Two rows of the prompt and three actions, below their names.
             assert grid.height == 14 + 2 * (2 * 64 + 2) - 2
             assert grid.width == 4 * (2 * 64 + 2) - 2
 
 
-def test_a_part_alone_is_evaluated_twice_alike(trained, run):
+def test_evaluation_of_tokenizer_is_reproducible(trained, run):
     scores = []
     for output in ("first", "first", "second"):
         changes = {"preset": "tokenizer/model", "output": output, "overwrite": True}
@@ -99,7 +99,7 @@ def test_a_part_alone_is_evaluated_twice_alike(trained, run):
     }
 
 
-def test_a_disk_too_small_for_a_report_is_noticed_first(run, user_folder, tmp_path):
+def test_full_disk_is_reported_before_evaluation(run, user_folder, tmp_path):
     changes = {"preset": user_folder / "genie/model", "resize": True, "frames": 5}
     ended = run("evaluate", tmp_path, changes, largest_file=1_000_000)
     sentence = "Expected space for 16,777,216 bytes in .*/evaluation: File too large."
@@ -114,8 +114,8 @@ NO_DATASET = "There is no dataset 'coinrn/tiny': genie_tf has coinrun/random_har
 NO_CONFIG = (
     "There is no dataset 'coinrun/easy': the configs of 'coinrun' are random_h.*"
 )
-NO_FOLDER = "cannot write in the folder file/below: choose another"
-# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+NO_FOLDER = "cannot write to the folder file/below: choose another"
+# Invalid input: the run, its changed flags, and a pattern of the error.
 WRONG = [
     ("evaluate", {"dataset": "coinrn/tiny"}, NO_DATASET),
     ("evaluate", {"dataset": "coinrun/easy"}, NO_CONFIG),
@@ -134,7 +134,7 @@ WRONG = [
     (
         "evaluate",
         {"output": "reported"},
-        "there is a report in reported: choose another folder, or --overwrite",
+        "reported already holds a report: choose another folder, or pass --overwrite",
     ),
     ("evaluate", {"frames": 4}, "flag --frames=4: .* 5"),
     ("evaluate", {"seed": -1}, "flag --seed=-1: .*non-negative.*"),
@@ -147,7 +147,7 @@ WRONG = [
     (
         "evaluate",
         {"strategy": "multi_worker"},
-        "An evaluation runs on one machine: choose --strategy=one, mirrored or tpu.",
+        "Evaluation runs on one machine: choose --strategy=one, mirrored or tpu.",
     ),
     (
         "evaluate",
@@ -157,8 +157,8 @@ WRONG = [
     (
         "evaluate",
         {"preset": "part", "fid_features": "network"},
-        "--fid_features and --fvd_features compare predicted frames, which a Genie makes "
-        "alone.",
+        "--fid_features and --fvd_features compare predicted frames, which only a Genie "
+        "makes.",
     ),
     (
         "evaluate",
@@ -179,12 +179,12 @@ WRONG = [
         "such as .*; received 'none'.",
     ),
     ("evaluate", {"output": "file/below"}, NO_FOLDER),
-    ("evaluate", {"output": None}, "expected --output, which --help describes"),
+    ("evaluate", {"output": None}, "expected --output; see --help"),
     ("evaluate", {"clips": 1}, "flag --clips=1: .* 2"),
     (
         "evaluate",
         {},
-        r"the model is for frames of \(16, 16, 3\); coinrun/tiny has frames of "
+        r"the model expects frames of \(16, 16, 3\); coinrun/tiny has frames of "
         r"\(64, 64, 3\)",
     ),
     (
@@ -203,5 +203,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
-def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
     check_refused(name, changes, sentence)

@@ -1,4 +1,4 @@
-"""genie-export as a user runs it."""
+"""End-to-end runs of genie-export."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 
-def test_a_saved_model_plays_as_the_readme_says(run, user_folder, tmp_path):
+def test_readme_example_plays_exported_world(run, user_folder, tmp_path):
     preset = user_folder / "genie/model"
     ended = run("export", tmp_path, {"preset": preset})
     assert ended.code == 0, ended.errors
@@ -20,7 +20,7 @@ def test_a_saved_model_plays_as_the_readme_says(run, user_folder, tmp_path):
     readme = Path(__file__).resolve().parents[2] / "README.md"
     examples = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
     (example,) = [code for code in examples if "saved_model" in code]
-    # Without genie_tf and Keras, and with nothing alive that has no name.
+    # Without genie_tf and Keras, and after collecting unnamed objects.
     example = example.replace("sampling = {", "import gc; gc.collect()\nsampling = {")
     program = (
         f"import sys; sys.modules['genie_tf'] = sys.modules['keras'] = None\n{example}"
@@ -32,7 +32,7 @@ def test_a_saved_model_plays_as_the_readme_says(run, user_folder, tmp_path):
 
 
 @pytest.mark.parametrize("largest_file", [30_000, 200_000])
-def test_a_disk_too_small_for_a_saved_model(run, user_folder, tmp_path, largest_file):
+def test_full_disk_leaves_no_saved_model(run, user_folder, tmp_path, largest_file):
     changes = {"preset": user_folder / "part", "output": "saved_model"}
     ended = run("export", tmp_path, changes, largest_file=largest_file)
     sentence = r"(saved_model cannot be written: |\[Errno 27\] )File too large.*"
@@ -43,8 +43,8 @@ def test_a_disk_too_small_for_a_saved_model(run, user_folder, tmp_path, largest_
 NO_PRESET = (
     "There is no preset none: expected a folder, or the name of one that ships with .*"
 )
-NO_FOLDER = "cannot write in the folder file/below: choose another"
-# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+NO_FOLDER = "cannot write to the folder file/below: choose another"
+# Invalid input: the run, its changed flags, and a pattern of the error.
 WRONG = [
     ("export", {"preset": "none"}, NO_PRESET),
     (
@@ -54,10 +54,12 @@ WRONG = [
     ),
     ("export", {"output": "part"}, "part exists already: choose another folder."),
     ("export", {"output": "file/below"}, NO_FOLDER),
-    ("export", {"output": None}, "expected --output, which --help describes"),
+    ("export", {"output": None}, "expected --output; see --help"),
 ]
 
 
 @pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
-def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
     check_refused(name, changes, sentence)

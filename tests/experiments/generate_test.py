@@ -1,11 +1,11 @@
-"""genie-generate as a user runs it."""
+"""End-to-end runs of genie-generate."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 
-def test_generated_videos(trained, evaluated, run):
+def test_gif_and_png_have_same_frames(trained, evaluated, run):
     prompt = np.array(Image.open(trained / "evaluation/prompt.png"))
     for name in ("video.png", "video.gif"):
         ended = run("generate", trained, {"output": f"out/{name}"})
@@ -14,13 +14,13 @@ def test_generated_videos(trained, evaluated, run):
     assert prompt.shape == (64, 64, 3)
     strip = np.array(Image.open(trained / "out/video.png"))
     assert strip.shape == (64, 4 * 64, 3)
-    # Equal seeds give equal videos, but a GIF has 256 colors alone.
+    # Equal seeds give equal videos, but a GIF has only 256 colors.
     with Image.open(trained / "out/video.gif") as gif:
         first = np.array(gif.convert("RGB")).astype(int)
     assert np.abs(first - strip[:, :64]).mean() < 4
 
 
-def test_prompts_of_any_size(run, user_folder, tmp_path):
+def test_prompt_is_cropped_or_padded(run, user_folder, tmp_path):
     Image.new("RGB", (200, 100), "white").save(tmp_path / "wide.jpg")
     changes = {"preset": user_folder / "genie/model", "prompt": "wide.jpg"}
     for fit in ("crop", "pad"):
@@ -28,16 +28,17 @@ def test_prompts_of_any_size(run, user_folder, tmp_path):
             "generate", tmp_path, {**changes, "fit": fit, "output": f"{fit}.png"}
         )
         assert ended.code == 0, ended.errors
-    cut, padded = (np.array(Image.open(tmp_path / f"{x}.png")) for x in ("crop", "pad"))
-    assert cut.shape == padded.shape == (16, 4 * 16, 3)
-    assert (cut[:, :16] != padded[:, :16]).any()
+    files = (tmp_path / f"{fit}.png" for fit in ("crop", "pad"))
+    cropped, padded = (np.array(Image.open(file)) for file in files)
+    assert cropped.shape == padded.shape == (16, 4 * 16, 3)
+    assert (cropped[:, :16] != padded[:, :16]).any()
 
 
 NO_PRESET = (
     "There is no preset none: expected a folder, or the name of one that ships with .*"
 )
-ACTIONS = "--actions must be numbers from 0 to 4, with commas between; received "
-# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+ACTIONS = "--actions must be numbers from 0 to 4, separated by commas; received "
+# Invalid input: the run, its changed flags, and a pattern of the error.
 WRONG = [
     ("generate", {"preset": "none"}, NO_PRESET),
     ("generate", {"prompt": "none.png"}, "There is no prompt image none.png."),
@@ -75,7 +76,7 @@ WRONG = [
     (
         "generate",
         {"output": "file/below/a.gif"},
-        "cannot write in the folder file/below: choose another",
+        "cannot write to the folder file/below: choose another",
     ),
     (
         "generate",
@@ -88,5 +89,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
-def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
     check_refused(name, changes, sentence)

@@ -1,4 +1,4 @@
-"""A program that imports what the apps need, and runs each app it is told to in a fork."""
+"""Import what the programs need, and run each requested one in a fork."""
 
 import fcntl
 import gc
@@ -28,13 +28,13 @@ PRELOADED = (
 
 
 def serve() -> None:
-    """Run the apps that standard input names, and print how each ended."""
+    """Run the programs named on standard input, and print their exit codes."""
     for module in PRELOADED:
         importlib.import_module(module)
-    gc.freeze()  # Forks would copy the memory of all objects that are looked through.
+    gc.freeze()  # Otherwise collection in a fork would copy the memory of all objects.
     for line in sys.stdin:
         job = json.loads(line)
-        # It ends without freeing every object of TensorFlow, which takes two seconds.
+        # Its exit skips freeing all TensorFlow objects, which takes two seconds.
         app = multiprocessing.get_context("fork").Process(target=become, kwargs=job)
         app.start()
         app.join()
@@ -53,18 +53,18 @@ def become(
     home: str = "",
 ) -> None:
     """Make this process `python -m genie_tf.experiments.APP ARGUMENTS`."""
-    # Tracing and compiling would take most of the time; other tests do it.
+    # Tracing and compiling would take most of the time; other tests cover them.
     tf.config.run_functions_eagerly(app != "export")
     for number, name in ((1, "stdout"), (2, "stderr")):
         with open(os.path.join(printed, name), "wb") as file:
             os.dup2(file.fileno(), number)
-            # Until it is closed, by the program's filter of stderr as well.
+            # Held until the program and its stderr filter have closed the file.
             fcntl.flock(number, fcntl.LOCK_EX)
     os.chdir(folder)
     if home:
         os.environ["HOME"] = home
     if largest_file != resource.RLIM_INFINITY:
-        os.environ.pop("TF_XLA_FLAGS", None)  # The compiled programs of all tests.
+        os.environ.pop("TF_XLA_FLAGS", None)  # Do not write to the shared cache.
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if terminate_at:
         threading.Thread(target=terminate, args=[terminate_at], daemon=True).start()
@@ -73,7 +73,7 @@ def become(
 
 
 def terminate(at: str) -> None:
-    """Send SIGTERM to this process once there is something in a file."""
+    """Send SIGTERM to this process once a file is not empty."""
     while not os.path.exists(at) or not os.path.getsize(at):
         time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGTERM)

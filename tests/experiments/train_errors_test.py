@@ -1,4 +1,4 @@
-"""What genie-train refuses, in one sentence that leaves everything as it was."""
+"""Invalid input that genie-train rejects in one sentence, without changing files."""
 
 import os
 
@@ -16,10 +16,10 @@ NO_DATASET = "There is no dataset 'coinrn/tiny': genie_tf has coinrun/random_har
 NO_CONFIG = (
     "There is no dataset 'coinrun/easy': the configs of 'coinrun' are random_h.*"
 )
-NO_FOLDER = "cannot write in the folder file/below: choose another"
-# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+NO_FOLDER = "cannot write to the folder file/below: choose another"
+# Invalid input: the run, its changed flags, and a pattern of the error.
 WRONG = [
-    (TOKENIZER, {"workdir": None}, "expected --workdir, which --help describes"),
+    (TOKENIZER, {"workdir": None}, "expected --workdir; see --help"),
     (TOKENIZER, {"workdir": "file/below"}, NO_FOLDER),
     (
         TOKENIZER,
@@ -60,7 +60,7 @@ WRONG = [
     (
         TOKENIZER,
         {"config": "mine.py"},
-        "The config lacks camera; `choose_size` in .* fills in what has a default.",
+        "The config lacks camera; `choose_size` in .* fills in defaults.",
     ),
     (
         TOKENIZER,
@@ -71,13 +71,12 @@ WRONG = [
         "train genie",
         {"config.latent_action_model.quantizer.quantize_after": 3},
         "config.latent_action_model.quantizer.quantize_after must be less than config.steps"
-        "=3, or codes never begin; is 3.",
+        "=3, or quantization never starts; is 3.",
     ),
     (
         "train guided",
         {"config.action_model": "lam/model"},
-        "config.num_true_actions and config.action_model were both given; a world is "
-        "steered by one of the two.",
+        "Set config.num_true_actions or config.action_model, not both.",
     ),
     (
         TOKENIZER,
@@ -142,7 +141,7 @@ WRONG = [
     (
         TOKENIZER,
         {"config.model.frame_shape": "(32, 32, 3)"},
-        r"the model is for frames of \(32, 32, 3\); coinrun/tiny has frames of "
+        r"the model expects frames of \(32, 32, 3\); coinrun/tiny has frames of "
         r"\(64, 64, 3\)",
     ),
     (
@@ -189,7 +188,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
-def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
     check_refused(name, changes, sentence)
 
 
@@ -203,8 +204,7 @@ def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sente
         ),
         (
             {"config.steps": 2},
-            "tokenizer has been trained for 3 steps already, and config.steps asks for "
-            "2.",
+            "tokenizer has already been trained for 3 steps; config.steps asks for 2.",
         ),
         (
             {"config.steps": 4, "config.batch_size": 4, "config.seed": 1},
@@ -218,13 +218,11 @@ def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sente
         ),
     ],
 )
-def test_a_workdir_of_another_training_is_left_alone(
-    trained, check_refused, changes, sentence
-):
+def test_workdir_of_other_run_is_unchanged(trained, check_refused, changes, sentence):
     check_refused(TOKENIZER, changes, sentence, trained, "tokenizer")
 
 
-def test_one_training_at_a_time_has_a_workdir(trained, check_refused):
+def test_workdir_has_one_run_at_a_time(trained, check_refused):
     holder = rf"\(process {os.getpid()} of .*, since .*\)"
     sentence = (
         f"Another program is training in tokenizer {holder}: wait until it ends, .*"

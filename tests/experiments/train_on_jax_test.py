@@ -1,4 +1,4 @@
-"""genie-train with KERAS_BACKEND=jax, as a user runs it."""
+"""End-to-end runs of genie-train with KERAS_BACKEND=jax."""
 
 import json
 import os
@@ -12,7 +12,7 @@ TOKENIZER = "train tokenizer"
 LOG = "tokenizer/metrics.jsonl"
 
 
-# Ends as the app does; but with an error if TensorFlow was imported.
+# Runs the program, and fails if it imported TensorFlow.
 WITHOUT_TENSORFLOW = """
 import runpy, sys
 try:
@@ -35,7 +35,7 @@ def train_on_jax(folder: Path, flags: dict) -> subprocess.CompletedProcess:
     )
 
 
-def test_jax_trains_from_arrays_and_tensorflow_goes_on(tmp_path, runs, run):
+def test_tensorflow_resumes_run_started_on_jax(tmp_path, runs, run):
     ended = run("arrays", tmp_path, {})
     assert ended.code == 0, ended.errors
     changes = {"config.dataset": "arrays", "config.evaluate_every": 2}
@@ -60,7 +60,7 @@ def test_jax_trains_from_arrays_and_tensorflow_goes_on(tmp_path, runs, run):
         ),
     ],
 )
-def test_wrong_devices_of_jax(tmp_path, runs, changes, sentence):
+def test_invalid_jax_devices_are_rejected(tmp_path, runs, changes, sentence):
     ended = train_on_jax(tmp_path, {**runs[TOKENIZER], **changes})
     assert ended.returncode == 2
     assert ended.stderr == f"train.py: {sentence}\n"

@@ -1,4 +1,4 @@
-"""genie-train as a user runs it: what it leaves, and how it resumes."""
+"""End-to-end runs of genie-train: its files, and resuming."""
 
 import json
 import re
@@ -17,7 +17,7 @@ LOG = "tokenizer/metrics.jsonl"
 
 
 @pytest.mark.parametrize("stage", ["tokenizer", "genie"])
-def test_training_leaves_model_curves_and_checkpoint(trained, stage):
+def test_training_writes_model_curves_and_checkpoint(trained, stage):
     workdir = trained / stage
     written = {path.name for path in workdir.iterdir()}
     assert written == {
@@ -44,7 +44,7 @@ def test_training_leaves_model_curves_and_checkpoint(trained, stage):
     assert f"| loss | {records[-1]['validation/loss']:.4g} |" in card
 
 
-def test_a_guided_genie_is_a_tokenizer_and_a_dynamics(run, trained):
+def test_guided_genie_has_tokenizer_and_dynamics(run, trained):
     ended = run("train guided", trained, {})
     assert ended.code == 0, ended.errors
     model = trained / "guided/model"
@@ -54,7 +54,7 @@ def test_a_guided_genie_is_a_tokenizer_and_a_dynamics(run, trained):
     assert parts["dynamics"]["action_dim"] == 15
 
 
-def test_trained_latent_actions_stay_as_they_are(run, trained):
+def test_given_latent_action_model_stays_frozen(run, trained):
     changes = {"workdir": "separate", "config.action_model": "genie/model"}
     ended = run("train genie", trained, changes)
     assert ended.code == 0, ended.errors
@@ -62,11 +62,11 @@ def test_trained_latent_actions_stay_as_they_are(run, trained):
         LatentActionModel.from_preset(trained / folder / "model").get_weights()
         for folder in ("genie", "separate")
     )
-    for expected, found in zip(before, after, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for expected, actual in zip(before, after, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_guided_genie_needs_actions():
+def test_guided_genie_needs_actions():
     config = ConfigDict({"num_true_actions": 15, "dataset": "coinrun/tiny"})
     with pytest.raises(ValueError) as error:
         train._check_actions(config, {})
@@ -76,23 +76,23 @@ def test_a_guided_genie_needs_actions():
     )
 
 
-def test_genie_takes_the_tokenizer_as_it_is(trained):
-    within, alone = (
+def test_given_tokenizer_stays_frozen(trained):
+    in_genie, original = (
         VideoTokenizer.from_preset(trained / stage / "model").weights
         for stage in ("genie", "tokenizer")
     )
-    for found, expected in zip(within, alone, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for actual, expected in zip(in_genie, original, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_finished_training_may_be_run_again(trained, run):
+def test_finished_run_can_be_repeated(trained, run):
     log = trained / "tokenizer/metrics.jsonl"
     before = log.read_text()
     ended = run("train tokenizer", trained, {})
     assert (ended.code, log.read_text()) == (0, before), ended.errors
 
 
-def test_a_training_that_is_terminated_saves_and_goes_on(tmp_path, run):
+def test_terminated_run_saves_and_resumes(tmp_path, run):
     ended = run(TOKENIZER, tmp_path, {"config.steps": 1_000_000}, terminate_at=LOG)
     assert ended.code == 0, ended.errors
     message = r"Stopped at step (\d+) and saved: rerun the same command to resume.\n"
@@ -104,12 +104,12 @@ def test_a_training_that_is_terminated_saves_and_goes_on(tmp_path, run):
     assert steps == list(range(1, step + 2))
 
 
-def test_a_disk_too_small_leaves_the_last_checkpoint(tmp_path, run):
+def test_full_disk_keeps_last_checkpoint(tmp_path, run):
     assert run(TOKENIZER, tmp_path, {}).code == 0
     changes = {"config.steps": 4, "config.checkpoint_every": 1}
     ended = run(TOKENIZER, tmp_path, changes, largest_file=50_000)
     assert ended.code == 2, ended.errors
-    # Above it is the progress bar.
+    # The progress bar is above it.
     assert re.fullmatch(
         r"train.py: stopped: \[Errno 27\] File too large; rerun the same command to "
         "resume from the last checkpoint, step 3",
@@ -122,7 +122,7 @@ def test_a_disk_too_small_leaves_the_last_checkpoint(tmp_path, run):
     assert run(TOKENIZER, tmp_path, changes).code == 0
 
 
-def test_a_change_that_is_allowed_is_told_by_the_model(trained, run, tmp_path):
+def test_allowed_change_is_recorded_in_model(trained, run, tmp_path):
     shutil.copytree(trained / "tokenizer", tmp_path / "tokenizer")
     changes = {"config.steps": 4, "config.batch_size": 4}
     ended = run(TOKENIZER, tmp_path, {**changes, "allow_change": True})
@@ -137,5 +137,5 @@ def test_a_change_that_is_allowed_is_told_by_the_model(trained, run, tmp_path):
     assert about["command"].count("genie-train --config=") == 2
     assert [x["batch_size"] for x in about["settings"]["phases"]] == [2, 4]
     assert description in (tmp_path / "tokenizer/model/README.md").read_text()
-    # The same command resumes without being allowed to.
+    # The same command resumes without --allow_change.
     assert run(TOKENIZER, tmp_path, changes).code == 0

@@ -1,11 +1,11 @@
-"""Configs by file or name, as a user gives them to genie-train."""
+"""Configs by file or name, passed to genie-train."""
 
 import pytest
 
 TOKENIZER = "train tokenizer"
 
 
-# Wrong input: which run, what is changed, and the sentence that comes, a pattern.
+# Invalid input: the run, its changed flags, and a pattern of the error.
 WRONG = [
     (
         TOKENIZER,
@@ -26,7 +26,10 @@ WRONG = [
                 "no.py:tiny",
                 r"no.py fails: SyntaxError: invalid syntax \(no.py, line 1\)",
             ),
-            ("empty.py", "empty.py has no function get_config, which makes a config"),
+            (
+                "empty.py",
+                "empty.py must define a function get_config that returns a config",
+            ),
             ("raises.py", "raises.py fails: ZeroDivisionError: division by zero"),
             (
                 "imports.py",
@@ -46,5 +49,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
-def test_wrong_input_is_told_in_one_sentence(check_refused, name, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
     check_refused(name, changes, sentence)

@@ -1,4 +1,4 @@
-"""What all programs do alike: settings of Keras, output, help and words without a flag."""
+"""Common behavior of programs: Keras settings, output, help, positional arguments."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def run_generate(folder: Path, **circumstances) -> subprocess.CompletedProcess:
-    """Run genie-generate in a process of its own, as a user does."""
+    """Run genie-generate in its own process."""
     Image.new("RGB", (16, 16)).save(folder / "a.png")
     flags = {"preset": "genie_coinrun_fast", "prompt": "a.png"}
     flags |= {"actions": "0", "output": "a.gif"}
@@ -51,17 +51,19 @@ def run_generate(folder: Path, **circumstances) -> subprocess.CompletedProcess:
         (
             {},
             "{",
-            "keras.json must hold the settings of Keras as JSON, or be deleted: Expecting "
+            "keras.json must contain Keras settings as JSON; fix or delete it: Expecting "
             "property name .*",
         ),
         (
             {},
             "3",
-            "keras.json must hold the settings of Keras as JSON, or be deleted: .*",
+            "keras.json must contain Keras settings as JSON; fix or delete it: .*",
         ),
     ],
 )
-def test_settings_of_keras_that_do_not_work(tmp_path, variables, settings, sentence):
+def test_unsupported_keras_settings_are_rejected(
+    tmp_path, variables, settings, sentence
+):
     (tmp_path / "keras.json").write_text(settings)
     environment = {**os.environ, "KERAS_HOME": "", **variables}
     ended = run_generate(tmp_path, env=environment)
@@ -69,8 +71,8 @@ def test_settings_of_keras_that_do_not_work(tmp_path, variables, settings, sente
     assert re.fullmatch(f"-c: {sentence}\n", ended.stderr), ended.stderr
 
 
-def test_a_program_says_nothing_about_a_gpu_that_is_not_there(tmp_path, trained):
-    """Neither do its libraries: all that is on stderr is its own."""
+def test_missing_gpu_is_not_reported(tmp_path, trained):
+    """Nothing else is printed to stderr either."""
     command = ["-m", "genie_tf.experiments.export", "--output=exported"]
     command += [f"--preset={trained}/tokenizer/model"]
     ended = subprocess.run(
@@ -79,7 +81,7 @@ def test_a_program_says_nothing_about_a_gpu_that_is_not_there(tmp_path, trained)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_a_reader_that_leaves_ends_a_program(tmp_path):
+def test_closed_pipe_ends_program(tmp_path):
     command = ["-m", "genie_tf.experiments.train", "--help"]
     with subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -89,7 +91,7 @@ def test_a_reader_that_leaves_ends_a_program(tmp_path):
     assert process.returncode == 128 + signal.SIGPIPE
 
 
-def test_output_that_cannot_be_written_is_told(tmp_path):
+def test_full_standard_output_is_reported(tmp_path):
     command = ["-m", "genie_tf.experiments.plan"]
     command += ["--config=coinrun_tokenizer:tiny"]
     with open("/dev/full", "w") as full:
@@ -113,7 +115,7 @@ def test_output_that_cannot_be_written_is_told(tmp_path):
         ("demo", "genie-demo --output=runs/demo"),
     ],
 )
-def test_help_shows_an_example_and_the_flags(run_app, tmp_path, app, example):
+def test_help_shows_example_and_flags(run_app, tmp_path, app, example):
     ended = run_app(app, "--help", folder=tmp_path)
     assert ended.errors == []
     assert example in ended.out
@@ -124,7 +126,7 @@ def test_help_shows_an_example_and_the_flags(run_app, tmp_path, app, example):
 @pytest.mark.parametrize(
     "app", ["arrays", "train", "evaluate", "generate", "export", "play", "demo"]
 )
-def test_words_without_a_flag_are_refused(run_app, runs, tmp_path, app):
+def test_positional_arguments_are_rejected(run_app, runs, tmp_path, app):
     needed = {name.split()[0]: flags for name, flags in runs.items()}.get(app, {})
     arguments = [f"--{flag}={value}" for flag, value in needed.items()]
     ended = run_app(app, *arguments, "more", "words", folder=tmp_path)
