@@ -42,8 +42,8 @@ WRONG = [
     ),
     (
         TOKENIZER,
-        {"device_tflops": "inf"},
-        "--device_tflops must be a finite number; received inf",
+        {"config.schedule.peak": "inf"},
+        "--config.schedule.peak must be a finite number; received inf",
     ),
     (TOKENIZER, {"flagfile": "none"}, ".* Unable to open flagfile: .* 'none'"),
     (TOKENIZER, {"config.steps": "many"}, "flag --config.steps=many: .*'many'"),
