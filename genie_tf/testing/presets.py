@@ -48,7 +48,7 @@ def change_part(folder: Path, name: str, **changes) -> None:
     change_config(folder, lambda config: config["parts"][name].update(changes))
 
 
-def sign(folder: Path, name: str) -> None:
+def update_checksum(folder: Path, name: str) -> None:
     """Update the checksum in config.json after the weights of a part changed."""
     path = folder / f"{name}.weights.h5"
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from genie_tf.presets.loading import load_preset
-from genie_tf.testing.presets import assert_equal_weights, error_message, sign
+from genie_tf.testing.presets import (
+    assert_equal_weights,
+    error_message,
+    update_checksum,
+)
 
 
 def test_weights_must_be_a_regular_file(folder, replace):
@@ -48,7 +52,7 @@ def test_weights_larger_than_memory_are_rejected(folder, monkeypatch):
 
 def weights_error(folder):
     """Return the reason why a tokenizer's weights with a valid checksum are rejected."""
-    sign(folder, "tokenizer")
+    update_checksum(folder, "tokenizer")
     expected = (
         f"Expected {folder}/tokenizer.weights.h5 to hold the weights that its "
         "config.json describes: "
