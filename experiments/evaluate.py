@@ -127,7 +127,7 @@ def main() -> None:
     batches.close()
     if is_world:
         prompts = videos["truth"][:_SHOWN_PROMPTS, 0]
-        videos["held"] = hold_actions(model, prompts, sampling)
+        videos["action_grid"] = hold_actions(model, prompts, sampling)
     results = {
         "model": type(model).__name__,
         "preset": FLAGS.preset,

@@ -19,7 +19,7 @@ def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
         report: see `write_report`.
         videos: videos of the first clips, (clips, time, height, width, 3): "truth", and
             the model's "reconstruction", "next_frames", "prediction"; for a world also
-            "held", (clips, actions, time, height, width, 3), see `hold_actions`.
+            "action_grid", (clips, actions, time, height, width, 3), see `hold_actions`.
 
     Returns:
         The names of the files.
@@ -41,7 +41,7 @@ def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
     if "dynamics" in report:
         drawn += ["rollout.gif", "action_grid.gif", "action_grid.png", "horizon.png"]
         _draw_rollout(folder / "rollout.gif", videos)
-        _draw_action_grid(folder, videos["held"])
+        _draw_action_grid(folder, videos["action_grid"])
         _draw_horizon(folder / "horizon.png", report["dynamics"]["horizons"])
     return drawn
 
@@ -56,11 +56,11 @@ def _draw_rollout(path: Path, videos: Mapping) -> None:
     media.save_gif(path, media.grid(list(rows.values()), list(rows), scale=2), fps=5)
 
 
-def _draw_action_grid(folder: Path, held: np.ndarray) -> None:
+def _draw_action_grid(folder: Path, videos: np.ndarray) -> None:
     """Draw a row per prompt: the prompt, then each action held (Genie, figure 12)."""
-    prompts = np.broadcast_to(held[:, :1, :1], (len(held), 1, *held.shape[2:]))
-    rows = list(np.concatenate([prompts, held], axis=1))
-    columns = ["prompt", *map(str, range(held.shape[1]))]
+    prompts = np.broadcast_to(videos[:, :1, :1], (len(videos), 1, *videos.shape[2:]))
+    rows = list(np.concatenate([prompts, videos], axis=1))
+    columns = ["prompt", *map(str, range(videos.shape[1]))]
     video = media.grid(rows, scale=2, columns=columns)
     media.save_gif(folder / "action_grid.gif", video, fps=5)
     media.save_image_grid(

@@ -1,4 +1,3 @@
-import time
 
 import numpy as np
 import pytest
@@ -79,14 +78,12 @@ def test_groups():
     ]
 
 
-def test_shuffling_depends_on_seed_and_is_fast():
-    start = time.perf_counter()
+def test_shuffling_depends_on_seed():
     latent, true = actions(256)
     assert action_agreement(latent, true, 6) == action_agreement(latent, true, 6)
     assert action_agreement(latent, true, 6) != action_agreement(
         latent, true, 6, seed=1
     )
-    assert time.perf_counter() - start < 4
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 5), (5,)])
