@@ -120,11 +120,15 @@ def trained(tmp_path_factory):
         checkpoints = Checkpoints(folder / stage)
         checkpoints.save(0, engine.model, engine.optimizer)
         checkpoints.wait()
+    # Optimizing programs takes longer than running them.
+    flags = (
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    )
     ended = subprocess.run(
         [sys.executable, __file__, folder],
         capture_output=True,
         text=True,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
+        env={**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags},
     )
     assert ended.returncode == 0, ended.stderr
     # XLA prints this when it must gather a badly sharded tensor.
