@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, normalized_mutual_info_score
