@@ -50,11 +50,9 @@ def plan(config: ConfigDict, *args, **kwargs) -> str:
         ValueError: if the config is invalid or does not fit the devices.
     """
     # Imported here so that --help and invalid flags are fast.
-    from genie_tf.presets.without_weights import without_weights
     from genie_tf.training.plan_report import plan_report
 
-    model = without_weights(lambda: _make_model(config))
-    return plan_report(model, config, *args, **kwargs)
+    return plan_report(lambda: _make_model(config), config, *args, **kwargs)
 
 
 def _make_model(config: ConfigDict):

@@ -1,4 +1,4 @@
-"""Converts frames from floats in [0, 1] to bytes."""
+"""Conversion of frames from floats in [0, 1] to bytes."""
 
 import numpy as np
 

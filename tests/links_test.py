@@ -47,12 +47,15 @@ def find_anchors(text: str) -> set[str]:
 
 
 def broken_links(path: Path) -> list[str]:
-    """Return the links of a document whose file or heading does not exist."""
+    """Return the links of a document whose file or heading does not exist.
+
+    A link to a folder is broken too: the docs site has no page for it.
+    """
     broken = []
     for link in find_links(path.read_text()):
         place = urlsplit(link)
         target = path.parent / unquote(place.path) if place.path else path
-        if not target.exists() or (
+        if not target.is_file() or (
             place.fragment and place.fragment not in find_anchors(target.read_text())
         ):
             broken.append(link)
@@ -70,8 +73,16 @@ def test_broken_links_are_found(tmp_path):
         "[a](other.md#whats-new) [b](other.md#twice-1) [c](#here) [d](https://x.org/y)\n"
         "[e](other.md#twice-2) [f](none.md) ![g](none.png) [h](#there) [i][later]\n"
         "`[code](none)`\n\n[later]: missing.md\n\n# Here\n\n"
-        "```\n[code](none)\n```\n\n| [j](other.md) |\n|---|\n| [k](none/) |\n"
+        "```\n[code](none)\n```\n\n| [j](other.md) |\n|---|\n| [k](none/) [l](.) |\n"
     )
     assert broken_links(tmp_path / "page.md") == [
-        *("other.md#twice-2", "none.md", "none.png", "#there", "missing.md", "none/")
+        *(
+            "other.md#twice-2",
+            "none.md",
+            "none.png",
+            "#there",
+            "missing.md",
+            "none/",
+            ".",
+        )
     ]

@@ -162,7 +162,7 @@ def _list_problems(skipped: Mapping[str, str]) -> str:
 def read_episodes(
     path: Path, *, fps: float, height: int, width: int, max_steps: int
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield the episodes of a video, none of which crosses a scene cut.
+    """Yield the episodes of a video, which end at scene cuts at the latest.
 
     Frames are resized as they are decoded, so memory depends little on the size of the
     video and not on its length. Excess height or width is cropped on both sides.

@@ -1,12 +1,13 @@
 """Report of the time and memory that training needs on many devices."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 
 import keras
 from ml_collections import ConfigDict
 
+from genie_tf.presets.without_weights import without_weights
 from genie_tf.training.plan import (
     find_transformers,
     muon_flops,
@@ -19,7 +20,7 @@ _DEVICES_PER_MACHINE = 8
 
 
 def plan_report(
-    model: keras.Model,
+    make_model: Callable[[], keras.Model],
     config: ConfigDict,
     devices: int,
     device_memory_gb: float,
@@ -30,7 +31,7 @@ def plan_report(
     """Return a text with parameters, FLOPs, days, and memory under three layouts.
 
     Args:
-        model: the model that the config trains; it does not need weights.
+        make_model: returns the model that the config trains; see `without_weights`.
         config: see `experiments/configs`.
         devices: number of devices.
         device_memory_gb: memory per device, in 10^9 bytes.
@@ -57,6 +58,7 @@ def plan_report(
             f"config.batch_size must divide evenly among --devices={devices} and "
             f"config.accumulate={config.accumulate} parts each; is {config.batch_size}."
         )
+    model = without_weights(make_model)
     shards = _model_parallel(model, devices, model_parallel)
     work, flops = _work(model, config, devices)
     seconds = flops * config.steps / (devices * device_tflops * 1e12 * utilization)

@@ -136,9 +136,9 @@ def test_noise_on_confidences_is_0_in_last_step():
 
 @pytest.mark.parametrize("step, scale", [(0, 3), (1, 2), (2, 1)])
 def test_noise_on_confidences_is_proportional_to_steps_left(step, scale):
-    # Of two tokens with probabilities 1 and 1/8, one is masked again. With noise, it is
-    # the more confident one if the difference of two Gumbel draws, which is logistic,
-    # is larger than log(8) / scale.
+    # One of two tokens, with probabilities 1 and 1/8, is masked again. Noise masks the
+    # more confident one if the difference of two Gumbel draws, which is logistic,
+    # exceeds log(8) / scale.
     logits = np.zeros((20_000, 2, 8), "float32")
     logits[:, 0, 0] = 50
     _, again = take_step(logits, step=step, choice_temperature=4.0)
@@ -165,7 +165,7 @@ def test_frame_has_tokens_from_all_steps_and_no_masks():
     frame = sample(predict, 2, num_steps=4)
     assert len(calls) == 4
     assert frame.shape == (2, N)
-    # Of 16 tokens, 14, 11 and 6 are left for later steps.
+    # The steps leave 14, 11, 6 and 0 of the 16 tokens masked.
     for row in frame:
         assert np.bincount(row, minlength=K)[:5].tolist() == [0, 2, 3, 5, 6]
     # Tokens decided before the last step are in the frame.

@@ -268,6 +268,13 @@ def test_one_replica_is_one_xla_program():
         assert program.startswith("HloModule") and "fusion" in program
 
 
+def test_xla_can_lower_complete_genie_step():
+    batches = {name: x[None] for name, x in tiny_batch(0).items()}
+    train = make_engine("genie")._train
+    program = train.experimental_get_compiler_ir(batches)(stage="hlo")
+    assert program.startswith("HloModule")
+
+
 def test_metrics_include_global_gradient_norm():
     engine = make_engine("autoencoder")
     batch = tiny_batch(0)

@@ -39,7 +39,7 @@ def make_batches(start):
 
 
 def batches_with_nan_at(broken):
-    """Return a function for batches of which one has NaN pixels."""
+    """Return a function that yields batches, one of them with NaN pixels."""
 
     def batches(start):
         for step, batch in enumerate(make_batches(start), start=start):
