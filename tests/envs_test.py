@@ -330,6 +330,7 @@ def test_copy_continues_equally(make_copy):
 
 
 def test_copy_shares_compiled_world(env):
+    env.reset(seed=0)  # Compiles it.
     assert copy.deepcopy(env)._episodes._sampler is env._episodes._sampler
 
 
