@@ -53,7 +53,7 @@ def main() -> None:
             compiled(tokenizer.tokenize),
             tokenizer=digest(tokenizer),
             frame_shape=tokenizer.frame_shape,
-            num_patches=tokenizer.num_patches,
+            num_patches=tokenizer.num_tokens,
             clip_length=FLAGS.clip_length,
             camera=FLAGS.camera,
             resize=FLAGS.resize,

@@ -118,7 +118,7 @@ def train(
                 num_actions=config.num_true_actions or None if is_genie else None,
                 tokenizer=tokenizer,
                 num_codes=model.num_codes if is_genie else None,
-                num_patches=model.num_patches if is_genie else None,
+                num_patches=model.num_tokens if is_genie else None,
             )
             return ClipDataset(episodes, config.clip_length, config.stride)
 

@@ -20,8 +20,9 @@ def export_model(model: WorldModel | Tokenizer, folder: str | os.PathLike) -> No
     any batch size b and time t; input frames are uint8, output frames float32 in [0, 1].
 
     - `tokenize(video)`: from (b, t, height, width, channels) to `tokens`, int32 (b, t,
-      patches).
-    - `detokenize(tokens)`: to `video`.
+      tokens).
+    - `detokenize(tokens)`: to `video`; a tokenizer that `needs_first_frame` also has an
+      input `first`, (b, height, width, channels).
 
     A world also has
 
@@ -82,22 +83,24 @@ def _tokenizer_signatures(tokenizer: Tokenizer) -> dict:
     def tokenize(video):
         return {"tokens": tokenizer.tokenize(video)}
 
-    def detokenize(tokens):
-        return {"video": tokenizer.detokenize(tokens)}
+    def detokenize(tokens, first=None):
+        return {"video": tokenizer.detokenize(tokens, first)}
 
+    tokens = {"tokens": _spec("tokens", (None, None, tokenizer.num_tokens))}
+    if tokenizer.needs_first_frame:
+        tokens["first"] = _spec("first", (None, *tokenizer.frame_shape), "uint8")
     return {
         "tokenize": (tokenize, {"video": _video("video", tokenizer)}),
-        "detokenize": (
-            detokenize,
-            {"tokens": _spec("tokens", (None, None, tokenizer.num_patches))},
-        ),
+        "detokenize": (detokenize, tokens),
     }
 
 
 def _world_signatures(world: WorldModel) -> dict:
     sampler = WorldSampler(world)
-    first = ops.zeros((1, world.dynamics.num_patches), "int32")
-    structure = sampler.initial_state(first)
+    structure, _ = sampler.first_frame(
+        ops.zeros((1, world.dynamics.num_tokens), "int32"),
+        ops.zeros((1, *world.tokenizer.frame_shape), "uint8"),
+    )
 
     def named(state):
         paths = keras.tree.flatten_with_path(state)

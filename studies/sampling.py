@@ -55,9 +55,9 @@ def main():
 
     @compiled
     def evaluate(video, random, seeds, sampling):
-        first, future = genie.tokenizer.tokenize(video)[:, 0], video[:, 1:]
+        tokens, future = genie.tokenizer.tokenize(video)[:, 0], video[:, 1:]
         inferred, randomly = (
-            evaluator.play(first, actions, seeds, sampling)[:, 1:]
+            evaluator.play(tokens, video[:, 0], actions, seeds, sampling)[:, 1:]
             for actions in (genie.infer_actions(video), random)
         )
         delta = delta_psnr(

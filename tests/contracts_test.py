@@ -54,7 +54,7 @@ class GrayTokenizer(Tokenizer):
         tokens = ops.round(gray / scale * (self.num_codes - 1))
         return ops.reshape(ops.cast(tokens, "int32"), (b, t, self.num_patches))
 
-    def detokenize(self, tokens):
+    def detokenize(self, tokens, first=None):
         gray = (self.lookup(tokens)[..., 0] + 1) / 2 + self.brightness
         frames = ops.reshape(gray, (-1, ops.shape(tokens)[1], *self.grid, 1))
         for axis in (2, 3):

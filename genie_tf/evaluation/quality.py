@@ -60,7 +60,8 @@ def compare(rows: Mapping[str, Mapping]) -> dict:
 
 
 def usage(codes: np.ndarray, size: int) -> dict:
-    """Return usage scores of `size` codes, and the count of each."""
+    """Return usage scores of `size` codes, and the count of each; -1 is no code."""
+    codes = codes[codes >= 0]
     counts = np.bincount(codes.ravel(), minlength=size)
     return {**codebook_usage(codes, size), "counts": counts.tolist()}
 

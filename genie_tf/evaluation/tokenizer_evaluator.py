@@ -21,7 +21,7 @@ class TokenizerEvaluator(PartEvaluator):
                 "reconstruction": quality(batch["video"], reconstruction),
                 "repeat": repeat_quality(batch["video"]),
             },
-            "codes": {"tokenizer": outputs["indices"]},
+            "codes": {"tokenizer": self.model.codes_in(outputs["indices"])},
             "videos": {"reconstruction": reconstruction},
         }
 

@@ -66,10 +66,10 @@ class WorldEvaluator:
         seeds = video_seeds(batch["seed"], tokens.shape[0])
 
         prediction, random = (
-            self.play(tokens[:, 0], played, seeds, self._sampling)
+            self.play(tokens[:, 0], video[:, 0], played, seeds, self._sampling)
             for played in (actions[:, :frames], batch["random_actions"])
         )
-        reconstruction = world.tokenizer.detokenize(tokens)
+        reconstruction = world.tokenizer.detokenize(tokens, video[:, 0])
         ceiling = quality(video, reconstruction)
         repeat = repeat_quality(video)
         scores = {
@@ -87,7 +87,7 @@ class WorldEvaluator:
                 HORIZON,
             ),
             "tokens": world.dynamics.token_scores(tokens, outputs["logits"], batch),
-            "codes": {"tokenizer": tokens},
+            "codes": {"tokenizer": world.tokenizer.codes_in(tokens)},
             "videos": {"reconstruction": reconstruction, "prediction": prediction},
         }
         if not world.infers_actions:
@@ -102,11 +102,9 @@ class WorldEvaluator:
             }
         return scores
 
-    def play(self, first, actions, seeds, sampling: Mapping):
-        """Return the video that starts with given tokens; see `WorldSampler.play`."""
-        played = self._sampler.play(first, actions, seeds, sampling)
-        tokens = ops.concatenate([first[:, None], played], axis=1)
-        return self.model.tokenizer.detokenize(tokens)
+    def play(self, tokens, frame, actions, seeds, sampling: Mapping):
+        """Return the video that starts with a given frame; see `WorldSampler.play`."""
+        return self._sampler.play(tokens, frame, actions, seeds, sampling)
 
     def summarize(self, results, group_actions) -> dict:
         """Return the scores over all clips, by part of the world."""

@@ -19,9 +19,11 @@ class Dynamics(TrainableModel, contract=True):
     It is trained as part of a world model, which calls `loss_and_metrics`.
 
     A call takes `tokens`, int32 (b, t, n); `actions`, (b, t-1, action_dim), between the
-    frames; and a batch, a dict with `training_inputs`. It returns logits, float32
-    (b, t, n, num_codes). Logits of frame t depend on frames 1..t and on the actions up
-    to the one that leads to frame t.
+    frames; and a batch, a dict with `training_inputs` and, if `sees_frames`, `decoded`,
+    the video as decoded from the tokens. It returns logits, float32 (b, t, n, num_codes),
+    or another tree of tensors that `loss_and_metrics`, `token_scores` and `likeliest`
+    understand. Logits of frame t depend on frames 1..t and on the actions up to the one
+    that leads to frame t.
 
     In play, frames are sampled one at a time over a cache: call `start`, then
     `add_frame` for each known frame or `sample_frame` for each new one. The cache is an
@@ -29,17 +31,24 @@ class Dynamics(TrainableModel, contract=True):
 
     Attributes:
         num_codes: size of the vocabulary.
-        num_patches: tokens per frame.
+        num_patches: patches per frame.
+        num_tokens: tokens per frame, one per patch by default.
         action_dim: width of an action vector.
+        sees_frames: whether it sees decoded frames next to their tokens.
         sampling_settings: the sampling settings of this class.
     """
 
     part_name = "dynamics"
+    sees_frames = False
     sampling_settings: Sequence[Setting] = ()
 
     num_codes: int
     num_patches: int
     action_dim: int
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_patches
 
     @classmethod
     def for_world(cls, tokenizer: Tokenizer, action_dim: int, arguments: Mapping):
@@ -72,6 +81,16 @@ class Dynamics(TrainableModel, contract=True):
     def start(self, tokens):
         """Return the cache of a first frame with tokens int32 (b, n)."""
         raise NotImplementedError
+
+    def see_frame(self, frame, tokens, cache):
+        """Return the cache after the newest frame was decoded, if `sees_frames`.
+
+        Args:
+            frame: float32 (b, height, width, channels), in [0, 1].
+            tokens: int32 (b, n), of this frame.
+            cache: the cache that has this frame's tokens.
+        """
+        return cache
 
     def add_frame(self, tokens, action, cache, position):
         """Return the cache with a known frame added.

@@ -31,7 +31,7 @@ class WorldModel(TrainableModel, contract=True):
 
     def __init__(self, tokenizer: Tokenizer, dynamics: Dynamics, **kwargs):
         super().__init__(**kwargs)
-        for shared in ("num_codes", "num_patches"):
+        for shared in ("num_codes", "num_tokens"):
             _check_equal(shared, getattr(tokenizer, shared), getattr(dynamics, shared))
         self.tokenizer = tokenizer
         self.dynamics = dynamics
@@ -57,19 +57,29 @@ class WorldModel(TrainableModel, contract=True):
         Args:
             batch: a dict with `video`, (batch, time, height, width, channels), uint8 or
                 float in [0, 1]; `training_inputs` of the dynamics; `tokens`, int32
-                (batch, time, patches), if known; and `action`, int32 (batch, time-1),
+                (batch, time, tokens), if known; and `action`, int32 (batch, time-1),
                 if needed.
 
         Returns:
-            A dict: `logits` of the dynamics; `tokens`; `actions`, int32 (batch,
-            time-1); and `latent_action_model`, the outputs of that part, if any.
+            A dict: `tokens`; `decoded`, the video as decoded, if the dynamics sees it;
+            `logits` of the dynamics; `actions`, int32 (batch, time-1); and
+            `latent_action_model`, the outputs of that part, if any.
         """
         raise NotImplementedError
 
-    def _get_tokens(self, batch):
+    def _tokenize(self, batch) -> dict:
+        """Return `tokens` and, if the dynamics sees it, the video as `decoded`."""
+        if not self.dynamics.sees_frames:
+            if "tokens" in batch:
+                return {"tokens": batch["tokens"]}
+            return {"tokens": self.tokenizer.tokenize(batch["video"])}
         if "tokens" in batch:
-            return batch["tokens"]
-        return self.tokenizer.tokenize(batch["video"])
+            first = batch["video"][:, 0]
+            tokens = batch["tokens"]
+            decoded = self.tokenizer.detokenize(tokens, first)
+        else:
+            tokens, decoded = self.tokenizer.tokenize_and_decode(batch["video"])
+        return {"tokens": tokens, "decoded": ops.stop_gradient(decoded)}
 
     def training_inputs(self, rng, clip):
         return self.dynamics.training_inputs(rng, clip)
@@ -77,9 +87,8 @@ class WorldModel(TrainableModel, contract=True):
     def reconstruct(self, batch):
         """Return the video of a batch, decoded from `Dynamics.likeliest` tokens."""
         outputs = self.compute_outputs(batch)
-        return self.tokenizer.detokenize(
-            self.dynamics.likeliest(outputs["tokens"], outputs["logits"], batch)
-        )
+        likeliest = self.dynamics.likeliest(outputs["tokens"], outputs["logits"], batch)
+        return self.tokenizer.detokenize(likeliest, batch["video"][:, 0])
 
     def losses_and_metrics(self, batch):
         """Return loss and metrics of a batch of clips.
@@ -164,9 +173,11 @@ class GuidedGenie(WorldModel):
         return ops.one_hot(actions, self.num_actions, dtype="float32")
 
     def compute_outputs(self, batch) -> dict:
-        tokens, actions = self._get_tokens(batch), batch["action"]
-        logits = self.dynamics(tokens, self.action_vectors(actions), batch)
-        return {"logits": logits, "tokens": tokens, "actions": actions}
+        inputs, actions = self._tokenize(batch), batch["action"]
+        logits = self.dynamics(
+            inputs["tokens"], self.action_vectors(actions), {**batch, **inputs}
+        )
+        return {**inputs, "logits": logits, "actions": actions}
 
     def infer_actions(self, video):
         raise ValueError(
@@ -234,12 +245,15 @@ class Genie(WorldModel):
         return self.latent_action_model.action_vectors(actions)
 
     def compute_outputs(self, batch) -> dict:
-        tokens = self._get_tokens(batch)
+        inputs = self._tokenize(batch)
+        tokens = inputs["tokens"]
         actions = self.latent_action_model(self._action_input(batch, tokens))
-        logits = self.dynamics(tokens, ops.stop_gradient(actions["quantized"]), batch)
+        logits = self.dynamics(
+            tokens, ops.stop_gradient(actions["quantized"]), {**batch, **inputs}
+        )
         return {
+            **inputs,
             "logits": logits,
-            "tokens": tokens,
             "actions": actions["indices"],
             "latent_action_model": actions,
         }

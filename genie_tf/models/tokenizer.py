@@ -11,7 +11,8 @@ from genie_tf.models.trainable_model import TrainableModel
 class Tokenizer(TrainableModel, contract=True):
     """Model that maps each frame to a grid of tokens and back, causally in time.
 
-    Tokens and reconstruction of frame t depend on frames 1..t only.
+    Tokens and reconstruction of frame t depend on frames 1..t only. Tokens can describe
+    the change from the frame before: decoding then starts from a given first frame.
 
     A call takes `video`, (batch, time, height, width, channels), uint8, or float in
     [0, 1], and returns a dict with at least `reconstruction`, float32 in [0, 1], of the
@@ -22,10 +23,13 @@ class Tokenizer(TrainableModel, contract=True):
         grid: (rows, columns) of a frame's tokens.
         num_codes: size of the vocabulary.
         code_dim: width of a code.
-        num_patches: tokens per frame.
+        num_patches: patches per frame.
+        num_tokens: tokens per frame, one per patch by default.
+        needs_first_frame: whether decoding starts from a given first frame.
     """
 
     part_name = "tokenizer"
+    needs_first_frame = False
 
     frame_shape: tuple[int, int, int]
     grid: tuple[int, int]
@@ -42,17 +46,35 @@ class Tokenizer(TrainableModel, contract=True):
         return math.prod(self.grid)
 
     @property
-    def grid_shape(self) -> tuple[int, int, int]:
-        """Shape of a frame of `codes_as_video`."""
+    def num_tokens(self) -> int:
+        return self.num_patches
+
+    @property
+    def grid_shape(self) -> tuple[int, int, int] | None:
+        """Shape of a frame of `codes_as_video`; None if tokens are more than codes."""
         return (*self.grid, self.code_dim)
 
     def tokenize(self, video):
-        """Return the tokens of a video, int32 (batch, time, patches), row-major."""
+        """Return the tokens of a video, int32 (batch, time, tokens).
+
+        If there is one token per patch, patches are in row-major order.
+        """
         raise NotImplementedError
 
-    def detokenize(self, tokens):
-        """Decode tokens (batch, time, patches) to a video, float32 in [0, 1]."""
+    def detokenize(self, tokens, first=None):
+        """Decode tokens to a video, float32 in [0, 1].
+
+        Args:
+            tokens: int32 (batch, time, tokens).
+            first: (batch, height, width, channels), the first frame; ignored unless
+                `needs_first_frame`.
+        """
         raise NotImplementedError
+
+    def tokenize_and_decode(self, video):
+        """Return the tokens of a video, and the video as decoded from them."""
+        tokens = self.tokenize(video)
+        return tokens, self.detokenize(tokens, video[:, 0])
 
     def lookup(self, tokens):
         """Return the codes of tokens, float32 (..., code_dim), in [-1, 1]."""
@@ -66,11 +88,26 @@ class Tokenizer(TrainableModel, contract=True):
         """
         return ()
 
+    def detokenize_first(self, tokens, frame):
+        """Decode the first frame, equal to that of `detokenize`.
+
+        Args:
+            tokens: int32 (batch, tokens).
+            frame: (batch, height, width, channels), the frame itself.
+
+        Returns:
+            See `detokenize_step`.
+        """
+        b = ops.shape(tokens)[0]
+        return self.detokenize_step(
+            tokens, self.empty_cache(b), ops.zeros((b,), "int32")
+        )
+
     def detokenize_step(self, tokens, cache, position):
         """Decode one frame, equal to that of `detokenize`.
 
         Args:
-            tokens: int32 (batch, patches), the frame at `position`.
+            tokens: int32 (batch, tokens), the frame at `position`.
             cache: from `empty_cache`, or from the step before.
             position: int (batch,), position in each video, 0 for the first frame.
 
@@ -79,6 +116,10 @@ class Tokenizer(TrainableModel, contract=True):
             frame added.
         """
         return self.detokenize(tokens[:, None])[:, 0], cache
+
+    def codes_in(self, tokens):
+        """Return the indices of the codes among tokens, int32, -1 for no code."""
+        return tokens
 
     def codes(self):
         """Return all codes, float32 (num_codes, code_dim)."""

@@ -129,7 +129,7 @@ class VideoTokenizer(Tokenizer):
     def tokenize(self, video):
         return self.encode(video)["indices"]
 
-    def detokenize(self, tokens):
+    def detokenize(self, tokens, first=None):
         return self.decode(self.lookup(tokens))
 
     def lookup(self, tokens):

@@ -122,7 +122,7 @@ class WorldSampler:
         """Do what `reset` does, not compiled."""
         tokens = self.world.tokenizer.tokenize(prompt)
         b, t = ops.shape(tokens)[:2]
-        state, frame = self._decode(self.initial_state(tokens[:, 0]), tokens[:, 0])
+        state, frame = self.first_frame(tokens[:, 0], prompt[:, 0])
         video = frame[:, None]
         if tokens.shape[1] == 1:  # Saves compiling the dynamics.
             return state, video
@@ -140,44 +140,53 @@ class WorldSampler:
         video = ops.broadcast_to(video, (b, t, *frame.shape[1:]))
         return ops.fori_loop(1, t, body, (state, video))
 
-    def initial_state(self, tokens):
-        """Return the state of a first frame with tokens int32 (b, n)."""
-        b = ops.shape(tokens)[0]
-        return {
-            "position": ops.zeros((b,), "int32"),
-            "dynamics": self.world.dynamics.start(tokens),
-            "decoder": self.world.tokenizer.empty_cache(b),
+    def first_frame(self, tokens, frame):
+        """Return the state of a first frame, and the frame as decoded.
+
+        Args:
+            tokens: int32 (b, n).
+            frame: (b, height, width, channels), uint8 or float in [0, 1].
+        """
+        dynamics = self.world.dynamics
+        frame, decoder = self.world.tokenizer.detokenize_first(tokens, frame)
+        state = {
+            "position": ops.zeros((ops.shape(tokens)[0],), "int32"),
+            "dynamics": dynamics.see_frame(frame, tokens, dynamics.start(tokens)),
+            "decoder": decoder,
         }
+        return state, frame
 
     def next_frame(self, state, action, seed, sampling: Mapping):
         """Do what `step` does, not compiled, with tensors only."""
         state, tokens = self._sample(state, action, seed, sampling)
         return self._decode(state, tokens)
 
-    def play(self, first, actions, seed, sampling: Mapping):
-        """Sample the tokens of the frames that follow one frame, as in `generate`.
+    def play(self, tokens, frame, actions, seed, sampling: Mapping):
+        """Sample the frames that follow one frame, as in `generate`.
 
         Args:
-            first: int32 (b, n), tokens of the prompt frame.
+            tokens, frame: the first frame, see `first_frame`.
             actions: int32 (b, frames).
             seed: int32 (b,).
             sampling: scalar tensors, see `Dynamics.sampling_tensors`.
 
         Returns:
-            int32 (b, frames, n).
+            float32 (b, 1 + frames, height, width, channels), the first frame as decoded
+            and the frames that follow.
         """
-        b, frames = actions.shape
-        indices = ops.arange(frames)[:, None, None]
+        frames = actions.shape[1]
+        state, first = self.first_frame(tokens, frame)
+        indices = ops.arange(1, frames + 1)[:, None, None, None]
 
         def body(i, carry):
             video, state = carry
-            action = ops.take(actions, i, axis=1)
-            state, tokens = self._sample(state, action, seed, sampling)
-            return ops.where(indices == i, tokens, video), state
+            action = ops.take(actions, i - 1, axis=1)
+            state, frame = self.next_frame(state, action, seed, sampling)
+            return ops.where(indices == i, frame[:, None], video), state
 
-        video = ops.zeros((frames, b, self.world.dynamics.num_patches), "int32")
-        video, _ = ops.fori_loop(0, frames, body, (video, self.initial_state(first)))
-        return ops.transpose(video, (1, 0, 2))
+        video = ops.zeros((first.shape[0], frames, *first.shape[1:]))
+        video, _ = ops.fori_loop(1, frames + 1, body, (video, state))
+        return ops.concatenate([first[:, None], video], axis=1)
 
     def _add_frame(self, state, tokens, action):
         """Return the state with a known frame added, not decoded yet."""
@@ -205,7 +214,8 @@ class WorldSampler:
         frame, decoder = self.world.tokenizer.detokenize_step(
             tokens, state["decoder"], state["position"]
         )
-        return {**state, "decoder": decoder}, frame
+        dynamics = self.world.dynamics.see_frame(frame, tokens, state["dynamics"])
+        return {**state, "decoder": decoder, "dynamics": dynamics}, frame
 
 
 def video_seeds(seed, b: int):
