@@ -17,6 +17,7 @@ class LayerCall(NamedTuple):
         squared_error: whether the output is compared with a target.
         is_classifier: whether the outputs are logits; an `Embedding` is then multiplied
             with codes, and its last row is not a class.
+        trained: whether a backward pass follows.
     """
 
     layer: keras.layers.Layer
@@ -25,6 +26,7 @@ class LayerCall(NamedTuple):
     input_gradient: bool = True
     squared_error: bool = False
     is_classifier: bool = False
+    trained: bool = True
 
 
 def calls_for_each_patch(

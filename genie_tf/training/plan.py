@@ -99,6 +99,8 @@ def _cost(calls: Iterable[LayerCall], shards: int) -> Cost:
 
 def _call_cost(call: LayerCall, shards: int) -> Cost:
     """Return the cost of a call of a layer; zero for cheap kinds of layers."""
+    if not call.trained:
+        return Cost(forward=_call_cost(call._replace(trained=True), shards).forward)
     layer, rows = call.layer, call.frames * call.patches
     if isinstance(layer, STTransformer):
         return _transformer(layer, call.frames, call.patches, shards)
