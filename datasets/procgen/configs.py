@@ -33,6 +33,7 @@ _SMALL = {
     "validation": range(10_000, 10_016),
     "test": range(20_000, 20_032),
 }
+_MEDIUM = {**_SMALL, "train": range(3_000)}
 # By suffix of the config name: level seeds, and steps per level.
 _SIZES = {"": (_FULL, 1_000), "_small": (_SMALL, 500)}
 
@@ -51,6 +52,17 @@ _COINRUN = {
         "The same with actions held for 8 steps on average: the character walks.",
         _SMALL,
         Settings("coinrun", "hard", 500, policy="held"),
+    ),
+    "mixed_hard": Levels(
+        "More levels, actions held for 1, 2, 4, 8 or 16 steps on average: 304,800 frames.",
+        _MEDIUM,
+        Settings(
+            "coinrun",
+            "hard",
+            100,
+            policy="held",
+            policy_arguments={"hold": (1, 2, 4, 8, 16)},
+        ),
     ),
     "genieredux": Levels(
         "Random policy, one episode per hard level: as many as GenieRedux's data.",

@@ -110,20 +110,25 @@ class HeldPolicy(PlannedPolicy):
     Args:
         game: name in `environment.GAMES`.
         hold: mean number of steps between draws: after each step, a new action is drawn
-            with a probability of 1 / `hold`.
+            with a probability of 1 / `hold`. Of several means, each level draws one.
     """
 
-    def __init__(self, game: str, hold: int = 8):
-        check_least(hold=(hold, 1))
-        self.name = f"held_{hold}"
-        self._hold = hold
+    def __init__(self, game: str, hold: int | Sequence[int] = 8):
+        self._holds = (hold,) if isinstance(hold, int) else tuple(hold)
+        for mean in self._holds:
+            check_least(hold=(mean, 1))
+        self.name = "_".join(["held", *map(str, self._holds)])
         self._choices = np.unique(GAMES[game].actions.groups).astype(np.int32)
 
     def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
         """Return held random actions, int32 (num_steps,)."""
         chosen = rng.integers(len(self._choices), size=num_steps, dtype=np.int32)
-        drawn = (rng.random(num_steps) < 1 / self._hold) * np.arange(num_steps)
+        drawn = (rng.random(num_steps) < 1 / self._draw_hold(rng)) * np.arange(num_steps)
         return self._choices[chosen[np.maximum.accumulate(drawn)]]
+
+    def _draw_hold(self, rng: np.random.Generator) -> int:
+        # Without a choice, nothing is drawn: actions stay those of earlier versions.
+        return self._holds[0] if len(self._holds) == 1 else rng.choice(self._holds)
 
 
 POLICIES: dict[str, Callable[..., Policy]] = {

@@ -2,6 +2,8 @@
 
 from genie_tf.models.action_model import ActionModel
 from genie_tf.models.causal_dynamics import CausalDynamics
+from genie_tf.models.delta_dynamics import DeltaDynamics
+from genie_tf.models.delta_tokenizer import DeltaTokenizer
 from genie_tf.models.dynamics import Dynamics
 from genie_tf.models.genie import Genie, GuidedGenie, WorldModel
 from genie_tf.models.latent_action_model import LatentActionModel

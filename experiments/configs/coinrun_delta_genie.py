@@ -1,0 +1,47 @@
+"""Dynamics of changes on CoinRun, driven by the latent actions of coinrun_lam.py.
+
+genie-train --config=coinrun_delta_genie:tiny --workdir=runs/genie \
+    --config.tokenizer=runs/tokenizer/model --config.action_model=runs/actions/model
+
+No size has been trained to the end yet: no duration or score has been measured.
+"""
+
+from genie_tf.experiments.configs import coinrun_genie
+from genie_tf.experiments.configs.common import choose_size, transformer
+
+_TINY = {
+    "stage": "genie",
+    "tokenizer": "",
+    "dataset": "coinrun/mixed_hard",
+    "clip_length": 9,
+    "batch_size": 4,
+    "steps": 1_000,
+    "latent_action_model": coinrun_genie.SIZES["fast"]["latent_action_model"],
+    "dynamics": {
+        "class_name": "DeltaDynamics",
+        "motion": transformer(96, 2, 4, qk_norm=True, attention="space"),
+        "painter": transformer(128, 4, 4, qk_norm=True, attention="space"),
+    },
+    "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 400},
+    "optimizer": {"name": "muon", "beta_2": 0.99},
+}
+
+SIZES = {
+    "full": {
+        **_TINY,
+        "clip_length": 17,
+        "steps": 20_000,
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 10_000},
+    },
+    "fast": {
+        **_TINY,
+        "clip_length": 17,
+        "steps": 2_500,
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 1_000},
+    },
+    "tiny": _TINY,
+}
+
+
+def get_config(size: str = "full"):
+    return choose_size(size, **SIZES)

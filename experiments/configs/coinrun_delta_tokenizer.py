@@ -1,0 +1,52 @@
+"""Tokenizer of changes on CoinRun: what moved, what stays and what is new.
+
+genie-train --config=coinrun_delta_tokenizer:tiny --workdir=runs/tokenizer
+
+No size has been trained to the end yet: no duration or score has been measured.
+"""
+
+from genie_tf.experiments.configs.common import choose_size, quantizer, transformer
+
+_TINY = {
+    "stage": "tokenizer",
+    "dataset": "coinrun/mixed_hard",
+    "clip_length": 9,
+    "batch_size": 4,
+    "steps": 800,
+    "model": {
+        "class_name": "DeltaTokenizer",
+        "frame_shape": (64, 64, 3),
+        "patch_size": 8,
+        "num_codes": 1000,
+        "code_dim": 4,
+        "depth": 4,
+        "encoder": transformer(128, 1, 4, attention="space"),
+        "decoder": transformer(128, 2, 4, attention="space"),
+        "quantizer": quantizer(levels=(8, 5, 5, 5)),
+        "reach": (8, 4),
+        "margin": 32,
+        "tolerance": 1.5e-3,
+    },
+    "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 320},
+    "optimizer": {"name": "muon", "beta_2": 0.99},
+}
+
+SIZES = {
+    "full": {
+        **_TINY,
+        "clip_length": 17,
+        "steps": 10_000,
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 5_000},
+    },
+    "fast": {
+        **_TINY,
+        "clip_length": 17,
+        "steps": 2_000,
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 800},
+    },
+    "tiny": _TINY,
+}
+
+
+def get_config(size: str = "full"):
+    return choose_size(size, **SIZES)
