@@ -35,8 +35,8 @@ SIZES = {
     "full": {
         **_TINY,
         "clip_length": 17,
-        "steps": 10_000,
-        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 5_000},
+        "steps": 6_000,
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 3_000},
     },
     "fast": {
         **_TINY,
