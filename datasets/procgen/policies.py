@@ -123,7 +123,9 @@ class HeldPolicy(PlannedPolicy):
     def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
         """Return held random actions, int32 (num_steps,)."""
         chosen = rng.integers(len(self._choices), size=num_steps, dtype=np.int32)
-        drawn = (rng.random(num_steps) < 1 / self._draw_hold(rng)) * np.arange(num_steps)
+        drawn = (rng.random(num_steps) < 1 / self._draw_hold(rng)) * np.arange(
+            num_steps
+        )
         return self._choices[chosen[np.maximum.accumulate(drawn)]]
 
     def _draw_hold(self, rng: np.random.Generator) -> int:

@@ -11,6 +11,15 @@ import keras
 
 from genie_tf.files import replacing
 
+# Labels of `Dynamics.token_scores`.
+_TOKEN_SCORES = {
+    "cross_entropy": "cross-entropy at masked tokens, nats",
+    **{f"top{k}": f"top-{k} accuracy" for k in (1, 2, 5, 16)},
+    "shift_nats": "cross-entropy of the shift of a frame, nats",
+    "mode_nats": "cross-entropy of the modes of a frame, nats",
+    "code_nats": "cross-entropy of the codes of a drawn patch, nats",
+}
+
 ROW_NAMES = {
     "prediction": "prediction",
     "random_actions": "with random actions",
@@ -174,13 +183,10 @@ def _dynamics(report: Mapping) -> list[str]:
             ["", "mean"],
             [
                 ["dPSNR_4, dB", format_interval(scores["delta_psnr_4"], 2)],
-                [
-                    "cross-entropy at masked tokens, nats",
-                    format_interval(scores["cross_entropy"], 3),
-                ],
                 *(
-                    [f"top-{k} accuracy", format_interval(scores[f"top{k}"], 3)]
-                    for k in (1, 2, 5, 16)
+                    [label, format_interval(scores[name], 3)]
+                    for name, label in _TOKEN_SCORES.items()
+                    if name in scores
                 ),
             ],
         ),

@@ -253,7 +253,9 @@ class DeltaDynamics(Dynamics):
             cache = self.see_frame(frame, row, cache)
             pasts = keras.tree.map_structure(
                 lambda new, old: ops.where(
-                    ops.reshape(time == i, (-1, *[1] * (new.ndim - 1))), new[:, None], old
+                    ops.reshape(time == i, (-1, *[1] * (new.ndim - 1))),
+                    new[:, None],
+                    old,
                 ),
                 cache,
                 pasts,
@@ -303,7 +305,9 @@ class DeltaDynamics(Dynamics):
         older, _ = shift_frames(before, dy + dy_before, dx + dx_before)
         moved, stayed, older, known = map(self.patches_of, (moved, last, older, known))
         patches = self.copy_embedding(
-            ops.concatenate([moved - 0.5, stayed - moved, moved - older, known], axis=-1)
+            ops.concatenate(
+                [moved - 0.5, stayed - moved, moved - older, known], axis=-1
+            )
         )
         steering = self.painter_action(action) + self.shift_embedding(shift)
         return patches + steering[:, None], ops.min(known, axis=-1) == 0
@@ -375,7 +379,10 @@ class DeltaDynamics(Dynamics):
         hidden = 1 - ops.cast(batch["known_modes"], "float32")
         mode = ops.sum(cross_entropy(change.mode, logits["mode"]), axis=-1)
         return {
-            "shift": (cross_entropy(change.shift, logits["shift"]), ops.ones_like(hidden)),
+            "shift": (
+                cross_entropy(change.shift, logits["shift"]),
+                ops.ones_like(hidden),
+            ),
             "mode": (mode * hidden, hidden),
             "codes": (
                 ops.sum(ops.sum(nats, axis=-1) * scored, axis=-1),
@@ -439,9 +446,7 @@ class DeltaDynamics(Dynamics):
         last, known = view(cache["canvas"], self.margin)
         # There is no frame before the first.
         before = ops.cast(ops.round(255 * ops.where(known > 0, last, frame)), "uint8")
-        canvas = paint(
-            move_canvas(cache["canvas"], *moves(shift, self.reach)), frame
-        )
+        canvas = paint(move_canvas(cache["canvas"], *moves(shift, self.reach)), frame)
         shifts = ops.concatenate([shift[:, None], cache["shifts"][:, :-1]], axis=1)
         return {"canvas": canvas, "before": before, "shifts": shifts}
 

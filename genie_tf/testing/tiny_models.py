@@ -8,11 +8,18 @@ from keras import ops
 
 from genie_tf.layers import VectorQuantizer, code_counts, patchify, unpatchify
 from genie_tf.metrics.codebook_usage import usage_from_counts
-from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
+from genie_tf.models import (
+    DeltaTokenizer,
+    Genie,
+    LatentActionModel,
+    MaskGitDynamics,
+    VideoTokenizer,
+)
 from genie_tf.models.preprocessing import to_unit_range
 
 FRAME_SHAPE = (16, 16, 3)
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": 8}
+SPACE = {**TRANSFORMER, "attention": "space"}
 
 
 def tiny_tokenizer(**changes) -> VideoTokenizer:
@@ -29,6 +36,30 @@ def tiny_tokenizer(**changes) -> VideoTokenizer:
             **changes,
         }
     )
+
+
+def tiny_delta_tokenizer(**changes) -> DeltaTokenizer:
+    """Make a `DeltaTokenizer`, equal in each call, with changed arguments."""
+    random.seed(0)
+    tokenizer = DeltaTokenizer(
+        **{
+            "frame_shape": FRAME_SHAPE,
+            "patch_size": 4,
+            "num_codes": 12,
+            "code_dim": 2,
+            "depth": 2,
+            "encoder": SPACE,
+            "decoder": SPACE,
+            "quantizer": {"class_name": "FiniteScalarQuantizer", "levels": [4, 3]},
+            "reach": (2, 2),
+            "margin": 8,
+            **changes,
+        }
+    )
+    # As if trained: an untrained one draws copies.
+    kernel = tokenizer.to_change.kernel
+    kernel.assign(np.random.default_rng(1).normal(0, 0.1, kernel.shape))
+    return tokenizer
 
 
 def tiny_latent_action_model(**changes) -> LatentActionModel:

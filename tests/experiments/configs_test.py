@@ -11,7 +11,11 @@ from ml_collections.config_flags import config_flags
 from genie_tf.experiments import configs
 from genie_tf.experiments.configs import steerability
 from genie_tf.presets.folder import read_config
-from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_tokenizer
+from genie_tf.testing.tiny_models import (
+    TinyAutoencoder,
+    tiny_delta_tokenizer,
+    tiny_tokenizer,
+)
 from genie_tf.training.build import build_model
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
@@ -22,6 +26,8 @@ STAGES = {
     "coinrun_lam": "latent_action_model",
     "coinrun_genie": "genie",
     "coinrun_causal": "genie",
+    "coinrun_delta_tokenizer": "tokenizer",
+    "coinrun_delta_genie": "genie",
 }
 SIZES = [
     (path, size)
@@ -40,19 +46,24 @@ def small(settings: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("presets") / "tokenizer"
-    tiny_tokenizer(frame_shape=(64, 64, 3)).save_to_preset(folder, "A card.")
-    return str(folder)
+def tokenizers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets")
+    tiny_tokenizer(frame_shape=(64, 64, 3)).save_to_preset(
+        folder / "tokenizer", "A card."
+    )
+    tiny_delta_tokenizer(frame_shape=(64, 64, 3)).save_to_preset(
+        folder / "delta", "A card."
+    )
+    return folder
 
 
 @pytest.mark.parametrize(
     ("path", "size"), SIZES, ids=lambda value: getattr(value, "stem", value)
 )
-def test_config_can_be_trained(path, size, tokenizer):
+def test_config_can_be_trained(path, size, tokenizers):
     config = parse(path, size)
     assert config.stage == STAGES[path.stem]
-    check(config, tokenizer)
+    check(config, tokenizers)
 
 
 def test_shipped_preset_matches_its_config():
@@ -76,11 +87,11 @@ def test_phases_scale_with_steps():
 
 
 @pytest.mark.parametrize("row", steerability.ROWS)
-def test_ablation_rows_can_be_trained_and_differ_from_base(row, tokenizer):
+def test_ablation_rows_can_be_trained_and_differ_from_base(row, tokenizers):
     config = parse(STEERABILITY, row)
     is_same = config.to_dict() == parse(STEERABILITY, "base").to_dict()
     assert is_same == (row in ("base", "separate"))
-    check(config, tokenizer)
+    check(config, tokenizers)
 
 
 def test_unknown_row_is_rejected():
@@ -92,7 +103,7 @@ def parse(path, size):
     return config_flags.ConfigFileFlagParser("config").parse(f"{path}:{size}")
 
 
-def check(config, tokenizer):
+def check(config, tokenizers):
     for name in ("log_every", "evaluate_every", "checkpoint_every"):
         assert 1 <= config[name] <= config.steps
     # Shrink wide and deep models, which take long to build; argument names stay.
@@ -102,7 +113,8 @@ def check(config, tokenizer):
                 config[name] = small(config[name].to_dict())
         if "tokenizer" in config:
             assert config.tokenizer == ""
-            config.tokenizer = tokenizer
+            changes = config.dynamics.class_name == "DeltaDynamics"
+            config.tokenizer = str(tokenizers / ("delta" if changes else "tokenizer"))
     build_model(config)
     schedule = WarmupDecay(steps=config.steps, **config.schedule)
     make_optimizer(TinyAutoencoder(), schedule, **config.optimizer)

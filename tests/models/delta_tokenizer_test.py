@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -6,32 +5,9 @@ from keras import ops
 from genie_tf.layers.motion import still
 from genie_tf.models.delta_tokenizer import DeltaTokenizer
 from genie_tf.models.delta_tokens import DRAWN, MOVED, STAYED, DeltaTokens, unpack
+from genie_tf.testing.tiny_models import SPACE, tiny_delta_tokenizer
 
 REACH = (2, 2)
-SPACE = {"dim": 16, "num_blocks": 1, "num_heads": 2, "attention": "space"}
-
-
-def make_tokenizer(**changes):
-    keras.utils.set_random_seed(0)
-    tokenizer = DeltaTokenizer(
-        **{
-            "frame_shape": (16, 16, 3),
-            "patch_size": 4,
-            "num_codes": 12,
-            "code_dim": 2,
-            "depth": 2,
-            "encoder": SPACE,
-            "decoder": SPACE,
-            "quantizer": {"class_name": "FiniteScalarQuantizer", "levels": [4, 3]},
-            "reach": REACH,
-            "margin": 8,
-            **changes,
-        }
-    )
-    # As if trained: an untrained one draws copies.
-    kernel = tokenizer.to_change.kernel
-    kernel.assign(np.random.default_rng(1).normal(0, 0.1, kernel.shape))
-    return tokenizer
 
 
 @pytest.fixture
@@ -54,7 +30,7 @@ def number_shift(dy, dx):
 def test_moving_picture_is_copied_pixel_for_pixel(video):
     previous = video[:, 0]
     frame = np.roll(previous, (1, -2), axis=(1, 2))
-    tokens, decoded = code(make_tokenizer(), previous, frame)
+    tokens, decoded = code(tiny_delta_tokenizer(), previous, frame)
     assert np.all(tokens.shift == number_shift(1, -2))
     assert np.all(tokens.mode == MOVED)
     # Only pixels that come in at the top and at the right are drawn.
@@ -70,17 +46,15 @@ def test_patch_that_stays_in_a_moving_picture_is_copied(video):
     previous = video[:, 0]
     frame = np.roll(previous, 2, axis=2)
     frame[:, 4:8, 8:12] = previous[:, 4:8, 8:12]
-    tokens, decoded = code(make_tokenizer(), previous, frame)
+    tokens, decoded = code(tiny_delta_tokenizer(), previous, frame)
     assert np.all(tokens.mode.reshape(2, 4, 4)[:, 1, 2] == STAYED)
-    np.testing.assert_allclose(
-        decoded[:, 4:8, 8:12], previous[:, 4:8, 8:12], atol=1e-6
-    )
+    np.testing.assert_allclose(decoded[:, 4:8, 8:12], previous[:, 4:8, 8:12], atol=1e-6)
 
 
 def test_picture_that_comes_back_is_not_drawn(video):
     there = np.roll(video[:, 0], (2, 1), axis=(1, 2))
     video = np.stack([video[:, 0], there, video[:, 0]], axis=1)
-    tokens, decoded = make_tokenizer().tokenize_and_decode(video)
+    tokens, decoded = tiny_delta_tokenizer().tokenize_and_decode(video)
     back = unpack(np.array(tokens)[:, 2], 16, 2)
     assert np.all(back.shift == number_shift(-2, -1))
     assert np.all(back.codes == 0)
@@ -88,7 +62,7 @@ def test_picture_that_comes_back_is_not_drawn(video):
 
 
 def test_codes_change_drawn_patches_only(video):
-    tokenizer = make_tokenizer()
+    tokenizer = tiny_delta_tokenizer()
     mode = np.zeros((2, 16), "int32")
     mode[:, 5] = DRAWN
     _, canvas = tokenizer.detokenize_first(None, video[:, 0])
@@ -109,14 +83,14 @@ def test_codes_change_drawn_patches_only(video):
 
 
 def test_patches_are_copied_if_drawing_does_not_help(video):
-    tokenizer = make_tokenizer()
+    tokenizer = tiny_delta_tokenizer()
     tokenizer.to_change.kernel.assign(ops.zeros_like(tokenizer.to_change.kernel))
     tokens, _ = code(tokenizer, video[:, 0], video[:, 1])
     assert not np.any(tokens.mode == DRAWN)
 
 
 def test_detokenize_returns_the_decoded_video(video):
-    tokenizer = make_tokenizer()
+    tokenizer = tiny_delta_tokenizer()
     tokenizer.to_change.bias.assign(ops.full_like(tokenizer.to_change.bias, 0.2))
     # The video brightens, as the drawing does.
     video = video / 10 + 0.2 * np.arange(4, dtype="float32")[:, None, None, None]
@@ -132,7 +106,7 @@ def test_detokenize_returns_the_decoded_video(video):
 
 
 def test_loss_is_the_error_of_decoded_frames(video):
-    tokenizer = make_tokenizer(tolerance=0.0)
+    tokenizer = tiny_delta_tokenizer(tolerance=0.0)
     metrics, stats = tokenizer.losses_and_metrics({"video": video[:, :2]})
     shift = np.array(tokenizer.tokenize(video[:, :2]))[:, 1, 0]
     copies = tokenizer.copies(tokenizer.detokenize_first(None, video[:, 0])[1], shift)
@@ -147,7 +121,7 @@ def test_loss_is_the_error_of_decoded_frames(video):
 
 
 def test_codes_that_are_not_drawn_are_not_counted(video):
-    tokenizer = make_tokenizer()
+    tokenizer = tiny_delta_tokenizer()
     still_video = video[:, :1].repeat(3, axis=1)
     metrics, stats = tokenizer.losses_and_metrics({"video": still_video})
     assert float(metrics["drawn"]) == 0
@@ -162,11 +136,11 @@ def test_attention_over_time_is_rejected():
         match='The decoder of a DeltaTokenizer must have `attention` "space"; received '
         "'st'",
     ):
-        make_tokenizer(decoder={**SPACE, "attention": "st"})
+        tiny_delta_tokenizer(decoder={**SPACE, "attention": "st"})
 
 
 def test_arguments_rebuild_the_model():
-    tokenizer = make_tokenizer()
+    tokenizer = tiny_delta_tokenizer()
     again = DeltaTokenizer(**tokenizer.arguments())
     assert again.arguments() == tokenizer.arguments()
     assert [x.shape for x in again.weights] == [x.shape for x in tokenizer.weights]
