@@ -62,6 +62,9 @@ def compare(rows: Mapping[str, Mapping]) -> dict:
 def usage(codes: np.ndarray, size: int) -> dict:
     """Return usage scores of `size` codes, and the count of each; -1 is no code."""
     codes = codes[codes >= 0]
+    if not codes.size:
+        scores = {"codes_used": 0, "usage": 0.0, "perplexity": 1.0, "entropy": 0.0}
+        return {**scores, "counts": [0] * size}
     counts = np.bincount(codes.ravel(), minlength=size)
     return {**codebook_usage(codes, size), "counts": counts.tolist()}
 

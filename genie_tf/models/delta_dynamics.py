@@ -83,6 +83,8 @@ class DeltaDynamics(Dynamics):
         motion: arguments of the `STTransformer` that predicts the shift, with
             `attention` "space".
         painter: arguments of the one that predicts modes and codes.
+        error_rates: smallest and largest share of a clip's patches that are decoded
+            wrongly in training, so that the model learns to mend its errors.
 
     Raises:
         ValueError: if a transformer does not have `attention` "space".
@@ -116,6 +118,7 @@ class DeltaDynamics(Dynamics):
         action_dim: int,
         motion: dict,
         painter: dict,
+        error_rates: tuple[float, float] = (0.0, 0.0),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -131,6 +134,7 @@ class DeltaDynamics(Dynamics):
         self.reach = tuple(reach)
         self.margin = margin
         self.action_dim = action_dim
+        self.error_rates = tuple(error_rates)
         self.num_codes = math.prod(self.levels)
         self.num_patches = math.prod(patch_grid(*self.frame_shape[:2], patch_size))
         policy = {"dtype": self.dtype_policy}
@@ -203,12 +207,17 @@ class DeltaDynamics(Dynamics):
         self.table.embeddings.assign(np.tile(codes, (self.depth, 1)))
 
     def training_inputs(self, rng, clip):
-        """Return `known_modes` and `known_codes`, with rates drawn for each change."""
+        """Return `known_modes` and `known_codes`, with rates drawn for each change, and
+        `errors`, with a rate drawn for each clip."""
         changes = len(clip["video"]) - 1
+        errors = rng.random((changes, self.num_patches)) < rng.uniform(
+            *self.error_rates
+        )
         rates = rng.random((changes, 1)) * (rng.random((changes, 1)) > 0.4)
         return {
             "known_modes": rng.random(changes) < 0.7,
             "known_codes": rng.random((changes, self.num_patches)) < rates,
+            "errors": errors,
         }
 
     def call(self, tokens, actions, batch):
@@ -527,6 +536,7 @@ class DeltaDynamics(Dynamics):
             "action_dim": self.action_dim,
             "motion": self.motion.arguments(),
             "painter": self.painter.arguments(),
+            "error_rates": self.error_rates,
         }
 
 

@@ -3,7 +3,6 @@
 Axes: b batch, t time, n patches, d depth (codes of a patch).
 """
 
-import math
 from typing import NamedTuple
 
 import keras
@@ -194,8 +193,8 @@ class DeltaTokenizer(Tokenizer):
     def tokenize(self, video):
         return self.tokenize_and_decode(video)[0]
 
-    def tokenize_and_decode(self, video):
-        tokens, canvases = self._code_video(to_unit_range(video))
+    def tokenize_and_decode(self, video, errors=None):
+        tokens, canvases = self._code_video(to_unit_range(video), errors)
         return tokens, self._show(canvases)
 
     def detokenize(self, tokens, first=None):
@@ -206,8 +205,12 @@ class DeltaTokenizer(Tokenizer):
         )
         return self._show(canvases)
 
-    def _code_video(self, video):
+    def _code_video(self, video, errors=None):
         """Return the tokens of each frame after the decoded one before.
+
+        Args:
+            video: float (b, t, height, width, channels).
+            errors: see `Tokenizer.tokenize_and_decode`.
 
         Returns:
             Tokens, int32 (b, t, tokens), and canvases after each frame, uint8 (b, t,
@@ -217,9 +220,32 @@ class DeltaTokenizer(Tokenizer):
         def encode(i, canvas):
             return self._encode_frame(canvas, ops.take(video, i, axis=1))
 
-        return self._run(video[:, 0], ops.shape(video)[1], encode)
+        def spoil(i, tokens):
+            return self._spoil(tokens, ops.take(errors, i - 1, axis=1))
 
-    def _run(self, first, frames, choose_tokens):
+        frames = ops.shape(video)[1]
+        return self._run(video[:, 0], frames, encode, None if errors is None else spoil)
+
+    def _spoil(self, tokens, errors):
+        """Return tokens with errors, as a dynamics makes them.
+
+        Half of the drawn patches with an error are copied from the shifted picture, as
+        the trail of a figure that walked on; the others have their neighbor's codes.
+
+        Args:
+            tokens: int32 (b, tokens).
+            errors: bool (b, n).
+        """
+        change = unpack(tokens, self.num_patches, self.depth)
+        errors = errors & change.drawn
+        copied = ops.arange(self.num_patches) % 2 == 0
+        mode = ops.where(errors & copied, MOVED, change.mode)
+        codes = ops.where(
+            (errors & ~copied)[..., None], ops.roll(change.codes, 1, 1), change.codes
+        )
+        return DeltaTokens(change.shift, mode, codes).pack()
+
+    def _run(self, first, frames, choose_tokens, spoil=None):
         """Decode frame after frame.
 
         Args:
@@ -227,6 +253,8 @@ class DeltaTokenizer(Tokenizer):
             frames: number of frames, this one included.
             choose_tokens: function of the index of a frame and the canvas before, to
                 the frame's tokens, int32 (b, tokens).
+            spoil: function of that index and those tokens, to the tokens to decode; the
+                same by default.
 
         Returns:
             See `_code_video`.
@@ -243,7 +271,8 @@ class DeltaTokenizer(Tokenizer):
         def body(i, carry):
             canvas, tokens, canvases = carry
             new = choose_tokens(i, canvas)
-            _, canvas = self.detokenize_step(new, canvas, None)
+            decoded = new if spoil is None else spoil(i, new)
+            _, canvas = self.detokenize_step(decoded, canvas, None)
             return (
                 canvas,
                 ops.where((time == i)[:, None], new[:, None], tokens),

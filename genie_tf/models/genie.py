@@ -56,7 +56,8 @@ class WorldModel(TrainableModel, contract=True):
 
         Args:
             batch: a dict with `video`, (batch, time, height, width, channels), uint8 or
-                float in [0, 1]; `training_inputs` of the dynamics; `tokens`, int32
+                float in [0, 1]; `training_inputs` of the dynamics, in which `errors`
+                are patches to decode wrongly, see `Tokenizer`; `tokens`, int32
                 (batch, time, tokens), if known; and `action`, int32 (batch, time-1),
                 if needed.
 
@@ -78,7 +79,9 @@ class WorldModel(TrainableModel, contract=True):
             tokens = batch["tokens"]
             decoded = self.tokenizer.detokenize(tokens, first)
         else:
-            tokens, decoded = self.tokenizer.tokenize_and_decode(batch["video"])
+            tokens, decoded = self.tokenizer.tokenize_and_decode(
+                batch["video"], batch.get("errors")
+            )
         return {"tokens": tokens, "decoded": ops.stop_gradient(decoded)}
 
     def training_inputs(self, rng, clip):
@@ -86,7 +89,7 @@ class WorldModel(TrainableModel, contract=True):
 
     def reconstruct(self, batch):
         """Return the video of a batch, decoded from `Dynamics.likeliest` tokens."""
-        outputs = self.compute_outputs(batch)
+        outputs = self.compute_outputs(_without_errors(batch))
         likeliest = self.dynamics.likeliest(outputs["tokens"], outputs["logits"], batch)
         return self.tokenizer.detokenize(likeliest, batch["video"][:, 0])
 
@@ -285,6 +288,10 @@ class Genie(WorldModel):
     def update_codebooks(self, codebook_stats):
         if self.latent_action_model.trainable:
             self.latent_action_model.update_codebooks(codebook_stats)
+
+
+def _without_errors(batch) -> dict:
+    return {name: value for name, value in batch.items() if name != "errors"}
 
 
 def _check_equal(name: str, ours, theirs) -> None:

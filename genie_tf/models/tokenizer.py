@@ -71,8 +71,14 @@ class Tokenizer(TrainableModel, contract=True):
         """
         raise NotImplementedError
 
-    def tokenize_and_decode(self, video):
-        """Return the tokens of a video, and the video as decoded from them."""
+    def tokenize_and_decode(self, video, errors=None):
+        """Return the tokens of a video, and the video as decoded from them.
+
+        Args:
+            video: (batch, time, height, width, channels).
+            errors: bool (batch, time-1, patches), patches to decode wrongly, so that
+                what follows mends them; ignored unless `needs_first_frame`.
+        """
         tokens = self.tokenize(video)
         return tokens, self.detokenize(tokens, video[:, 0])
 

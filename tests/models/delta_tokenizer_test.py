@@ -105,6 +105,23 @@ def test_detokenize_returns_the_decoded_video(video):
         np.testing.assert_array_equal(frame, decoded[:, i])
 
 
+def test_errors_are_mended_by_later_tokens(video):
+    """Tokens say what to draw; with errors, they are of the frame after a wrong one."""
+    tokenizer = tiny_delta_tokenizer()
+    tokenizer.to_change.bias.assign(ops.full_like(tokenizer.to_change.bias, 0.2))
+    video = video / 10 + 0.2 * np.arange(4, dtype="float32")[:, None, None, None]
+    clean = np.array(tokenizer.tokenize(video))
+    errors = np.zeros((2, 3, 16), bool)
+    errors[:, 1, 4] = True
+    tokens, decoded = map(np.array, tokenizer.tokenize_and_decode(video, errors))
+    np.testing.assert_array_equal(tokens[:, :3], clean[:, :3])
+    change = unpack(tokens[:, 2], 16, 2)
+    assert np.all(change.mode[:, 4] == DRAWN)
+    previous = decoded[:, 1, 4:8, :4]
+    np.testing.assert_array_equal(decoded[:, 2, 4:8, :4], previous)
+    assert np.all(unpack(tokens[:, 3], 16, 2).mode[:, 4] == DRAWN)
+
+
 def test_loss_is_the_error_of_decoded_frames(video):
     tokenizer = tiny_delta_tokenizer(tolerance=0.0)
     metrics, stats = tokenizer.losses_and_metrics({"video": video[:, :2]})
