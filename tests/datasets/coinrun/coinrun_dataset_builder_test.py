@@ -118,6 +118,7 @@ def test_configs_equal_those_of_version_2_1_0():
         "random_hard": ([10_000, 100, 1_000], 1_000, False, "random"),
         "random_hard_small": ([200, 16, 32], 500, False, "random"),
         "held_hard_small": ([200, 16, 32], 500, False, "held"),
+        "mixed_hard": ([3_000, 16, 32], 100, False, "held"),
         # As many episodes as GenieRedux published.
         "genieredux": ([79_200, 8_800, 1_000], 500, True, "random"),
     }

@@ -47,6 +47,24 @@ def test_actions_are_held_for_requested_time():
     assert changes == pytest.approx(100_000 / 8 * 8 / 9, rel=0.05)
 
 
+def test_each_level_draws_how_long_actions_are_held():
+    policy = HeldPolicy("coinrun", hold=(1, 16))
+    assert policy.name == "held_1_16"
+    plans = [policy.plan(2_000, np.random.default_rng(seed)) for seed in range(20)]
+    changes = np.array([np.count_nonzero(np.diff(plan)) for plan in plans])
+    short = changes > 500
+    assert 0 < short.sum() < 20
+    # One of nine draws repeats the action.
+    np.testing.assert_allclose(changes[short], 2_000 * 8 / 9, rtol=0.1)
+    np.testing.assert_allclose(changes[~short], 2_000 / 16 * 8 / 9, rtol=0.4)
+
+
+@pytest.mark.parametrize("hold", [0, (4, 0)])
+def test_actions_must_be_held_for_a_step(hold):
+    with pytest.raises(ValueError, match="hold must be at least 1; received 0"):
+        HeldPolicy("coinrun", hold=hold)
+
+
 @pytest.mark.parametrize("policy", [RandomPolicy("ninja"), HeldPolicy("ninja")])
 def test_actions_do_not_depend_on_other_levels(policy):
     together = decide(policy, 40, seeds=(5, 6, 7))
