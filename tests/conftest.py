@@ -29,6 +29,12 @@ _LONGEST = (
 
 _CACHE = "tf_xla_persistent_cache_directory"
 
+# Optimizing programs takes longer than running them.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
+
 # Each program is compiled once per session, and temporary files of libraries are deleted.
 # Workers of the session inherit the variables.
 if _CACHE not in os.environ.get("TF_XLA_FLAGS", ""):

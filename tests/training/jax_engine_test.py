@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from genie_tf.testing.tiny_models import (
+    TRANSFORMER,
     tiny_batch,
     tiny_genie,
     tiny_latent_action_model,
@@ -23,11 +24,14 @@ from genie_tf.testing.tiny_models import (
 from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # Quick to compile.
 MODELS = {
-    "tokenizer": tiny_tokenizer,
+    "tokenizer": partial(tiny_tokenizer, decoder=NO_BLOCKS),
     # Its codebook is reinitialized within the steps of a test.
     "latent_action_model": partial(
-        tiny_latent_action_model, quantizer={"quantize_after": 4}
+        tiny_latent_action_model,
+        decoder=NO_BLOCKS,
+        quantizer={"quantize_after": 4},
     ),
     "genie": tiny_genie,
 }
