@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 
 import numpy as np
+from keras import ops
 
 from genie_tf.metrics.codebook_usage import codebook_usage
-from genie_tf.metrics.image_quality import psnr, ssim
-from genie_tf.metrics.intervals import mean_confidence_interval
+from genie_tf.metrics.image_quality import psnr, psnr_of_mean_error, ssim
+from genie_tf.metrics.intervals import (
+    bootstrap_interval,
+    jackknife_interval,
+    mean_confidence_interval,
+)
 
 
 class PartEvaluator:
@@ -28,35 +33,67 @@ class PartEvaluator:
         return {}
 
 
-def quality(target, made) -> dict:
-    """Return PSNR in decibels and SSIM of each frame, (b, t), inside a program."""
-    return {"psnr": psnr(target, made), "ssim": ssim(target, made)}
+def quality(target, made, ceiling=None) -> dict:
+    """Return PSNR in decibels and SSIM of each frame, (b, t), inside a program.
+
+    Args:
+        target, made: videos, see `psnr`.
+        ceiling: the tokenizer's PSNR on the same frames, (b, t); adds `capped`, PSNR of
+            at most that much.
+    """
+    scores = {"psnr": psnr(target, made), "ssim": ssim(target, made)}
+    if ceiling is not None:
+        scores["capped"] = ops.minimum(scores["psnr"], ceiling)
+    return scores
 
 
-def quality_of_repeating(video) -> dict:
-    """Return the quality of taking each frame for the next."""
-    return quality(video[:, 1:], video[:, :-1])
+def quality_of_repeating(video, reconstruction, ceiling) -> dict:
+    """Return the quality of taking each frame, or its reconstruction, for the next."""
+    return {
+        "repeat": quality(video[:, 1:], video[:, :-1], ceiling[:, 1:]),
+        "repeat_reconstruction": quality(
+            video[:, 1:], reconstruction[:, :-1], ceiling[:, 1:]
+        ),
+    }
 
 
 def compare(rows: Mapping[str, Mapping]) -> dict:
-    """Return means over the frames of each video, and distances from the ceiling.
+    """Return the scores of all frames by the name of what was made.
 
     Args:
-        rows: `quality` by the name of what was made, perhaps with a `ceiling`.
+        rows: `quality` by that name.
     """
-    means = {
-        name: {score: values.mean(axis=1) for score, values in row.items()}
+    return {
+        name: {**psnr_scores(row), "ssim": mean(row["ssim"].mean(axis=1))}
         for name, row in rows.items()
     }
-    compared = {
-        name: {score: mean(values) for score, values in row.items()}
-        for name, row in means.items()
+
+
+def psnr_scores(frames: Mapping[str, np.ndarray]) -> dict:
+    """Return the PSNR of many frames in up to three forms, with 95% intervals.
+
+    Args:
+        frames: `psnr` of each frame, (clips, time), and `capped`, if there is a
+            tokenizer.
+    """
+    each = frames["psnr"]
+    pooled, median = psnr_of_mean_error(each), float(np.median(each))
+    without_each = [
+        psnr_of_mean_error(np.delete(each, i, axis=0)) for i in range(len(each))
+    ]
+    scores = {}
+    if "capped" in frames:
+        scores["psnr_capped"] = mean(frames["capped"].mean(axis=1))
+    return scores | {
+        "psnr_of_mean_error": {
+            "value": pooled,
+            "ci95": list(jackknife_interval(pooled, without_each)),
+        },
+        "psnr_median": {
+            "value": median,
+            "ci95": list(bootstrap_interval(np.median, each)),
+        },
     }
-    if "ceiling" in means:
-        for name in means.keys() - {"ceiling"}:
-            gap = means["ceiling"]["psnr"] - means[name]["psnr"]
-            compared[name]["psnr_below_ceiling"] = mean(gap)
-    return compared
 
 
 def usage(codes: np.ndarray, size: int) -> dict:

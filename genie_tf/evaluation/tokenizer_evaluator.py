@@ -7,6 +7,7 @@ from genie_tf.evaluation.quality import (
     quality_of_repeating,
     usage,
 )
+from genie_tf.metrics.image_quality import psnr
 
 
 class TokenizerEvaluator(PartEvaluator):
@@ -14,13 +15,11 @@ class TokenizerEvaluator(PartEvaluator):
 
     def score(self, batch) -> dict:
         """Return scores of a batch, clips in front, inside a program."""
-        outputs = self.model(batch["video"])
+        video = batch["video"]
+        outputs = self.model(video)
         made = outputs["reconstruction"]
         return {
-            "tokenizer": {
-                "reconstruction": quality(batch["video"], made),
-                "repeat": quality_of_repeating(batch["video"]),
-            },
+            "tokenizer": tokenizer_quality(video, made),
             "codes": {"tokenizer": outputs["indices"]},
             "videos": {"reconstruction": made},
         }
@@ -28,6 +27,15 @@ class TokenizerEvaluator(PartEvaluator):
     def summarize(self, found, group_actions) -> dict:
         """Return the scores of all clips."""
         return {"tokenizer": summarize_tokenizer(self.model, found)}
+
+
+def tokenizer_quality(video, reconstruction) -> dict:
+    """Return the quality of a reconstruction and of repeating frames, in a program."""
+    ceiling = psnr(video, reconstruction)
+    return {
+        "reconstruction": quality(video, reconstruction, ceiling),
+        **quality_of_repeating(video, reconstruction, ceiling),
+    }
 
 
 def summarize_tokenizer(model, found) -> dict:

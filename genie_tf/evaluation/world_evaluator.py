@@ -9,10 +9,12 @@ import numpy as np
 from keras import ops
 
 from genie_tf.evaluation.action_evaluator import summarize_actions
-from genie_tf.evaluation.quality import compare, mean, quality, quality_of_repeating
-from genie_tf.evaluation.tokenizer_evaluator import summarize_tokenizer
+from genie_tf.evaluation.quality import compare, mean, psnr_scores, quality
+from genie_tf.evaluation.tokenizer_evaluator import (
+    summarize_tokenizer,
+    tokenizer_quality,
+)
 from genie_tf.metrics.controllability import delta_psnr
-from genie_tf.metrics.image_quality import psnr
 from genie_tf.samplers import WorldSampler, seeds_of_batch
 
 PREDICTED_FRAMES = 10
@@ -62,7 +64,7 @@ class WorldEvaluator:
         outputs = world.outputs_of(batch)
         tokens, actions = outputs["tokens"], outputs["actions"]
         frames = min(PREDICTED_FRAMES, actions.shape[1])
-        future, prompt = video[:, 1 : 1 + frames], video[:, :1]
+        future = video[:, 1 : 1 + frames]
         seeds = seeds_of_batch(batch["seed"], tokens.shape[0])
 
         prediction, random = (
@@ -70,16 +72,25 @@ class WorldEvaluator:
             for played in (actions[:, :frames], batch["random_actions"])
         )
         reconstruction = world.tokenizer.detokenize(tokens)
-        ceiling = quality(video, reconstruction)
-        repeat = quality_of_repeating(video)
+        of_tokenizer = tokenizer_quality(video, reconstruction)
+        ceiling = {k: v[:, 1:] for k, v in of_tokenizer["reconstruction"].items()}
+        limit = ceiling["psnr"]
+
+        def repeating(frame):
+            repeated = ops.broadcast_to(frame[:, :1], future.shape)
+            return quality(future, repeated, limit[:, :frames])
+
         scores = {
-            "tokenizer": {"reconstruction": ceiling, "repeat": repeat},
+            "tokenizer": of_tokenizer,
             "dynamics": {
-                "prediction": quality(future, prediction[:, 1:]),
-                "repeat": quality(future, ops.broadcast_to(prompt, future.shape)),
-                "ceiling": {k: v[:, 1 : 1 + frames] for k, v in ceiling.items()},
+                "prediction": quality(future, prediction[:, 1:], limit[:, :frames]),
+                "repeat_prompt": repeating(video),
+                "repeat_reconstruction": repeating(reconstruction),
+                "ceiling": {k: v[:, :frames] for k, v in ceiling.items()},
             },
-            "random_actions": {"psnr": psnr(future[:, :HORIZON], random[:, 1:])},
+            "random_actions": quality(
+                future[:, :HORIZON], random[:, 1:], limit[:, :HORIZON]
+            ),
             "delta_psnr": delta_psnr(
                 future[:, :HORIZON],
                 prediction[:, 1 : 1 + HORIZON],
@@ -96,9 +107,10 @@ class WorldEvaluator:
         if not world.actions_from_tokens:  # Then it predicts pixels.
             next_frames = outputs["latent_action_model"]["prediction"]
             scores["latent_actions"] = {
-                "prediction": quality(video[:, 1:], next_frames),
-                "repeat": repeat,
-                "ceiling": {k: v[:, 1:] for k, v in ceiling.items()},
+                "prediction": quality(video[:, 1:], next_frames, limit),
+                "repeat": of_tokenizer["repeat"],
+                "repeat_reconstruction": of_tokenizer["repeat_reconstruction"],
+                "ceiling": ceiling,
             }
         return scores
 
@@ -121,7 +133,10 @@ class WorldEvaluator:
             "prompt_frames": 1,
             "predicted_frames": rows["prediction"]["psnr"].shape[1],
             "horizons": {
-                name: {"psnr": [mean(column) for column in row["psnr"].T]}
+                name: [
+                    psnr_scores({form: x[:, i : i + 1] for form, x in row.items()})
+                    for i in range(row["psnr"].shape[1])
+                ]
                 for name, row in rows.items()
             },
             f"delta_psnr_{HORIZON}": mean(found["delta_psnr"]),
