@@ -25,6 +25,7 @@ from genie_tf.files import check_space, local_path, replacing_files
 FLAGS = flags.FLAGS
 
 _BATCH = 32
+_LONG_BATCH = 8  # Each takes about 150 MB for 300 frames of 64x64.
 _SHOWN_PROMPTS = 4
 # More than report and pictures usually take.
 _REPORT_BYTES = 16 * 2**20
@@ -57,6 +58,11 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "fvd_features", [], "Networks of Fréchet distances between videos."
     )
+    cli.define_path("action_probe", None, "Probe of genie-features to name actions by.")
+    flags.DEFINE_integer(
+        "horizon", 0, "Frames of long play; 0 leaves it out.", lower_bound=0
+    )
+    flags.DEFINE_integer("horizon_clips", 32, "Clips of long play.", lower_bound=3)
     cli.define_path("output", None, "Folder for report and pictures.")
     flags.DEFINE_bool("overwrite", False, "Replace the report in that folder.")
     cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
@@ -76,6 +82,8 @@ def main() -> None:
         pictures,
         report,
     )
+    from genie_tf.evaluation.action_probe import load_action_probe
+    from genie_tf.evaluation.horizon_study import study_horizon
     from genie_tf.models import WorldModel
     from genie_tf.presets.loading import load_preset
 
@@ -113,6 +121,14 @@ def main() -> None:
         group = actions.group if actions and FLAGS.actions == "groups" else np.asarray
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
+        probe = None
+        if FLAGS.action_probe:
+            _check_plays(plays, "--action_probe")
+            probe = load_action_probe(FLAGS.action_probe, actions, frame_shape)
+        long_batches = None
+        if FLAGS.horizon:
+            _check_plays(plays, "--horizon")
+            long_batches = _open_long_clips(episodes, networks)
     scores, shown = evaluate(
         model,
         itertools.chain([first], batches),
@@ -122,11 +138,22 @@ def main() -> None:
         group_actions=group,
         strategy=strategy,
         feature_networks=networks,
+        action_probe=probe,
     )
     batches.close()
     if plays:
         prompts = shown["truth"][:_SHOWN_PROMPTS, 0]
         shown["held"] = hold_actions(model, prompts, sampling)
+    if long_batches:
+        scores["long_play"], shown["long_play"] = study_horizon(
+            model,
+            long_batches,
+            FLAGS.horizon_clips,
+            sampling=sampling,
+            seed=FLAGS.seed,
+            feature_networks=[x for x in networks if x.kind == "fvd"],
+        )
+        long_batches.close()
     written = {
         "model": type(model).__name__,
         "preset": FLAGS.preset,
@@ -191,6 +218,34 @@ def _make_strategy():
     from genie_tf.training.strategies import make_strategy
 
     return make_strategy(FLAGS.strategy, FLAGS.tpu, FLAGS.virtual_devices)
+
+
+def _check_plays(plays: bool, flag: str) -> None:
+    """Raise a ValueError unless the model is a world."""
+    if not plays:
+        raise ValueError(f"{flag} measures a world; the preset is only a part of one.")
+
+
+def _open_long_clips(episodes, networks: list):
+    """Return batches of clips that long play is compared with.
+
+    Raises:
+        ValueError: if the episodes are too short, or the clips too few.
+    """
+    from genie_tf.datasets.clips import ClipDataset
+    from genie_tf.evaluation.horizon_study import WINDOW
+
+    clips = ClipDataset(episodes, 1 + FLAGS.horizon, FLAGS.stride)
+    if clips.num_clips < FLAGS.horizon_clips:
+        raise ValueError(
+            f"{FLAGS.dataset}, split {FLAGS.split}, has {clips.num_clips} clips of "
+            f"{1 + FLAGS.horizon} frames, the prompt and --horizon; --horizon_clips asks "
+            f"for {FLAGS.horizon_clips}."
+        )
+    for network in networks:
+        if network.kind == "fvd" and FLAGS.horizon >= WINDOW:
+            network.check_clips(FLAGS.horizon_clips, WINDOW)
+    return clips.batches(min(_LONG_BATCH, FLAGS.horizon_clips), FLAGS.seed)
 
 
 def _load_feature_networks(plays: bool) -> list:

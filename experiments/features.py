@@ -6,8 +6,8 @@ Writes CoinRun.keras, which makes of video, float32 (batch, time, 64, 64, 3) in 
 features (batch, 32): a feature network for `load_feature_network`, without a download.
 It was trained to tell three things of clips of the train split: the theme of the level;
 of each step the action, one of nine that differ; and, because random actions move little,
-the direction, left or right, that was held last, which shows in the figure. report.json
-has how often each is right on clips of the test split.
+the direction, left or right, that was held last, which shows in the figure. Also writes
+action_probe.keras, its classifier of actions, for genie-evaluate; report.json has how often each is right on clips of the test split.
 """
 
 import collections
@@ -33,7 +33,7 @@ _LEARNING_RATE = 1e-3
 
 def define_flags() -> None:
     cli.define_path("dataset", "coinrun/random_hard_small", "A CoinRun dataset.")
-    cli.define_path("output", None, "Folder for CoinRun.keras and report.json.")
+    cli.define_path("output", None, "Folder for what it writes.")
     flags.DEFINE_integer("steps", 400, "Steps of 32 clips.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Chooses weights and clips.", lower_bound=0)
     cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
@@ -67,6 +67,9 @@ def main() -> None:
     train.close()
     test.close()
 
+    probe = keras.Model(
+        classifier.input, classifier.output["action"], name="action_probe"
+    )
     folder = cli.make_folder(FLAGS.output)
     settings = {
         "dataset": FLAGS.dataset,
@@ -79,6 +82,8 @@ def main() -> None:
     with cli.user_errors():
         with replacing(folder / "CoinRun.keras") as path:
             features.save(path)
+        with replacing(folder / "action_probe.keras") as path:
+            probe.save(path)
         with replacing(folder / "report.json") as path:
             path.write_text(text + "\n")
     for name, score in scores.items():
@@ -86,7 +91,7 @@ def main() -> None:
             f"{name}: {score['accuracy']:.1%} of {score['labels']:,} right on held-out "
             f"levels; the most frequent one would be, {score['majority']:.1%}."
         )
-    print(f"Wrote {folder}/CoinRun.keras and report.json.")
+    print(f"Wrote CoinRun.keras, action_probe.keras and report.json in {folder}.")
 
 
 def make_networks():

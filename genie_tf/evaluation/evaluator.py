@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from genie_tf.compilation import compiled_on_replicas, num_replicas
 from genie_tf.evaluation.action_evaluator import ActionEvaluator
+from genie_tf.evaluation.action_probe import probe_answers, probe_scores
 from genie_tf.evaluation.frechet import frechet_scores, video_features
 from genie_tf.evaluation.tokenizer_evaluator import TokenizerEvaluator
 from genie_tf.evaluation.world_evaluator import HORIZON, WorldEvaluator
@@ -35,6 +36,7 @@ def evaluate(
     group_actions: Callable[[np.ndarray], np.ndarray] = np.asarray,
     strategy=None,
     feature_networks: Sequence[Callable] = (),
+    action_probe=None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Measure a model on clips; docs/evaluation.md says what each number is.
 
@@ -54,6 +56,7 @@ def evaluate(
         feature_networks: of Fréchet distances between the true future and a Genie's:
             functions of a video, uint8 or float in [0, 1], (b, t, height, width, 3), to
             features, equally many rows for each clip, with `name` and `score_name`.
+        action_probe: an `ActionProbe` of the dataset, to measure a world's frames.
 
     Returns:
         The scores, a dict for JSON; and the first clips, arrays (clips, time, height,
@@ -83,6 +86,8 @@ def evaluate(
                     video_features(network, videos) for network in feature_networks
                 ]
                 measured = {**result, "features": features}
+                if action_probe:
+                    measured["probe"] = probe_answers(action_probe, videos)
                 found.append({**_numpy(measured, take), "action": actions})
                 progress.update(take)
     found, shown = _concatenate(found), _concatenate(shown)
@@ -95,6 +100,13 @@ def evaluate(
                 feature_networks, found["features"], strict=True
             )
         ]
+    if action_probe:
+        scores["action_probe"] = probe_scores(
+            action_probe,
+            found["probe"],
+            found["action"],
+            found["codes"].get("latent_actions"),
+        )
     return scores, {name: video[:_NUM_SHOWN] for name, video in shown.items()}
 
 
