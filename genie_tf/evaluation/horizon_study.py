@@ -138,23 +138,30 @@ def _play(
         state, frame = sampler.step(state, action, seeds, sampling)
         return state, to_bytes(ops.convert_to_numpy(frame))
 
-    def shift_of(state, frame, action):
-        total = np.zeros((plays, 2), "int64")
+    def hold(state, frame, action):
+        held = [frame]
         for _ in range(_HELD):
-            before = frame
             state, frame = step(state, np.full(plays, action, "int32"))
-            total += frame_shifts(before, frame)
-        return total
+            held.append(frame)
+        return np.stack(held)
 
     state, prompt = sampler.reset(real[:, :1])
     frames = [to_bytes(ops.convert_to_numpy(prompt)[:, 0])]
     shifts = []
     for age, action in enumerate(actions.T, 1):
         if age in ages:
-            shifts.append([shift_of(state, frames[-1], x) for x in range(num_actions)])
+            held = [hold(state, frames[-1], other) for other in range(num_actions)]
+            shifts.append(_total_shifts(np.stack(held)))
         state, frame = step(state, action)
         frames.append(frame)
     return np.stack(frames, axis=1), np.moveaxis(shifts, 2, 0)
+
+
+def _total_shifts(held: np.ndarray) -> np.ndarray:
+    """Return how far videos move: (actions, time, plays, ...) -> (actions, plays, 2)."""
+    before, after = held[:, :-1], held[:, 1:]
+    each = frame_shifts(*(x.reshape(-1, *x.shape[3:]) for x in (before, after)))
+    return each.reshape(*before.shape[:3], 2).sum(axis=1)
 
 
 def _hold_randomly(rng, plays: int, frames: int, num_actions: int) -> np.ndarray:

@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from genie_tf.metrics.intervals import jackknife_interval, mean_confidence_interval
+from genie_tf.metrics.intervals import (
+    bootstrap_interval,
+    jackknife_interval,
+    mean_confidence_interval,
+)
 
 
 @pytest.mark.parametrize("n", [2, 5, 100])
@@ -56,3 +60,19 @@ def test_the_jackknife_covers_a_correlation_as_often_as_it_says():
         )
         covered += low < 0.6 < high
     assert 0.9 < covered / 300 < 0.98
+
+
+def test_bootstrap_of_a_mean_is_near_its_interval():
+    values = np.random.default_rng(0).normal(size=400)
+    _, (low, high) = mean_confidence_interval(values)
+    assert bootstrap_interval(np.mean, values) == pytest.approx((low, high), abs=0.02)
+
+
+def test_bootstrap_draws_clips_whole():
+    """Frames of a clip are equal, so more of them say nothing more."""
+    clips = np.random.default_rng(0).normal(size=(30, 1))
+    once, often = (
+        bootstrap_interval(np.median, np.repeat(clips, n, axis=1)) for n in (1, 10)
+    )
+    assert once == often
+    assert once[0] < np.median(clips) < once[1]
