@@ -8,9 +8,9 @@ from keras import ops
 from genie_tf.metrics.codebook_usage import codebook_usage
 from genie_tf.metrics.image_quality import psnr, psnr_of_mean_error, ssim
 from genie_tf.metrics.intervals import (
-    bootstrap_interval,
     jackknife_interval,
     mean_confidence_interval,
+    median_interval,
 )
 
 
@@ -91,7 +91,7 @@ def psnr_scores(frames: Mapping[str, np.ndarray]) -> dict:
         },
         "psnr_median": {
             "value": median,
-            "ci95": list(bootstrap_interval(np.median, each)),
+            "ci95": list(median_interval(each)),
         },
     }
 

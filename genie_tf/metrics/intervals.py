@@ -47,23 +47,23 @@ def jackknife_interval(whole: float, without_each):
     return whole - margin, whole + margin
 
 
-def bootstrap_interval(statistic, values, resamples: int = 500):
-    """The 95% confidence interval of a statistic that no mean approximates.
+def median_interval(values, resamples: int = 500):
+    """Return the 95% confidence interval of the median over all frames of clips.
 
-    The percentile bootstrap: quantiles of the statistic of clips drawn with replacement,
-    the same ones in each call.
+    The percentile bootstrap: clips are drawn with replacement, the same in each call,
+    since frames of a clip depend on each other.
 
     Args:
-        statistic: a function of an array like `values`, such as `np.median`.
-        values: (n, ...), n at least two.
-        resamples: how many times n clips are drawn.
+        values: (clips, frames), at least two clips.
+        resamples: how many times as many clips are drawn.
 
     Returns:
         (low, high).
     """
-    rng, n = np.random.default_rng(0), len(values)
-    drawn = [statistic(values[rng.integers(n, size=n)]) for _ in range(resamples)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    values, n = np.asarray(values), len(values)
+    drawn = values[np.random.default_rng(0).integers(n, size=(resamples, n))]
+    medians = np.median(drawn.reshape(resamples, -1), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
     return float(low), float(high)
 
 

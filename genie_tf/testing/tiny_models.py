@@ -63,6 +63,15 @@ def tiny_genie(**changes) -> Genie:
     return Genie(tokenizer, latent_action_model, dynamics)
 
 
+def save_action_probe(path, groups: int, frame_size: tuple[int, int]) -> None:
+    """Write an action probe that knows mean colors, as `load_action_probe` reads it."""
+    video = keras.Input((None, *frame_size, 3))
+    before = keras.layers.Cropping3D(((0, 1), (0, 0), (0, 0)))(video)
+    color = keras.layers.AveragePooling3D((1, *frame_size))(before)
+    logits = keras.layers.Dense(groups)(keras.layers.Reshape((-1, 3))(color))
+    keras.Model(video, logits).save(path)
+
+
 class TinyAutoencoder(keras.Model):
     """What training needs of a model, and quick to compile: a code for each patch."""
 

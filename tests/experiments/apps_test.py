@@ -19,7 +19,7 @@ from PIL import Image, ImageSequence
 from genie_tf.experiments import configs, train
 from genie_tf.models import LatentActionModel, VideoTokenizer
 from genie_tf.presets.folder import read_config
-from genie_tf.testing.tiny_models import tiny_genie
+from genie_tf.testing.tiny_models import save_action_probe, tiny_genie
 from genie_tf.training.folder_lock import locked
 
 CONFIGS = Path(configs.__file__).parent
@@ -383,7 +383,14 @@ def test_a_disk_too_small_leaves_the_last_checkpoint(tmp_path, run):
 @pytest.fixture(scope="session")
 def evaluated(trained, run):
     save_feature_network(trained / "CoinRun.keras", width=1)
-    ended = run("evaluate", trained, {"fvd_features": "CoinRun.keras"})
+    save_action_probe(trained / "probe.keras", 9, (64, 64))
+    changes = {
+        "fvd_features": "CoinRun.keras",
+        "action_probe": "probe.keras",
+        "horizon": 4,
+        "horizon_clips": 3,
+    }
+    ended = run("evaluate", trained, changes)
     assert ended.code == 0, ended.errors
     return trained / "evaluation"
 
@@ -394,6 +401,7 @@ def test_report(evaluated):
         *("model", "preset", "dataset", "split", "camera", "stride", "resize"),
         *("actions", "action_names", "sampling", "seed", "clips", "frames"),
         *("tokenizer", "latent_actions", "dynamics", "frechet"),
+        *("action_probe", "long_play"),
         *("hardware", "versions", "seconds"),
     }
     assert (report["model"], report["preset"]) == ("Genie", "genie/model")
@@ -411,7 +419,7 @@ def test_report(evaluated):
     assert set(report["hardware"]) == {"processor", "cores"}
     assert report["versions"]["keras"] == metadata.version("keras")
     dynamics = report["dynamics"]
-    assert len(dynamics["horizons"]["prediction"]["psnr"]) == 10
+    assert len(dynamics["horizons"]["prediction"]) == 10
     low, high = dynamics["delta_psnr_4"]["ci95"]
     assert low <= dynamics["delta_psnr_4"]["mean"] <= high
     # Fifteen actions between sixteen frames, in nine groups at most.
@@ -421,7 +429,14 @@ def test_report(evaluated):
     assert set(agreement["num_true_actions"]) <= set(range(9))
     (frechet,) = report["frechet"]
     assert (frechet["score"], frechet["network"]) == ("FVD-CoinRun", "CoinRun")
-    assert min(frechet[row] for row in ("prediction", "repeat", "ceiling")) >= 0
+    rows = ("prediction", "repeat_prompt", "repeat_reconstruction", "ceiling")
+    assert min(frechet[row] for row in rows) >= 0
+    probe = report["action_probe"]
+    assert probe["probe"] == "probe.keras"
+    assert set(probe["rows"]) == {"real", "real_assigned", "generated"}
+    long_play = report["long_play"]
+    assert (long_play["plays"], long_play["ages"]) == (3, [1, 4])
+    assert len(long_play["actions"]) == 3
 
 
 def test_frames_are_scaled_to_those_of_the_model(run, user_folder, tmp_path):
@@ -437,22 +452,28 @@ def test_evaluation_is_readable(evaluated):
         *("report.json", "report.md", "prompt.png", "reconstructions.png"),
         *("rollout.gif", "action_grid.gif", "action_grid.png"),
         *("horizon.png", "confusion.png", "code_usage.png"),
+        *("long_play.gif", "long_play.png"),
     }
     report = json.loads((evaluated / "report.json").read_text())
     text = (evaluated / "report.md").read_text()
     assert text.startswith("# coinrun/tiny, split test: 2 clips\n")
     for row in report["dynamics"]["horizons"].values():
-        means = " | ".join(f"{point['mean']:.1f}" for point in row["psnr"])
-        assert f" | {means} |" in text
-    for words in ("ceiling", "repeating the last frame", "right+down", "top-16"):
+        medians = " | ".join(f"{x['psnr_median']['value']:.1f}" for x in row)
+        assert f" | {medians} |" in text
+    for words in (
+        *("ceiling", "repeating the last frame", "right+down", "top-16"),
+        *("repeating the prompt", "repeating its reconstruction", "frame of play"),
+    ):
         assert words in text
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
-    assert len(tables) == 9
+    assert len(tables) == 14
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     with Image.open(evaluated / "rollout.gif") as gif:
         # Truth, reconstruction and prediction of two clips, twice as large.
         assert gif.height == 3 * (2 * 64 + 2) - 2
+    with Image.open(evaluated / "long_play.gif") as gif:
+        assert (gif.height, gif.n_frames) == (2 * (2 * 64 + 2) - 2, 5)
     for name in ("action_grid.gif", "action_grid.png"):
         with Image.open(evaluated / name) as grid:
             # Two prompts; the prompt and three actions, under their names.
@@ -818,6 +839,32 @@ WRONG = [
         "A feature network must be the folder of a SavedModel, a .keras file or a handle "
         "such as .*; 'none' is none that exists.",
     ),
+    *(
+        ("evaluate", {"preset": "genie/model", "resize": True, **changes}, sentence)
+        for changes, sentence in (
+            (
+                {"horizon": 20},
+                "No episode of 'coinrun/tiny', split 'test', is long enough: clips of 21 "
+                "frames were asked for and the longest episode has 20.",
+            ),
+            (
+                {"horizon": 9},
+                r"coinrun/tiny, split test, has \d clips of 10 frames, the prompt and "
+                "--horizon; --horizon_clips asks for 32.",
+            ),
+            (
+                {"action_probe": "wide.keras"},
+                r"wide.keras is not a probe of this dataset: expected video of frames "
+                r"\(16, 16, 3\) and logits of 9 groups of actions; it takes .*",
+            ),
+        )
+    ),
+    (
+        "evaluate",
+        {"preset": "part", "resize": True, "horizon": 1},
+        "--horizon measures a world; the preset is only a part of one.",
+    ),
+    ("evaluate", {"horizon_clips": 2}, "flag --horizon_clips=2: .* 3"),
     ("evaluate", {"output": "file/below"}, NO_FOLDER),
     ("evaluate", {"output": None}, "expected --output, which --help describes"),
     ("evaluate", {"clips": 1}, "flag --clips=1: .* 2"),

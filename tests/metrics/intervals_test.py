@@ -3,9 +3,9 @@ import pytest
 import scipy.stats
 
 from genie_tf.metrics.intervals import (
-    bootstrap_interval,
     jackknife_interval,
     mean_confidence_interval,
+    median_interval,
 )
 
 
@@ -62,17 +62,19 @@ def test_the_jackknife_covers_a_correlation_as_often_as_it_says():
     assert 0.9 < covered / 300 < 0.98
 
 
-def test_bootstrap_of_a_mean_is_near_its_interval():
-    values = np.random.default_rng(0).normal(size=400)
-    _, (low, high) = mean_confidence_interval(values)
-    assert bootstrap_interval(np.mean, values) == pytest.approx((low, high), abs=0.02)
+def test_interval_of_the_median_covers_it_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        # Frames of a clip are alike.
+        clips = rng.normal(size=(30, 1)) + 0.1 * rng.normal(size=(30, 4))
+        low, high = median_interval(clips, resamples=200)
+        covered += low < 0 < high
+    assert 0.9 < covered / 300 < 0.98
 
 
-def test_bootstrap_draws_clips_whole():
-    """Frames of a clip are equal, so more of them say nothing more."""
-    clips = np.random.default_rng(0).normal(size=(30, 1))
-    once, often = (
-        bootstrap_interval(np.median, np.repeat(clips, n, axis=1)) for n in (1, 10)
-    )
-    assert once == often
+def test_equal_frames_of_a_clip_narrow_no_interval():
+    clips = np.random.default_rng(0).normal(size=(31, 1))
+    once = median_interval(clips)
+    assert once == median_interval(np.repeat(clips, 9, axis=1))
     assert once[0] < np.median(clips) < once[1]
