@@ -7,7 +7,8 @@ The preset may hold a tokenizer, a latent action model, or a Genie. Writes repor
 report.md and pictures: how well tokenizer and latent actions reconstruct and use their
 codes; how well latent actions agree with true ones; how well the dynamics predicts ten
 frames after one, with the actions inferred from them, how much worse with random actions
-(dPSNR), and how well repeating the prompt would do. docs/evaluation.md describes it all.
+(dPSNR), and how well repeating the prompt would do. --horizon plays on for longer, and
+measures what becomes of the world. docs/evaluation.md describes it all.
 """
 
 import contextlib
