@@ -26,7 +26,7 @@ from genie_tf.files import check_space, local_path, replacing_files
 FLAGS = flags.FLAGS
 
 _BATCH = 32
-_LONG_BATCH = 8  # Each takes about 150 MB for 300 frames of 64x64.
+_LONG_BATCH = 8  # 30 MB for 300 frames of 64x64; five are read ahead.
 _SHOWN_PROMPTS = 4
 # More than report and pictures usually take.
 _REPORT_BYTES = 16 * 2**20

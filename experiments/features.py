@@ -6,8 +6,9 @@ Writes CoinRun.keras, which makes of video, float32 (batch, time, 64, 64, 3) in 
 features (batch, 32): a feature network for `load_feature_network`, without a download.
 It was trained to tell three things of clips of the train split: the theme of the level;
 of each step the action, one of nine that differ; and, because random actions move little,
-the direction, left or right, that was held last, which shows in the figure. action_probe.keras is its classifier of actions,
-for genie-evaluate. report.json has how often each is right on clips of the test split.
+the direction, left or right, that was held last, which shows in the figure. report.json
+has how often each is right on clips of the test split. action_probe.keras is the
+classifier of actions, for genie-evaluate --action_probe.
 """
 
 import collections
