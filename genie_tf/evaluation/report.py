@@ -25,8 +25,6 @@ PSNR_NAMES = {
     "psnr_of_mean_error": "PSNR of the mean error",
     "psnr_median": "PSNR, median",
 }
-
-
 LONG_PLAY_NAMES = {
     "sharpness": "sharpness (mean gradient)",
     "detail": "detail (8x8 patches that aren't flat)",
@@ -251,7 +249,7 @@ def _action_probe(report: Mapping) -> list[str]:
         f"How often the probe {scores['probe']} names an action from the frames around "
         "it:",
         _table(
-            ["frames", "action", "accuracy", "most frequent answer"],
+            ["frames", "action", "accuracy", "most frequent action"],
             [
                 [
                     PROBE_NAMES[name][0],
