@@ -108,6 +108,8 @@ def _draw_long_play(folder: Path, scores: Mapping, videos: Mapping) -> None:
             _draw_line(axes, scores[name], title, scores["ages"])
         axes.axhline(1, color="gray", linewidth=0.8)
         axes.set_xscale("log")
+        axes.set_xticks(scores["ages"], scores["ages"])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
 

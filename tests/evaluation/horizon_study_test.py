@@ -125,27 +125,27 @@ def test_equal_seeds_play_alike(study):
     assert np.any(first != other)
 
 
-class Colors:
-    """A network whose features are the mean colors of a clip."""
+class Contrasts:
+    """A network whose features are the deviations of the colors of a clip."""
 
-    name, score_name, kind = "colors", "FVD-colors", "fvd"
+    name, score_name = "contrasts", "FVD-contrasts"
 
     def __call__(self, video):
         assert video.shape[1:] == (16, SIZE, SIZE, 3)
-        return (video / 255).mean(axis=(1, 2, 3))
+        return (video / 255).std(axis=(1, 2, 3))
 
 
 def test_frechet_distances_are_of_windows_of_sixteen_frames(study):
-    scores, _ = study(30, melts=26, feature_networks=[Colors()])
+    scores, _ = study(30, melts=26, feature_networks=[Contrasts()])
     (found,) = scores["frechet"]
-    assert (found["score"], found["network"]) == ("FVD-colors", "colors")
+    assert (found["score"], found["network"]) == ("FVD-contrasts", "contrasts")
     assert found["windows"] == [[1, 16], [10, 25], [15, 30]]
     first, second, last = found["distances"]
     assert max(first, second) < last / 3
 
 
 def test_play_shorter_than_a_window_has_no_frechet_distance(study):
-    scores, _ = study(4, feature_networks=[Colors()])
+    scores, _ = study(4, feature_networks=[Contrasts()])
     assert "frechet" not in scores
 
 
