@@ -304,7 +304,7 @@ def _long_play(report: Mapping) -> list[str]:
                 [
                     str(action),
                     *(
-                        f"{down:.0f}, {right:.0f} ({share:.0%})"
+                        f"{round(down)}, {round(right)} ({share:.0%})"
                         for (down, right), share in zip(
                             row["shift"], row["same_way"], strict=True
                         )
