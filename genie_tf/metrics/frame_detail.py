@@ -6,7 +6,7 @@ Numpy in, numpy out; frames are uint8, or float in [0, 1].
 import numpy as np
 
 _PATCH = 8  # Pixels, in both directions.
-_LEAST_DEVIATION = 5 / 255
+_LEAST_DEVIATION = 4 / 255
 
 
 def sharpness(frames) -> np.ndarray:
@@ -35,7 +35,7 @@ def detail(frames) -> np.ndarray:
     """Return the share of 8x8 patches that aren't flat, in each frame.
 
     A patch is flat if the standard deviation of its gray values, the means of the
-    colors, is below 5/255. Rows and columns beyond the last complete patch don't count.
+    colors, is below 4/255. Rows and columns beyond the last complete patch don't count.
 
     Args:
         frames: (..., height, width, channels), of at least 8x8 pixels.
