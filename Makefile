@@ -1,15 +1,15 @@
-# `make demo` and `make test` set up everything they need, in .venv; see `make help`.
+# `make demo` and `make test` set up all they need, in .venv; see `make help`.
 
 CONSTRAINTS = constraints.txt
 PIP = .venv/bin/pip install -qq
 PYTHONS = $(or $(PYTHON),python3.12 python3.11 python3.10 python3)
 COMPILE = .venv/bin/uv pip compile -q setup.cfg --universal --python-version=3.10 --generate-hashes \
   --no-annotate --custom-compile-command='make constraints'
-# What depends on the releases most: media, weights, environments, the server and videos.
+# The tests that depend most on releases: media, weights, environments, server and videos.
 OLDEST_TESTS = tests/media tests/presets tests/envs_test.py tests/play/player_test.py \
   tests/datasets/video_folder_test.py
 
-# Starting the interpreter, not just finding it, also rules out stubs that name an absent version.
+# Start the interpreter, to rule out stubs for versions that are not installed.
 SUITABLE = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
 
 .PHONY: help
@@ -18,21 +18,21 @@ help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' Makefile
 
 .PHONY: demo
-demo: .venv/installed  ## Train and play a small Genie on CoinRun, on a CPU; results in runs/demo.
+demo: .venv/installed  ## Train and evaluate a small Genie on CoinRun, on a CPU; writes to runs/demo.
 	.venv/bin/genie-demo --output=runs/demo
 
 .PHONY: test
-test: .venv/installed types  ## Check the style and types and run all tests.
+test: .venv/installed types  ## Check style and types, and run all tests.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/pytest --numprocesses=2 --dist=loadfile
+	.venv/bin/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: install
-install: .venv/installed  ## Only set up .venv, with the development tools.
+install: .venv/installed  ## Set up .venv with the development tools.
 
 .PHONY: types
-types: .venv/installed  ## Check the types.
-	@# Links put the datasets where they are imported from: no type checker knows package_dir.
+types: .venv/installed  ## Check types.
+	@# Links mimic the installed layout, because type checkers do not read package_dir.
 	@rm -rf build/types && mkdir -p build/types/genie_tf
 	@ln -s $(CURDIR)/genie_tf/* $(CURDIR)/datasets build/types/genie_tf/
 	.venv/bin/pyrefly check
@@ -43,20 +43,20 @@ docs: .venv/installed  ## Build the docs site in site/.
 	.venv/bin/python docs/build_site.py
 
 .PHONY: oldest
-oldest: .venv/installed  ## Run some tests with the oldest releases that setup.cfg allows.
+oldest: .venv/installed  ## Run tests with the oldest releases that setup.cfg allows.
 	@test -d .venv-oldest || .venv/bin/python -m venv --without-pip .venv-oldest
 	@.venv/bin/uv pip install -q --python=.venv-oldest --require-hashes -r constraints-oldest.txt
 	@.venv/bin/uv pip install -q --python=.venv-oldest --no-deps --editable .
 	.venv-oldest/bin/python -m pytest $(OLDEST_TESTS)
 
-# After a change of setup.cfg; with UPGRADE=--upgrade to the newest releases.
+# Run it after changing setup.cfg; UPGRADE=--upgrade selects the newest releases.
 .PHONY: constraints
-constraints: .venv/installed  ## Regenerate the constraints from setup.cfg.
+constraints: .venv/installed  ## Regenerate the files of constraints from setup.cfg.
 	@$(COMPILE) --extra=dev --fork-strategy=fewest $(UPGRADE) --output-file=constraints.txt
 	@$(COMPILE) --extra=test --resolution=lowest-direct $(UPGRADE) --output-file=constraints-oldest.txt
 
 .PHONY: clean
-clean:  ## Remove .venv and what tools leave behind, but not runs/.
+clean:  ## Remove .venv and files written by tools, but not runs/.
 	rm -rf .venv .venv-oldest build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -65,13 +65,13 @@ clean:  ## Remove .venv and what tools leave behind, but not runs/.
 	  if "$$python" -c '$(SUITABLE)' 2>/dev/null; then exec "$$python" -m venv .venv; fi; \
 	done; \
 	echo "genie_tf needs Python 3.10, 3.11 or 3.12 with its venv module (on Debian and Ubuntu:" \
-	  "apt install python3-venv), which none of these is: $(PYTHONS); set PYTHON=/path/to/python." >&2; \
+	  "apt install python3-venv); found none of $(PYTHONS): set PYTHON=/path/to/python." >&2; \
 	exit 1
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS) | .venv/bin/pip
-	@echo "Setting up .venv: 3 GB of packages, some minutes."
+	@echo "Setting up .venv: 3 GB of packages, a few minutes."
 ifdef CONSTRAINTS
-	@# What packages are built with comes first: pip would check no hashes of it.
+	@# Build tools come first: pip would not check their hashes.
 	@awk '/^[^ ]/ {keep = /^(packaging|pip|setuptools|wheel)==/} keep' $(CONSTRAINTS) | \
 	  $(PIP) --require-hashes --requirement=/dev/stdin
 	@$(PIP) --require-hashes --no-build-isolation --requirement=$(CONSTRAINTS)

@@ -1,19 +1,20 @@
-"""Writes CoinRun and reads it again: speed, size and memory.
+"""Measure speed, size and memory of writing and reading CoinRun.
 
 python benchmarks/data.py --json=data.json
 git clone https://github.com/FLAIROx/jafar
 python benchmarks/data.py --json=data.json --jafar=jafar --peers_python=peers/bin/python
 
-Builds 500 levels of 1,000 steps of hard CoinRun in a temporary folder, and reads clips of
-16 frames from it, in random order: frames; the tokens of a token cache (of random tokens,
-for which no tokenizer is needed); and both. To compare, plain `tfds.load` reads the same
-steps in order, and Jafar's loader the same episodes from .npy files, as Jafar stores them.
+Builds 500 levels of 1,000 steps of hard CoinRun in a temporary folder and reads clips of
+16 frames from it in random order: frames, the tokens of a token cache (random tokens, which
+need no tokenizer), and both. For comparison, plain `tfds.load` reads the same steps in
+order, and Jafar's loader reads the same episodes from .npy files, as Jafar stores them.
 
-Jafar's loader is that of its `utils/dataloader.py`, run by a Python with jax. What it needs
-of PyTorch, a `DataLoader` without workers, is a loop over shuffled examples, and done here.
+Jafar's loader is `utils/dataloader.py`, run by a Python with jax. It needs only a
+`DataLoader` without workers from PyTorch, which this file replaces by a loop over shuffled
+examples.
 
-Processor time, children's too, is printed beside the speed: where other programs are running,
-it is the one to go by.
+CPU time, including child processes, is printed next to the speed. Compare CPU times if
+other programs are running.
 """
 
 import argparse
@@ -40,7 +41,7 @@ PATCHES = 256
 
 
 def measure(action) -> dict[str, float]:
-    """Frames a second, and microseconds of processor time a frame; `action` counts."""
+    """Return frames per second and CPU time per frame; `action` returns the frames."""
     start, cpu = time.perf_counter(), sum(os.times()[:4])
     num_frames = action()
     seconds, cpu = time.perf_counter() - start, sum(os.times()[:4]) - cpu
@@ -52,7 +53,7 @@ def measure(action) -> dict[str, float]:
 
 
 def measure_batches(batches) -> dict[str, float]:
-    """Measure how fast batches (clips, time, ...) come after the first one."""
+    """Measure how fast batches (clips, time, ...) arrive after the first one."""
 
     def count() -> int:
         num_frames, end = 0, time.monotonic() + SECONDS
@@ -67,11 +68,13 @@ def measure_batches(batches) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--levels", type=int, default=500, help="levels to play")
+    parser.add_argument("--levels", type=int, default=500, help="number of levels")
     parser.add_argument("--json", help="file for the results")
-    parser.add_argument("--folder", help="where to make the temporary folder")
+    parser.add_argument("--folder", help="parent of the temporary folder")
     parser.add_argument("--jafar", help="clone of Jafar")
-    parser.add_argument("--peers_python", default=sys.executable, help="one with jax")
+    parser.add_argument(
+        "--peers_python", default=sys.executable, help="Python with jax"
+    )
     parser.add_argument("--read_with", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.read_with:
@@ -82,7 +85,7 @@ def main() -> None:
         results["write"] = write(args.levels, folder)
         results.update(read(folder))
         if args.jafar:
-            results["Jafar's loader"] = start_jafar(args, folder)
+            results["Jafar's loader"] = run_jafar(args, folder)
     print(json.dumps(results, indent=2))
     if args.json:
         with open(args.json, "w") as file:
@@ -114,7 +117,7 @@ def write(num_levels: int, folder: str) -> dict[str, float]:
 
 
 def resident_bytes() -> int:
-    """Memory of this process and its children; pages shared are counted for each."""
+    """Return the memory of this process and its children; shared pages count for each."""
     children = pathlib.Path("/proc/self/task").glob("*/children")
     processes = [
         "self",
@@ -128,7 +131,7 @@ def resident_bytes() -> int:
 
 
 def read(folder: str) -> dict[str, dict]:
-    """Read frames and tokens."""
+    """Measure reading frames and tokens."""
     import tensorflow_datasets as tfds
 
     from genie_tf.datasets.clips import ClipDataset
@@ -170,11 +173,11 @@ def read(folder: str) -> dict[str, dict]:
         for batch in all_steps.batch(BATCH * CLIP_LENGTH):
             yield batch["observation"][None]
 
-    of_tokens = {"dataset": tokens, "tokenizer": "random"}
+    cache = {"dataset": tokens, "tokenizer": "random"}
     return {
         "ClipDataset": read_clips("video"),
-        "ClipDataset, tokens": read_clips("tokens", video=False, **of_tokens),
-        "ClipDataset, tokens and frames": read_clips("video", **of_tokens),
+        "ClipDataset, tokens": read_clips("tokens", video=False, **cache),
+        "ClipDataset, tokens and frames": read_clips("video", **cache),
         "tfds.load": measure_batches(steps()),
         "seconds_to_first_batch": {
             f"at step {step:,}": seconds_to_start(step) for step in (0, 100_000)
@@ -182,8 +185,8 @@ def read(folder: str) -> dict[str, dict]:
     }
 
 
-def start_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
-    """Store the episodes as Jafar does, and has them read by a program of its own."""
+def run_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
+    """Store the episodes as Jafar does, and measure reading them in another process."""
     from genie_tf.datasets.episodes import open_episodes
 
     stored = pathlib.Path(folder) / "jafar"
@@ -206,7 +209,7 @@ def start_jafar(args: argparse.Namespace, folder: str) -> dict[str, float]:
 
 
 def read_with_jafar(clone: str, stored: str) -> dict[str, float]:
-    """Read clips with Jafar's `get_dataloader`."""
+    """Measure reading clips with Jafar's `get_dataloader`."""
 
     def data_loader(dataset, batch_size, shuffle, collate_fn):
         while shuffle:

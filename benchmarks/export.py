@@ -1,11 +1,11 @@
-"""A frame of a world on a CPU: the SavedModel, and what might be faster.
+"""Measure the time per frame of an exported world on a CPU.
 
 python benchmarks/export.py
 
-Makes the `tiny` Genie of experiments/configs, untrained, and takes turns in making a
-frame of one video: with `WorldSampler` in Python, the SavedModel, a SavedModel of bfloat16,
-one not compiled by XLA, and TFLite with float32 and with int8 weights. What else the
-machine does hits all alike.
+Builds the untrained `tiny` Genie of experiments/configs and makes a frame of one video with
+`WorldSampler` in Python, the SavedModel, a bfloat16 SavedModel, a SavedModel not compiled by
+XLA, and TFLite with float32 and int8 weights. They take turns, so that other load on the
+machine affects all of them equally.
 """
 
 import functools
@@ -22,7 +22,7 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
-    flags.DEFINE_integer("rounds", 30, "Turns of each.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 30, "Number of turns.", lower_bound=1)
     cli.define_sampling_flags()
 
 
@@ -36,12 +36,11 @@ def main():
     prompt = np.random.default_rng(0).integers(
         256, size=(1, 1, 64, 64, 3), dtype="uint8"
     )
-    rollout = WorldSampler(world)
-    state, _ = rollout.reset(prompt)
+    sampler = WorldSampler(world)
+    state, _ = sampler.reset(prompt)
+    sampling = cli.sampling(world)
     frame_makers = {
-        "WorldSampler.step": lambda: rollout.step(state, [1], 0, cli.sampling(world))[
-            1
-        ],
+        "WorldSampler.step": lambda: sampler.step(state, [1], 0, sampling)[1],
         "SavedModel": saved_model(world, prompt),
         "SavedModel, not compiled": saved_model(world, prompt, compiled=False),
         "TFLite": tflite(world, prompt, quantized=False),
@@ -53,13 +52,13 @@ def main():
     for _ in range(FLAGS.rounds + 1):
         for name, make_frame in frame_makers.items():
             start = time.perf_counter()
-            np.asarray(make_frame())  # Waits until it is there.
+            np.asarray(make_frame())  # Waits for the result.
             seconds[name].append(time.perf_counter() - start)
-    for name, taken in seconds.items():
-        taken = sorted(1e3 * x for x in taken[1:])
+    for name, times in seconds.items():
+        times = sorted(1e3 * x for x in times[1:])
         print(
-            f"{name:26}{statistics.median(taken):8.1f} ms "
-            f"({taken[len(taken) // 4]:.1f} to {taken[3 * len(taken) // 4]:.1f})"
+            f"{name:26}{statistics.median(times):8.1f} ms "
+            f"({times[len(times) // 4]:.1f} to {times[3 * len(times) // 4]:.1f})"
         )
 
 
@@ -71,46 +70,44 @@ def tiny_world():
     return build_world(coinrun_genie.get_config("tiny"), tokenizer)
 
 
-def inputs_of_step(world, prompt) -> dict:
-    from genie_tf.export import programs_of
+def step_inputs(world, prompt) -> dict:
+    from genie_tf.export import make_signatures
 
     sampling = world.dynamics.sampling_tensors(cli.sampling(world))
-    state = programs_of(world)["reset"][0](prompt)
+    state = make_signatures(world)["reset"][0](prompt)
     return {**state, "action": [1], "seed": [0], **sampling}
 
 
 def saved_model(world, prompt, compiled: bool = True):
-    """A function that makes a frame with the `step` of a SavedModel."""
+    """Return a function that makes a frame with the `step` of a SavedModel."""
     import tensorflow as tf
 
-    from genie_tf.export import programs_of
+    from genie_tf.export import make_signatures
 
-    function, specs = programs_of(world)["step"]
+    function, specs = make_signatures(world)["step"]
     step = tf.function(function, jit_compile=compiled).get_concrete_function(**specs)
     module = tf.Module()
     module.weights = [weight.value for weight in world.weights]
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=step)
         step = tf.saved_model.load(folder).signatures["serving_default"]
-    inputs = inputs_of_step(world, prompt)
+    inputs = step_inputs(world, prompt)
     return lambda: step(**inputs)["frame"]
 
 
 def tflite(world, prompt, quantized: bool):
-    """A function that makes a frame with TFLite, on two threads."""
+    """Return a function that makes a frame with TFLite on two threads."""
     import keras
     import tensorflow as tf
 
-    from genie_tf.export import programs_of
+    from genie_tf.export import make_signatures
 
-    inputs = {
-        k: tf.convert_to_tensor(x) for k, x in inputs_of_step(world, prompt).items()
-    }
+    inputs = {k: tf.convert_to_tensor(x) for k, x in step_inputs(world, prompt).items()}
     specs = {k: tf.TensorSpec(x.shape, x.dtype, k) for k, x in inputs.items()}
-    # Keras' argmax tells -0 from 0 by bits, which TFLite has no operation for.
+    # Keras's argmax distinguishes -0 from 0 by its bits; TFLite lacks that operation.
     plain = functools.partial(tf.argmax, output_type="int32")
     with mock.patch.object(keras.ops, "argmax", plain):
-        step = tf.function(programs_of(world)["step"][0])
+        step = tf.function(make_signatures(world)["step"][0])
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [step.get_concrete_function(**specs)], world
         )

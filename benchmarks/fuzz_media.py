@@ -1,10 +1,10 @@
-"""Counts how damaged videos and pictures end: each is used or refused, none may crash.
+"""Decode damaged videos and images, and count the outcomes.
 
 python benchmarks/fuzz_media.py --files=500    # half a minute on a CPU
 
-Makes a small file of each kind, and flips bytes of copies, cuts them off, or repeats a
-part. Ends with code 1 if one is neither used nor refused in a sentence, or crashes its
-decoder, which costs `genie-videos` that file.
+Makes a small file of each kind, and in copies changes bytes, truncates them, or repeats a
+part. Each copy must be used or rejected with an error message. Exits with 1 if one is not,
+or if it crashes the decoder, which costs `genie-videos` that file.
 """
 
 import collections
@@ -22,8 +22,8 @@ from PIL import Image
 from genie_tf.media.decoding import decode_image, decode_video
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("files", 500, "How many to try.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Chooses the damage.")
+flags.DEFINE_integer("files", 500, "Number of damaged files.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Seed of the damage.")
 
 _VIDEOS = {
     "h264.mp4": ("libx264", "yuv420p"),
@@ -38,7 +38,7 @@ _VIDEOS = {
     "animation.mov": ("qtrle", "argb"),
     "gif.gif": ("gif", "rgb8"),
 }
-_PICTURES = {
+_IMAGES = {
     "rgb.png": ("PNG", "RGB", {}),
     "palette.png": ("PNG", "P", {}),
     "baseline.jpg": ("JPEG", "RGB", {}),
@@ -47,7 +47,7 @@ _PICTURES = {
 
 
 def make_seeds() -> dict[str, bytes]:
-    """Make a good file of each kind, by its name."""
+    """Make a valid file of each kind, by name."""
     y, x = np.mgrid[:64, :64]
     frames = [
         np.stack([x * 4, y * 4, x * 0 + 9 * t], -1).astype(np.uint8) for t in range(12)
@@ -65,7 +65,7 @@ def make_seeds() -> dict[str, bytes]:
                 container.mux(stream.encode(frame.reformat(format=pixels)))
             container.mux(stream.encode())
         seeds[name] = file.getvalue()
-    for name, (kind, mode, settings) in _PICTURES.items():
+    for name, (kind, mode, settings) in _IMAGES.items():
         file = io.BytesIO()
         Image.fromarray(frames[5]).convert(mode).save(file, kind, **settings)
         seeds[name] = file.getvalue()
@@ -73,7 +73,7 @@ def make_seeds() -> dict[str, bytes]:
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """Flip some bytes, most of them near the beginning; or cuts off; or repeats."""
+    """Change some bytes, most of them near the start, truncate, or repeat a part."""
     damaged = bytearray(content)
     kind = rng.integers(4)
     if kind == 0:
@@ -89,8 +89,8 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(damaged)
 
 
-def outcome(path: pathlib.Path) -> str:
-    """Decode a file: "used", "used in part" or "refused"; or, if not, what happens."""
+def decode(path: pathlib.Path) -> str:
+    """Decode a file; return "used", "partly used", "rejected" or an unexpected error."""
     count = 0
     try:
         if path.suffix in (".png", ".jpg"):
@@ -101,14 +101,14 @@ def outcome(path: pathlib.Path) -> str:
     except ValueError as error:
         if str(error).startswith(("decoding it crashes", "decoding it fails")):
             return str(error)
-        return "used in part" if count else "refused"
+        return "partly used" if count else "rejected"
     except Exception as error:
         return repr(error)
     return "used"
 
 
 def fuzz(files: int, seed: int) -> collections.Counter:
-    """Try damaged files; returns how often each outcome came."""
+    """Decode damaged files; return the count of each outcome."""
     rng = np.random.default_rng(seed)
     seeds = make_seeds()
     names = sorted(seeds)
@@ -118,10 +118,10 @@ def fuzz(files: int, seed: int) -> collections.Counter:
             name = names[number % len(names)]
             path = pathlib.Path(folder, f"{number}_{name}")
             path.write_bytes(damage(seeds[name], rng))
-            found = outcome(path)
-            counts[found] += 1
-            if found not in ("used", "used in part", "refused"):
-                print(f"{path.name}: {found}")
+            outcome = decode(path)
+            counts[outcome] += 1
+            if outcome not in ("used", "partly used", "rejected"):
+                print(f"{path.name}: {outcome}")
             path.unlink()
     return counts
 
@@ -132,7 +132,7 @@ def main(_) -> None:
     for name, count in counts.most_common():
         print(f"{count:5} {name}")
     print(f"PyAV {av.__version__}, {time.time() - start:.0f} s")
-    sys.exit(bool(set(counts) - {"used", "used in part", "refused"}))
+    sys.exit(bool(set(counts) - {"used", "partly used", "rejected"}))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Trainings killed at random moments, against one that was left alone.
+"""Compare training runs killed at random moments with an uninterrupted one.
 
 python benchmarks/kill_and_resume.py --kills=20
 
-Trains a small tokenizer for 40 steps of coinrun/random_hard_small. Then, for each kill,
-trains anew, ends the program by SIGKILL at a random moment between its first step and
-its end, and gives the same command again. Prints how many of these trainings have the
-same metrics and weights as the one left alone, to the bit; exits with 1 unless all do.
+Trains a small tokenizer for 40 steps on coinrun/random_hard_small. Then, for each kill,
+starts a new run, sends SIGKILL at a random moment between its first step and its end, and
+reruns the same command. Prints how many of these runs have bitwise the same metrics and
+weights as the uninterrupted one; exits with 1 unless all do.
 """
 
 import argparse
@@ -50,19 +50,19 @@ def start(workdir: Path) -> subprocess.Popen:
 
 
 def finish(workdir: Path) -> float:
-    """Train to the end; the seconds from the first step on."""
+    """Train to the end; return the seconds since the first step."""
     program, first = start(workdir), None
-    # The progress bar ends its lines with carriage returns, which count as newlines.
+    # The progress bar ends its lines with carriage returns, which text mode splits at.
     for line in program.stderr:
         if first is None and re.search(r" [1-9]\d*/40 ", line):
             first = time.monotonic()
     if program.wait():
-        sys.exit(f"The training in {workdir} failed.")
+        sys.exit(f"The training run in {workdir} failed.")
     return time.monotonic() - first if first else 0.0
 
 
 def kill(workdir: Path, after: float) -> None:
-    """Train, and kills so many seconds after the first step."""
+    """Train, and kill the run `after` seconds after its first step."""
     program = start(workdir)
     for line in program.stderr:
         if re.search(r" [1-9]\d*/40 ", line):
@@ -75,7 +75,7 @@ def kill(workdir: Path, after: float) -> None:
 
 
 def result(workdir: Path):
-    """Metrics without what depends on the clock, and weights."""
+    """Return metrics, without those that depend on the clock, and weights."""
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     for record in records:
         del record["steps_per_second"]
@@ -103,9 +103,9 @@ def main() -> None:
     kills = parser.parse_args().kills
     moments, same = random.Random(0), 0
     with tempfile.TemporaryDirectory() as folder:
-        alone = Path(folder) / "alone"
-        seconds = finish(alone)
-        expected = result(alone)
+        uninterrupted = Path(folder) / "uninterrupted"
+        seconds = finish(uninterrupted)
+        expected = result(uninterrupted)
         for number in range(kills):
             workdir = Path(folder) / str(number)
             after = moments.uniform(0, seconds)
@@ -117,10 +117,10 @@ def main() -> None:
             latest = checkpoints[-1].name if checkpoints else "no checkpoint"
             print(
                 f"killed {after:.2f} s after the first step, at {latest}: "
-                f"{'the same' if is_same else 'DIFFERENT'}",
+                f"{'identical' if is_same else 'DIFFERENT'}",
                 flush=True,
             )
-    print(f"{same} of {kills} are the same to the bit.")
+    print(f"{same} of {kills} are bitwise identical.")
     sys.exit(same != kills)
 
 

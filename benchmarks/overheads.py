@@ -1,11 +1,10 @@
-"""What a training spends beside its steps: on making batches, and on checkpoints.
+"""Measure the overhead of training: making batches and writing checkpoints.
 
 python benchmarks/overheads.py --config=coinrun_tokenizer:tiny
 
-Prints the processor time that the host needs for a batch beside the time of a step, and
-how much longer steps take while checkpoints are written as often as the config says.
-Steps with and without a checkpoint take turns, so that what else the machine does hits
-both alike.
+Prints the CPU time per batch next to the time per step, and how much longer steps take
+while checkpoints are written as often as the config says. Steps with and without a
+checkpoint take turns, so that other load on the machine affects both equally.
 """
 
 import itertools
@@ -24,12 +23,12 @@ FLAGS = flags.FLAGS
 def define_flags():
     cli.define_config(
         "config",
-        "NAME:SIZE of one that ships with genie_tf, or FILE.py:SIZE of your own.",
+        "NAME:SIZE of a config of genie_tf, or FILE.py:SIZE of your own.",
     )
-    flags.DEFINE_string("data_dir", None, "Where TFDS keeps its datasets.")
+    flags.DEFINE_string("data_dir", None, "Folder of the TFDS datasets.")
     flags.DEFINE_integer("rounds", 5, "Turns with and without a checkpoint.")
-    flags.DEFINE_integer("steps", 20, "Steps a turn; a checkpoint at the first.")
-    flags.DEFINE_integer("batches", 50, "Batches to make, without training.")
+    flags.DEFINE_integer("steps", 20, "Steps per turn; the first writes a checkpoint.")
+    flags.DEFINE_integer("batches", 50, "Batches to make without training.")
 
 
 def main():
@@ -47,15 +46,16 @@ def main():
         )
     next(batches)
     cpu_start = time.process_time()
-    made = list(itertools.islice(batches, FLAGS.batches))
+    training_batches = list(itertools.islice(batches, FLAGS.batches))
     host = (time.process_time() - cpu_start) / FLAGS.batches
     batches.close()
 
-    def seconds_of_steps(checkpoints):
-        """Of a turn, until its last step is done and its checkpoint written."""
+    def measure_turn(checkpoints):
+        """Return the seconds until all steps are done and the checkpoint is written."""
         start = time.perf_counter()
         for step in range(FLAGS.steps):
-            metrics = engine.train_steps([made[step % len(made)]])
+            batch = training_batches[step % len(training_batches)]
+            metrics = engine.train_steps([batch])
             if checkpoints and step == 0:
                 checkpoints.save(FLAGS.steps, engine.model, engine.optimizer)
         float(metrics["loss"][0])
@@ -65,22 +65,19 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder))
-        seconds_of_steps(None)
+        measure_turn(None)
         rounds = [
-            (seconds_of_steps(None), seconds_of_steps(checkpoints))
-            for _ in range(FLAGS.rounds)
+            (measure_turn(None), measure_turn(checkpoints)) for _ in range(FLAGS.rounds)
         ]
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.npz"))
     step = statistics.median(without for without, _ in rounds) / FLAGS.steps
     save = statistics.median(each - without for without, each in rounds)
     every = config.checkpoint_every
-    print(f"a step: {step:.3f} s")
+    print(f"step: {step:.3f} s")
+    print(f"batch: {host * 1e3:.1f} ms of CPU time, {host / step:.1%} of a step")
     print(
-        f"making its batch: {host * 1e3:.1f} ms of a core, {host / step:.1%} of a step"
-    )
-    print(
-        f"a checkpoint of {size / 1e6:.0f} MB: {save:.2f} s more, "
-        f"{save / (every * step):.2%} of the {every} steps between two"
+        f"checkpoint of {size / 1e6:.0f} MB: {save:.2f} s, "
+        f"{save / (every * step):.2%} of the {every} steps between checkpoints"
     )
 
 

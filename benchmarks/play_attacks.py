@@ -1,11 +1,11 @@
-"""What a player of genie-play gets next to others who mean no good.
+"""Measure what a genie-play player gets during attacks on the server.
 
 python benchmarks/play_attacks.py --preset=genie_coinrun_fast
 
-Starts the server on loopback only. For each attack a player plays for some seconds
-before, during and after it; the table has the player's frames a second, the time from a
-key to its picture, and the memory of the server with its processes. `--toy` takes a world
-without a model, whose frames take 5 ms a step.
+Starts the server on loopback only. For each attack, a player plays for some seconds before,
+during and after it. The table has the player's frames per second, the time from a key to
+its frame, and the memory of the server with its child processes. `--toy` uses a world
+without a model, which takes 5 ms per sampling step.
 """
 
 import argparse
@@ -37,16 +37,16 @@ OTHERS = 7
 STEPS = 25
 
 
-# Attacks. Each lasts until its process is ended, and comes back when it is sent away.
+# Attacks. Each runs until its process is killed, and reconnects if disconnected.
 
 
 def hold_idle(address: str) -> None:
-    """Open many WebSockets, and does nothing."""
+    """Open many WebSockets and do nothing."""
     hold(address, 800, upgrade)
 
 
 def hold_silent(address: str) -> None:
-    """Open many connections, and does not even ask."""
+    """Open many connections and send nothing."""
     hold(address, 1_500, open_socket)
 
 
@@ -61,7 +61,7 @@ def hold(address: str, count: int, open_one) -> None:
 
 
 def flood(message: bytes, begin: bytes = b"", reads: bool = False):
-    """An attack that sends the same bytes as fast as it can."""
+    """Return an attack that sends the same bytes as fast as possible."""
 
     def attack(address: str) -> None:
         many = message * max(1, 2**16 // len(message))
@@ -79,7 +79,7 @@ def flood(message: bytes, begin: bytes = b"", reads: bool = False):
 
 
 def upload_slowly(address: str) -> None:
-    """Send pictures a byte a second."""
+    """Upload images at one byte per second."""
     head = b"POST /picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
     while True:
         with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ def upload_slowly(address: str) -> None:
 
 
 def upload_bombs(address: str) -> None:
-    """Upload a JPEG of many scans, again and again."""
+    """Upload a JPEG with many scans repeatedly."""
     bomb = make_bomb()
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -104,42 +104,42 @@ def upload_bombs(address: str) -> None:
 
 def make_bomb() -> bytes:
     file = io.BytesIO()
-    picture = Image.new("L", (5_000, 5_000), 128)
-    picture.save(file, "JPEG", progressive=True)
+    image = Image.new("L", (5_000, 5_000), 128)
+    image.save(file, "JPEG", progressive=True)
     parts = re.split(rb"(?=\xff\xda)", file.getvalue().removesuffix(b"\xff\xd9"))
     scan = min(parts[1:], key=len)
     return b"".join(parts) + scan * (SCANS - len(parts) + 1) + b"\xff\xd9"
 
 
-def play_as_many(say: str, **settings):
-    """An attack of seven who play, each saying the same all the time."""
+def play_as_many(message: str, **settings):
+    """Return an attack of seven players who keep sending the same message."""
 
-    async def one(address: str) -> None:
+    async def play(address: str) -> None:
         async with connect(address, compression=None) as page:
             await play_load.begin(page)
             if settings:
                 await page.send(json.dumps({"type": "settings", **settings}))
-            await page.send(say)
+            await page.send(message)
             while True:
                 if isinstance(await page.recv(), bytes):
                     await page.send('{"type": "seen"}')
-                elif "calibrate" in say:
-                    await page.send(say)
+                elif "calibrate" in message:
+                    await page.send(message)
 
-    async def again(address: str) -> None:
+    async def play_forever(address: str) -> None:
         while True:
             with contextlib.suppress(OSError, WebSocketException):
-                await one(address)
+                await play(address)
             await asyncio.sleep(0.1)
 
-    async def all_of_them(address: str) -> None:
-        await asyncio.gather(*(again(address) for _ in range(OTHERS)))
+    async def play_all(address: str) -> None:
+        await asyncio.gather(*(play_forever(address) for _ in range(OTHERS)))
 
-    return lambda address: asyncio.run(all_of_them(address))
+    return lambda address: asyncio.run(play_all(address))
 
 
-def leave_recordings(address: str) -> None:
-    """Ask for a recording, and leaves before it comes."""
+def abandon_recordings(address: str) -> None:
+    """Request a recording repeatedly, and disconnect before it arrives."""
 
     async def record() -> None:
         async with connect(address, compression=None) as page:
@@ -168,7 +168,7 @@ def open_socket(address: str) -> socket.socket:
 
 
 def upgrade(address: str) -> socket.socket:
-    """A WebSocket of bytes."""
+    """Return a socket after the handshake of a WebSocket."""
     connection = open_socket(address)
     connection.sendall(
         b"GET /play HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
@@ -182,7 +182,7 @@ def frame(opcode: Opcode, data: bytes = b"", fin: bool = True) -> bytes:
     return Frame(opcode, data, fin).serialize(mask=True)
 
 
-HELD = '{"type": "act", "action": 0, "id": 1}'
+HOLD_KEY = '{"type": "act", "action": 0, "id": 1}'
 ATTACKS = {
     "800 idle WebSockets": hold_idle,
     "1,500 silent connections": hold_silent,
@@ -192,18 +192,18 @@ ATTACKS = {
     "endless empty fragments": flood(
         frame(Opcode.CONT, fin=False), frame(Opcode.TEXT, fin=False)
     ),
-    "flood of messages, also when sent away": flood(
+    "flood of messages, reconnecting": flood(
         frame(Opcode.TEXT, b'{"type": "go_to", "number": 9}')
     ),
     "messages of 1 MiB": flood(frame(Opcode.TEXT, b"[" * 2**20)),
-    "four uploads of a byte a second": upload_slowly,
-    "JPEGs of 5,113 scans": upload_bombs,
-    "recordings asked for and left": leave_recordings,
-    "seven that calibrate": play_as_many('{"type": "calibrate"}'),
-    "seven at 25 steps": play_as_many(
-        HELD, num_steps=STEPS, temperature=1, order="random"
+    "four uploads at one byte per second": upload_slowly,
+    "JPEGs with 5,113 scans": upload_bombs,
+    "recordings requested and abandoned": abandon_recordings,
+    "seven players that calibrate": play_as_many('{"type": "calibrate"}'),
+    "seven players at 25 steps": play_as_many(
+        HOLD_KEY, num_steps=STEPS, temperature=1, order="random"
     ),
-    "seven honest players": play_as_many(HELD),
+    "seven honest players": play_as_many(HOLD_KEY),
 }
 
 
@@ -211,26 +211,26 @@ ATTACKS = {
 
 
 async def measure(address: str, seconds: float) -> tuple[float, float]:
-    """Frames a second of a player, and the 95% of milliseconds from keys to pictures."""
+    """Return a player's frames per second, and 95% of its key-to-frame times in ms."""
     try:
         playing = play_load.play(address, seconds)
-        rate, taken = await asyncio.wait_for(playing, seconds + 30)
+        rate, delays = await asyncio.wait_for(playing, seconds + 30)
     except (OSError, TimeoutError, asyncio.TimeoutError, WebSocketException):
         return 0, math.nan
-    return rate, 1000 * float(np.percentile(taken or [math.nan], 95))
+    return rate, 1000 * float(np.percentile(delays or [math.nan], 95))
 
 
-def mebibytes(process: int) -> float:
-    """Memory of a process and those that it has started."""
+def memory_mib(process: int) -> float:
+    """Return the memory of a process and its descendants."""
     status = Path(f"/proc/{process}/status").read_text()
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     own = int(re.search(r"RssAnon:\s+(\d+)", status)[1]) / 1024
-    return own + sum(mebibytes(int(child)) for child in children)
+    return own + sum(memory_mib(int(child)) for child in children)
 
 
-def row(name: str, address: str, server: int, seconds: float) -> None:
-    """Measure a player before, during and after an attack, and print it."""
-    results, memory = [asyncio.run(measure(address, seconds))], [mebibytes(server)]
+def print_row(name: str, address: str, server: int, seconds: float) -> None:
+    """Measure a player before, during and after an attack, and print the results."""
+    results, memory = [asyncio.run(measure(address, seconds))], [memory_mib(server)]
     attack = multiprocessing.get_context("fork").Process(
         target=ATTACKS[name], args=[address], daemon=True
     )
@@ -241,15 +241,15 @@ def row(name: str, address: str, server: int, seconds: float) -> None:
     attack.join()
     time.sleep(2)
     results.append(asyncio.run(measure(address, seconds)))
-    memory.append(mebibytes(server))
+    memory.append(memory_mib(server))
     cells = [", ".join(f"{rate:.1f}" for rate, _ in results)]
-    cells.append(", ".join(f"{late:.0f}" for _, late in results))
+    cells.append(", ".join(f"{delay:.0f}" for _, delay in results))
     cells.append(", ".join(f"{size:,.0f}" for size in memory))
     print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def serve_toy() -> None:
-    """The server of a world without a model."""
+    """Serve a world without a model."""
     from genie_tf import play
     from genie_tf.testing.toy_simulator import ToySimulator
 
@@ -273,10 +273,14 @@ def serve_toy() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", help="Name or folder of a trained Genie.")
-    parser.add_argument("--toy", action="store_true", help="Take no model.")
+    parser.add_argument(
+        "--toy", action="store_true", help="Use a world without a model."
+    )
     parser.add_argument("--serve_toy", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, default=6, help="Of each figure.")
-    parser.add_argument("--only", default="", help="Attacks with this in their names.")
+    parser.add_argument(
+        "--seconds", type=float, default=6, help="Time per measurement."
+    )
+    parser.add_argument("--only", default="", help="Part of the attacks' names.")
     arguments = parser.parse_args()
     if arguments.serve_toy:
         return serve_toy()
@@ -294,12 +298,12 @@ def main() -> None:
             line = next(itertools.dropwhile(lambda text: "http" not in text, lines))
             address = f"ws://{re.search('http://([^/ ]*)', line)[1].strip()}/play"
             asyncio.run(measure(address, 3))
-            print("Each: before, during and after.\n")
-            print("| attack | frames/s | 95% key to picture, ms | MiB before, after |")
+            print("All values: before, during, after.\n")
+            print("| attack | frames/s | 95% key to frame, ms | MiB before, after |")
             print("|---|---|---|---|")
             for name in ATTACKS:
                 if arguments.only in name:
-                    row(name, address, process.pid, arguments.seconds)
+                    print_row(name, address, process.pid, arguments.seconds)
         finally:
             process.terminate()
 

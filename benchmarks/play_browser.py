@@ -1,12 +1,12 @@
-"""Frames a second and key-to-picture times as a person has them, in Chromium.
+"""Measure the frame rate and key-to-frame time of genie-play in Chromium.
 
 python benchmarks/play_browser.py --preset=runs/genie/model --steps=8
 python benchmarks/play_browser.py --size=paper --steps=8
 
-The second plays an untrained model of a size of benchmarks/sampler.py. Starts genie-play
-and headless Chromium, both on this machine, presses real keys for some seconds, and reads
-what the page itself measures: frames drawn within the last second, and the time from a key
-to the first picture that was made with it. Needs selenium, chromium and chromium-driver.
+The second command plays an untrained model of a size in benchmarks/sampler.py. Starts
+genie-play and headless Chromium on this machine, presses real keys for some seconds, and
+reads what the page measures: frames drawn within the last second, and the time from a key
+to the first frame that used it. Needs selenium, chromium and chromium-driver.
 """
 
 import argparse
@@ -33,26 +33,28 @@ FLAGS = (
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    played = parser.add_mutually_exclusive_group(required=True)
-    played.add_argument("--preset", help="Name or folder of a Genie.")
-    played.add_argument("--size", choices=sampler.SIZES, help="Of an untrained one.")
-    parser.add_argument("--steps", type=int, default=8, help="MaskGIT steps a frame.")
-    parser.add_argument("--seconds", type=float, default=20, help="How long to play.")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--preset", help="Name or folder of a Genie.")
+    model.add_argument(
+        "--size", choices=sampler.SIZES, help="Size of an untrained Genie."
+    )
+    parser.add_argument("--steps", type=int, default=8, help="MaskGIT steps per frame.")
+    parser.add_argument("--seconds", type=float, default=20, help="Duration of play.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         preset = arguments.preset
         if arguments.size:
             preset = f"{folder}/preset"
             sampler.untrained_genie(arguments.size).save_to_preset(preset, "untrained")
-        rates, waits = measure(preset, arguments.steps, arguments.seconds, folder)
+        rates, delays = measure(preset, arguments.steps, arguments.seconds, folder)
     print(
-        f"{np.median(rates):.1f} frames/s; from key to picture {np.median(waits):.0f} ms "
-        f"(median), {np.quantile(waits, 0.95):.0f} ms (95%) of {len(waits)} keys"
+        f"{np.median(rates):.1f} frames/s; key to frame {np.median(delays):.0f} ms "
+        f"(median), {np.quantile(delays, 0.95):.0f} ms (95%) of {len(delays)} keys"
     )
 
 
 def measure(preset: str, steps: int, seconds: float, folder: str):
-    """What `play` returns, of a server of its own."""
+    """Start a server and return the result of `play`."""
     command = ["-m", "genie_tf.experiments.play", f"--preset={preset}"]
     command += [f"--steps={steps}", "--temperature=0", "--port=0"]
     with subprocess.Popen(
@@ -60,9 +62,9 @@ def measure(preset: str, steps: int, seconds: float, folder: str):
     ) as server:
         try:
             url = next(
-                found[0]
+                match[0]
                 for line in server.stdout
-                if (found := re.search(r"http://\S+", line))
+                if (match := re.search(r"http://\S+", line))
             )
             return play(url, folder, seconds)
         finally:
@@ -70,7 +72,7 @@ def measure(preset: str, steps: int, seconds: float, folder: str):
 
 
 def play(url: str, folder: str, seconds: float) -> tuple[list[float], list[float]]:
-    """What the page measured: frames a second, and milliseconds of each key."""
+    """Return what the page measures: frames per second, and milliseconds per key."""
     options = webdriver.ChromeOptions()
     for flag in (*FLAGS, f"--user-data-dir={folder}"):
         options.add_argument(flag)
@@ -83,15 +85,15 @@ def play(url: str, folder: str, seconds: float) -> tuple[list[float], list[float
         ActionChains(driver).send_keys(Keys.ENTER).perform()
         end, turn = time.monotonic() + seconds, 0
         while time.monotonic() < end:
-            # Numbers stand for actions in any preset.
+            # Number keys are bound to actions in any preset.
             key = str(turn % 4)
             ActionChains(driver).key_down(key).pause(1.2).perform()
             meter = driver.find_element(By.ID, "meter").text
             ActionChains(driver).key_up(key).perform()
             turn += 1
-            if turn > 2:  # The first ones wait for the page.
+            if turn > 2:  # Skip the first ones, while the page loads.
                 rates.append(float(re.match(r"(\d+) fps", meter)[1]))
-        script = 'return performance.getEntriesByName("key to picture")'
+        script = 'return performance.getEntriesByName("key to frame")'
         script += ".map((entry) => entry.duration)"
         return rates, driver.execute_script(script)
 

@@ -1,19 +1,18 @@
-"""How long a frame takes: cached, uncached, by steps, batch and order; beside Jafar.
+"""Measure the time per frame: cached, uncached, by steps, batch and order, and of Jafar.
 
 python benchmarks/sampler.py --size=tiny --json=FILE
 python benchmarks/sampler.py --size=jafar --jafar=DIR --peers_python=DIR/bin/python
 
-Untrained models of a size, whose speed is that of trained ones. All rows take turns, each
-with a full window of frames behind it. Cached is `WorldSampler.step`, from a state and an
-action to a new state and a picture. Uncached runs all frames of the window at each step of
-decoding and then decodes them, with the same weights, as a sampler without a cache has to.
-FLOPs are those of the matrix products of a row, to be compared with what a large product
-reaches on these cores.
+Models are untrained, which does not change their speed. All rows take turns, each after a
+full window of frames. "Cached" is `WorldSampler.step`, from a state and an action to a new
+state and a frame. "Uncached" runs all frames of the window at each decoding step and then
+decodes them, with the same weights, as a sampler without a cache must. FLOPs count the
+matrix products of a row, for comparison with a large matrix product on the same cores.
 
-`jafar` are the sizes of Jafar's blocks at a width of 256; its own sampler, `Genie.sample`,
-takes its turns in a program of its own: compiled once for a full window, as it is not
-shipped, where each length of the video traces it anew. --peers_python is a Python with
-jax, flax, optax, orbax-checkpoint, einops, dm_pix and tyro.
+`jafar` has the sizes of Jafar's blocks at a width of 256. Jafar's own sampler,
+`Genie.sample`, takes turns in a separate process. It is compiled once for a full window;
+as shipped, each length of the video would be traced again. --peers_python is a Python
+with jax, flax, optax, orbax-checkpoint, einops, dm_pix and tyro.
 """
 
 import importlib
@@ -44,7 +43,7 @@ SIZES = {
     "tiny": (8, transformer(128, 4, 4, 512, 4), transformer(128, 2, 4, 512, 4)),
     "fast": (8, transformer(192, 4, 4, 768, 4), transformer(128, 2, 4, 512, 4)),
     "paper": (4, transformer(512, 12, 8, 2048, 16), transformer(512, 8, 8, 2048, 16)),
-    # A feed-forward of two matrices of 256x128 is Jafar's one of 256x256.
+    # Two feed-forward matrices of 256x128 cost as much as Jafar's one of 256x256.
     "jafar": (8, transformer(256, 6, 4, 128, 16), transformer(256, 2, 4, 128, 16)),
 }
 
@@ -52,13 +51,13 @@ SIZES = {
 def define_flags():
     from absl import flags
 
-    flags.DEFINE_enum("size", "tiny", list(SIZES), "Which sizes.")
-    flags.DEFINE_list("steps", [1, 2, 4, 8, 12, 25], "Steps of decoding.")
-    flags.DEFINE_list("batches", [4, 16], "Sessions at once, beside one alone.")
+    flags.DEFINE_enum("size", "tiny", list(SIZES), "Size of the models.")
+    flags.DEFINE_list("steps", [1, 2, 4, 8, 12, 25], "Numbers of decoding steps.")
+    flags.DEFINE_list("batches", [4, 16], "Numbers of sessions, in addition to one.")
     flags.DEFINE_string("jafar", None, "Folder of a clone of Jafar.")
-    flags.DEFINE_string("peers_python", sys.executable, "The Python that runs it.")
-    flags.DEFINE_integer("rounds", 7, "Turns of each.", lower_bound=1)
-    flags.DEFINE_string("json", None, "A file for the figures.")
+    flags.DEFINE_string("peers_python", sys.executable, "Python that runs Jafar.")
+    flags.DEFINE_integer("rounds", 7, "Number of turns.", lower_bound=1)
+    flags.DEFINE_string("json", None, "File for the results.")
 
 
 def main():
@@ -87,7 +86,7 @@ def main():
             jafar.take_turn(1)
         print(f"round {turn + 1} of {flags.rounds}", file=sys.stderr, flush=True)
     matmul = times["large matmul"]
-    figures = {
+    results = {
         name: {
             **side_by_side.summary(*zip(*times[name]), flops, *zip(*matmul)),
             "frames_per_s": batch / statistics.median(x for x, _ in times[name]),
@@ -96,22 +95,22 @@ def main():
     }
     if jafar:
         jafar.end()
-        figures[jafar.name] = side_by_side.summary(
+        results[jafar.name] = side_by_side.summary(
             jafar.seconds, jafar.cpu_seconds, 0.0, *zip(*matmul)
         ) | {"frames_per_s": 1 / statistics.median(jafar.seconds)}
-    print("| row | ms a step | frames/s | CPU ms | of a large product's rate |")
+    print("| row | ms/step | frames/s | CPU ms | share of a large product's rate |")
     print("|---|---|---|---|---|")
-    for name, figure in figures.items():
+    for name, result in results.items():
         print(
-            f"| {name} | {1e3 * figure['seconds']:.1f} | {figure['frames_per_s']:.1f} "
-            f"| {1e3 * figure['cpu_seconds']:.1f} | {figure['share_of_matmul']:.0%} |"
+            f"| {name} | {1e3 * result['seconds']:.1f} | {result['frames_per_s']:.1f} "
+            f"| {1e3 * result['cpu_seconds']:.1f} | {result['share_of_matmul']:.0%} |"
         )
     if flags.json:
-        Path(flags.json).write_text(json.dumps(figures, indent=2) + "\n")
+        Path(flags.json).write_text(json.dumps(results, indent=2) + "\n")
 
 
 def untrained_genie(size: str):
-    """A Genie of a size; its encoders are small, as no frame but the first needs them."""
+    """Return a Genie of a size, with small encoders: only the prompt frame needs them."""
     from genie_tf.models import (
         Genie,
         LatentActionModel,
@@ -132,26 +131,26 @@ def untrained_genie(size: str):
 
 
 def make_rows(size: str, steps, batches) -> dict:
-    """Each row: a function that makes a frame, its FLOPs, and how many frames."""
+    """Return for each row a function that makes frames, its FLOPs, and their number."""
     import tensorflow as tf
 
     from genie_tf.samplers import WorldSampler
 
     patch, dynamics, _ = SIZES[size]
     genie = untrained_genie(size)
-    rollout = WorldSampler(genie)
+    sampler = WorldSampler(genie)
     window = dynamics["window"]
     rng = np.random.default_rng(0)
     video = rng.integers(256, size=(1, window, SIDE, SIDE, 3), dtype="uint8")
 
     def cached(batch, sampling):
-        state, _ = rollout.reset(np.repeat(video, batch, axis=0))
+        state, _ = sampler.reset(np.repeat(video, batch, axis=0))
         action = np.zeros(batch, "int32")
 
         def step():
-            return rollout.step(state, action, 0, sampling)[1]
+            return sampler.step(state, action, 0, sampling)[1]
 
-        step()  # Compiles, if it is the first of its batch.
+        step()  # Compiles on the first call with this batch size.
         return step, (sampling["num_steps"] + 1) * pass_flops(1) * batch, batch
 
     def pass_flops(frames):
@@ -172,15 +171,15 @@ def make_rows(size: str, steps, batches) -> dict:
             past = tokens[:, 1:]
             known = tf.zeros_like(past, tf.bool)
 
-            def logits_of(frame, masked):
-                whole = tf.concat([past, frame[:, None]], axis=1)
+            def predict(frame, masked):
+                frames = tf.concat([past, frame[:, None]], axis=1)
                 mask = tf.concat([known, masked[:, None]], axis=1)
-                return genie.dynamics(whole, vectors, {"mask": mask})[:, -1]
+                return genie.dynamics(frames, vectors, {"mask": mask})[:, -1]
 
             grid = genie.tokenizer.grid
-            frame = sample_frame(logits_of, grid, tf.zeros(1, tf.uint32), settings)
-            whole = tf.concat([past, frame[:, None]], axis=1)
-            return genie.tokenizer.detokenize(whole)[:, -1]
+            frame = sample_frame(predict, grid, tf.zeros(1, tf.uint32), settings)
+            frames = tf.concat([past, frame[:, None]], axis=1)
+            return genie.tokenizer.detokenize(frames)[:, -1]
 
         settings = genie.dynamics.sampling_tensors(sampling)
         program(tokens, settings)
@@ -213,7 +212,7 @@ def make_rows(size: str, steps, batches) -> dict:
 
 
 def block_flops(settings: dict, patches: int) -> float:
-    """FLOPs of the matrix products of all blocks, for one token."""
+    """Return the FLOPs per token of the matrix products of all blocks."""
     dim = settings["dim"]
     projections = 2 * 2 * 4 * dim * dim
     attention = 2 * 2 * (patches + settings["window"]) * dim
@@ -223,12 +222,12 @@ def block_flops(settings: dict, patches: int) -> float:
 
 
 def read(frames):
-    """Wait until frames are there."""
+    """Wait for frames."""
     return np.asarray(frames)[..., 0]
 
 
 def serve_jafar(folder: str):
-    """Jafar's sampler, compiled for fifteen frames and one to come."""
+    """Serve Jafar's sampler, compiled for fifteen frames and the next one."""
     sys.path.insert(0, folder)
     side_by_side.stub("wandb", "utils.dataloader")
     genie_module = importlib.import_module("genie")

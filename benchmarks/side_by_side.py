@@ -1,7 +1,7 @@
-"""Programs that take turns, so that what else a machine does hits all alike.
+"""Programs that take turns, so that other load on the machine affects all equally.
 
-Used by the benchmarks that compare with other implementations. Each contestant runs in a
-program of its own, on the same cores.
+Used by the benchmarks that compare implementations. Each contestant runs in its own
+process, on the same cores.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Mapping
 from unittest import mock
 
-MATRIX, PRODUCTS = 2048, 16  # Side of the large matrices, and products a turn.
+MATRIX, PRODUCTS = 2048, 16  # Side of the large matrices, and products per turn.
 MATMUL_FLOPS = PRODUCTS * 2 * MATRIX**3
-# Freed memory is kept, by TensorFlow as in our programs, and by glibc for all others.
+# Keep freed memory: in TensorFlow, as our programs do, and in glibc for all others.
 KEEP_MEMORY = {
     "TF_CPU_ALLOCATOR_USE_BFC": "1",
     "MALLOC_MMAP_MAX_": "0",
@@ -28,7 +28,7 @@ KEEP_MEMORY = {
 class Contestant:
     name: str
     flops: float
-    command: list[str]  # The program's, which ends in `serve`.
+    command: list[str]  # Starts a program that calls `serve`.
 
     def start(self):
         """Start the program and wait until it is warm."""
@@ -73,7 +73,7 @@ class Contestant:
 
 
 def summary(seconds, cpu_seconds, flops, matmul_seconds, matmul_cpu_seconds) -> dict:
-    """Medians of turns, beside those of large matrix products."""
+    """Return medians over turns, and their ratio to large matrix products."""
     median = statistics.median(seconds)
     work = flops / MATMUL_FLOPS
     return {
@@ -88,20 +88,20 @@ def summary(seconds, cpu_seconds, flops, matmul_seconds, matmul_cpu_seconds) -> 
 
 
 def ratio(times: list[float], others: list[float]) -> float:
-    """The median over rounds of the ratio of two times of the same round."""
+    """Return the median over rounds of the ratio of two times in the same round."""
     pairs = zip(times, others, strict=True)
     return statistics.median(one / other for one, other in pairs)
 
 
 def serve(step, wait):
-    """For each number on stdin, runs so many steps; answers with seconds of one.
+    """For each number on stdin, run that many steps; answer with seconds per step.
 
-    The time that passes, and the time of all cores in this program: the latter depends
-    less on what else the machine does.
+    The answer has wall time and the CPU time of this process, which depends less on other
+    load on the machine.
 
     Args:
-        step: starts one, and returns what `wait` takes.
-        wait: returns when it is done.
+        step: function that starts a step and returns an argument for `wait`.
+        wait: function that returns when the step is done.
     """
     answers = os.fdopen(int(os.environ["ANSWERS"]), "w")
     for _ in range(2):
@@ -112,7 +112,7 @@ def serve(step, wait):
 
 
 def measure(step, wait, steps: int) -> tuple[float, float]:
-    """Seconds of one step, and of the time of all cores in this program."""
+    """Return wall seconds and CPU seconds per step."""
     start, cpu_start = time.perf_counter(), time.process_time()
     for _ in range(steps):
         result = step()
@@ -132,16 +132,16 @@ def serve_matmul():
 
 
 def stub(*names: str):
-    """Put empty modules where others are imported that a step does not need."""
+    """Replace modules that a step does not need by empty ones."""
     for name in names:
         module = mock.MagicMock(__spec__=None)
         sys.modules[name] = module
 
 
 def run(programs: Mapping[str, Callable], main: Callable, define_flags: Callable):
-    """Start the program that the first argument names, or else `main`."""
+    """Run the program named by the first argument, or else `main`."""
     if sys.argv[1:] and sys.argv[1] in programs:
-        # What libraries print must not pass for an answer.
+        # Output of libraries must not be read as an answer.
         os.environ["ANSWERS"] = str(os.dup(1))
         os.dup2(2, 1)
         programs[sys.argv[1]](*sys.argv[2:])

@@ -1,10 +1,10 @@
-"""CPU and wall seconds until a program answers, with and without kept programs, and of what.
+"""Measure CPU and wall seconds of a start, with and without cached programs.
 
 python benchmarks/startup.py
 
 Runs genie-generate for four frames, genie-play until its page answers, and genie-generate
-with a preset that does not exist, each with an empty cache of compiled programs and again
-with what the first run has kept; and then the parts of such a start, one by one.
+with an unknown preset, each first with an empty cache of compiled programs and then with
+the programs that the first run cached. Then measures each part of a start.
 """
 
 import argparse
@@ -41,11 +41,11 @@ def main():
         for name, command in (
             ("genie-generate, four frames", (*GENERATE, output, preset)),
             ("genie-play, until the page answers", ("play", preset, "--port=0")),
-            ("a wrong --preset", (*GENERATE, output, "--preset=nope")),
+            ("unknown --preset", (*GENERATE, output, "--preset=nope")),
         ):
             cache = {"XDG_CACHE_HOME": f"{folder}/{command[0]} {command[-1]}"}
-            cold, warm = (seconds_of_program(command, cache) for _ in range(2))
-            show(name, cold, warm)
+            cold, warm = (measure(command, cache) for _ in range(2))
+            print_row(name, cold, warm)
         cache = {"XDG_CACHE_HOME": f"{folder}/parts"}
         command = [sys.executable, __file__, preset, "--parts"]
         cold, warm = (
@@ -57,15 +57,15 @@ def main():
             for _ in range(2)
         )
         for name, seconds in cold.items():
-            show(name, seconds, warm[name])
+            print_row(name, seconds, warm[name])
 
 
-def show(name, cold, warm):
+def print_row(name, cold, warm):
     print(f"| {name} | {' | '.join(f'{x:.1f}' for x in (*cold, *warm))} |", flush=True)
 
 
-def seconds_of_program(command, environment) -> tuple[float, float]:
-    """CPU and wall seconds of a program: until it ends, or its page answers."""
+def measure(command, environment) -> tuple[float, float]:
+    """Return CPU and wall seconds until a program ends or its page answers."""
     module, *flags = command
     begin = time.monotonic()
     with subprocess.Popen(
@@ -76,14 +76,14 @@ def seconds_of_program(command, environment) -> tuple[float, float]:
         text=True,
     ) as program:
         for line in program.stdout:
-            if found := re.search(r"http://\S+", line):
-                with contextlib.closing(urllib.request.urlopen(found[0])) as page:
+            if match := re.search(r"http://\S+", line):
+                with contextlib.closing(urllib.request.urlopen(match[0])) as page:
                     page.read()
                 break
         else:
             os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
         wall = time.monotonic() - begin
-        # Also of its children, and also after its end, as long as it is not waited for.
+        # Includes children. Readable after the end of the program until it is waited for.
         after_name = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2]
         ticks = sum(map(int, after_name.split()[11:15]))
         program.terminate()
@@ -91,7 +91,7 @@ def seconds_of_program(command, environment) -> tuple[float, float]:
 
 
 def parts(preset: str) -> dict[str, tuple[float, float]]:
-    """CPU and wall seconds of all that happens before and in a first frame."""
+    """Return CPU and wall seconds of each part of a start, up to the first frames."""
     seconds = {}
 
     @contextlib.contextmanager
@@ -118,15 +118,15 @@ def parts(preset: str) -> dict[str, tuple[float, float]]:
     prompt = keras.ops.zeros((1, 1, *shape), "uint8")
     action = keras.ops.zeros((1,), "int32")
     if keras.config.backend() == "tensorflow":
-        with part("trace the start"):
+        with part("trace reset"):
             sampler._reset.get_concrete_function(prompt, None)
-    with part("compile the start, and run it"):
+    with part("compile and run reset"):
         state, _ = sampler.reset(prompt)
     if keras.config.backend() == "tensorflow":
-        with part("trace a step"):
+        with part("trace step"):
             arguments = state, action, action, world.dynamics.sampling_tensors()
             sampler._step.get_concrete_function(*arguments)
-    with part("compile a step, and run it"):
+    with part("compile and run step"):
         sampler.step(state, action)
     with part("four steps"):
         for _ in range(4):

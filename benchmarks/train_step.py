@@ -1,26 +1,28 @@
-"""Training steps of the video tokenizer on a CPU, beside Jafar's and Jasmine's.
+"""Compare training steps of the video tokenizer on a CPU with Jafar's and Jasmine's.
 
 git clone https://github.com/FLAIROx/jafar
 git clone https://github.com/p-doom/jasmine
 python benchmarks/train_step.py --jafar=jafar --jasmine=jasmine \
     --peers_python=peers/bin/python
 
-All train the same sizes on the same clips in float32: two blocks of width 256 in the
-encoder and two in the decoder, patches of 4, four clips of 16 frames of 64x64 pixels.
-Jafar's feed-forward is one matrix of 256x256, beside which ours is 256 wide, twice the
-work; Jasmine's is 1024 wide, and so is ours beside it. Jafar's step is the one of its
-`train_tokenizer.py`; Jasmine's is what the `main` of its `train_tokenizer_vqvae.py`
-makes, without flash attention, which a CPU has not, and in float32.
+All train the same sizes on the same clips in float32: two blocks of width 256 each in the
+encoder and the decoder, patches of 4, and four clips of 16 frames of 64x64 pixels.
+Jafar's feed-forward is one matrix of 256x256; compared with it, ours is 256 wide, which is
+twice the work. Jasmine's is 1024 wide, and so is ours compared with it. Jafar's step is
+that of its `train_tokenizer.py`. Jasmine's is the one built by `main` of its
+`train_tokenizer_vqvae.py`, in float32 and without flash attention, which does not run on
+a CPU.
 
-Each runs in a program of its own, on the same cores, and they take turns, so that what
-else the machine does hits all alike. All keep freed memory, as our programs do. One more multiplies large matrices: what the cores
-can do. FLOPs are those of a model's matrix products, forward once and backward twice,
-without what remat computes anew, as both peers do.
+Each runs in its own process on the same cores. They take turns, so that other load on the
+machine affects all of them equally. All keep freed memory, as our programs do. Another
+process multiplies large matrices, to measure what the cores can do. FLOPs count a model's
+matrix products, once forward and twice backward, without recomputation by remat, which
+both peers use.
 
 --peers_python is a Python with jax, flax, optax, orbax-checkpoint, einops, dm_pix and
-tyro: without wandb, PyTorch and grain, which a step does not need. Jafar runs with jax
-0.10 and flax 0.12; Jasmine puts modules into plain lists, which flax refuses from 0.12
-on, and flax 0.11 needs a jax before 0.8:
+tyro. A step does not need wandb, PyTorch and grain. Jafar runs with jax 0.10 and flax
+0.12. Jasmine puts modules into plain lists, which flax rejects since 0.12, and flax 0.11
+needs jax before 0.8:
 
 pip install 'jax<0.8' 'flax>=0.10.7,<0.12' optax orbax-checkpoint einops dm_pix tyro
 """
@@ -40,7 +42,7 @@ DIM, HEADS, BLOCKS = 256, 4, 2
 PATCH, CODES, CODE_DIM = 4, 1024, 32
 
 
-# The parent: starts the programs, lets them take turns, and compares.
+# Parent process: starts the programs, makes them take turns, and compares them.
 
 
 def define_flags():
@@ -48,11 +50,11 @@ def define_flags():
 
     flags.DEFINE_string("jafar", None, "Folder of a clone of Jafar.")
     flags.DEFINE_string("jasmine", None, "Folder of a clone of Jasmine.")
-    flags.DEFINE_string("peers_python", sys.executable, "The Python that runs them.")
-    flags.DEFINE_integer("rounds", 7, "Turns of each.", lower_bound=1)
-    flags.DEFINE_integer("steps", 2, "Training steps a turn.", lower_bound=1)
-    flags.DEFINE_integer("threads", 2, "Cores that all share.", lower_bound=1)
-    flags.DEFINE_string("json", None, "A file for the figures.")
+    flags.DEFINE_string("peers_python", sys.executable, "Python that runs them.")
+    flags.DEFINE_integer("rounds", 7, "Number of turns.", lower_bound=1)
+    flags.DEFINE_integer("steps", 2, "Training steps per turn.", lower_bound=1)
+    flags.DEFINE_integer("threads", 2, "Number of cores that all share.", lower_bound=1)
+    flags.DEFINE_string("json", None, "File for the results.")
 
 
 def main():
@@ -64,7 +66,7 @@ def main():
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < flags.threads:
         raise cli.UserError(
-            f"--threads must be {len(cores)} at most, the cores there are; received "
+            f"--threads must be at most {len(cores)}, the number of cores; received "
             f"{flags.threads}"
         )
     for name, file in (
@@ -123,36 +125,36 @@ def main():
     for each in contestants:
         each.end()
 
-    figures = {each.name: each.summary(matmul) for each in contestants}
+    results = {each.name: each.summary(matmul) for each in contestants}
     print(
         f"{'':24}{'s/step':>8}{'CPU s/step':>12}{'GFLOP/s':>9}{'of matmul':>11}"
         f"{'by CPU time':>13}"
     )
-    for name, figure in figures.items():
+    for name, result in results.items():
         print(
-            f"{name:24}{figure['seconds']:8.3f}{figure['cpu_seconds']:12.3f}"
-            f"{figure['gflop_per_s']:9.1f}{figure['share_of_matmul']:11.0%}"
-            f"{figure['cpu_share_of_matmul']:13.0%}"
+            f"{name:24}{result['seconds']:8.3f}{result['cpu_seconds']:12.3f}"
+            f"{result['gflop_per_s']:9.1f}{result['share_of_matmul']:11.0%}"
+            f"{result['cpu_share_of_matmul']:13.0%}"
         )
     for mlp_dim, peer in peers.items():
         own = ours[mlp_dim]
         ratio = side_by_side.ratio(peer.seconds, own.seconds)
         cpu_ratio = side_by_side.ratio(peer.cpu_seconds, own.cpu_seconds)
-        figures[peer.name]["times_ours"] = ratio
-        figures[peer.name]["cpu_times_ours"] = cpu_ratio
+        results[peer.name]["times_ours"] = ratio
+        results[peer.name]["cpu_times_ours"] = cpu_ratio
         print(
             f"{own.name} is {ratio:.2f} times as fast as {peer.name}, which takes "
             f"{cpu_ratio:.2f} times the CPU time"
         )
     if json_file:
-        Path(flags.json).write_text(json.dumps(figures, indent=2) + "\n")
+        Path(flags.json).write_text(json.dumps(results, indent=2) + "\n")
 
 
 def step_flops(mlp: int) -> float:
-    """FLOPs of the matrix products of a step.
+    """Return the FLOPs of the matrix products of a step.
 
     Args:
-        mlp: FLOPs of the feed-forward for one token.
+        mlp: FLOPs of the feed-forward per token.
     """
     patches = (SIDE // PATCH) ** 2
     projections = 2 * 2 * 4 * DIM * DIM
@@ -160,12 +162,12 @@ def step_flops(mlp: int) -> float:
     embedding, head = 2 * DIM * PATCH**2 * 3, 2 * DIM * PATCH**2 * 3
     codes = 2 * 2 * DIM * CODE_DIM
     forward = 2 * BLOCKS * (projections + attention + mlp) + embedding + head + codes
-    # Pixels take no gradient, and neither does the search for the closest code.
+    # No gradients flow to pixels, or through the search for the closest code.
     token = 3 * forward - embedding + 2 * CODE_DIM * CODES
     return CLIPS * FRAMES * patches * token
 
 
-# The programs: each trains, or multiplies, as often as it is told.
+# Child processes: each runs training steps, or matrix products, on request.
 
 
 def clips() -> np.ndarray:
@@ -230,7 +232,7 @@ def serve_jafar(folder: str):
             )
         },
     )
-    videos = clips().astype(np.float32) / 255  # Its loader does so, on the host.
+    videos = clips().astype(np.float32) / 255  # Jafar's loader does this on the host.
     rng, key = jax.random.split(jax.random.PRNGKey(args.seed))
     schedule = optax.warmup_cosine_decay_schedule(
         args.min_lr, args.max_lr, args.warmup_steps, args.num_steps
@@ -275,7 +277,7 @@ def serve_jasmine(folder: str):
         latent_dim=CODE_DIM,
         use_flash_attention=False,
     )
-    args.dtype = jnp.float32  # Not a field: it has no annotation.
+    args.dtype = jnp.float32  # Not a field, because it lacks an annotation.
     model, _ = jasmine.build_model(args, jax.random.key(args.seed))
     optimizer = jasmine.build_optimizer(model, args)
 

@@ -10,7 +10,7 @@ episodes = tfds.load("coinrun/random_hard_small", split="train")
 
 import importlib.util
 
-# Clips of arrays are read without TFDS.
+# Array datasets do not need TFDS.
 if importlib.util.find_spec("tensorflow_datasets"):
     from genie_tf.datasets.coinrun import coinrun_dataset_builder as _coinrun
     from genie_tf.datasets.procgen import procgen_dataset_builder as _procgen

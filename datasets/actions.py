@@ -1,4 +1,4 @@
-"""What the discrete actions of a dataset are called, and which of them do the same."""
+"""Names of a dataset's discrete actions, and groups of equivalent ones."""
 
 from typing import Any, NamedTuple
 
@@ -11,14 +11,14 @@ class Actions(NamedTuple):
     """Names and groups of the actions 0, 1, ... of a dataset.
 
     Attributes:
-        names: of each action.
-        groups: for each action, the one that stands for all that do the same; itself if
-            no other one does.
+        names: name of each action.
+        groups: for each action, the action that represents its group of equivalent
+            actions; itself if it has no equivalent.
 
     Example:
         ```python
         actions = Actions(("left", "right", "jump", "wait"), (0, 1, 2, 2))
-        actions.group([3, 0])  # array([2, 0]): here, waiting is like jumping.
+        actions.group([3, 0])  # array([2, 0]): here, waiting equals jumping.
         ```
     """
 
@@ -26,7 +26,7 @@ class Actions(NamedTuple):
     groups: tuple[int, ...]
 
     def group(self, actions) -> np.ndarray:
-        """Return the actions that stand for the groups of some actions.
+        """Map actions to the representatives of their groups.
 
         Args:
             actions: integers of any shape.
@@ -44,14 +44,14 @@ class Actions(NamedTuple):
 
 
 def parse_actions(description: Any, where: str) -> Actions:
-    """Return the actions that the description of a dataset has.
+    """Parse the description of a dataset's actions.
 
     Args:
-        description: a dictionary of "names" and "groups", as lists.
-        where: what they are of, the beginning of a sentence.
+        description: dictionary with lists "names" and "groups".
+        where: origin of the description, which starts the error message.
 
     Raises:
-        DataError: if it is not of that form.
+        DataError: if the description has another form.
     """
     try:
         names, groups = description["names"], description["groups"]
@@ -66,14 +66,14 @@ def parse_actions(description: Any, where: str) -> Actions:
         valid = False
     if not valid:
         raise DataError(
-            f"{where} describes actions as {description!r}; expected names that differ, "
-            "and groups: for each name, the number of the action that stands for all "
-            "that do the same."
+            f"{where} describes actions as {description!r}; expected distinct names and "
+            "groups: for each name, the number of the action that represents all "
+            "equivalent ones."
         )
     return Actions(tuple(names), tuple(groups))
 
 
 def lower_limit(num_actions: int | None, actions: Actions | None) -> int | None:
-    """Return how many actions may be read: as many as asked for, and as have names."""
+    """Return the smaller of `num_actions` and the number of named actions, if any."""
     limits = [num_actions, None if actions is None else len(actions.names)]
     return min((limit for limit in limits if limit is not None), default=None)

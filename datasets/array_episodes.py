@@ -1,10 +1,15 @@
 """Episodes as plain arrays on disk, read with numpy: no TFDS, no TensorFlow.
 
-A dataset is a folder with `arrays.json`, which names its splits and the arrays of each,
-and for each split a folder with `video.npy`, uint8 (frames, height, width, 3), the frames
-of all episodes one after the other; `lengths.npy`, int64 (episodes,); and `action.npy`,
-int32 (frames,), what was done after each frame, if the dataset has discrete actions.
-arrays.json may also name these actions, and say which of them do the same. Frames are not compressed: 12 KB each of CoinRun.
+A dataset is a folder with `arrays.json`, which lists splits and arrays, and one folder
+per split with
+
+- `video.npy`: uint8 (frames, height, width, 3), the frames of all episodes in turn;
+- `lengths.npy`: int64 (episodes,);
+- `action.npy`: int32 (frames,), the action taken after each frame, if the dataset has
+  discrete actions.
+
+`arrays.json` may also store the names and groups of the actions. Frames are not
+compressed: a CoinRun frame takes 12 KB.
 """
 
 import importlib.util
@@ -22,7 +27,7 @@ from genie_tf.datasets.frames import fit_frames
 from genie_tf.errors import DataError
 from genie_tf.files import check_new, local_path, replacing_folder
 
-# The type and axes of each array.
+# Type and axes of each array.
 _FORMS = {
     "video": (np.dtype(np.uint8), ("frames", "height", "width", 3)),
     "lengths": (np.dtype(np.int64), ("episodes",)),
@@ -32,28 +37,29 @@ _SPLIT = re.compile(r"\w[\w.-]*")
 
 
 class ArrayEpisodes:
-    """The episodes of one split of a folder of arrays, mapped into memory.
+    """Episodes of one split of a folder of arrays, mapped into memory.
 
     Args:
-        folder: the dataset.
-        split: such as "train".
+        folder: folder of the dataset.
+        split: split, such as "train".
         video: whether to read frames.
-        frame_size: (height, width) that frames are scaled to fill, if not as they are.
-        num_actions: all actions of clips must be from 0 to `num_actions` - 1.
+        frame_size: (height, width) that frames are scaled to fill; by default they keep
+            their size.
+        num_actions: number of actions; those of clips must be below it.
 
     Attributes:
         dataset, split: the folder and the split.
-        lengths: int64 (episodes,), the number of steps of each.
-        num_bytes: what they take on disk.
+        lengths: int64 (episodes,), steps per episode.
+        num_bytes: size on disk, in bytes.
         frame_shape: (height, width, 3) of the frames, if they are read.
         actions: names and groups of the actions, if the dataset names them.
 
     Raises:
-        DataError: if its files are not of the form above.
-        ValueError: if there is no such split.
+        DataError: if a file does not have the form above.
+        ValueError: if the split does not exist.
     """
 
-    tokens_of = None  # No tokens are stored.
+    token_clip_length = None  # Arrays store no tokens.
 
     def __init__(
         self,
@@ -84,7 +90,7 @@ class ArrayEpisodes:
                 f"{paths['lengths']} has an episode of {self.lengths.min()} frames; "
                 "expected 1 or more."
             )
-        total = sum(self.lengths.tolist())  # Python's integers do not overflow.
+        total = sum(self.lengths.tolist())  # Python integers do not overflow.
         for name, column in self._columns.items():
             if len(column) != total:
                 raise DataError(
@@ -102,10 +108,10 @@ class ArrayEpisodes:
     def read_clips(
         self, clips: list[np.ndarray], clip_length: int, stride: int = 1
     ) -> dict[str, np.ndarray]:
-        """Return the "video" and "action" of clips given as (episode, start) pairs.
+        """Return the "video" and "action" of clips, (episode, start) pairs.
 
-        The frames of a clip are `stride` steps apart; an action is that of the first of
-        these.
+        The frames of a clip are `stride` steps apart; each action is the first of its
+        stride.
         """
         first = [self._starts[episode] + start for episode, start in clips]
         frames = {"video": clip_length, "action": clip_length - 1}
@@ -136,24 +142,24 @@ class ArrayEpisodes:
         return {"action": self._columns["action"][start:][: self.lengths[episode]]}
 
     def read_metadata(self, name: str) -> np.ndarray:
-        """Raise a ValueError, for arrays have no metadata of episodes."""
+        """Raise a ValueError: arrays have no episode metadata."""
         raise ValueError(
             f"The episodes of dataset {self.dataset!r} have no {name!r}: arrays hold no "
             "metadata."
         )
 
     def keep(self, num_episodes: int) -> None:
-        """Do nothing, for arrays are mapped into memory."""
+        """Do nothing: arrays are mapped into memory."""
 
     def _fit(self, video: np.ndarray) -> np.ndarray:
         return fit_frames(video, self._frame_size) if self._frame_size else video
 
 
 def is_array_dataset(folder: str | os.PathLike) -> bool:
-    """Return whether there is a folder of arrays of this name.
+    """Return whether a folder holds a dataset of arrays.
 
     Raises:
-        ValueError: if the name is an address, see `local_path`.
+        ValueError: if the name is a URL; see `local_path`.
     """
     return (local_path(folder) / "arrays.json").is_file()
 
@@ -162,18 +168,18 @@ def split_names(folder: str | os.PathLike) -> list[str]:
     """Return the splits of a folder of arrays.
 
     Raises:
-        DataError: if its arrays.json is not of the form above.
+        DataError: if its arrays.json does not have the form above.
     """
     splits, _ = _read_description(local_path(folder))
     return list(splits)
 
 
 def check_tfds(dataset: str) -> None:
-    """Raise a ValueError if TFDS, which must know a dataset, is not installed."""
+    """Raise a ValueError if a dataset needs TFDS and TFDS is not installed."""
     if not importlib.util.find_spec("tensorflow_datasets"):
         raise ValueError(
-            f"{dataset!r} is no folder of arrays, which would hold arrays.json, and "
-            "TFDS, which may know it by that name, is not installed."
+            f"{dataset!r} is not a folder with an arrays.json, and TFDS, which may know "
+            "a dataset of that name, is not installed."
         )
 
 
@@ -182,20 +188,20 @@ def write_arrays(
     splits: Mapping[str, Iterable[tuple[np.ndarray, np.ndarray | None]]],
     actions: Actions | None = None,
 ) -> None:
-    """Write a dataset as a folder of arrays, whole or not at all.
+    """Write a dataset as a folder of arrays, completely or not at all.
 
     Args:
-        folder: must not exist.
-        splits: of each split, the frames, uint8 (steps, height, width, 3), and the
-            actions, integers from 0 to 2**31-1 or booleans (steps,), or None, of each
-            episode in turn. All frames have one size. All episodes of a split have
-            actions, or none has.
+        folder: new folder; must not exist.
+        splits: for each split, its episodes: pairs of frames, uint8 (steps, height,
+            width, 3), and actions, integers from 0 to 2**31-1 or booleans (steps,), or
+            None. All frames have one size. Within a split, all episodes have actions or
+            none do.
         actions: names and groups of the actions, if they have names.
 
     Raises:
         ValueError: if the folder exists, if there are no splits, if a split has no
-            episodes, or if an episode is of another form (a DataError).
-        OSError: if something cannot be written.
+            episodes, or if an episode has another form (a DataError).
+        OSError: if a file cannot be written.
     """
     folder = check_new(folder)
     _check_splits(splits, "`splits`")
@@ -230,7 +236,7 @@ def _check_splits(splits: Mapping, where: str) -> None:
 
 
 def _read_description(folder: Path) -> tuple[dict[str, list[str]], Actions | None]:
-    """Return the names of the arrays of each split, and what the actions are."""
+    """Return the array names of each split, and the actions."""
     path = folder / "arrays.json"
     try:
         description = json.loads(path.read_bytes())
@@ -245,22 +251,22 @@ def _read_description(folder: Path) -> tuple[dict[str, list[str]], Actions | Non
         raise DataError(f"{path} cannot be read: it is nested too deeply.") from error
     if not complete:
         raise DataError(
-            f"{path} must name the arrays video, lengths and, if there are actions, "
-            f"action, of each split; found {splits}."
+            f"{path} must list the arrays video, lengths and, if there are actions, "
+            f"action for each split; found {splits}."
         )
     _check_splits(splits, str(path))
     return splits, None if actions is None else parse_actions(actions, str(path))
 
 
 def _open_array(path: Path, name: str) -> np.ndarray:
-    """Map an array into memory, whose form must be that of its name."""
+    """Map an array into memory, and check its type and axes."""
     try:
-        if not path.is_file():  # Opening a pipe would wait for ever.
+        if not path.is_file():  # Opening a pipe would block forever.
             raise ValueError("there is no such file")
         array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # numpy raises many kinds for headers of other forms.
+    except Exception as error:  # numpy raises many types for bad headers.
         raise DataError(
-            f"Expected {path} to hold a whole array; it does not ({error})."
+            f"Expected {path} to hold a complete array; it does not ({error})."
         ) from error
     dtype, axes = _FORMS[name]
     fits = array.ndim == len(axes) and axes[-1] in (
@@ -282,12 +288,12 @@ def _write_split(
     """Write the columns of a split.
 
     Args:
-        folder: exists.
-        episodes: as `write_arrays` takes them.
-        shape: of the frames of the splits before.
+        folder: existing folder of the split.
+        episodes: see `write_arrays`.
+        shape: frame shape of the earlier splits, if any.
 
     Returns:
-        The names of the columns, and the shape of the frames.
+        The names of the columns, and the frame shape.
     """
     lengths, actions = [], []
     with (folder / "video.npy").open("wb") as file:
@@ -298,13 +304,14 @@ def _write_split(
                 shape = frames.shape[1:]
             if frames.shape[1:] != shape:
                 raise DataError(
-                    f"{where} has frames of {frames.shape[1:]}, and those before have "
+                    f"{where} has frames of {frames.shape[1:]}, and earlier ones have "
                     f"{shape}; expected frames of one size."
                 )
             if number and (action is None) == bool(actions):
                 raise DataError(
-                    f"{where} has {'no ' if action is None else ''}actions, unlike those "
-                    "before; expected actions for all episodes of a split, or for none."
+                    f"{where} has {'no ' if action is None else ''}actions, unlike "
+                    "earlier ones; expected actions for all episodes of a split, or for "
+                    "none."
                 )
             if not number:
                 _write_header(file, (0, *shape))
@@ -313,7 +320,7 @@ def _write_split(
             if action is not None:
                 actions.append(action)
         if not lengths:
-            raise ValueError(f"The split {folder.name} has no episodes.")
+            raise ValueError(f"Split {folder.name!r} has no episodes.")
         file.seek(0)
         _write_header(file, (sum(lengths), *shape))
     np.save(folder / "lengths.npy", np.array(lengths, np.int64))
@@ -324,7 +331,7 @@ def _write_split(
 
 
 def _check_episode(episode, where: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return frames and int32 actions of an episode that has the right form."""
+    """Check an episode, and return its frames and int32 actions."""
     try:
         frames, action = episode
     except (TypeError, ValueError) as error:
@@ -347,7 +354,7 @@ def _check_episode(episode, where: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _write_header(file, shape: tuple[int, ...]) -> None:
-    # As long for any number of frames: numpy leaves room for the first axis to grow.
+    # Its size is fixed: numpy leaves room for the first axis to grow.
     np.lib.format.write_array_header_1_0(
         file, {"descr": "|u1", "fortran_order": False, "shape": shape}
     )

@@ -1,4 +1,4 @@
-"""What frames and actions must be, compared where they enter."""
+"""Checks of frames, actions and other numbers, made where they enter."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,11 +8,11 @@ from genie_tf.errors import DataError
 
 
 def check_frames(frames: np.ndarray, where: str) -> None:
-    """Raise a DataError unless frames are uint8 (steps, height, width, 3), not empty.
+    """Raise a DataError unless frames are non-empty uint8 (steps, height, width, 3).
 
     Args:
-        frames: of an episode.
-        where: what they are of, the beginning of the sentence.
+        frames: frames of an episode.
+        where: origin of the frames, which starts the error message.
     """
     is_video = frames.ndim == 4 and frames.shape[-1] == 3 and frames.size
     if frames.dtype == np.uint8 and is_video:
@@ -29,13 +29,13 @@ def check_frames(frames: np.ndarray, where: str) -> None:
 
 
 def check_range(numbers: np.ndarray, end: int, where: str, kind: str) -> None:
-    """Raise a DataError unless integers are at least 0 and below `end`.
+    """Raise a DataError unless integers are from 0 to `end` - 1.
 
     Args:
-        numbers: of any shape.
-        end: the first number that is too large.
-        where: what they are of, the beginning of the sentence.
-        kind: what they are, such as "action".
+        numbers: integers of any shape.
+        end: upper limit, exclusive.
+        where: origin of the numbers, which starts the error message.
+        kind: what the numbers are, such as "action".
     """
     if not numbers.size:
         return
@@ -53,7 +53,7 @@ def check_clips(
     num_actions: int | None = None,
     num_codes: int | None = None,
 ) -> None:
-    """Raise a DataError unless the actions and tokens of clips are below these limits."""
+    """Raise a DataError unless actions and tokens of clips are below their limits."""
     where = name_split(dataset, split)
     for kind, name, end in (
         ("action", "action", num_actions),
@@ -64,32 +64,32 @@ def check_clips(
 
 
 def to_int32(numbers: np.ndarray, where: str, kind: str) -> np.ndarray:
-    """Return integers or booleans as int32; raises a DataError if one does not fit."""
+    """Convert integers or booleans to int32, or raise a DataError."""
     converted = numbers.astype(np.int32)
     wrong = numbers[converted != numbers]
     if wrong.size:
         raise DataError(
-            f"{where} has the {kind} {wrong[0]}; expected {kind}s of 32 bits."
+            f"{where} has the {kind} {wrong[0]}; expected {kind}s that fit 32 bits."
         )
     return converted
 
 
 def name_split(dataset: str, split: str) -> str:
-    """Return the beginning of a sentence about a split."""
+    """Return the start of an error message about a split."""
     return f"Dataset {dataset!r}, split {split!r},"
 
 
-def several_sizes(where: str, shapes: Iterable[tuple[int, ...]]) -> DataError:
-    """Return the error to raise for frames that would have to be one array."""
+def mixed_sizes_error(where: str, shapes: Iterable[tuple[int, ...]]) -> DataError:
+    """Return the error to raise if frames differ in size."""
     return DataError(
-        f"{where} has frames of several sizes, {' and '.join(map(str, shapes))}: they "
-        "must be scaled to one, which `frame_size` of open_episodes does, and --resize, "
-        "or --config.resize=True, of the programs."
+        f"{where} has frames of several sizes, {' and '.join(map(str, shapes))}: scale "
+        "them to one size with `frame_size` of open_episodes, or with --resize or "
+        "--config.resize=True of the programs."
     )
 
 
 def check_least(**limits: tuple[int, int]) -> None:
-    """Raise a ValueError unless numbers, (value, least) by name, are large enough."""
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, received {value}.")
+    """Raise a ValueError unless value >= minimum in each name=(value, minimum)."""
+    for name, (value, minimum) in limits.items():
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}; received {value}.")

@@ -1,8 +1,8 @@
-"""Episodes of a dataset -> batches of short clips.
+"""Batches of short clips from the episodes of a dataset.
 
 A batch is a pure function of the dataset, the seed and the training step: a resumed run
-sees exactly what an uninterrupted one would, and starting at step 100,000 costs no more
-than starting at 0. Only the frames of the clips asked for are ever decoded.
+sees exactly the batches of an uninterrupted one, and starting at step 100,000 costs no
+more than starting at 0. Only the frames of requested clips are decoded.
 """
 
 import collections
@@ -16,19 +16,18 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from genie_tf.datasets.checks import check_least, name_split, several_sizes
+from genie_tf.datasets.checks import check_least, mixed_sizes_error, name_split
 from genie_tf.datasets.episodes import Episodes
 
-# Clips are shuffled within a window of this many (shuffled) episodes, which are kept in
-# memory. Smaller splits are one window.
+# Clips are shuffled within windows of this many (shuffled) episodes, kept in memory.
 _WINDOW = 512
-# Batches made ahead of the one being used.
+# Batches made ahead of the one in use.
 _NUM_AHEAD = 4
 
-# Second part of the seed, one number for each thing drawn at random.
+# Second part of the seed: one number per random quantity.
 _ORDER, _TRANSFORMS = range(2)
 
-# Returns what it adds to a clip, or replaces in it; draws random numbers from `rng` only.
+# Returns arrays to add to a clip or replace in it; draws from the generator only.
 Transform = Callable[
     [np.random.Generator, dict[str, np.ndarray]], Mapping[str, np.ndarray]
 ]
@@ -37,21 +36,21 @@ Transform = Callable[
 class ClipDataset:
     """Short clips of the episodes of one split.
 
-    A clip never crosses the end of its episode. Episodes shorter than a clip are left
-    out, and counted in a warning.
+    A clip never crosses the end of its episode. Episodes shorter than a clip are
+    skipped, and counted in a warning.
 
     Args:
-        episodes: of `open_episodes`.
-        clip_length: frames in a clip.
-        stride: steps of the episode from one frame of a clip to the next, so that clips
-            have the dataset's frame rate divided by it.
+        episodes: result of `open_episodes`.
+        clip_length: frames per clip.
+        stride: episode steps between consecutive frames of a clip. The frame rate of
+            clips is that of the dataset divided by the stride.
 
     Attributes:
-        num_clips: the number of clips in each epoch, at least 1.
+        num_clips: clips per epoch, at least 1.
 
     Raises:
-        ValueError: if no episode is as long as a clip, or if the dataset's tokens are of
-            other clips.
+        ValueError: if every episode is shorter than a clip, or if the dataset's tokens
+            belong to clips of another length or stride.
 
     Example:
         ```python
@@ -63,32 +62,30 @@ class ClipDataset:
 
     def __init__(self, episodes: Episodes, clip_length: int, stride: int = 1):
         check_least(clip_length=(clip_length, 1), stride=(stride, 1))
-        if (episodes.tokens_of or 1) > 1 and (clip_length, stride) != (
-            episodes.tokens_of,
-            1,
-        ):
+        token_clip_length = episodes.token_clip_length or 1
+        if token_clip_length > 1 and (clip_length, stride) != (token_clip_length, 1):
             raise ValueError(
-                f"The tokens of {episodes.dataset!r} are of clips of "
-                f"{episodes.tokens_of} frames with stride 1; asked for were "
+                f"The tokens of {episodes.dataset!r} belong to clips of "
+                f"{token_clip_length} frames with stride 1; requested clips of "
                 f"{clip_length} frames with stride {stride}."
             )
         self._episodes = episodes
         self._clip_length = clip_length
         self._stride = stride
-        # Steps of an episode from the first frame of a clip to its last.
+        # Episode steps from the first frame of a clip to its last, inclusive.
         self._span = (clip_length - 1) * stride + 1
         self.num_clips = int(np.sum(episodes.lengths // self._span))
         if not self.num_clips:
             raise ValueError(
                 f"No episode of {episodes.dataset!r}, split {episodes.split!r}, is long "
-                f"enough: clips of {self._span} frames were asked for and the longest "
-                f"episode has {episodes.lengths.max(initial=0)}."
+                f"enough: requested clips of {self._span} frames; the longest episode "
+                f"has {episodes.lengths.max(initial=0)}."
             )
         num_short = np.count_nonzero(episodes.lengths < self._span)
         if num_short:
             logging.warning(
-                "%s, split %s: %d of %d episodes are shorter than %d frames and left "
-                "out.",
+                "%s, split %s: %d of %d episodes are shorter than %d frames and are "
+                "skipped.",
                 episodes.dataset,
                 episodes.split,
                 num_short,
@@ -108,36 +105,33 @@ class ClipDataset:
     ) -> Iterator[dict[str, np.ndarray]]:
         """Return an endless iterator over batches of shuffled clips.
 
-        Each epoch cuts every episode into as many clips as fit, from a new random phase,
-        and shows each of these clips once.
+        Each epoch cuts every episode into as many clips as fit, from a new random
+        phase, and yields each of these clips once.
 
         Args:
-            batch_size: clips in a batch.
-            seed: fixes order, phases and what transforms draw.
-            start_step: the number of batches to leave out, as if already seen.
-            shard: (index, number): of each batch, only the part of that index out of
-                this many equal ones, for one of several workers.
-            transforms: called in turn for each clip, before clips become a batch, with
-                a generator that depends on the seed and the example number only, and
-                the clip so far: a dictionary as below without the axis of the batch.
-                What they return is added to the clip, or replaces what is there.
+            batch_size: clips per batch.
+            seed: determines order, phases and the random numbers of transforms.
+            start_step: number of batches to skip.
+            shard: (index, count): yield only this part of each batch, out of `count`
+                equal parts; for one of several workers.
+            transforms: functions called in turn for each clip, with a generator that
+                depends only on the seed and the example number, and the clip so far: a
+                dictionary as below, without the batch axis. The arrays they return are
+                added to the clip, or replace those of the same name.
 
         Returns:
             An iterator over dictionaries of
                 "video": uint8 (batch, time, height, width, 3), if frames are read;
-                "action": int32 (batch, time-1), where [:, t] was done between frames t
-                    and t+1, first if there is a stride; only if the dataset has discrete
-                    actions;
+                "action": int32 (batch, time-1), where [:, t] was taken after frame t,
+                    if the dataset has discrete actions;
                 "tokens": int32 (batch, time, patches), if tokens are read;
-                the name of `metadata`, if it is read: int32 (batch,), of the clip's
-                    episode;
-                what the transforms add.
-            Batches are made ahead of time by a background thread, which its `close()`
-            ends.
+                the name of `metadata`, if any: int32 (batch,), of the clip's episode;
+                arrays that the transforms add.
+            A background thread makes batches ahead of time; `close()` ends it.
 
         Raises:
             ValueError: if a batch does not split evenly.
-            DataError: if what is read is not as expected; the iterator raises it.
+            DataError: from the iterator, if the data are not as expected.
         """
         check_least(
             batch_size=(batch_size, 1), seed=(seed, 0), start_step=(start_step, 0)
@@ -151,7 +145,7 @@ class ClipDataset:
         share = batch_size // num_shards
 
         @functools.lru_cache(maxsize=2)
-        def clips_of_epoch(epoch: int) -> np.ndarray:
+        def list_clips(epoch: int) -> np.ndarray:
             rng = np.random.default_rng((seed, _ORDER, epoch))
             return _plan_epoch(self._episodes.lengths, self._span, rng)
 
@@ -161,7 +155,7 @@ class ClipDataset:
             clips = []
             for example in examples:
                 epoch, position = divmod(example, self.num_clips)
-                clips.append(clips_of_epoch(epoch)[position])
+                clips.append(list_clips(epoch)[position])
             batch = self._read(clips)
             if transforms:
                 rngs = [np.random.default_rng((seed, _TRANSFORMS, i)) for i in examples]
@@ -171,12 +165,14 @@ class ClipDataset:
         return _Prefetched(make_batch, start_step)
 
     def _read(self, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the batch of some clips, (episode, start) pairs."""
+        """Return a batch of clips, given as (episode, start) pairs."""
         episodes = self._episodes
         batch = episodes.read_clips(clips, self._clip_length, self._stride)
         if "video" in batch and batch["video"].shape[2:] != episodes.frame_shape:
             shapes = episodes.frame_shape, batch["video"].shape[2:]
-            raise several_sizes(name_split(episodes.dataset, episodes.split), shapes)
+            raise mixed_sizes_error(
+                name_split(episodes.dataset, episodes.split), shapes
+            )
         return batch
 
 
@@ -185,22 +181,19 @@ def _transform(
     transforms: Sequence[Transform],
     rngs: Sequence[np.random.Generator],
 ) -> dict[str, np.ndarray]:
-    """Return what transforms add to the clips of a batch, as arrays of the batch."""
+    """Return the arrays that transforms add to a batch or replace in it."""
     added = []
     for number, rng in enumerate(rngs):
         clip = {name: array[number] for name, array in batch.items()}
-        found = {}
+        changes = {}
         for transform in transforms:
-            found |= transform(rng, clip | found)
-        added.append(found)
-    return {name: np.stack([found[name] for found in added]) for name in added[0]}
-
-
-# Which clips, in which order.
+            changes |= transform(rng, clip | changes)
+        added.append(changes)
+    return {name: np.stack([changes[name] for changes in added]) for name in added[0]}
 
 
 def _plan_epoch(lengths: np.ndarray, span: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the (episode, start) of each clip of an epoch, in order: int (clips, 2).
+    """Return the (episode, start) pairs of an epoch in order: int (clips, 2).
 
     A clip takes `span` steps of its episode.
     """
@@ -219,14 +212,14 @@ def _plan_epoch(lengths: np.ndarray, span: int, rng: np.random.Generator) -> np.
 class _Prefetched(Iterator[Any]):
     """Iterator over make(start), make(start + 1), ..., made ahead of time in a thread.
 
-    A second one would have to share the interpreter's lock, and both would be slower.
+    A second thread would compete for the interpreter lock, and slow both down.
     """
 
     def __init__(self, make: Callable[[int], Any], start: int):
         pool = futures.ThreadPoolExecutor(1, thread_name_prefix="clips")
         self._submitted = (pool.submit(make, step) for step in itertools.count(start))
         self._ahead = collections.deque()
-        # A generator's `finally` would come too late if the program ends first.
+        # At exit, a generator's `finally` could run too late.
         self.close = weakref.finalize(self, pool.shutdown, cancel_futures=True)
 
     def __next__(self) -> Any:

@@ -1,4 +1,4 @@
-"""The episodes of a dataset, in whichever form it is stored."""
+"""Episodes of a dataset, in any storage format."""
 
 from typing import Protocol
 
@@ -13,13 +13,13 @@ class Episodes(Protocol):
     """Episodes of one split.
 
     Attributes:
-        dataset, split: where they are from, as `open_episodes` was told.
-        lengths: int64 (episodes,), the number of steps of each, at least 1.
-        num_bytes: what they take on disk.
-        frame_shape: (height, width, 3) of the first frame, if there is one and frames
-            are read.
-        tokens_of: if tokens are read, the number of frames of the clips that they were
-            made of, or 1 if each is of its frame alone; otherwise None.
+        dataset, split: arguments of `open_episodes`.
+        lengths: int64 (episodes,), steps per episode, at least 1.
+        num_bytes: size on disk, in bytes.
+        frame_shape: (height, width, 3) of the first frame, if any and if frames are
+            read.
+        token_clip_length: if tokens are read, the length of the clips that were
+            tokenized, or 1 if each frame was tokenized by itself; otherwise None.
         actions: names and groups of the actions, if the dataset names them.
     """
 
@@ -28,7 +28,7 @@ class Episodes(Protocol):
     lengths: np.ndarray
     num_bytes: int
     frame_shape: tuple[int, int, int] | None
-    tokens_of: int | None
+    token_clip_length: int | None
     actions: Actions | None
 
     def read_clips(
@@ -36,17 +36,17 @@ class Episodes(Protocol):
     ) -> dict[str, np.ndarray]:
         """Return the "video", "action" and "tokens" of clips, (episode, start) pairs.
 
-        With them goes the metadata that `open_episodes` was asked for.
+        The metadata requested from `open_episodes` are included.
         """
 
     def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return all frames of an episode, and its discrete actions if it has any."""
+        """Return all frames of an episode, and its discrete actions, if any."""
 
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
-        """Return the "action" and "reward" of each step of an episode, if it has them."""
+        """Return the "action" and "reward" of each step of an episode, if any."""
 
     def read_metadata(self, name: str) -> np.ndarray:
-        """Return an integer of the metadata of each episode: int32 (episodes,)."""
+        """Return an integer from each episode's metadata: int32 (episodes,)."""
 
     def keep(self, num_episodes: int) -> None:
         """Keep this many episodes in memory, still compressed."""
@@ -69,45 +69,45 @@ def open_episodes(
     """Open one split of a dataset.
 
     Args:
-        dataset: TFDS name and config, such as "coinrun/random_hard", which is built
-            first if it has not been; a folder with a dataset of TFDS; or a folder of
-            arrays, which needs no TFDS.
-        split: such as "train", or, of TFDS, "train[:10%]".
-        data_dir: where TFDS keeps its datasets, if not in its usual place.
-        camera: which of the observations of TFDS are the frames; by default
-            "observation" itself or its "image".
+        dataset: TFDS name and config, such as "coinrun/random_hard", built first if
+            necessary; the folder of a TFDS dataset; or a folder of arrays, which does
+            not need TFDS.
+        split: split, such as "train" or, for TFDS, "train[:10%]".
+        data_dir: folder of TFDS datasets, if not the default.
+        camera: TFDS observation that holds the frames; by default "observation" itself
+            or its "image".
         video: whether to read frames.
-        frame_size: (height, width) that frames are scaled to fill; what is then too high
-            or too wide is cut off evenly. By default frames are as the dataset has them.
-        metadata: a whole number of the episodes' metadata that clips include, such as
-            CoinRun's "theme".
-        num_actions: all actions of clips must be from 0 to `num_actions` - 1.
-        tokenizer: the `presets.digest` of the tokenizer whose tokens are read, if the
+        frame_size: (height, width) that frames are scaled to fill; excess height or
+            width is cropped evenly. By default frames keep their size.
+        metadata: integer of the episode metadata to include in clips, such as CoinRun's
+            "theme".
+        num_actions: number of actions; those of clips must be below it.
+        tokenizer: `presets.digest` of the tokenizer whose tokens are read, if the
             dataset has tokens.
-        num_codes: all tokens of clips must be from 0 to `num_codes` - 1.
-        num_patches: the number of tokens that each frame must have.
+        num_codes: number of codes; tokens of clips must be below it.
+        num_patches: expected tokens per frame.
 
     Raises:
-        DataError: if its files are damaged, or of another form; on reading too.
-        ValueError: if there is no such dataset, config, split, camera or metadata, if it
-            does not hold RLDS episodes with frames, or if its tokens are another
-            tokenizer's.
+        DataError: if a file is damaged or has another form; also on reading.
+        ValueError: if the dataset, config, split, camera or metadata do not exist, if
+            the dataset does not hold RLDS episodes with frames, or if its tokens come
+            from another tokenizer.
     """
     check_least(frame_size=(min(frame_size or (1,)), 1))
     if array_episodes.is_array_dataset(dataset):
         if camera is not None:
             raise ValueError(
-                f"The arrays of {dataset!r} are of one camera without a name; received "
-                f"{camera!r}."
+                f"The arrays of {dataset!r} have a single, unnamed camera; received "
+                f"camera {camera!r}."
             )
         episodes = array_episodes.ArrayEpisodes(
             dataset, split, video, frame_size, num_actions
         )
         if metadata is not None:
-            episodes.read_metadata(metadata)  # Arrays have none.
+            episodes.read_metadata(metadata)  # Raises: arrays have none.
         return episodes
     array_episodes.check_tfds(dataset)
-    # Imported here, for arrays are read without TFDS.
+    # Imported here because arrays do not need TFDS.
     from genie_tf.datasets.rlds_episodes import RldsEpisodes
 
     return RldsEpisodes(
@@ -126,14 +126,14 @@ def open_episodes(
 
 
 def split_names(dataset: str, data_dir: str | None = None) -> list[str]:
-    """Return the splits of a dataset, which is built first if it has not been.
+    """Return the splits of a dataset, built first if necessary.
 
     Args:
-        dataset: as `open_episodes` takes it.
-        data_dir: where TFDS keeps its datasets, if not in its usual place.
+        dataset: see `open_episodes`.
+        data_dir: folder of TFDS datasets, if not the default.
 
     Raises:
-        ValueError: if there is no such dataset or config.
+        ValueError: if the dataset or config does not exist.
     """
     if array_episodes.is_array_dataset(dataset):
         return array_episodes.split_names(dataset)

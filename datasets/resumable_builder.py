@@ -1,9 +1,8 @@
-"""TFDS builders that write shards side by side, and resume where they were stopped.
+"""TFDS builders that write shards in parallel, and resume after a stop.
 
-TFDS writes one example after the other and throws everything away when it is stopped.
-Here each shard is made by one worker, from its own part of the data alone, so that the
-number of workers changes nothing in it. Whole shards are kept next to the dataset until
-that is finished.
+TFDS writes examples one by one and discards everything when it is stopped. Here one
+worker makes each shard from its own part of the data, so the number of workers does not
+change its content. Finished shards are kept next to the dataset until it is complete.
 """
 
 import contextlib
@@ -19,38 +18,38 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import file_adapters
 
-# Imported when it is used: registering a dataset needs no TensorFlow.
+# Imported lazily: registering a dataset does not need TensorFlow.
 from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
 from genie_tf.files import replacing
 
 
 class ResumableBuilder(tfds.core.ShardBasedBuilder):
-    """A builder whose shards do not depend on each other.
+    """Builder whose shards do not depend on each other.
 
-    Subclasses define `_settings`, `_num_workers` and `_shard_iterators_per_split`, which
-    yields the key of each example, and the example as its columns: lists of bytes, or
-    arrays of one dimension, by their names in tf.train.Example.
+    Subclasses define `_settings`, `_num_workers` and `_shard_iterators_per_split`. Its
+    iterators yield the key of each example and its columns: lists of bytes or
+    one-dimensional arrays, by their names in tf.train.Example.
 
     Raises (on building):
-        ValueError: if the shards kept from an earlier build are of other settings.
-        OSError: if a shard cannot be written, or if another program builds the same.
+        ValueError: if the shards kept from an earlier build have other settings.
+        OSError: if a shard cannot be written, or if another program builds the dataset.
     """
 
     def _settings(self) -> str:
-        """All that the content of the shards depends on."""
+        """Return everything that the content of the shards depends on."""
         raise NotImplementedError
 
     def _num_workers(self) -> int:
-        """How many shards are made at a time."""
+        """Return the number of shards made at a time."""
         raise NotImplementedError
 
     def cancel(self) -> None:
-        """End all work that is under way, so that nobody waits for it."""
+        """Stop all work in progress."""
         self._cancelled.set()
 
     def check_cancelled(self) -> None:
-        """Raise a CancelledError once the build is canceled; call it now and then."""
+        """Raise a CancelledError if the build is canceled; call this regularly."""
         if self._cancelled.is_set():
             raise futures.CancelledError
 
@@ -59,7 +58,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         generators = self._shard_iterators_per_split(dl_manager)
         folder = self._kept_shards
         self._cancelled = threading.Event()
-        tf.io.TFRecordWriter  # noqa: B018  Ctrl-C can't end an import in a worker.
+        tf.io.TFRecordWriter  # noqa: B018  Ctrl-C cannot stop an import in a worker.
         with _claim(folder, self._settings()):
             self._remove_leftovers()
             pool = futures.ThreadPoolExecutor(num_workers, thread_name_prefix="shards")
@@ -84,7 +83,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
             finally:
                 pool.shutdown(cancel_futures=True)
                 if not any(folder.glob(f"{self.name}-*")):
-                    shutil.rmtree(folder)  # Nothing is whole.
+                    shutil.rmtree(folder)  # No shard is finished.
             self.info.set_splits(
                 tfds.core.splits.SplitDict(
                     [self._finish(split, written[split]) for split in generators]
@@ -95,7 +94,7 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         shutil.rmtree(self._kept_shards, ignore_errors=True)
 
     def _remove_leftovers(self) -> None:
-        """Delete the folders that TFDS made for builds which have been killed."""
+        """Delete the folders that TFDS left behind in killed builds."""
         folder = Path(self.data_path)
         for leftover in folder.parent.glob(f"incomplete.*_{self.version}"):
             if leftover != folder:
@@ -103,21 +102,21 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
 
     @property
     def _kept_shards(self) -> Path:
-        """The folder of whole shards of a dataset that is not."""
+        """Folder of the finished shards of an unfinished dataset."""
         return Path(self.data_path.parent) / f"{self.version}.unfinished"
 
     def _paths(self, split: str, num_shards: int) -> list[Path]:
-        """Where TFDS wants the shards of a split."""
+        """Return the paths at which TFDS expects the shards of a split."""
         template = self._get_filename_template(split)
         return list(map(Path, template.sharded_filepaths(num_shards)))
 
     def _write(self, path: Path, make: Callable[[], Iterator]) -> int:
-        """Make a shard, unless it was kept; returns its number of examples."""
+        """Make a shard, unless it was kept, and return its number of examples."""
         kept = self._kept_shards / path.name
         adapter = file_adapters.ADAPTER_FOR_FORMAT[self.info.file_format]
         if kept.exists():
-            # Reads all of a TFRecord file and compares the checksums, for the disk may
-            # have failed. An empty file has none.
+            # Checks all checksums of a TFRecord file, in case the disk failed.
+            # An empty file has none.
             with contextlib.suppress(tf.errors.DataLossError):
                 if num_examples := adapter.num_examples(kept):
                     return num_examples
@@ -136,21 +135,21 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
         except (OSError, tf.errors.OpError) as error:
             reason = error.message if isinstance(error, tf.errors.OpError) else error
             raise OSError(
-                f"Shard {path.name} could not be written: {reason}. Whole shards are "
-                f"kept in {kept.parent}; rerun the same command to resume."
+                f"Shard {path.name} could not be written: {reason}. Finished shards "
+                f"are kept in {kept.parent}; rerun the same command to resume."
             ) from error
         return num_examples
 
     def _finish(self, split: str, written: list[futures.Future]) -> tfds.core.SplitInfo:
-        """Put the shards of a split into the dataset, and return what is in them."""
+        """Move the shards of a split into the dataset, and describe the split."""
         num_bytes = 0
         for path in self._paths(split, len(written)):
             kept = self._kept_shards / path.name
             num_bytes += kept.stat().st_size
-            # Until TFDS has renamed the dataset's folder, that may be lost: a link stays.
+            # Linked, because TFDS may still fail and delete the dataset's folder.
             try:
                 os.link(kept, path)
-            except OSError:  # Not all file systems have links.
+            except OSError:  # Some file systems have no links.
                 os.replace(kept, path)
         return tfds.core.SplitInfo(
             name=split,
@@ -161,10 +160,10 @@ class ResumableBuilder(tfds.core.ShardBasedBuilder):
 
 
 def _serialize(columns: Mapping[str, Sequence[bytes] | np.ndarray]) -> bytes:
-    """The tf.train.Example of these columns, in bytes that depend on nothing else.
+    """Serialize columns as a tf.train.Example, deterministically.
 
-    TFDS would take a dictionary for each step and encode its values one by one, which
-    takes longer than playing a game, and write the columns in random order.
+    TFDS would encode a dictionary per step, value by value, which takes longer than
+    playing a game, and would write the columns in random order.
     """
     features = tf.train.Features(
         feature={name: _to_feature(column) for name, column in columns.items()}
@@ -184,7 +183,7 @@ def _to_feature(column: Sequence[bytes] | np.ndarray) -> "tf.train.Feature":
 
 @contextlib.contextmanager
 def _claim(folder: Path, settings: str) -> Iterator[None]:
-    """Hold a folder of shards of these settings, made if need be, for this program."""
+    """Lock a folder of shards with these settings, created if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "settings.txt", "a+") as file:
         try:
@@ -192,13 +191,13 @@ def _claim(folder: Path, settings: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise OSError(f"Another program is writing in {folder}.") from error
         file.seek(0)
-        found = file.read()
-        if not found:
+        kept = file.read()
+        if not kept:
             file.write(settings)
             file.flush()
-        elif found != settings:
+        elif kept != settings:
             raise ValueError(
-                f"The shards kept in {folder} are of other settings than those asked "
-                "for: delete that folder, or give your config another name."
+                f"The shards kept in {folder} have other settings than this build: "
+                "delete that folder, or give your config another name."
             )
         yield

@@ -1,4 +1,4 @@
-"""Which features of an RLDS dataset are read, and how their steps are decoded."""
+"""Selection of the features of an RLDS dataset, and decoders of their steps."""
 
 import io
 import math
@@ -9,54 +9,54 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image, UnidentifiedImageError
 
-from genie_tf.datasets.checks import several_sizes
+from genie_tf.datasets.checks import mixed_sizes_error
 from genie_tf.datasets.frames import fit_frame, fit_frames
 from genie_tf.datasets.threads import map_images
 from genie_tf.errors import DataError
 
-# What an observation must be to be shown.
+# Form of an observation that can be used as frames.
 _FRAME = "frames of uint8 (height, width, 3), red, green and blue from 0 to 255"
 
 
 def select_frame(
     dataset: str, features: tfds.features.FeaturesDict, camera: str | None
 ) -> tuple[str, tfds.features.FeatureConnector]:
-    """Return the name of the frames' column, and its feature."""
+    """Return the name and the feature of the column that holds the frames."""
     steps = dict(features).get("steps")
     needed = ("observation", "is_first")
     if not isinstance(steps, tfds.features.Dataset) or any(
-        x not in steps for x in needed
+        name not in steps for name in needed
     ):
         raise ValueError(
             f"Dataset {dataset!r} does not hold RLDS episodes: expected a dataset of "
-            "'steps' with an 'observation' and 'is_first', found "
+            "'steps' with an 'observation' and 'is_first'; found "
             f"{', '.join(features)}."
         )
     observation = steps["observation"]
     if isinstance(observation, tfds.features.FeaturesDict):
-        cameras = sorted(key for key, seen in observation.items() if _is_frame(seen))
+        cameras = sorted(key for key, x in observation.items() if _is_frame(x))
         camera = camera or "image"
         if camera in cameras:
             return f"observation/{camera}", observation[camera]
         others = ", ".join(
-            f"{key} ({_describe(seen)})"
-            for key, seen in sorted(observation.items())
+            f"{key} ({_describe(value)})"
+            for key, value in sorted(observation.items())
             if key not in cameras
         )
         raise ValueError(
-            f"The observations of dataset {dataset!r} have no camera {camera!r}: those "
-            f"they have are {', '.join(cameras) or 'none'}"
-            + (f"; {others} cannot be used, expected {_FRAME}." if others else ".")
+            f"The observations of dataset {dataset!r} have no camera {camera!r}; "
+            f"available: {', '.join(cameras) or 'none'}"
+            + (f"; unusable: {others}; expected {_FRAME}." if others else ".")
         )
     if camera is not None:
         raise ValueError(
-            f"The observations of dataset {dataset!r} are of one camera without a name; "
-            f"received {camera!r}."
+            f"The observations of dataset {dataset!r} have a single, unnamed camera; "
+            f"received camera {camera!r}."
         )
     if not _is_frame(observation):
         raise ValueError(
             f"The observations of dataset {dataset!r} are {_describe(observation)}; "
-            f"expected {_FRAME}: write the dataset again with its frames in this form."
+            f"expected {_FRAME}: rewrite the dataset with frames in this form."
         )
     return "observation", observation
 
@@ -64,7 +64,7 @@ def select_frame(
 def select_numbers(
     steps: tfds.features.Dataset,
 ) -> dict[str, tfds.features.FeatureConnector]:
-    """Return the features of discrete actions and of rewards, if there are any."""
+    """Return the features of discrete actions and rewards, if any."""
     kinds = {"action": "biu", "reward": "iuf"}
     return {
         name: steps[name]
@@ -76,7 +76,7 @@ def select_numbers(
 def select_metadata(
     features: tfds.features.FeaturesDict,
 ) -> dict[str, tfds.features.FeatureConnector]:
-    """Return the features of whole numbers among the metadata of an episode."""
+    """Return the integer features of the episode metadata."""
     metadata = dict(features).get("episode_metadata")
     if not isinstance(metadata, tfds.features.FeaturesDict):
         return {}
@@ -88,7 +88,7 @@ def _is_scalar(feature: tfds.features.FeatureConnector, kinds: str) -> bool:
 
 
 def _is_frame(feature: tfds.features.FeatureConnector) -> bool:
-    """Whether a feature is an image, or a Tensor of fixed shape, as `_FRAME` says."""
+    """Return whether a feature is an image or fixed-shape Tensor as in `_FRAME`."""
     shape = feature.shape
     return (
         isinstance(feature, tfds.features.Image)
@@ -109,9 +109,9 @@ def frame_decoder(
     size: tuple[int, int] | None,
     dataset: str,
 ) -> Callable[[Sequence], np.ndarray]:
-    """Return the function that decodes frames, to uint8 (frames, height, width, 3).
+    """Return a function that decodes frames to uint8 (frames, height, width, 3).
 
-    They are scaled to fill a size, if one is given.
+    If a size is given, frames are scaled to fill it.
     """
     if isinstance(feature, tfds.features.Image):
 
@@ -123,7 +123,7 @@ def frame_decoder(
             frames = map_images(decode, encoded)
             sizes = sorted({frame.shape[:2] for frame in frames})
             if len(sizes) > 1:
-                raise several_sizes(f"Dataset {dataset!r}", sizes)
+                raise mixed_sizes_error(f"Dataset {dataset!r}", sizes)
             return np.stack(frames)
 
         return decode_images
@@ -133,24 +133,24 @@ def frame_decoder(
 
 
 def _decode_image(encoded: bytes, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Return an image as uint8 (height, width, 3)."""
-    # From these formats TFDS reads single images.
+    """Decode an image to uint8 (height, width, 3)."""
+    # Formats from which TFDS reads single images.
     formats = "PNG", "JPEG", "BMP"
     try:
         opened = Image.open(io.BytesIO(encoded), formats=formats)
     except UnidentifiedImageError as error:
         raise ValueError(f"it is not {', '.join(formats)}") from error
     with opened as image:
-        found = image.height, image.width
-        if any(side not in (None, f) for side, f in zip(shape, found)):
-            raise ValueError(f"an image is {found}, not {shape}")
+        size = image.height, image.width
+        if any(expected not in (None, side) for expected, side in zip(shape, size)):
+            raise ValueError(f"an image is {size}, not {shape}")
         return np.asarray(image.convert("RGB"))
 
 
 def tensor_decoder(
     feature: tfds.features.Tensor,
 ) -> Callable[[Sequence], np.ndarray]:
-    """Return the function that decodes tensors of fixed shape, to (steps, *shape)."""
+    """Return a function that decodes tensors of fixed shape to (steps, *shape)."""
     shape, dtype = feature.shape, np.dtype(feature.np_dtype)
     size = math.prod(shape) * dtype.itemsize
     encoding = tfds.features.Encoding(feature.to_json_content().encoding)
@@ -158,12 +158,12 @@ def tensor_decoder(
         return np.stack
 
     def decode(steps: Sequence[bytes]) -> np.ndarray:
-        """As the feature does, from zlib in less than half the time."""
+        """Decode like the feature, but zlib in less than half the time."""
         if encoding == tfds.features.Encoding.ZLIB:
-            # Stops where a stream becomes larger than that.
+            # Fails on a stream larger than this.
             steps = [deflate.zlib_decompress(step, size) for step in steps]
         if any(len(step) != size for step in steps):
-            raise ValueError(f"it is not of {size} bytes")
+            raise ValueError(f"its size is not {size} bytes")
         return np.frombuffer(bytearray().join(steps), dtype).reshape(-1, *shape)
 
     return decode
@@ -172,7 +172,7 @@ def tensor_decoder(
 def select_tokens(
     dataset: str, steps: tfds.features.Dataset
 ) -> tfds.features.FeatureConnector:
-    """Return the feature of tokens."""
+    """Return the feature of the tokens."""
     tokens = steps["tokens"] if "tokens" in steps else None
     if (
         type(tokens) is not tfds.features.Tensor
@@ -182,22 +182,22 @@ def select_tokens(
     ):
         raise DataError(
             f"The tokens of dataset {dataset!r} are {tokens}; expected a Tensor of "
-            "uint16 (patches,): make them again with genie-tokenize."
+            "uint16 (patches,): recreate them with genie-tokenize."
         )
     return tokens
 
 
-def check_tokenizer(dataset: str, made_by: Mapping, tokenizer: str) -> int:
-    """Return the number of frames that tokens were made of, see `tokens_of`."""
-    if made_by["tokenizer"] != tokenizer:
+def check_tokenizer(dataset: str, metadata: Mapping, tokenizer: str) -> int:
+    """Check that tokens come from a tokenizer, and return their `token_clip_length`."""
+    if metadata["tokenizer"] != tokenizer:
         raise ValueError(
-            f"The tokens of dataset {dataset!r} were made by another tokenizer than the "
-            "one given: give that one, or run genie-tokenize again."
+            f"The tokens of dataset {dataset!r} come from another tokenizer: pass that "
+            "tokenizer, or run genie-tokenize again."
         )
-    clip_length = made_by.get("clip_length") or 1
+    clip_length = metadata.get("clip_length") or 1
     if not isinstance(clip_length, int) or clip_length < 1:
         raise DataError(
-            f"The metadata of dataset {dataset!r} give tokens of clips of {clip_length!r} "
-            "frames: make them again with genie-tokenize."
+            f"The metadata of dataset {dataset!r} have the clip length {clip_length!r}; "
+            "expected 1 or more: recreate the tokens with genie-tokenize."
         )
     return clip_length

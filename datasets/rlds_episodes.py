@@ -1,4 +1,4 @@
-"""Random access to the episodes of an RLDS dataset of TFDS."""
+"""Random access to the episodes of a TFDS dataset in RLDS form."""
 
 import collections
 import functools
@@ -26,7 +26,7 @@ from genie_tf.datasets.rlds_features import read_actions
 from genie_tf.datasets.tfrecord import (
     Columns,
     find_episodes,
-    mismatch,
+    mismatch_error,
     open_records,
     read_record,
 )
@@ -35,35 +35,33 @@ from genie_tf.files import local_path
 
 
 class RldsEpisodes:
-    """The episodes of one split of an RLDS dataset, read when they are needed.
+    """Episodes of one split of an RLDS dataset, read on demand.
 
-    Episodes without steps are left out, and counted in a warning.
+    Episodes without steps are skipped, and counted in a warning.
 
     Args:
-        dataset: TFDS name and config, such as "coinrun/random_hard", which is built
-            first if it has not been; or a folder with a dataset of TFDS.
-        split: such as "train" or "train[:10%]".
-        data_dir: where TFDS keeps its datasets, if not in its usual place.
-        camera: which of the observations are the frames; by default "observation"
-            itself or its "image".
-        video, frame_size, metadata, num_actions, tokenizer, num_codes, num_patches: see
-            `open_episodes`.
+        dataset: TFDS name and config, such as "coinrun/random_hard", built first if
+            necessary; or the folder of a TFDS dataset.
+        split: split, such as "train" or "train[:10%]".
+        data_dir, camera, video, frame_size, metadata, num_actions, tokenizer,
+            num_codes, num_patches: see `open_episodes`.
 
     Attributes:
-        dataset, split: where they are from.
+        dataset, split: arguments of the constructor.
         actions: names and groups of the actions, if the dataset names them.
-        lengths: int64 (episodes,), the number of steps of each, at least 1.
-        num_bytes: what they take on disk.
-        frame_shape: (height, width, 3) of the first frame, if there is one and frames
-            are read. Without `frame_size`, others may differ.
-        tokens_of: if tokens are read, the number of frames of the clips that they were
-            made of, or 1 if each is of its frame alone; otherwise None.
+        lengths: int64 (episodes,), steps per episode, at least 1.
+        num_bytes: size on disk, in bytes.
+        frame_shape: (height, width, 3) of the first frame, if any and if frames are
+            read. Without `frame_size`, other frames may differ.
+        token_clip_length: if tokens are read, the length of the clips that were
+            tokenized, or 1 if each frame was tokenized by itself; otherwise None.
 
     Raises:
-        DataError: if a file is damaged or missing, or holds something else than the
-            dataset's features say; on reading too.
-        ValueError: if there is no such dataset, config, split or camera, if it does
-            not hold RLDS episodes with frames, or if its tokens are another tokenizer's.
+        DataError: if a file is damaged or missing, or does not match the dataset's
+            features; also on reading.
+        ValueError: if the dataset, config, split or camera does not exist, if the
+            dataset does not hold RLDS episodes with frames, or if its tokens come from
+            another tokenizer.
     """
 
     def __init__(
@@ -100,13 +98,13 @@ class RldsEpisodes:
             columns[frame_name] = frame
             decoder = frame_decoder(frame, frame_size, dataset)
             self._decoders["video"] = frame_name, decoder
-        self.tokens_of = None
+        self.token_clip_length = None
         if tokenizer is not None and "tokenizer" in (info.metadata or {}):
-            self.tokens_of = check_tokenizer(dataset, info.metadata, tokenizer)
+            self.token_clip_length = check_tokenizer(dataset, info.metadata, tokenizer)
             columns["tokens"] = tokens = select_tokens(dataset, steps)
             if num_patches not in (None, *tokens.shape):
                 raise DataError(
-                    f"{name_split(dataset, split)} has {tokens.shape[0]} tokens a frame; "
+                    f"{name_split(dataset, split)} has {tokens.shape[0]} tokens per frame; "
                     f"expected {num_patches}."
                 )
             self._decoders["tokens"] = "tokens", tensor_decoder(tokens)
@@ -123,17 +121,17 @@ class RldsEpisodes:
                     num_empty += 1
         if num_empty:
             logging.warning(
-                "%s, split %s: %d of %d episodes have no steps and are left out.",
+                "%s, split %s: %d of %d episodes have no steps and are skipped.",
                 *(dataset, split, num_empty, num_empty + len(lengths)),
             )
         self.lengths = np.array(lengths, np.int64)
-        # With the size and the checksums around each record.
+        # Plus size and checksums of each record.
         self.num_bytes = sum(size + 16 for _, _, size in self._records)
         self.keep(1)
         self._labels = {}
         if metadata is not None:
             self._labels[metadata] = self.read_metadata(metadata)
-        # What the features say is not taken on trust.
+        # Check the first episode against the features.
         first = self.read_clips([(0, 0)], 1) if lengths else {}
         self.frame_shape = first["video"].shape[2:] if "video" in first else None
 
@@ -142,9 +140,9 @@ class RldsEpisodes:
     ) -> dict[str, np.ndarray]:
         """Return the "video", "action" and "tokens" of clips, (episode, start) pairs.
 
-        The frames of a clip are `stride` steps apart; an action is that of the first of
-        these. What the dataset does not have is left out. With them goes the metadata
-        asked for.
+        The frames of a clip are `stride` steps apart; each action is the first of its
+        stride. Columns that the dataset lacks are omitted. The requested metadata are
+        included.
         """
         parts = collections.defaultdict(list)
         for episode, start in clips:
@@ -167,16 +165,16 @@ class RldsEpisodes:
         return batch | {name: labels[chosen] for name, labels in self._labels.items()}
 
     def read_episode(self, episode: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return all frames of an episode, and its discrete actions if it has any."""
+        """Return all frames of an episode, and its discrete actions, if any."""
         steps = self._kept(episode)
         column, decode = self._decoders["video"]
         return self._decode(decode, [steps[column]], [episode]), steps.get("action")
 
     def read_numbers(self, episode: int) -> dict[str, np.ndarray]:
-        """Return the "action" and "reward" of each step, those that the dataset has.
+        """Return the "action" and "reward" of each step of an episode, if any.
 
-        Actions that are not discrete are left out. The frames are not even read, hence
-        no checksum is compared.
+        Actions that are not discrete are omitted. Frames are not read, so no checksum
+        is verified.
         """
         if not self._numbers.names:
             return {}
@@ -188,15 +186,15 @@ class RldsEpisodes:
             )
 
     def read_metadata(self, name: str) -> np.ndarray:
-        """Return an integer of the metadata of each episode: int32 (episodes,).
+        """Return an integer from each episode's metadata: int32 (episodes,).
 
         Raises:
-            ValueError: if the dataset has none of that name.
+            ValueError: if the metadata have no integer of that name.
         """
         if name not in self._metadata:
             raise ValueError(
-                f"The episodes of dataset {self.dataset!r} have no whole number "
-                f"{name!r} in their metadata: those they have are "
+                f"The episodes of dataset {self.dataset!r} have no integer {name!r} in "
+                "their metadata; available: "
                 f"{', '.join(sorted(self._metadata)) or 'none'}."
             )
         columns = Columns({name: self._metadata[name]}, "episode_metadata")
@@ -210,12 +208,12 @@ class RldsEpisodes:
     def keep(self, num_episodes: int) -> None:
         """Keep this many episodes in memory, still compressed.
 
-        512 of CoinRun are about 0.5 GB.
+        512 episodes of CoinRun take about 0.5 GB.
         """
         self._kept = functools.lru_cache(maxsize=num_episodes)(self._read)
 
     def _read(self, episode: int) -> dict[str, np.ndarray]:
-        """Return the columns of an episode, its frames still encoded."""
+        """Return the columns of an episode, with encoded frames."""
         filename, offset, size = self._records[episode]
         with open_records(filename) as file:
             record = read_record(file, offset, size)
@@ -225,18 +223,18 @@ class RldsEpisodes:
     def _decode(
         self, decode: Callable, parts: list[Sequence], episodes: list[int]
     ) -> np.ndarray:
-        """Decode the steps of some episodes, together; names the file if that fails."""
+        """Decode the steps of some episodes together; on failure, name the file."""
         try:
             return decode(list(itertools.chain(*parts)))
         except DataError:
             raise
-        except Exception:  # Decoders raise many kinds.
+        except Exception:  # Decoders raise many types.
             for part, episode in zip(parts, episodes, strict=True):
                 try:
                     decode(part)
                 except Exception as error:
                     filename, _, _ = self._records[episode]
-                    raise mismatch(
+                    raise mismatch_error(
                         filename, f"a step cannot be decoded ({error})"
                     ) from error
             raise
@@ -249,16 +247,16 @@ def _with_int32_action(columns: dict, filename: str) -> dict:
 
 
 def split_names(dataset: str, data_dir: str | None = None) -> list[str]:
-    """Return the splits of a dataset, which is built first if it has not been.
+    """Return the splits of a dataset, built first if necessary.
 
     Raises:
-        ValueError: if there is no such dataset or config.
+        ValueError: if the dataset or config does not exist.
     """
     return list(_prepare(dataset, data_dir).info.splits)
 
 
 def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Return the builder of a dataset that is ready to be read."""
+    """Build a dataset if necessary, and return its builder."""
     folder = local_path(dataset)
     data_dir = None if data_dir is None else local_path(data_dir)
     if (folder / "dataset_info.json").is_file():
@@ -269,7 +267,7 @@ def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         builder.download_and_prepare()
     except OSError:
         raise
-    except Exception as error:  # TFDS raises many kinds.
+    except Exception as error:  # TFDS raises many types.
         not_found = isinstance(error, tfds.core.DatasetNotFoundError)
         if not_found or _first_line(error).startswith(
             "ValueError: Parsing builder name"
@@ -277,8 +275,8 @@ def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             known = ", ".join(f"coinrun/{config}" for config in _configs("coinrun"))
             raise ValueError(
                 f"There is no dataset {dataset!r}: genie_tf has {known}, and "
-                "procgen/GAME_random_hard of other games; tfds.list_builders() lists those "
-                "of TFDS; a folder of a dataset holds dataset_info.json or arrays.json."
+                "procgen/GAME_random_hard for other games; tfds.list_builders() lists "
+                "those of TFDS; a dataset folder holds dataset_info.json or arrays.json."
             ) from error
         configs = _configs(name.partition(":")[0])
         config, _, _ = config.partition(":")
@@ -294,12 +292,12 @@ def _prepare(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 
 
 def _open_folder(folder: Path) -> tfds.core.DatasetBuilder:
-    """Return the builder of a dataset that a folder holds."""
+    """Return the builder of the dataset in a folder."""
     try:
-        # TFDS imports the modules of the features that it does not know.
+        # TFDS would import the modules of unknown features.
         json.loads((folder / "features.json").read_bytes(), object_hook=_check_class)
         return tfds.builder_from_directory(folder)
-    except Exception as error:  # TFDS raises many kinds.
+    except Exception as error:  # TFDS raises many types.
         raise DataError(
             f"The description of the dataset in {folder}, dataset_info.json and "
             f"features.json, cannot be read: {_first_line(error)}"
@@ -307,7 +305,7 @@ def _open_folder(folder: Path) -> tfds.core.DatasetBuilder:
 
 
 def _check_class(entry: dict) -> None:
-    """Raise a ValueError if a feature is not of TFDS itself."""
+    """Raise a ValueError if a feature does not come from TFDS."""
     for key in ("pythonClassName", "type"):
         name = entry.get(key, "tensorflow_datasets.")
         if not str(name).startswith("tensorflow_datasets."):
@@ -315,16 +313,16 @@ def _check_class(entry: dict) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error: TFDS writes many."""
+    """Return the type and first line of an error: TFDS writes many lines."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}{': ' + lines[0] if lines else ''}"
 
 
 def _configs(name: str) -> list[str]:
-    """Return the configs of a dataset of TFDS; none if there is no such dataset."""
+    """Return the configs of a TFDS dataset; none if it does not exist."""
     try:
         return list(tfds.builder_cls(name).builder_configs)
-    except Exception:  # TFDS raises many kinds.
+    except Exception:  # TFDS raises many types.
         return []
 
 
@@ -332,12 +330,12 @@ def _find_shards(dataset: str, split: str, info: tfds.core.DatasetInfo) -> list:
     """Return the TFDS file instructions of a split."""
     if info.file_format != tfds.core.FileFormat.TFRECORD:
         raise ValueError(
-            f"Dataset {dataset!r} is stored as {info.file_format.value}, and only "
-            "tfrecord can be read."
+            f"Dataset {dataset!r} is stored as {info.file_format.value}; expected "
+            "tfrecord."
         )
     try:
         return info.splits[split].file_instructions
-    except Exception as error:  # TFDS raises many kinds.
+    except Exception as error:  # TFDS raises many types.
         raise ValueError(
             f"Dataset {dataset!r} has no split {split!r}: its splits are "
             f"{', '.join(info.splits)}, or parts of them such as 'train[:10%]'."

@@ -1,4 +1,4 @@
-"""Features that the RLDS datasets written here share."""
+"""Features shared by the RLDS datasets of genie_tf."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from genie_tf.datasets.actions import Actions, parse_actions
 def frame_feature(
     shape: tuple[int, ...], doc: str | None = None
 ) -> tfds.features.Tensor:
-    """Return the feature of frames that `frames.compress_frame` has compressed."""
+    """Return the feature of frames compressed by `frames.compress_frame`."""
     return tfds.features.Tensor(
         shape=shape, dtype=np.uint8, encoding=tfds.features.Encoding.ZLIB, doc=doc
     )
@@ -21,14 +21,14 @@ def frame_feature(
 def action_feature(
     actions: Actions | None, doc: str | None = None
 ) -> tfds.features.FeatureConnector:
-    """Return the feature of discrete actions, with their names if they have some."""
+    """Return the feature of discrete actions, with their names, if any."""
     if actions is None:
         return tfds.features.Scalar(np.int32, doc=doc)
     return tfds.features.ClassLabel(names=actions.names, doc=doc)
 
 
 def action_metadata(actions: Actions | None) -> dict[str, Any]:
-    """Return what the metadata of a dataset says of its actions."""
+    """Return the dataset metadata that describe the actions."""
     return {} if actions is None else {"action_groups": list(actions.groups)}
 
 
@@ -36,7 +36,7 @@ def read_actions(info: tfds.core.DatasetInfo, dataset: str) -> Actions | None:
     """Return the names and groups of a dataset's actions, if it names them.
 
     Raises:
-        DataError: if its metadata are not of that form.
+        DataError: if the metadata have another form.
     """
     feature = dict(info.features["steps"].feature).get("action")
     if not isinstance(feature, tfds.features.ClassLabel) or not feature.num_classes:
@@ -47,7 +47,7 @@ def read_actions(info: tfds.core.DatasetInfo, dataset: str) -> Actions | None:
 
 
 def flag_columns(num_steps: int) -> Mapping[str, np.ndarray]:
-    """Return the columns that mark the first and the last step of an episode."""
+    """Return the columns that mark the first and last step of an episode."""
     position = np.arange(num_steps)
     return {
         "steps/is_first": position == 0,

@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers, without decoding more than a few of its frames."""
+"""Statistics of a dataset, computed from all lengths but only a few decoded frames."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from genie_tf.datasets.episodes import Episodes
 
-# Of each split at most: episodes whose actions and rewards are read, frames decoded.
+# Limits per split: episodes whose actions and rewards are read, and decoded frames.
 _NUM_EPISODES = 10_000
 _NUM_FRAMES = 64
 # Bars of the histogram of lengths.
@@ -15,26 +15,27 @@ _NUM_BINS = 10
 
 
 def summarize(splits: Mapping[str, Episodes], seed: int) -> dict[str, dict]:
-    """Counts what the splits of a dataset hold, and shows a progress bar for each.
+    """Compute statistics of each split, and show progress bars.
 
     Args:
-        splits: the episodes of each split, with a frame each at least.
-        seed: chooses frames, and episodes of a split of more than 10,000.
+        splits: episodes of each split, with at least one frame.
+        seed: selects frames, and the episodes of a split that has more than 10,000.
 
     Returns:
-        For each split a dictionary that can be written as JSON:
-            "episodes", "frames": how many;
-            "bytes", "bytes_per_frame": on disk;
-            "lengths": "min", "median", "mean" and "max" frames of an episode, and a
-                "histogram": "from", "to" and "episodes" of each bar, of which all
-                splits have the same;
-            "pixels": of so many random "frames", their "sizes" (height, width), and
+        For each split, a JSON-serializable dictionary:
+            "episodes", "frames": their numbers;
+            "bytes", "bytes_per_frame": size on disk;
+            "lengths": "min", "median", "mean" and "max" frames per episode, and a
+                "histogram": "from", "to" and "episodes" of each bar. All splits have
+                the same bars;
+            "pixels": number of random "frames", their "sizes" (height, width), and
                 "mean" and "std" of red, green and blue, from 0 to 255;
-            "actions": of so many "episodes", the "counts" of each action, and the
-                "names" of all actions if they have names;
-            "rewards": of so many "episodes", the "sum", its "mean" an episode, and in
-                how many there is a "nonzero" one.
-        The last two only if the dataset has discrete actions, or rewards.
+            "actions": number of "episodes" read, "counts" of each action, and "names"
+                of all actions, if any;
+            "rewards": number of "episodes" read, "sum" of the rewards, "mean" per
+                episode, and the number of episodes with a "nonzero" reward.
+        "actions" and "rewards" are present only if the dataset has them (actions:
+        discrete ones).
 
     Raises:
         ValueError: if a file is damaged.
@@ -55,7 +56,7 @@ def summarize(splits: Mapping[str, Episodes], seed: int) -> dict[str, dict]:
 
 
 def _choose_bins(lengths: np.ndarray) -> np.ndarray:
-    """Return the first length of each bar of a histogram, and the end of the last."""
+    """Return the first length of each histogram bar, and the end of the last bar."""
     first, end = lengths.min(), lengths.max() + 1
     width = -(-(end - first) // _NUM_BINS)
     return np.arange(first, end + width, width)
@@ -79,7 +80,7 @@ def _describe_pixels(episodes: Episodes, rng: np.random.Generator) -> dict:
     ends = np.cumsum(episodes.lengths)
     number = min(_NUM_FRAMES, ends[-1])
     sizes, num_pixels, sums, squares = set(), 0, 0, 0
-    # Sorted, so that an episode is read once.
+    # Sorted, so that each episode is read once.
     for position in np.sort(rng.choice(ends[-1], number, replace=False)):
         episode = np.searchsorted(ends, position, side="right")
         start = position - ends[episode] + episodes.lengths[episode]
@@ -99,7 +100,7 @@ def _describe_pixels(episodes: Episodes, rng: np.random.Generator) -> dict:
 
 
 def _describe_numbers(episodes: Episodes, name: str, rng: np.random.Generator) -> dict:
-    """Describe actions and rewards, whichever there are."""
+    """Describe actions and rewards, if any."""
     total = len(episodes.lengths)
     chosen = np.sort(rng.choice(total, min(_NUM_EPISODES, total), replace=False))
     actions, rewards = [], []

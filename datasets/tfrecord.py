@@ -1,7 +1,7 @@
 """Records of TFRecord files, and the columns of steps in them.
 
-TFDS reads these files from front to back. But the length of each record stands before it,
-so that their places are quickly found.
+TFDS reads these files from front to back. But the size of each record precedes it, so
+records are located quickly.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from genie_tf.errors import DataError
 
 
 def find_episodes(shard) -> list[tuple[tuple[str, int, int], int]]:
-    """Return (file, offset, size) and number of steps of each episode of a shard."""
-    if not Path(shard.filename).is_file():  # Opening a pipe would wait for ever.
+    """Return the (file, offset, size) and the number of steps of a shard's episodes."""
+    if not Path(shard.filename).is_file():  # Opening a pipe would block forever.
         raise DataError(
-            f"{shard.filename} is missing: copy it again, or delete the folder it is in, "
-            "and build the dataset again."
+            f"{shard.filename} is missing: copy it again, or delete its folder and "
+            "rebuild the dataset."
         )
     with open_records(shard.filename) as file:
         records = _find_records(file)
         if len(records) != shard.examples_in_shard:
-            raise _damage(shard.filename)
+            raise _damage_error(shard.filename)
         return [
             ((shard.filename, offset, size), _count_steps(file, offset, size))
             for offset, size in records[shard.skip : shard.skip + shard.take]
@@ -39,47 +39,47 @@ def find_episodes(shard) -> list[tuple[tuple[str, int, int], int]]:
 
 @contextlib.contextmanager
 def open_records(filename: str) -> Iterator[BinaryIO]:
-    """Open a file of records; name it if what is read there makes no sense."""
+    """Open a file of records, and name it in errors about its content."""
     try:
         with open(filename, "rb") as file:
             yield file
     except DataError:
         raise
     except (IndexError, DecodeError) as error:
-        raise _damage(filename) from error
+        raise _damage_error(filename) from error
     except ValueError as error:
-        raise mismatch(filename, str(error)) from error
+        raise mismatch_error(filename, str(error)) from error
 
 
 def read_record(file: BinaryIO, offset: int, size: int) -> BinaryIO:
-    """Return a record, whose checksum is right.
+    """Return a record after verifying its checksum.
 
     Raises:
-        DataError: if it is not.
+        DataError: if the checksum differs.
     """
     file.seek(offset)
     record = file.read(size)
     if file.read(4) != _checksum(record):
-        raise _damage(file.name)
+        raise _damage_error(file.name)
     return io.BytesIO(record)
 
 
-def _damage(filename: str) -> DataError:
+def _damage_error(filename: str) -> DataError:
     return DataError(
-        f"{filename} is damaged: delete the folder it is in, and build the dataset again."
+        f"{filename} is damaged: delete its folder and rebuild the dataset."
     )
 
 
-def mismatch(filename: str, what: str) -> DataError:
-    """Return the error to raise for what the description of a dataset does not say."""
+def mismatch_error(filename: str, reason: str) -> DataError:
+    """Return the error to raise if a file does not match the dataset's features."""
     return DataError(
-        f"{filename} does not hold what the dataset's features.json says: {what}."
+        f"{filename} does not match the dataset's features.json: {reason}."
     )
 
 
 def _find_records(file: BinaryIO) -> list[tuple[int, int]]:
-    """Return the (offset, size) in bytes of each record before the first damaged one."""
-    # A record is its size in 8 bytes, a checksum in 4, its data, a checksum in 4.
+    """Return (offset, size) in bytes of each record before the first damaged one."""
+    # A record: size (8 bytes), checksum (4), data, checksum (4).
     records = []
     end = file.seek(0, 2)
     offset = 0
@@ -95,9 +95,9 @@ def _find_records(file: BinaryIO) -> list[tuple[int, int]]:
 
 
 def _checksum(data: bytes) -> bytes:
-    """Return the 4 bytes that follow these in a TFRecord file."""
+    """Return the 4-byte checksum that follows data in a TFRecord file."""
     crc = google_crc32c.value(data)
-    # Turned and shifted, because data with a checksum in it has a poor one itself.
+    # Masked, because checksums of data that contain checksums are weak.
     masked = (crc >> 15 | crc << 17) + 0xA282EAD8
     return (masked & 0xFFFFFFFF).to_bytes(4, "little")
 
@@ -105,13 +105,13 @@ def _checksum(data: bytes) -> bytes:
 def _count_steps(file: BinaryIO, offset: int, size: int) -> int:
     """Count the steps of an episode without reading its frames.
 
-    The values of `is_first`, 0 or 1, take one byte each.
+    Each value of `is_first`, 0 or 1, takes one byte.
     """
     for name, _, end in _find_entries(file, offset, size):
         if name == b"steps/is_first":
             size = 0
-            # The entry's value, a Feature; its int64_list; and that one's values, packed.
-            # What holds nothing may be left out.
+            # The entry's Feature; its int64_list; the packed values of that list.
+            # Empty ones may be omitted.
             for _ in range(3):
                 if file.tell() == end:
                     return 0
@@ -123,7 +123,7 @@ def _count_steps(file: BinaryIO, offset: int, size: int) -> int:
 
 
 class Columns:
-    """Some of the features of steps, or others, which are columns of a record."""
+    """Reader of some columns of a record: features of steps, or of another parent."""
 
     def __init__(
         self,
@@ -137,10 +137,10 @@ class Columns:
     def read(
         self, file: BinaryIO, offset: int, size: int, num_steps: int
     ) -> dict[str, np.ndarray | list[bytes]]:
-        """Return the columns in a record, by name; what is encoded stays so.
+        """Return the columns of a record by name; encoded values stay encoded.
 
         Raises:
-            DataError: if they are not what the features say, for so many steps.
+            ValueError: if a column does not match its feature or the number of steps.
         """
         entries = []
         for name, start, end in _find_entries(file, offset, size):
@@ -160,7 +160,7 @@ def _read_column(
     feature: tfds.features.FeatureConnector,
     num_steps: int,
 ) -> np.ndarray | list[bytes]:
-    """Return a column of an example; raises a ValueError if it is not as the feature."""
+    """Return a column of an example; raise a ValueError unless it fits the feature."""
     column = example.features.feature[name]
     stored = feature.get_serialized_info()
     kind = {"f": "float_list", "O": "bytes_list"}.get(
@@ -168,13 +168,13 @@ def _read_column(
     )
     values = getattr(column, kind).value
     number = num_steps * math.prod(stored.shape)
-    found = column.WhichOneof("kind")
-    if not found:
+    stored_kind = column.WhichOneof("kind")
+    if not stored_kind:
         raise ValueError(f"{name} is missing")
-    if found != kind or len(values) != number:
-        count = len(getattr(column, found).value)
+    if stored_kind != kind or len(values) != number:
+        count = len(getattr(column, stored_kind).value)
         raise ValueError(
-            f"{name} has {count} values in a {found}, not {number} in a {kind}"
+            f"{name} has {count} values in a {stored_kind}, not {number} in a {kind}"
         )
     if kind == "bytes_list":
         return list(values)
@@ -184,7 +184,7 @@ def _read_column(
     else:
         integers = np.array(values, np.int64)
         array = integers.astype(dtype)
-        # TFDS stores the bits of uint64 as int64.
+        # TFDS stores uint64 as int64 of the same bits.
         if dtype != np.uint64 and np.any(array != integers):
             raise ValueError(f"{name} has numbers that are not {np.dtype(dtype)}")
     return array.reshape(-1, *feature.shape)
@@ -193,16 +193,16 @@ def _read_column(
 def _find_entries(
     file: BinaryIO, offset: int, size: int
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name of each entry of a record, and where it starts and ends.
+    """Yield the name, start and end of each entry of a record.
 
-    The record is a tf.train.Example, a map whose entries can be skipped from the first
-    to the next. After each name the file is at the entry's value.
+    The record is a tf.train.Example, a map whose entries can be skipped. After each
+    name, the file is at the entry's value.
 
     Raises:
         IndexError: if an entry is longer than the record.
     """
     file.seek(offset)
-    _read_size(file)  # Example.features, all there is in it
+    _read_size(file)  # Example.features, its only field
     start = file.tell()
     while start < offset + size:
         entry_size = _read_size(file)
@@ -216,7 +216,7 @@ def _find_entries(
 
 
 def _make_record(entries: list[bytes]) -> bytes:
-    """Return a record of these entries alone: what `_find_entries` takes apart."""
+    """Return a record of only these entries: the inverse of `_find_entries`."""
     size = sum(map(len, entries))
     head = [0x0A]  # the tag of Example.features
     while size >= 0x80:
@@ -226,12 +226,12 @@ def _make_record(entries: list[bytes]) -> bytes:
 
 
 def _read_size(file: BinaryIO) -> int:
-    """Read a protobuf field's tag and the size of what follows.
+    """Read the tag and the size of a protobuf field.
 
     Raises:
         IndexError: at the end of the file.
     """
-    file.read(1)  # all tags met here fit in one byte
+    file.read(1)  # All tags in these records fit in one byte.
     size = 0
     for shift in range(0, 64, 7):
         byte = file.read(1)[0]

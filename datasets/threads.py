@@ -1,4 +1,4 @@
-"""Work on single images, by as many threads as there are cores."""
+"""Work on single images in one thread per core."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -10,9 +10,9 @@ _POOL = futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)), "images")
 
 
 def map_images(function: Callable, images: Iterable) -> list[np.ndarray]:
-    """Return what a function makes of each image.
+    """Apply a function to each image.
 
-    For functions that take long outside of the interpreter's lock, such as decoding PNG:
-    with shorter ones, threads wait for each other longer than they work.
+    For functions that run long without the interpreter lock, such as decoding PNG: with
+    shorter ones, threads wait for each other longer than they work.
     """
     return list(_POOL.map(function, images))

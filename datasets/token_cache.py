@@ -1,4 +1,4 @@
-"""A dataset of frames with their tokens, so that training need not make them again."""
+"""Dataset of frames with their tokens, so that training does not recompute them."""
 
 import functools
 import os
@@ -20,9 +20,9 @@ from genie_tf.datasets.rlds_features import (
 from genie_tf.errors import DataError
 from genie_tf.files import check_new
 
-# What a stopped call has to make again.
+# At most this many steps are lost when a call is stopped.
 _STEPS_PER_SHARD = 10_000
-# Frames given to the tokenizer at a time.
+# Frames tokenized at a time.
 _BATCH = 256
 
 
@@ -41,27 +41,29 @@ def write_token_cache(
 ) -> None:
     """Write the frames of a dataset with their tokens, as RLDS episodes of TFDS.
 
-    Whole or not at all; shards that a stopped call has made are kept beside the folder,
-    and the same call goes on from there.
+    The folder is written completely or not at all. Shards of a stopped call are kept
+    next to the folder, and the same call resumes there.
 
     Args:
-        folder: to write; must not exist.
-        dataset: as `open_episodes` takes it.
-        tokenize: returns the tokens of uint8 (clips, time, height, width, 3), integers
-            below 65,536, (clips, time, patches); called with one shape, in threads.
-        tokenizer: the `presets.digest` of the tokenizer, by which the cache knows it.
-        frame_shape: (height, width, 3) of the frames that the tokenizer is for.
-        num_patches: tokens of a frame.
-        clip_length: cuts episodes into clips of so many frames, each tokenized by
-            itself; fewer at the end are dropped. Left out, each frame is by itself.
-        resize: whether to scale frames of another size to that one.
+        folder: new folder; must not exist.
+        dataset: see `open_episodes`.
+        tokenize: function that maps uint8 (clips, time, height, width, 3) to tokens
+            (clips, time, patches), integers below 65,536. It is called from threads,
+            always with the same shape.
+        tokenizer: `presets.digest` of the tokenizer, stored to identify it.
+        frame_shape: (height, width, 3) of the tokenizer's frames.
+        num_patches: tokens per frame.
+        clip_length: length of the clips that episodes are cut into; each clip is
+            tokenized by itself, and leftover frames at the end are dropped. By default,
+            each frame is tokenized by itself.
+        resize: whether to scale frames of another size.
         camera, data_dir: see `open_episodes`.
 
     Raises:
-        ValueError: as `open_episodes` does, if the folder exists, if frames are of
-            another shape, if only some splits have actions, or if what was kept of a
-            stopped call is of other settings.
-        OSError: if something cannot be written.
+        ValueError: if `open_episodes` raises one, if the folder exists, if frames have
+            another shape, if only some splits have actions, or if the shards kept from
+            a stopped call have other settings.
+        OSError: if a file cannot be written.
     """
     folder = check_new(folder)
     frame_size = frame_shape[:2] if resize else None
@@ -79,8 +81,8 @@ def write_token_cache(
     with_actions = [name for name, split in splits.items() if _has_actions(split)]
     if with_actions and len(with_actions) < len(splits):
         raise ValueError(
-            f"Only some splits of {dataset!r} have actions ({', '.join(with_actions)}), "
-            "and all or none must have them."
+            f"Only some splits of {dataset!r} have actions ({', '.join(with_actions)}); "
+            "expected actions in all splits or none."
         )
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     builder = TokenCache(
@@ -96,7 +98,7 @@ def write_token_cache(
         },
         data_dir=unfinished,
     )
-    # If there is one, a call was stopped here; for which settings is not known.
+    # Left by a call that was stopped here, perhaps with other settings.
     shutil.rmtree(builder.data_path, ignore_errors=True)
     builder.download_and_prepare()
     os.replace(builder.data_path, folder)
@@ -104,12 +106,12 @@ def write_token_cache(
 
 
 class TokenCache(ResumableBuilder, skip_registration=True):
-    """Builds what `write_token_cache` writes.
+    """Builder of the dataset that `write_token_cache` writes.
 
     Args:
-        splits: the episodes of each split.
-        tokenize, frame_shape, num_patches: as of `write_token_cache`.
-        metadata: where frames and tokens come from.
+        splits: episodes of each split.
+        tokenize, frame_shape, num_patches: see `write_token_cache`.
+        metadata: origin of the frames and tokens.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -161,7 +163,7 @@ class TokenCache(ResumableBuilder, skip_registration=True):
         return repr((self._metadata, splits))
 
     def _num_workers(self) -> int:
-        return 2  # One decodes, compresses and writes while the other one tokenizes.
+        return 2  # One decodes, compresses and writes while the other tokenizes.
 
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
@@ -177,9 +179,9 @@ class TokenCache(ResumableBuilder, skip_registration=True):
     def _make(
         self, episodes: Episodes, chosen: np.ndarray
     ) -> Iterator[tuple[str, dict]]:
-        """Yield the key and the columns of the clips of some episodes."""
-        least = self._metadata["clip_length"] or 1
-        for episode in chosen[episodes.lengths[chosen] >= least]:
+        """Yield the key and columns of each clip of some episodes."""
+        min_length = self._metadata["clip_length"] or 1
+        for episode in chosen[episodes.lengths[chosen] >= min_length]:
             frames, actions = episodes.read_episode(episode)
             _check_shape(frames.shape[1:], self._frame_shape, self._metadata["dataset"])
             clip_length = self._metadata["clip_length"] or len(frames)
@@ -196,7 +198,7 @@ class TokenCache(ResumableBuilder, skip_registration=True):
                 yield f"{episode}_{start}", columns
 
     def _tokenize_frames(self, frames: np.ndarray) -> np.ndarray:
-        """Return the tokens of all whole clips: uint16 (frames, patches)."""
+        """Return the tokens of all complete clips: uint16 (frames, patches)."""
         time = self._metadata["clip_length"] or 1
         clips = frames[: len(frames) // time * time].reshape(
             -1, time, *frames.shape[1:]
@@ -207,8 +209,9 @@ class TokenCache(ResumableBuilder, skip_registration=True):
             self.check_cancelled()
             part = clips[first : first + size]
             blank = np.zeros((size - len(part), *part.shape[1:]), np.uint8)
-            found = np.asarray(self._tokenize(np.concatenate([part, blank])))
-            tokens.append(found[: len(part)].astype(np.uint16))
+            padded = np.concatenate([part, blank])
+            codes = np.asarray(self._tokenize(padded))
+            tokens.append(codes[: len(part)].astype(np.uint16))
         return np.concatenate(tokens).reshape(-1, self._num_patches)
 
 
@@ -216,15 +219,15 @@ def _has_actions(episodes: Episodes) -> bool:
     return "action" in episodes.read_numbers(0)
 
 
-def _check_shape(found: tuple, expected: tuple, dataset: str) -> None:
-    if tuple(found) != tuple(expected):
+def _check_shape(shape: tuple, expected: tuple, dataset: str) -> None:
+    if tuple(shape) != tuple(expected):
         raise DataError(
-            f"The tokenizer is for frames of {tuple(expected)}; {dataset} has frames of "
-            f"{tuple(found)}: give --resize to scale them."
+            f"The tokenizer expects frames of {tuple(expected)}; {dataset} has frames of "
+            f"{tuple(shape)}: pass --resize to scale them."
         )
 
 
 def _divide(lengths: np.ndarray) -> list[np.ndarray]:
-    """Return the numbers of the episodes of each shard."""
+    """Return the episode numbers of each shard."""
     shards = (np.cumsum(lengths) - 1) // _STEPS_PER_SHARD
     return np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(shards)) + 1)

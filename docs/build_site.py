@@ -1,7 +1,7 @@
-"""Builds the docs site in site/: see `make docs`.
+"""Build the docs site in site/; see `make docs`.
 
-Documents keep their places, so that the links between them work on the site as they do in
-the repository. Each room of the library gets a page with its docstrings.
+Documents keep their paths, so links between them work on the site as in the repository.
+Each module or package of the library gets a page with its docstrings.
 """
 
 import json
@@ -30,7 +30,7 @@ DOCUMENTS = (
     "datasets/*/README.md",
     "experiments/configs/*.py",
 )
-# Programs describe themselves with --help.
+# Programs have --help instead.
 NO_REFERENCE = {"__init__", "experiments", "testing"}
 
 
@@ -40,24 +40,24 @@ def main() -> None:
     gather_pages(BUILD / "docs", gather_source(BUILD / "source"))
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
     subprocess.run(command, cwd=ROOT, check=True)
-    # Zensical checks links between documents only, not images, folders and docstrings.
+    # Zensical checks only links between documents, not images, folders and docstrings.
     sys.exit("\n".join(broken_links(SITE)) or None)
 
 
 def gather_source(folder: Path) -> list[str]:
-    """Copy the library to a folder, laid out as it is imported; return its rooms."""
+    """Copy the library to a folder in its import layout; return its modules' names."""
     for name, place in (("genie_tf", "genie_tf"), ("datasets", "genie_tf/datasets")):
         copy_files(ROOT / name, "**/*.py", folder / place)
-    rooms = {path.stem for path in (folder / "genie_tf").iterdir()}
-    return sorted(rooms - NO_REFERENCE)
+    modules = {path.stem for path in (folder / "genie_tf").iterdir()}
+    return sorted(modules - NO_REFERENCE)
 
 
-def gather_pages(folder: Path, rooms: list[str]) -> None:
+def gather_pages(folder: Path, modules: list[str]) -> None:
     """Write all pages of the site to a folder, and their order to `navigation.md`.
 
     Args:
-        folder: where to write.
-        rooms: names of the modules and packages of genie_tf that get a page.
+        folder: folder to write to.
+        modules: names of the modules and packages of genie_tf that get a page.
     """
     for pattern in DOCUMENTS:
         copy_files(ROOT, pattern, folder)
@@ -66,15 +66,15 @@ def gather_pages(folder: Path, rooms: list[str]) -> None:
     readme = (folder / "README.md").read_text()
     links = re.findall(r"^- \[.*?\]\((docs/\w+)\.", readme, re.MULTILINE)
     navigation = [
-        f"- [{title_of(folder / page)}]({page})"
+        f"- [{read_title(folder / page)}]({page})"
         for page in (f"{x}.md" for x in ("README", *links, "CONTRIBUTING", "CHANGELOG"))
     ]
     navigation.append("- API reference")
     (folder / "reference").mkdir()
-    for room in rooms:
-        page = f"reference/{room}.md"
-        (folder / page).write_text(f"::: genie_tf.{room}\n")
-        navigation.append(f"    - [genie_tf.{room}]({page})")
+    for module in modules:
+        page = f"reference/{module}.md"
+        (folder / page).write_text(f"::: genie_tf.{module}\n")
+        navigation.append(f"    - [genie_tf.{module}]({page})")
     (folder / "navigation.md").write_text("\n".join(navigation) + "\n")
 
 
@@ -86,20 +86,20 @@ def copy_files(source: Path, pattern: str, folder: Path) -> None:
 
 
 def notebook_as_markdown(path: Path) -> str:
-    """Return the cells of a notebook, without what they print."""
+    """Return the cells of a notebook, without their output."""
     form = {"markdown": "{}", "code": "```python\n{}\n```"}
     cells = json.loads(path.read_text())["cells"]
     texts = [form[cell["cell_type"]].format("".join(cell["source"])) for cell in cells]
     return "\n\n".join(texts) + "\n"
 
 
-def title_of(path: Path) -> str:
+def read_title(path: Path) -> str:
     """Return the first heading of a document."""
     return path.read_text().partition("# ")[2].partition("\n")[0]
 
 
 class Page(HTMLParser):
-    """The links and anchors of an HTML file."""
+    """Links and anchors of an HTML file."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -115,7 +115,7 @@ class Page(HTMLParser):
 
 
 def broken_links(site: Path) -> list[str]:
-    """Return the links of a site that lead to no file or heading of it."""
+    """Return an error message for each link without a target in the site."""
     pages = {path: Page(path) for path in sorted(site.rglob("*.html"))}
     broken = []
     for path, page in pages.items():
@@ -123,8 +123,8 @@ def broken_links(site: Path) -> list[str]:
             url = urlsplit(link)
             if url.scheme or url.netloc:
                 continue
-            around = site if url.path.startswith("/") else path.parent
-            target = around / unquote(url.path).lstrip("/") if url.path else path
+            base = site if url.path.startswith("/") else path.parent
+            target = base / unquote(url.path).lstrip("/") if url.path else path
             target = target.resolve()
             if target.is_dir():
                 target /= "index.html"

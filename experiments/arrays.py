@@ -1,11 +1,12 @@
-"""Writes a dataset as plain arrays, to be read without TFDS and TensorFlow.
+"""Write a dataset as plain arrays, which are read without TFDS and TensorFlow.
 
 genie-arrays --dataset=coinrun/random_hard_small --output=data/coinrun_small
 genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok \
     --config.dataset=data/coinrun_small
 
-CoinRun and the other games of Procgen are played on the spot, for which neither is needed;
-other datasets are those of TFDS that consist of RLDS episodes.
+The output folder holds one folder per split. CoinRun and the other Procgen games are
+played on the spot, which needs neither TFDS nor TensorFlow. Any other dataset must be a
+TFDS dataset of RLDS episodes.
 """
 
 from collections.abc import Generator
@@ -23,10 +24,10 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    cli.define_path("dataset", None, "TFDS name and config of the dataset.")
-    cli.define_path("output", None, "Folder to write; must not exist yet.")
-    flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
-    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("dataset", None, "TFDS name, such as coinrun/random_hard.")
+    cli.define_path("output", None, "Output folder; must not exist yet.")
+    flags.DEFINE_string("camera", None, "Observation that holds the frames.")
+    cli.define_path("data_dir", None, "Folder of TFDS datasets.")
 
 
 def main() -> None:
@@ -37,18 +38,18 @@ def main() -> None:
     with cli.user_errors():
         check_new(cli.check_folder(FLAGS.output))
         if config in CONFIGS.get(name, {}):
-            splits, actions = _played(name, config)
+            splits, actions = _play_game(name, config)
         else:
-            splits, actions = _stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.camera)
+            splits, actions = _open_stored(FLAGS.dataset, FLAGS.data_dir, FLAGS.camera)
         try:
             write_arrays(FLAGS.output, splits, actions)
-        finally:  # The progress bar ends before an error is told.
+        finally:  # End the progress bar before an error is printed.
             for episodes in splits.values():
                 episodes.close()
 
 
-def _played(dataset: str, config: str) -> tuple[dict[str, Generator], "Actions"]:
-    """Episodes of levels of a game and their actions, as `write_arrays` takes them."""
+def _play_game(dataset: str, config: str) -> tuple[dict[str, Generator], "Actions"]:
+    """Return episodes played now, by split, and their actions, for `write_arrays`."""
     from tqdm import tqdm
 
     from genie_tf.datasets.procgen.configs import CONFIGS
@@ -68,10 +69,10 @@ def _played(dataset: str, config: str) -> tuple[dict[str, Generator], "Actions"]
     return splits, GAMES[levels.settings.game].actions
 
 
-def _stored(
+def _open_stored(
     dataset: str, data_dir: str | None, camera: str | None
 ) -> tuple[dict[str, Generator], "Actions | None"]:
-    """Episodes of a dataset of TFDS and their actions, as `write_arrays` takes them."""
+    """Return stored episodes, by split, and their actions, for `write_arrays`."""
     from tqdm import tqdm
 
     from genie_tf.datasets.episodes import open_episodes, split_names

@@ -1,11 +1,11 @@
-"""The whole loop on real CoinRun, small, on a CPU: data, training, evaluation.
+"""Train and evaluate a small Genie on CoinRun, on a CPU.
 
 genie-demo --output=runs/demo
 
 Builds the dataset coinrun/random_hard_small, trains the `tiny` tokenizer, latent action
-model and dynamics, evaluates on test levels, and leaves in the output folder: the model in
-genie/model, report.md, report.json, curves.png and the pictures of genie-evaluate. Each
-step is a command of its own, which is printed. Starts anew each time.
+model and dynamics, and evaluates on test levels. The output folder then holds the model
+in genie/model, report.md, report.json, curves.png and the images of genie-evaluate.
+Each step is a command, which is printed. Every run starts from scratch.
 """
 
 import json
@@ -27,8 +27,8 @@ _DATASET = "coinrun/random_hard_small"
 
 
 def define_flags() -> None:
-    cli.define_path("output", "runs/demo", "Folder for all that is written.")
-    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("output", "runs/demo", "Output folder.")
+    cli.define_path("data_dir", None, "Folder of TFDS datasets.")
 
 
 def main() -> None:
@@ -39,8 +39,8 @@ def main() -> None:
     with cli.user_errors():
         folder = cli.make_folder(local_path(FLAGS.output))
     tokenizer, actions, genie = (folder / x for x in ("tokenizer", "actions", "genie"))
-    for earlier in (tokenizer, actions, genie):
-        shutil.rmtree(earlier, ignore_errors=True)
+    for workdir in (tokenizer, actions, genie):
+        shutil.rmtree(workdir, ignore_errors=True)
     data_dir = [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
     start = time.perf_counter()
     seconds = {
@@ -80,7 +80,7 @@ def main() -> None:
     seconds["total"] = time.perf_counter() - start
     scores = json.loads((folder / "report.json").read_text())
     report.write_report(folder, {**scores, "seconds": seconds})
-    media.plot_curves(folder / "curves.png", _curves(tokenizer, actions, genie))
+    media.plot_curves(folder / "curves.png", _read_curves(tokenizer, actions, genie))
     print(f"{seconds['total'] / 60:.1f} minutes. Look at {folder}/rollout.gif and")
     print(f"{folder}/report.md; play on with:")
     print(
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _build_dataset() -> float:
-    """Build the dataset if TFDS does not have it yet; the seconds it took."""
+    """Build the dataset unless it exists, and return the seconds this took."""
     import tensorflow_datasets as tfds
 
     import genie_tf.datasets  # noqa: F401  Registers coinrun.
@@ -102,16 +102,16 @@ def _build_dataset() -> float:
 
 
 def _run(module: str, *arguments) -> float:
-    """Run a module as a command, shown as it runs; the seconds it took.
+    """Run a module as a command, print the command, and return the seconds it took.
 
     Raises:
-        UserError: if it fails; what was wrong, it has said itself.
+        UserError: if the command fails; it has then printed the reason.
     """
     command = ["-m", module, *map(str, arguments)]
     print(f"$ python {shlex.join(command)}", flush=True)
     start = time.perf_counter()
-    # In a session of its own, so that Ctrl-C only interrupts this program, and not past
-    # the filter of `cli`, which knows no progress bars.
+    # In its own session, so that Ctrl-C reaches only this program; with Python's
+    # stderr, because the filter of `cli` breaks progress bars.
     with subprocess.Popen(
         [sys.executable, *command], stderr=sys.stderr, start_new_session=True
     ) as process:
@@ -121,13 +121,13 @@ def _run(module: str, *arguments) -> float:
             process.kill()
             raise
     if code:
-        raise cli.UserError(f"{module} ended with exit code {code}, as said above")
+        raise cli.UserError(f"{module} failed with exit code {code}; see above")
     return time.perf_counter() - start
 
 
-def _curves(tokenizer: Path, actions: Path, genie: Path) -> list[dict]:
-    """The records of all trainings, each curve under the name of its part."""
-    shown = {
+def _read_curves(tokenizer: Path, actions: Path, genie: Path) -> list[dict]:
+    """Return the records of the three training runs, with a title for each curve."""
+    curves = {
         tokenizer: {"psnr": "tokenizer: PSNR", "perplexity": "tokenizer: perplexity"},
         actions: {
             "psnr": "latent actions: PSNR of the next frame",
@@ -141,7 +141,7 @@ def _curves(tokenizer: Path, actions: Path, genie: Path) -> list[dict]:
     return [
         {"step": record["step"]}
         | {title: record[name] for name, title in titles.items()}
-        for workdir, titles in shown.items()
+        for workdir, titles in curves.items()
         for record in map(json.loads, (workdir / "metrics.jsonl").open())
     ]
 

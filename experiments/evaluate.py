@@ -1,14 +1,14 @@
-"""Measures how good a trained model is, on clips it has not seen.
+"""Measure how good a trained model is, on clips it was not trained on.
 
 genie-evaluate --preset=runs/genie/model --dataset=coinrun/random_hard_small \
     --split=test --output=runs/evaluation
 
-The preset may hold a tokenizer, a latent action model, or a Genie. Writes report.json,
-report.md and pictures: how well tokenizer and latent actions reconstruct and use their
-codes; how well latent actions agree with true ones; how well the dynamics predicts ten
-frames after one, with the actions inferred from them, how much worse with random actions
-(dPSNR), and how well repeating the prompt would do. --horizon plays on for longer, and
-measures what becomes of the world. docs/evaluation.md describes it all.
+The preset is a tokenizer, a latent action model or a Genie. Writes report.json,
+report.md and images. They show how well tokenizer and latent actions reconstruct and
+use their codes; how well latent actions agree with true ones; and how well the dynamics
+predicts ten frames after one with inferred actions, how much worse with random actions
+(dPSNR), and how repeating the prompt compares. With --horizon they also show what long
+play does to the world. See docs/evaluation.md.
 """
 
 import contextlib
@@ -28,45 +28,48 @@ FLAGS = flags.FLAGS
 _BATCH = 32
 _LONG_BATCH = 8  # 30 MB for 300 frames of 64x64; five are read ahead.
 _SHOWN_PROMPTS = 4
-# More than report and pictures usually take.
+# More than report and images usually take.
 _REPORT_BYTES = 16 * 2**20
 
 
 def define_flags() -> None:
     cli.define_path("preset", None, "Name or folder of a trained model.")
-    cli.define_path("dataset", None, "TFDS name, like coinrun/random_hard.")
-    flags.DEFINE_string("split", "test", "Split of the dataset.")
-    flags.DEFINE_string("camera", None, "Which of the observations are the frames.")
+    cli.define_path("dataset", None, "TFDS name, or folder of a dataset.")
+    flags.DEFINE_string("split", "test", "Split to evaluate on.")
+    flags.DEFINE_string("camera", None, "Observation that holds the frames.")
     flags.DEFINE_integer(
         "stride", 1, "Steps from one frame of a clip to the next.", lower_bound=1
     )
-    flags.DEFINE_bool("resize", False, "Scale frames to the size the model is for.")
+    flags.DEFINE_bool("resize", False, "Scale and crop frames to the model's size.")
     flags.DEFINE_enum(
         "actions",
         "groups",
         ["groups", "as_is"],
-        "Whether true actions that do the same, by what the dataset says, count as one.",
+        "True actions to compare with: groups, where actions that do the same (as the "
+        "dataset says) count as one; or as_is.",
     )
     flags.DEFINE_integer("clips", 64, "Number of clips.", lower_bound=2)
-    flags.DEFINE_integer("frames", 16, "Frames of a clip.", lower_bound=5)
+    flags.DEFINE_integer("frames", 16, "Frames per clip.", lower_bound=5)
     cli.define_sampling_flags()
     flags.DEFINE_integer(
-        "seed", 0, "Of clips, masks, samples and random actions.", lower_bound=0
+        "seed", 0, "Seed of clips, masks, samples and actions.", lower_bound=0
     )
     flags.DEFINE_list(
-        "fid_features", [], "Networks of Fréchet distances between frames."
+        "fid_features", [], "Feature networks for Fréchet distances between frames."
     )
     flags.DEFINE_list(
-        "fvd_features", [], "Networks of Fréchet distances between videos."
+        "fvd_features", [], "Feature networks for Fréchet distances between videos."
     )
-    cli.define_path("action_probe", None, "Probe of genie-features to name actions by.")
+    cli.define_path("action_probe", None, "Action probe written by genie-features.")
     flags.DEFINE_integer(
-        "horizon", 0, "Frames of long play; 0 leaves it out.", lower_bound=0
+        "horizon", 0, "Frames of long play; 0 skips the horizon study.", lower_bound=0
     )
-    flags.DEFINE_integer("horizon_clips", 32, "Clips of long play.", lower_bound=3)
-    cli.define_path("output", None, "Folder for report and pictures.")
-    flags.DEFINE_bool("overwrite", False, "Replace the report in that folder.")
-    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    flags.DEFINE_integer(
+        "horizon_clips", 32, "Number of clips for long play.", lower_bound=3
+    )
+    cli.define_path("output", None, "Output folder for report and images.")
+    flags.DEFINE_bool("overwrite", False, "Replace the report in the output folder.")
+    cli.define_path("data_dir", None, "Folder of TFDS datasets.")
     cli.define_device_flags()
 
 
@@ -95,18 +98,18 @@ def main() -> None:
         with strategy.scope() if strategy else contextlib.nullcontext():
             model = load_preset(FLAGS.preset)
         check_model(model)
-        plays = isinstance(model, WorldModel)
-        sampling = cli.sampling(model) if plays else None
-        networks = _load_feature_networks(plays)
-        frame_shape = (model.tokenizer if plays else model).frame_shape
-        guided = plays and not model.infers_actions
+        is_world = isinstance(model, WorldModel)
+        sampling = cli.sampling(model) if is_world else None
+        networks = _load_feature_networks(is_world)
+        frame_shape = (model.tokenizer if is_world else model).frame_shape
+        is_guided = is_world and not model.infers_actions
         episodes = open_episodes(
             FLAGS.dataset,
             FLAGS.split,
             FLAGS.data_dir,
             FLAGS.camera,
             frame_size=frame_shape[:2] if FLAGS.resize else None,
-            num_actions=model.num_actions if guided else None,
+            num_actions=model.num_actions if is_guided else None,
         )
         clips = ClipDataset(episodes, FLAGS.frames, FLAGS.stride)
         batches = clips.batches(
@@ -122,15 +125,14 @@ def main() -> None:
         group = actions.group if actions and FLAGS.actions == "groups" else np.asarray
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
-        probe = None
+        probe = long_batches = None
         if FLAGS.action_probe:
-            _check_plays(plays, "--action_probe")
+            _check_world(is_world, "--action_probe")
             probe = load_action_probe(FLAGS.action_probe, actions, frame_shape)
-        long_batches = None
         if FLAGS.horizon:
-            _check_plays(plays, "--horizon")
+            _check_world(is_world, "--horizon")
             long_batches = _open_long_clips(episodes, networks)
-    scores, shown = evaluate(
+    scores, videos = evaluate(
         model,
         itertools.chain([first], batches),
         FLAGS.clips,
@@ -142,11 +144,11 @@ def main() -> None:
         action_probe=probe,
     )
     batches.close()
-    if plays:
-        prompts = shown["truth"][:_SHOWN_PROMPTS, 0]
-        shown["held"] = hold_actions(model, prompts, sampling)
+    if is_world:
+        prompts = videos["truth"][:_SHOWN_PROMPTS, 0]
+        videos["action_grid"] = hold_actions(model, prompts, sampling)
     if long_batches:
-        scores["long_play"], shown["long_play"] = study_horizon(
+        scores["long_play"], videos["long_play"] = study_horizon(
             model,
             long_batches,
             FLAGS.horizon_clips,
@@ -155,7 +157,7 @@ def main() -> None:
             feature_networks=[x for x in networks if x.kind == "fvd"],
         )
         long_batches.close()
-    written = {
+    results = {
         "model": type(model).__name__,
         "preset": FLAGS.preset,
         "dataset": FLAGS.dataset,
@@ -165,7 +167,7 @@ def main() -> None:
         "resize": FLAGS.resize,
         "actions": FLAGS.actions,
         "action_names": actions and actions.names,
-        **({"sampling": sampling} if plays else {}),
+        **({"sampling": sampling} if is_world else {}),
         "seed": FLAGS.seed,
         **scores,
         **report.environment(),
@@ -173,10 +175,10 @@ def main() -> None:
     }
     try:
         with replacing_files(folder) as partial:
-            names = pictures.draw_pictures(partial, written, shown)
-            report.write_report(partial, written)
+            names = pictures.draw_pictures(partial, results, videos)
+            report.write_report(partial, results)
     except OSError as error:
-        raise cli.UserError(f"no report can be written in {folder}: {error}") from error
+        raise cli.UserError(f"cannot write a report to {folder}: {error}") from error
     print(f"Wrote {', '.join(['report.md', *names])} in {folder}.")
 
 
@@ -184,51 +186,51 @@ def _check_output(path: str) -> Path:
     """Return the folder for the report.
 
     Raises:
-        UserError: if nothing can be written there, or a report is there.
+        UserError: if it cannot be written to, or already holds a report.
     """
     with cli.user_errors():
         folder = cli.check_folder(local_path(path))
         check_space(folder, _REPORT_BYTES)
     if (folder / "report.json").exists() and not FLAGS.overwrite:
         raise cli.UserError(
-            f"there is a report in {path}: choose another folder, or --overwrite"
+            f"{path} already holds a report: choose another folder, or pass --overwrite"
         )
     return folder
 
 
 def _make_strategy():
-    """The strategy that the flags ask for; None with JAX.
+    """Return the strategy that the flags ask for; None with JAX.
 
     Raises:
-        ValueError: if that is not possible here.
+        ValueError: if it is not available.
     """
     import keras
 
     if keras.config.backend() != "tensorflow":
         if FLAGS.strategy != "auto" or FLAGS.tpu or FLAGS.virtual_devices > 1:
             raise ValueError(
-                "--strategy, --tpu and --virtual_devices are for TensorFlow; on other "
-                "backends one device evaluates."
+                "--strategy, --tpu and --virtual_devices need TensorFlow; other backends "
+                "evaluate on one device."
             )
         return None
     workers = FLAGS.strategy == "auto" and "TF_CONFIG" in os.environ
     if FLAGS.strategy == "multi_worker" or workers:
         raise ValueError(
-            "An evaluation runs on one machine: choose --strategy=one, mirrored or tpu."
+            "Evaluation runs on one machine: choose --strategy=one, mirrored or tpu."
         )
     from genie_tf.training.strategies import make_strategy
 
     return make_strategy(FLAGS.strategy, FLAGS.tpu, FLAGS.virtual_devices)
 
 
-def _check_plays(plays: bool, flag: str) -> None:
+def _check_world(is_world: bool, flag: str) -> None:
     """Raise a ValueError unless the model is a world."""
-    if not plays:
-        raise ValueError(f"{flag} measures a world; the preset is only a part of one.")
+    if not is_world:
+        raise ValueError(f"{flag} needs a world; the preset is only a part of one.")
 
 
 def _open_long_clips(episodes, networks: list):
-    """Return batches of clips that long play is compared with.
+    """Return batches of clips to compare long play with.
 
     Raises:
         ValueError: if the episodes are too short, or the clips too few.
@@ -240,7 +242,7 @@ def _open_long_clips(episodes, networks: list):
     if clips.num_clips < FLAGS.horizon_clips:
         raise ValueError(
             f"{FLAGS.dataset}, split {FLAGS.split}, has {clips.num_clips} clips of "
-            f"{1 + FLAGS.horizon} frames, the prompt and --horizon; --horizon_clips asks "
+            f"{1 + FLAGS.horizon} frames (a prompt and --horizon); --horizon_clips asks "
             f"for {FLAGS.horizon_clips}."
         )
     for network in networks:
@@ -249,19 +251,22 @@ def _open_long_clips(episodes, networks: list):
     return clips.batches(min(_LONG_BATCH, FLAGS.horizon_clips), FLAGS.seed)
 
 
-def _load_feature_networks(plays: bool) -> list:
-    """The networks of Fréchet distances that the flags name.
+def _load_feature_networks(is_world: bool) -> list:
+    """Load the feature networks named by flags.
+
+    Args:
+        is_world: whether the model predicts frames.
 
     Raises:
-        ValueError: if there is no such network, or no prediction to measure, or if the
-            predictions are too few or too short.
+        ValueError: if a network does not exist, the model does not predict frames, or
+            the predictions are too few or too short.
     """
     if not FLAGS.fid_features and not FLAGS.fvd_features:
         return []
-    if not plays:
+    if not is_world:
         raise ValueError(
-            "--fid_features and --fvd_features compare predicted frames, which a Genie "
-            "makes alone."
+            "--fid_features and --fvd_features compare predicted frames, which only a "
+            "Genie makes."
         )
     from genie_tf.evaluation import PREDICTED_FRAMES
     from genie_tf.evaluation.feature_networks import load_feature_network

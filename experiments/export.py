@@ -1,6 +1,8 @@
-"""Writes a trained model as a SavedModel, which TensorFlow plays without genie_tf.
+"""Export a trained Genie or tokenizer as a SavedModel, which runs without genie_tf.
 
 genie-export --preset=runs/genie/model --output=runs/genie/saved_model
+
+Writes the SavedModel to the output folder. docs/sampling.md shows how to use it.
 """
 
 from absl import flags
@@ -12,8 +14,8 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    cli.define_path("preset", None, "A trained Genie or tokenizer: name or folder.")
-    cli.define_path("output", None, "Folder to write, which must not exist yet.")
+    cli.define_path("preset", None, "Name or folder of a trained Genie or tokenizer.")
+    cli.define_path("output", None, "Output folder; must not exist yet.")
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
-"""Trains a small classifier of CoinRun videos, whose features FVD then compares.
+"""Train a feature network for FVD and an action probe on CoinRun videos.
 
 genie-features --dataset=coinrun/random_hard_small --output=runs/features
 
-Writes CoinRun.keras, which makes of video, float32 (batch, time, 64, 64, 3) in [-1, 1],
-features (batch, 32): a feature network for `load_feature_network`, without a download.
-It was trained to tell three things of clips of the train split: the theme of the level;
-of each step the action, one of nine that differ; and, because random actions move little,
-the direction, left or right, that was held last, which shows in the figure. report.json
-has how often each is right on clips of the test split. action_probe.keras is the
-classifier of actions, for genie-evaluate --action_probe.
+Writes CoinRun.keras, which maps video, float32 (batch, time, 64, 64, 3) in [-1, 1], to
+features (batch, 32): a feature network for genie-evaluate that needs no download. It
+learns three labels of clips of the train split: the theme of the level; the action of
+each step, one of nine distinct ones; and, because random actions move little, the
+direction held last, left or right, which the character faces. report.json has the
+accuracy of each on the test split. action_probe.keras is the classifier of actions, for
+genie-evaluate --action_probe.
 """
 
 import collections
@@ -27,17 +27,18 @@ _FRAME_SHAPE = (64, 64, 3)
 _CLIP_LENGTH = 16
 _BATCH = 32
 _WIDTH = 32
-# To test on, at most.
-_TEST_CLIPS = 1024
+_MAX_TEST_CLIPS = 1024
 _LEARNING_RATE = 1e-3
 
 
 def define_flags() -> None:
-    cli.define_path("dataset", "coinrun/random_hard_small", "A CoinRun dataset.")
-    cli.define_path("output", None, "Folder for what it writes.")
-    flags.DEFINE_integer("steps", 400, "Steps of 32 clips.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Chooses weights and clips.", lower_bound=0)
-    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path(
+        "dataset", "coinrun/random_hard_small", "TFDS name of a CoinRun dataset."
+    )
+    cli.define_path("output", None, "Output folder for networks and report.json.")
+    flags.DEFINE_integer("steps", 400, "Training steps of 32 clips.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of weights and clips.", lower_bound=0)
+    cli.define_path("data_dir", None, "Folder of TFDS datasets.")
 
 
 def main() -> None:
@@ -46,30 +47,34 @@ def main() -> None:
     with cli.user_errors():
         clips = {split: _open_clips(split) for split in ("train", "test")}
         train, test = map(_labeled_clips, clips.values())
-    # Imported here so that --help and wrong input answer at once.
+    # Imported here so that --help and invalid input are fast.
     import keras
     from tqdm import tqdm
 
+    from genie_tf.datasets.procgen.environment import GAMES
     from genie_tf.evaluation import report
+    from genie_tf.evaluation.action_probe import probe_name
     from genie_tf.files import replacing
 
     keras.utils.set_random_seed(FLAGS.seed)
     features, classifier = make_networks()
     rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, FLAGS.steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # XLA takes ten times as long for these convolutions on a CPU.
+    # With XLA, these convolutions take ten times as long on a CPU.
     classifier.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
     with tqdm(itertools.islice(train, FLAGS.steps), "train", FLAGS.steps) as steps:
         for video, labels, weights in steps:
             losses = classifier.train_on_batch(video, labels, weights, return_dict=True)
             steps.set_postfix(loss=f"{losses['loss']:.3f}")
-    test_steps = -(-min(clips["test"].num_clips, _TEST_CLIPS) // _BATCH)
+    test_steps = -(-min(clips["test"].num_clips, _MAX_TEST_CLIPS) // _BATCH)
     scores = _test(classifier, itertools.islice(test, test_steps))
     train.close()
     test.close()
 
     probe = keras.Model(
-        classifier.input, classifier.output["action"], name="action_probe"
+        classifier.input,
+        classifier.output["action"],
+        name=probe_name(GAMES["coinrun"].actions),
     )
     folder = cli.make_folder(FLAGS.output)
     settings = {
@@ -89,21 +94,21 @@ def main() -> None:
             path.write_text(text + "\n")
     for name, score in scores.items():
         print(
-            f"{name}: {score['accuracy']:.1%} of {score['labels']:,} right on held-out "
-            f"levels; the most frequent one would be, {score['majority']:.1%}."
+            f"{name}: {score['accuracy']:.1%} of {score['labels']:,} correct on "
+            f"held-out levels; always the most frequent one: {score['majority']:.1%}."
         )
     print(f"Wrote CoinRun.keras, action_probe.keras and report.json in {folder}.")
 
 
 def make_networks():
-    """Build the network of features, and the classifier that trains it.
+    """Build the feature network and the classifier that trains it.
 
     Returns:
         Two Keras models of video, float32 (batch, time, 64, 64, 3) in [-1, 1]. The
-        first, "CoinRun", returns features (batch, 32). The second one, of the same
-        weights, returns logits: "action" (batch, time-1, 9), of what was done between
-        frames t and t+1, "direction" (batch, time-1, 2), left or right, whichever was held
-        last by then, and "theme" (batch, 6).
+        first, "CoinRun", returns features (batch, 32). The second, with the same
+        weights, returns logits: "action" (batch, time-1, 9), between frames t and t+1;
+        "direction" (batch, time-1, 2), left or right, held last by then; and "theme"
+        (batch, 6).
     """
     import keras
     from keras import layers
@@ -111,19 +116,20 @@ def make_networks():
     from genie_tf.datasets.procgen.environment import GAMES, NUM_THEMES
 
     num_actions = len(set(GAMES["coinrun"].actions.groups))
-    # Each frame but the first beside its change, in which an action shows.
+    # Each frame but the first, with its change, which shows the action.
     video = keras.Input((None, *_FRAME_SHAPE))
     after = layers.Cropping3D(((1, 0), (0, 0), (0, 0)))(video)
     before = layers.Cropping3D(((0, 1), (0, 0), (0, 0)))(video)
     change = layers.Subtract()([after, before])
     x = layers.Concatenate()([after, change])
-    # Time stays, for actions differ from step to step; and so does space, up to 8x8, for
-    # the figure is small, at the same place in each frame, and drowns in a mean.
+    # Keep time, because actions differ from step to step; and space, down to 8x8: a
+    # mean would drown out the small character, which is at the same place in each
+    # frame.
     for channels, kernel in ((16, (1, 5, 5)), (32, 3), (64, (1, 3, 3))):
         convolution = layers.Conv3D(
             channels, kernel, (1, 2, 2), padding="same", use_bias=False
         )
-        # There are too few steps for the usual momentum.
+        # Training has too few steps for the usual momentum.
         x = layers.BatchNormalization(momentum=0.9)(convolution(x))
         x = layers.ReLU()(x)
     x = layers.Reshape((-1, x.shape[-3] * x.shape[-2] * x.shape[-1]))(x)
@@ -138,13 +144,13 @@ def make_networks():
 
 
 def last_directions(groups: np.ndarray) -> np.ndarray:
-    """Which of left and right was held last.
+    """Return the direction, left or right, that was held last at each step.
 
     Args:
-        groups: the groups of CoinRun's actions, (batch, steps).
+        groups: groups of CoinRun's actions, (batch, steps).
 
     Returns:
-        The same shape: 0, left; 1, right; -1 as long as neither was held.
+        Directions, (batch, steps): 0, left; 1, right; -1 before either was held.
     """
     horizontal = groups // 3 - 1
     steps = np.arange(groups.shape[1])
@@ -168,14 +174,14 @@ def _open_clips(split: str):
 
 
 def _labeled_clips(clips) -> Iterator[tuple[np.ndarray, dict, dict]]:
-    """Endless batches of a `ClipDataset`, with labels for `make_networks` and weights."""
+    """Return endless batches of a `ClipDataset`: videos, labels and their weights."""
     from genie_tf.datasets.procgen.environment import GAMES
 
     batches = clips.batches(_BATCH, FLAGS.seed)
     first = next(batches)
     cli.check_frames(_FRAME_SHAPE, first["video"], FLAGS.dataset)
     if "action" not in first:
-        raise cli.UserError(f"{FLAGS.dataset} has no actions, of which to learn")
+        raise cli.UserError(f"{FLAGS.dataset} has no actions to learn from")
 
     def label():
         try:
@@ -201,18 +207,18 @@ def _labeled_clips(clips) -> Iterator[tuple[np.ndarray, dict, dict]]:
 
 
 def _test(classifier, examples: Iterator) -> dict[str, Mapping[str, float]]:
-    """How often the classifier is right, and would be who always says the same."""
-    answers, true = collections.defaultdict(list), collections.defaultdict(list)
+    """Return the classifier's accuracy, and that of always the most frequent label."""
+    predicted, true = collections.defaultdict(list), collections.defaultdict(list)
     for video, labels, weights in examples:
         for name, logits in classifier.predict_on_batch(video).items():
-            counts = weights[name] > 0
-            answers[name].append(logits.argmax(axis=-1)[counts])
-            true[name].append(labels[name][counts])
+            is_known = weights[name] > 0
+            predicted[name].append(logits.argmax(axis=-1)[is_known])
+            true[name].append(labels[name][is_known])
     scores = {}
     for name in true:
         labels = np.concatenate(true[name])
         scores[name] = {
-            "accuracy": float(np.mean(np.concatenate(answers[name]) == labels)),
+            "accuracy": float(np.mean(np.concatenate(predicted[name]) == labels)),
             "majority": float(np.bincount(labels).max() / len(labels)),
             "labels": len(labels),
         }

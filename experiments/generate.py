@@ -1,9 +1,9 @@
-"""Plays a trained Genie: one picture and a list of actions become a video.
+"""Generate a video with a trained Genie, from an image and a list of actions.
 
 genie-generate --preset=runs/genie/model --prompt=frame.png --actions=1,1,4,4 \
     --output=rollout.gif
 
-The output's ending says what is written: .gif, .png (frames side by side) or .mp4.
+Writes a GIF, a PNG (frames side by side) or an MP4, depending on the name's ending.
 """
 
 from absl import flags
@@ -18,29 +18,31 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     cli.define_path("preset", None, "Name or folder of a trained Genie.")
-    cli.define_path("prompt", None, "PNG, JPEG or GIF to start from, of any size.")
+    cli.define_path("prompt", None, "First frame: PNG, JPEG or GIF of any size.")
     flags.DEFINE_enum(
         "fit",
         "crop",
         media.FITS,
-        "How the picture gets the size of a frame: scaled to cover it, cut evenly; or "
-        "scaled to fit in it, black around.",
+        "Way to fit the image to the frame: crop, scaled to cover it and cropped; or "
+        "pad, scaled to fit into it, on black.",
     )
-    flags.DEFINE_list("actions", None, "Latent actions, one a frame: 1,1,4.")
-    cli.define_path("output", None, "File to write: .gif, .png or .mp4.")
+    flags.DEFINE_list("actions", None, "Latent actions, one per frame: 1,1,4.")
+    cli.define_path("output", None, "Output file: .gif, .png or .mp4.")
     cli.define_sampling_flags()
-    flags.DEFINE_integer("fps", 10, "Frames a second.", lower_bound=1, upper_bound=1000)
+    flags.DEFINE_integer(
+        "fps", 10, "Frames per second.", lower_bound=1, upper_bound=1000
+    )
     flags.DEFINE_integer(
         "seed",
         0,
-        "Equal seeds give equal videos.",
+        "Seed of sampling; equal seeds give equal videos.",
         lower_bound=0,
         upper_bound=2**31 - 1,
     )
 
 
 def main() -> None:
-    # First what can be told without Keras, whose import takes seconds.
+    # First check all that does not need Keras, whose import takes seconds.
     with cli.user_errors():
         media.check_video_path(FLAGS.output)
         cli.check_folder(local_path(FLAGS.output).parent)
@@ -63,17 +65,21 @@ def main() -> None:
 
 
 def parse_actions(words: list[str], num_actions: int) -> list[int]:
-    """Latent actions as typed, as numbers.
+    """Return latent actions as numbers.
+
+    Args:
+        words: actions as typed.
+        num_actions: number of latent actions of the world.
 
     Raises:
-        ValueError: if there are none, or one is no number in [0, num_actions).
+        ValueError: if there are none, or one is not an integer in [0, num_actions).
     """
     if not words or not all(
         word.strip().isdecimal() and int(word) < num_actions for word in words
     ):
         raise ValueError(
-            f"--actions must be numbers from 0 to {num_actions - 1}, with commas "
-            f"between; received {','.join(words)!r}."
+            f"--actions must be numbers from 0 to {num_actions - 1}, separated by "
+            f"commas; received {','.join(words)!r}."
         )
     return [int(word) for word in words]
 

@@ -1,6 +1,6 @@
-"""Ctrl-C ends a program with one line and exit code 130.
+"""Ctrl-C that ends a program with one line and exit code 130.
 
-Imports only the standard library, so that this also holds while the rest is imported.
+Imports only the standard library, so that this works during all other imports.
 """
 
 import atexit
@@ -14,25 +14,24 @@ from collections.abc import Callable
 from types import FrameType
 
 EXIT_CODE = 128 + signal.SIGINT
-# Cleaning up may wait for a thread, and TensorFlow may compile for minutes.
+# Cleanup can wait for a thread, and TensorFlow can compile for minutes.
 _SECONDS_TO_CLEAN_UP = 2
 
 
 def run_interruptible(work: Callable[[], None]) -> None:
-    """Call `work`, which SIGINT interrupts.
+    """Call `work` so that SIGINT interrupts it.
 
     The first SIGINT prints a line and raises KeyboardInterrupt in `work`, which removes
-    what it has half-written. The program ends when that is done, but within two seconds;
-    at once if it was only importing modules, and at a second SIGINT. Whatever libraries
-    have to say about being interrupted is not shown.
+    half-written files. The program ends when that is done, or after two seconds. It
+    ends immediately if it was importing modules, and at a second SIGINT. What libraries
+    print about the interruption is hidden.
 
     Args:
-        work: all that the program does.
+        work: the complete program.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        if (
-            getattr(sys, name) is None
-        ):  # It is closed; another file might get its number.
+        # A closed stream is replaced, or another file might get its number.
+        if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             os.dup2(nowhere, descriptor)
             if nowhere != descriptor:
@@ -40,24 +39,24 @@ def run_interruptible(work: Callable[[], None]) -> None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(descriptor, mode, closefd=False))
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        work()  # A call around this one handles it, or it is ignored, as nohup asks.
+        work()  # An outer call handles SIGINT, or it is ignored, as under nohup.
         return
     interrupted, working = threading.Event(), True
-    # A second SIGINT may come while the first is told.
-    saying = threading.RLock()
-    unsaid = [f"{os.path.basename(sys.argv[0])}: interrupted\n"]
+    # Reentrant, because a second SIGINT can come while the first is reported.
+    lock = threading.RLock()
+    unprinted = [f"{os.path.basename(sys.argv[0])}: interrupted\n"]
 
     def announce():
-        with saying:  # Neither thread does anything else before it is said.
-            if unsaid:
-                _print_last_line(unsaid.pop())
+        with lock:  # Neither thread continues before the line is printed.
+            if unprinted:
+                _print_last_line(unprinted.pop())
 
     def interrupt(_, frame):
         announce()
         if interrupted.is_set() or not working:
             os._exit(EXIT_CODE)
         interrupted.set()
-        if _imports(frame):
+        if _is_importing(frame):
             _exit()
         raise KeyboardInterrupt
 
@@ -71,8 +70,8 @@ def run_interruptible(work: Callable[[], None]) -> None:
     def is_ours():  # A web server has handlers of its own while it runs.
         return signal.getsignal(signal.SIGINT) is interrupt
 
-    # Python calls a handler when the main thread next runs Python code; the file is
-    # written to at once.
+    # Python calls a handler when the main thread next runs Python code, but writes to
+    # the wakeup file immediately.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     threading.Thread(target=watch, daemon=True).start()
@@ -90,12 +89,12 @@ def _exit() -> None:
     """End the program without waiting for its threads."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
-    atexit._run_exitfuncs()  # Which remove temporary files.
+    atexit._run_exitfuncs()  # They remove temporary files.
     os._exit(EXIT_CODE)
 
 
 def _print_last_line(line: str) -> None:
-    """Print a line to stderr, below any progress bar, and then nothing any more."""
+    """Print a line to stderr, below any progress bar, and silence stderr after it."""
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
     if os.isatty(2) or getattr(bars, "_instances", None):
         line = f"\n{line}"
@@ -107,8 +106,8 @@ def _print_last_line(line: str) -> None:
             os.dup2(nowhere, descriptor)
 
 
-def _imports(frame: FrameType | None) -> bool:
-    """Whether a module is being imported, in which no interruption is expected."""
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported: such code expects no interruption."""
     while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
         frame = frame.f_back
     return frame is not None

@@ -1,4 +1,4 @@
-"""What the console scripts call: each program, interruptible from its first import on."""
+"""Entry points of the console scripts; Ctrl-C works from the first import on."""
 
 import importlib
 from collections.abc import Callable

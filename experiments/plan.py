@@ -1,12 +1,12 @@
-"""Tell what training will need on many devices, without any of them.
+"""Estimate what training will need on many devices, without any of them.
 
 genie-plan --config=platformers_genie:10.1b \
     --config.tokenizer=platformers_tokenizer:paper \
     --devices=256 --device_memory_gb=32 --device_tflops=275
 
-Prints parameters, FLOPs, days, and memory under three layouts; docs/scaling.md explains the
-numbers. Allocates no weights. --config.tokenizer is a trained tokenizer or, as above, the
-NAME:SIZE of its config.
+Prints parameters, FLOPs, days, and memory under three layouts; docs/scaling.md explains
+the numbers. Allocates no weights. --config.tokenizer is a trained tokenizer or, as
+above, the NAME:SIZE of a config.
 """
 
 from absl import flags
@@ -23,32 +23,36 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     cli.define_config(
         "config",
-        "NAME:SIZE of one that ships with genie_tf, or FILE.py:SIZE of your own.",
+        "Training config: NAME:SIZE of a shipped one, or FILE.py:SIZE.",
     )
-    flags.DEFINE_integer("devices", 1, "How many devices.")
-    flags.DEFINE_float("device_memory_gb", 32, "Memory of each device, 10^9 bytes.")
-    flags.DEFINE_float("device_tflops", 275, "Peak of each, 10^12 FLOPs per second.")
-    flags.DEFINE_float("utilization", 0.4, "Share of the peak that training reaches.")
+    flags.DEFINE_integer("devices", 1, "Number of devices.")
+    flags.DEFINE_float("device_memory_gb", 32, "Memory per device, in 10^9 bytes.")
+    flags.DEFINE_float(
+        "device_tflops", 275, "Peak speed per device, in 10^12 FLOPs per second."
+    )
+    flags.DEFINE_float("utilization", 0.4, "Share of peak speed that training reaches.")
     flags.DEFINE_integer(
         "model_parallel",
         None,
-        "Devices among which tensor parallelism divides a layer; by default as many as "
-        "possible, up to 8.",
+        "Number of devices that share a layer in tensor parallelism; by default as "
+        "many as possible, up to 8.",
     )
 
 
 def plan(config: ConfigDict, *args, **kwargs) -> str:
-    """Return what training a config will need; arguments as of `plan_report`.
+    """Return a report of what training a config will need.
+
+    Args:
+        config: settings of the training run.
+        *args, **kwargs: see `plan_report`.
 
     Raises:
-        ValueError: if the config is wrong, or does not fit the devices.
+        ValueError: if the config is invalid or does not fit the devices.
     """
-    # Imported here so that --help and wrong flags answer at once.
-    from genie_tf.presets.without_weights import without_weights
+    # Imported here so that --help and invalid flags are fast.
     from genie_tf.training.plan_report import plan_report
 
-    model = without_weights(lambda: _make_model(config))
-    return plan_report(model, config, *args, **kwargs)
+    return plan_report(lambda: _make_model(config), config, *args, **kwargs)
 
 
 def _make_model(config: ConfigDict):
@@ -70,7 +74,7 @@ def _make_model(config: ConfigDict):
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             "--config.tokenizer must be the folder of a trained tokenizer, or "
-            f"NAME:SIZE of one to be trained; is {config.tokenizer!r}."
+            f"NAME:SIZE of a tokenizer config; is {config.tokenizer!r}."
         ) from error
     return build_world(config, tokenizer)
 

@@ -1,8 +1,9 @@
-"""Plays a trained Genie in the browser: pick a picture, press keys, the world moves.
+"""Serve a page on which to play a trained Genie.
 
 genie-play --preset=runs/genie/model
 
-Prints the address of a page that this machine alone can open. docs/play.md has more.
+Pick an image and press keys: the world moves. Prints the address of the page, which by
+default only this machine can open. See docs/play.md.
 """
 
 import secrets
@@ -20,27 +21,26 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "host",
         "127.0.0.1",
-        "Address to serve at; one that other machines can reach needs the token that is "
-        "then printed.",
+        "Address to serve at. If other machines can reach it, the page requires the "
+        "token that is printed.",
     )
     flags.DEFINE_integer(
-        "port", 8000, "Port; 0 for any that is free.", lower_bound=0, upper_bound=65535
+        "port", 8000, "Port; 0 for any free one.", lower_bound=0, upper_bound=65535
     )
     flags.DEFINE_bool(
-        "token", False, "Ask for a token here, too: for a proxy that others can reach."
+        "token", False, "Require a token on this machine too, for a public proxy."
     )
     flags.DEFINE_multi_string(
         "allowed_origin",
         [],
-        "Address of a proxy in front, such as https://world.example.com; repeat it for "
-        "several.",
+        "Address of a proxy in front, such as https://world.example.com.",
     )
     flags.DEFINE_string(
-        "root_path", "", "Path that the proxy serves the page at, such as /genie."
+        "root_path", "", "Path at which the proxy serves the page, such as /genie."
     )
-    flags.DEFINE_integer("fps", 24, "Frames a second.", lower_bound=1, upper_bound=50)
+    flags.DEFINE_integer("fps", 24, "Frames per second.", lower_bound=1, upper_bound=50)
     flags.DEFINE_integer(
-        "players", 8, "How many may play at the same time.", lower_bound=1
+        "players", 8, "Largest number of simultaneous players.", lower_bound=1
     )
     cli.define_sampling_flags()
 
@@ -71,10 +71,10 @@ def main() -> None:
             cli.sampling(world),
         )
     program_cache.keep()
-    is_open = FLAGS.token or not play.is_loopback(FLAGS.host)
-    token = secrets.token_urlsafe() if is_open else None
-    places = addresses(FLAGS.host, socket.getsockname()[1], origins, root_path, token)
-    print(f"Play at {' or '.join(places)}", flush=True)
+    needs_token = FLAGS.token or not play.is_loopback(FLAGS.host)
+    token = secrets.token_urlsafe() if needs_token else None
+    urls = addresses(FLAGS.host, socket.getsockname()[1], origins, root_path, token)
+    print(f"Play at {' or '.join(urls)}", flush=True)
     app = play.make_app(host, token, root_path, origins)
     play.web_server(app).run(sockets=[socket])
 
@@ -86,7 +86,7 @@ def addresses(
     root_path: str = "",
     token: str | None = None,
 ) -> list[str]:
-    """Where the page can be opened: at this machine, and behind each proxy."""
+    """Return the addresses of the page: on this machine, and behind each proxy."""
     query = f"/?token={token}" if token else ""
     host = f"[{host}]" if ":" in host else host
     behind = [f"{origin}{root_path}{query or '/'}" for origin in origins]

@@ -1,16 +1,16 @@
-"""Shows what is in a dataset, before a model is trained on it.
+"""Show what is in a dataset, before a model is trained on it.
 
 genie-preview --dataset=coinrun/random_hard_small --output=runs/preview
 
-Takes all that training takes: RLDS datasets of TFDS by name, which are built first if
-need be, video_folder/NAME, folders of datasets of TFDS and folders of arrays. Writes
+Accepts every dataset that training accepts: TFDS names of RLDS datasets, built first if
+necessary, video_folder/NAME, folders of TFDS datasets and folders of arrays. Writes
 
-contact_sheet.png: eight frames each of eight random episodes of the split;
-clips.mp4: up to sixteen random clips of it; one that ends early stays at its last frame;
-statistics.md, statistics.json: of every split, how many episodes and frames, how long,
-    how large on disk, their pixels, which actions and rewards.
+contact_sheet.png: eight frames of each of eight random episodes of the split;
+clips.mp4: up to sixteen random clips of the split, short ones held at the last frame;
+statistics.md, statistics.json: for every split, numbers and lengths of episodes, bytes
+    on disk, pixels, actions and rewards.
 
-Decodes few frames, and reads actions and rewards of 10,000 episodes a split at most.
+Decodes few frames, and reads actions and rewards of at most 10,000 episodes per split.
 Equal seeds give equal files. MP4 needs PyAV: pip install genie_tf[mp4].
 """
 
@@ -27,24 +27,24 @@ FLAGS = flags.FLAGS
 
 _NUM_EPISODES, _NUM_FRAMES = 8, 8  # Of the contact sheet.
 _NUM_CLIPS, _CLIP_LENGTH = 16, 50
-# Frames less high than half of this are enlarged, and higher ones made smaller.
+# Frames up to half as high are enlarged, and higher ones are scaled down.
 _HEIGHT = 128
 
 
 def define_flags() -> None:
     cli.define_path("dataset", None, "TFDS name, or folder of a dataset.")
     flags.DEFINE_string("split", "train", "Split to show.")
-    cli.define_path("output", "runs/preview", "Folder for what is written.")
-    flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
+    cli.define_path("output", "runs/preview", "Output folder.")
+    flags.DEFINE_string("camera", None, "Observation that holds the frames.")
     flags.DEFINE_float(
         "fps",
         10,
-        "Frames a second of clips.mp4.",
+        "Frames per second of clips.mp4.",
         lower_bound=0.01,
         upper_bound=1000,
     )
-    flags.DEFINE_integer("seed", 0, "Chooses episodes and clips.", lower_bound=0)
-    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    flags.DEFINE_integer("seed", 0, "Seed of episodes and clips.", lower_bound=0)
+    cli.define_path("data_dir", None, "Folder of TFDS datasets.")
 
 
 def main() -> None:
@@ -63,12 +63,12 @@ def main() -> None:
 
     rng = np.random.default_rng(FLAGS.seed)
     with cli.user_errors():
-        shown = open_split(FLAGS.split)
+        episodes = open_split(FLAGS.split)
         names = split_names(FLAGS.dataset, FLAGS.data_dir)
         splits = summarize({name: open_split(name) for name in names}, FLAGS.seed)
-        size, scale = choose_size(shown)
-        rows, labels = choose_frames(shown, size, rng)
-        clips = choose_clips(shown, size, rng)
+        size, scale = choose_size(episodes)
+        rows, labels = choose_frames(episodes, size, rng)
+        clips = choose_clips(episodes, size, rng)
     statistics = {"dataset": FLAGS.dataset, "camera": FLAGS.camera, "splits": splits}
     texts = {
         "statistics.json": json.dumps(statistics, indent=1) + "\n",
@@ -84,24 +84,24 @@ def main() -> None:
         try:
             media.save_mp4(video, media.grid(clips, scale=scale), FLAGS.fps)
         except ImportError as error:
-            # An earlier one would not belong to the rest.
+            # An earlier file would not match the others.
             video.unlink(missing_ok=True)
             print(f"Left out: {video}. {error}")
-    print(f"Wrote {folder}/statistics.md, statistics.json and pictures.")
+    print(f"Wrote {folder}/statistics.md, statistics.json and images.")
 
 
-# The pictures.
+# Images.
 
 
 def choose_size(episodes) -> tuple[tuple[int, int], int]:
-    """Choose how large frames are shown, so that a grid of them fits on a screen.
+    """Choose the size at which a grid of frames fits on a screen.
 
     Args:
-        episodes: of one split.
+        episodes: episodes of one split.
 
     Returns:
-        The (height, width) to scale frames to, that of the first one or less; and how
-        many pixels wide a pixel then becomes.
+        The (height, width) to scale frames to, at most that of the first one, and the
+        factor by which the result is then enlarged.
     """
     height, width, _ = episodes.frame_shape
     factor = min(1, _HEIGHT / height)
@@ -110,15 +110,15 @@ def choose_size(episodes) -> tuple[tuple[int, int], int]:
 
 
 def choose_frames(episodes, size: tuple[int, int], rng: np.random.Generator):
-    """Choose frames of random episodes, evenly from the first to the last.
+    """Choose evenly spaced frames of random episodes, from the first to the last.
 
     Args:
-        episodes: of one split.
+        episodes: episodes of one split.
         size: (height, width) of the frames.
-        rng: chooses the episodes.
+        rng: generator that chooses the episodes.
 
     Returns:
-        The frames of each episode, uint8 (frames, height, width, 3), and labels.
+        The frames of each episode, uint8 (frames, height, width, 3), and a label each.
     """
     rows, labels = [], []
     for episode in _choose_episodes(episodes, _NUM_EPISODES, rng):
@@ -130,16 +130,16 @@ def choose_frames(episodes, size: tuple[int, int], rng: np.random.Generator):
 
 
 def choose_clips(episodes, size: tuple[int, int], rng: np.random.Generator):
-    """Choose clips of random episodes, from random frames on.
+    """Choose clips that start at random frames of random episodes.
 
     Args:
-        episodes: of one split.
+        episodes: episodes of one split.
         size: (height, width) of the frames.
-        rng: chooses the clips.
+        rng: generator that chooses the clips.
 
     Returns:
-        Rows of a grid of clips, uint8 (time, height, width, 3), each as long as the
-        longest: one whose episode ends before stays at its last frame.
+        Rows of a grid of clips, uint8 (time, height, width, 3), all of one length: a
+        clip whose episode ends early repeats its last frame.
     """
     chosen = _choose_episodes(episodes, _NUM_CLIPS, rng)
     lengths = episodes.lengths[chosen]
@@ -155,7 +155,7 @@ def choose_clips(episodes, size: tuple[int, int], rng: np.random.Generator):
 
 
 def _choose_episodes(episodes, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Return so many episodes, or as many as there are, in order."""
+    """Return the sorted indices of `number` random episodes, or of all if fewer."""
     total = len(episodes.lengths)
     return np.sort(rng.choice(total, min(number, total), replace=False))
 
@@ -165,20 +165,20 @@ def _read_frames(
 ) -> np.ndarray:
     from genie_tf.datasets.frames import fit_frame
 
-    # One by one, for they may be of several sizes.
+    # One by one, because sizes can differ.
     clips = [episodes.read_clips([(episode, i)], 1) for i in positions]
     return np.stack([fit_frame(clip["video"][0, 0], size) for clip in clips])
 
 
-# The text.
+# Text.
 
 
 def to_markdown(dataset: str, splits: dict[str, dict]) -> str:
-    """Write what `summarize` found as tables with a column for each split.
+    """Format the result of `summarize` as tables with a column for each split.
 
     Args:
-        dataset: its name.
-        splits: as `summarize` returns them.
+        dataset: name of the dataset.
+        splits: result of `summarize`.
     """
     actions = {name: x["actions"] for name, x in splits.items() if "actions" in x}
     names = next((x["names"] for x in actions.values() if "names" in x), ())
@@ -188,7 +188,7 @@ def to_markdown(dataset: str, splits: dict[str, dict]) -> str:
 
 {_table("", {name: _sizes(x) for name, x in splits.items()})}
 
-Pixels are the red, green and blue, from 0 to 255, of the frames looked at.
+Pixels are red, green and blue values, from 0 to 255, of the frames read.
 
 ## Lengths of episodes
 
@@ -214,8 +214,8 @@ def _sizes(split: dict) -> dict[str, str]:
         "mean": f"{lengths['mean']:,.1f}",
         "longest": f"{lengths['max']:,}",
         "bytes on disk": f"{split['bytes']:,}",
-        "bytes a frame": f"{split['bytes_per_frame']:,.0f}",
-        "frames looked at": f"{pixels['frames']:,}",
+        "bytes per frame": f"{split['bytes_per_frame']:,.0f}",
+        "frames read": f"{pixels['frames']:,}",
         "height x width": ", ".join(f"{h}x{w}" for h, w in pixels["sizes"]),
         "pixels, mean": ", ".join(f"{value:.1f}" for value in pixels["mean"]),
         "pixels, standard deviation": ", ".join(f"{x:.1f}" for x in pixels["std"]),
@@ -235,15 +235,15 @@ def _actions(actions: dict, known: list[int], names: Sequence[str]) -> dict[str,
     labels = {key: f"{key}" for key in known}
     labels |= {key: f"{key} {name}" for key, name in enumerate(names) if key in known}
     shares = {labels[key]: _share(counts.get(f"{key}", 0), total) for key in known}
-    return {**shares, "episodes looked at": f"{actions['episodes']:,}"}
+    return {**shares, "episodes read": f"{actions['episodes']:,}"}
 
 
 def _rewards(rewards: dict) -> dict[str, str]:
     return {
         "sum": f"{rewards['sum']:,g}",
-        "mean of an episode": f"{rewards['mean']:,.3g}",
+        "mean per episode": f"{rewards['mean']:,.3g}",
         "episodes with a reward": _share(rewards["nonzero"], rewards["episodes"]),
-        "episodes looked at": f"{rewards['episodes']:,}",
+        "episodes read": f"{rewards['episodes']:,}",
     }
 
 
@@ -252,7 +252,7 @@ def _share(count: int, total: int) -> str:
 
 
 def _table(corner: str, columns: dict[str, dict[str, str]]) -> str:
-    """Write a table of columns that have the same rows; says if there are none."""
+    """Return columns that share their rows as a table, or a sentence if none."""
     if not columns:
         return "The dataset has none."
     rows = next(iter(columns.values()))

@@ -1,16 +1,16 @@
-"""Prints how large the published settings are here, next to what the papers say.
+"""Print the parameter counts of all published settings, next to those in the papers.
 
 python -m genie_tf.experiments.published
 
-It takes no memory for weights, so the largest model can be counted anywhere.
+Allocates no weights, so the largest model can be counted on any machine.
 """
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import NamedTuple
 
-# Millions of parameters, as rounded in the papers; of the configs that are not listed
-# the papers say nothing.
+# Millions of parameters, as rounded in the papers. The papers do not report the other
+# configs.
 _PLATFORMERS_DYNAMICS = {
     "41m": 41,
     "96m": 96,
@@ -36,7 +36,7 @@ PUBLISHED = {
     },
 }
 
-# Each Genie, and the tokenizer that it is for.
+# The tokenizer of each Genie.
 _TOKENIZERS = {
     "coinrun_genie:paper": "coinrun_tokenizer:paper",
     **{
@@ -55,9 +55,9 @@ CONFIGS = (
 
 
 class Row(NamedTuple):
-    """A model of a config: its feed-forward's width, and its parameters.
+    """Feed-forward width and parameter count of one model of a config.
 
-    `published` is in millions, and None where the paper does not say.
+    `published` is in millions, and None if the paper does not report it.
     """
 
     config: str
@@ -68,13 +68,13 @@ class Row(NamedTuple):
 
 
 def load(name: str):
-    """The config of a name such as "jafar_genie:patch4"."""
+    """Return the config of a name such as "jafar_genie:patch4"."""
     file, size = name.split(":")
     return import_module(f"genie_tf.experiments.configs.{file}").get_config(size)
 
 
 def make(name: str):
-    """The untrained model of a config; a Genie comes with an untrained tokenizer."""
+    """Return the untrained model of a config; a Genie includes its tokenizer."""
     from genie_tf.training.build import build_model, build_world
 
     if name in _TOKENIZERS:
@@ -83,7 +83,7 @@ def make(name: str):
 
 
 def rows() -> Iterator[Row]:
-    """The models of all configs with published settings; equal ones once a file."""
+    """Yield the models of all published configs; equal ones once per config file."""
     from genie_tf.training.plan import count_parameters
 
     seen = set()
@@ -91,7 +91,7 @@ def rows() -> Iterator[Row]:
         config = load(name)
         counts = count_parameters(lambda name=name: make(name))
         if name in _TOKENIZERS:
-            del counts["tokenizer"]  # It has a row of its own.
+            del counts["tokenizer"]  # It has its own row.
         for part, parameters in counts.items():
             settings = config.get("model") or config[part]
             names = ("encoder", "decoder", "transformer")
@@ -111,19 +111,18 @@ def rows() -> Iterator[Row]:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Rows as a table in Markdown."""
+    """Return rows as a Markdown table."""
     lines = [
         "| config | part | feed-forward | parameters | published | difference |",
         "|---|---|---|---|---|---|",
     ]
     for name, part, mlp_dim, parameters, published in rows:
-        said, off = "", ""
+        count, expected, difference = f"{parameters / 1e6:,.1f}M", "", ""
         if published:
-            said = f"{published:,}M"
-            off = f"{parameters / (published * 1e6) - 1:+.1%}"
-        lines.append(
-            f"| {name} | {part} | {mlp_dim} | {parameters / 1e6:,.1f}M | {said} | {off} |"
-        )
+            expected = f"{published:,}M"
+            difference = f"{parameters / (published * 1e6) - 1:+.1%}"
+        cells = (name, part, mlp_dim, count, expected, difference)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

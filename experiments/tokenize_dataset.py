@@ -1,14 +1,15 @@
-"""Writes a dataset with its tokens, so that training a Genie need not make them again.
+"""Write a dataset with its tokens, to train the dynamics faster.
 
 genie-tokenize --preset=runs/tokenizer/model --dataset=coinrun/random_hard_small \
     --output=data/tokens
 genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model --config.dataset=data/tokens
 
-The output is a dataset of TFDS, with the frames too, which the latent action model sees.
-Training takes it with that tokenizer only. If it is stopped, rerun the same command to
-resume. A tokenizer whose tokens depend on the frames before needs --clip_length, that of the
-training to come: episodes are then cut into clips of so many frames, once and for all.
+The output is a TFDS dataset of frames, which the latent action model sees, and tokens.
+It can only be used with the same tokenizer. If the program is stopped, rerun the same
+command to resume. A tokenizer whose tokens depend on earlier frames needs
+--clip_length, the config.clip_length of later training: episodes are then cut into
+clips of that length.
 """
 
 from absl import flags
@@ -20,19 +21,15 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    cli.define_path(
-        "preset", None, "Name or folder of a trained tokenizer, or of a Genie."
-    )
+    cli.define_path("preset", None, "Name or folder of a trained tokenizer or Genie.")
     cli.define_path("dataset", None, "TFDS name, or folder of a dataset.")
-    cli.define_path("output", None, "Folder to write; must not exist yet.")
+    cli.define_path("output", None, "Output folder; must not exist yet.")
     flags.DEFINE_integer(
-        "clip_length", None, "Frames that are tokenized together.", lower_bound=1
+        "clip_length", None, "Frames to tokenize together.", lower_bound=1
     )
-    flags.DEFINE_string("camera", None, "Which of several cameras are the frames.")
-    flags.DEFINE_bool(
-        "resize", False, "Scale frames to the size that the tokenizer is for."
-    )
-    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    flags.DEFINE_string("camera", None, "Observation that holds the frames.")
+    flags.DEFINE_bool("resize", False, "Scale and crop frames to the tokenizer's size.")
+    cli.define_path("data_dir", None, "Folder of TFDS datasets.")
 
 
 def main() -> None:
@@ -41,7 +38,7 @@ def main() -> None:
         check_new(cli.check_folder(FLAGS.output))
     cli.import_keras()
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
-    # Imported here so that --help and wrong flags answer at once.
+    # Imported here so that --help and invalid flags are fast.
     from genie_tf.compilation import compiled
     from genie_tf.datasets.token_cache import write_token_cache
     from genie_tf.models import VideoTokenizer
@@ -49,7 +46,7 @@ def main() -> None:
 
     with cli.user_errors():
         tokenizer = VideoTokenizer.from_preset(FLAGS.preset)
-        _check(tokenizer)
+        _check_tokenizer(tokenizer)
         write_token_cache(
             FLAGS.output,
             FLAGS.dataset,
@@ -62,23 +59,24 @@ def main() -> None:
             resize=FLAGS.resize,
             data_dir=FLAGS.data_dir,
         )
-    print(f"Wrote {FLAGS.output}, to be given as --config.dataset.")
+    print(f"Wrote {FLAGS.output}. To train on it, pass it as --config.dataset.")
 
 
-def _check(tokenizer) -> None:
+def _check_tokenizer(tokenizer) -> None:
+    """Raise a ValueError if tokens cannot be stored or --clip_length is unsuitable."""
     if tokenizer.num_codes > 2**16:
         raise ValueError(
-            "A token is stored in 2 bytes, of 65,536 codes at most; the tokenizer has "
-            f"{tokenizer.num_codes:,}."
+            "Tokens are stored in 2 bytes, so a tokenizer can have at most 65,536 codes; "
+            f"this one has {tokenizer.num_codes:,}."
         )
     if tokenizer.sees_one_frame and FLAGS.clip_length is not None:
         raise ValueError(
-            "The tokens of this tokenizer are of one frame each: leave out --clip_length."
+            "This tokenizer encodes each frame separately: omit --clip_length."
         )
     if not tokenizer.sees_one_frame and FLAGS.clip_length is None:
         raise ValueError(
-            "The tokens of this tokenizer depend on the frames before: give the "
-            "config.clip_length of the training as --clip_length."
+            "This tokenizer's tokens depend on earlier frames: pass the "
+            "config.clip_length of later training as --clip_length."
         )
 
 

@@ -1,14 +1,14 @@
-"""Trains one stage of Genie: tokenizer, latent action model, or Genie whole.
+"""Train one stage of Genie: tokenizer, latent action model, or the complete Genie.
 
 genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok
 genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tok/model
 
-Any setting of the config can be changed: --config.steps=500 --config.batch_size=8.
-Writes checkpoints, metrics.jsonl, TensorBoard event files and, at the end, the trained
-model as the folder WORKDIR/model. If it is killed, rerun the same command to resume.
-With KERAS_BACKEND=jax it trains on JAX, where --mesh can divide weights among devices.
-genie-plan tells beforehand what a run will need.
+Every setting of the config has a flag: --config.steps=500 --config.batch_size=8. Writes
+checkpoints, metrics.jsonl, TensorBoard event files and, at the end, the trained model
+to the folder WORKDIR/model. If a run is killed, rerun the same command: it resumes from
+the last checkpoint. With KERAS_BACKEND=jax it trains on JAX, where --mesh can shard
+weights across devices. genie-plan estimates what a run will need.
 """
 
 import contextlib
@@ -30,21 +30,20 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     cli.define_config(
         "config",
-        "NAME:SIZE of one that ships with genie_tf, or FILE.py:SIZE of your own.",
+        "Training config: NAME:SIZE of a shipped one, or FILE.py:SIZE.",
     )
-    cli.define_path("workdir", None, "Folder for all that is written.")
-    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("workdir", None, "Folder for checkpoints, metrics and the model.")
+    cli.define_path("data_dir", None, "Folder of TFDS datasets.")
     flags.DEFINE_bool(
         "allow_change",
         False,
-        "Resume with other settings or data than those of the steps before, which is "
-        "recorded.",
+        "Resume even if settings or data have changed, and record the change.",
     )
     cli.define_device_flags()
     flags.DEFINE_string(
         "mesh",
         "",
-        "Devices of JAX along each axis, such as data:4,model:2. The batch is divided "
+        "JAX devices along each axis, such as data:4,model:2. The batch is sharded "
         "along data and fsdp, weights along fsdp (ZeRO-3) and model (tensor parallel). "
         "By default all devices are along data.",
     )
@@ -61,21 +60,21 @@ def train(
     command: str = "",
     allow_change: bool = False,
 ) -> None:
-    """Train what a config says.
+    """Train the model of a config.
 
     Args:
-        config: as in `experiments/configs`.
-        workdir: folder for all that is written.
-        data_dir: where TFDS keeps its datasets.
+        config: settings, as in `experiments/configs`.
+        workdir: folder for checkpoints, metrics and the model.
+        data_dir: folder of TFDS datasets.
         strategy, tpu, virtual_devices, mesh: see `training.build.make_engine`.
-        command: what was typed, to be kept with the trained model.
-        allow_change: resume with other settings than those of the steps before.
+        command: command line, stored with the trained model.
+        allow_change: whether to resume even if settings or data have changed.
 
     Raises:
-        UserError: if config, data, checkpoint or workdir are not as needed, or another
+        UserError: if config, data, checkpoint or workdir are unsuitable, or another
             program trains in the workdir.
     """
-    # Imported here so that --help and wrong flags answer at once.
+    # Imported here so that --help and invalid flags are fast.
     import keras
 
     from genie_tf.datasets.clips import ClipDataset
@@ -123,7 +122,7 @@ def train(
             )
             return ClipDataset(episodes, config.clip_length, config.stride)
 
-        def batches_of(split: str, start: int = 0):
+        def open_batches(split: str, start: int = 0):
             return open_clips(split).batches(
                 config.batch_size,
                 config.seed,
@@ -132,13 +131,13 @@ def train(
                 transforms=[engine.model.training_inputs],
             )
 
-        def first_batches_of(split: str, number: int, start: int = 0):
-            with contextlib.closing(batches_of(split, start)) as batches:
+        def read_batches(split: str, number: int, start: int = 0):
+            with contextlib.closing(open_batches(split, start)) as batches:
                 return list(itertools.islice(batches, number))
 
         number = max(1, config.validation_clips // config.batch_size)
-        validation = first_batches_of(config.validation_split, number)
-        for batch in (validation[0], *first_batches_of(config.train_split, 1)):
+        validation = read_batches(config.validation_split, number)
+        for batch in (validation[0], *read_batches(config.train_split, 1)):
             cli.check_frames(model.frame_shape, batch["video"], config.dataset)
             if is_genie:
                 _check_actions(config, batch)
@@ -171,10 +170,10 @@ def train(
             start, pending = checkpoints.restore(engine.model, engine.optimizer)
             if start > config.steps:
                 raise ValueError(
-                    f"{folder} has been trained for {start} steps already, and "
-                    f"config.steps asks for {config.steps}."
+                    f"{folder} has already been trained for {start} steps; config.steps "
+                    f"asks for {config.steps}."
                 )
-            batches = batches_of(config.train_split, start)
+            batches = open_batches(config.train_split, start)
             if is_chief:
                 phases = history.record(
                     folder, config.to_dict(), inputs, command, start
@@ -184,7 +183,7 @@ def train(
                 step, records = run_loop(
                     engine,
                     batches,
-                    lambda step: first_batches_of(config.train_split, 1, step)[0],
+                    lambda step: read_batches(config.train_split, 1, step)[0],
                     checkpoints=checkpoints,
                     start=start,
                     pending=pending,
@@ -228,18 +227,18 @@ def train(
 
 
 def _describe(model, phases: list[dict], steps: int) -> dict:
-    """Return what `save_preset` is told of how a model was trained."""
+    """Return the description of the training run that `save_preset` stores."""
     from genie_tf.training.history import describe_phases
 
-    kind, settings = type(model).__name__, phases[-1]["settings"]
+    name, settings = type(model).__name__, phases[-1]["settings"]
     parts = describe_phases(phases, steps)
     if len(parts) == 1 and settings:
         description = (
-            f"{kind} trained on {settings['dataset']}, for {steps:,} steps of "
+            f"{name} trained on {settings['dataset']}, for {steps:,} steps of "
             f"{settings['batch_size']} clips of {settings['clip_length']} frames."
         )
     else:
-        description = f"{kind} trained for {steps:,} steps."
+        description = f"{name} trained for {steps:,} steps."
         settings = {**settings, "phases": parts}
         for part in parts:
             named = [
@@ -257,14 +256,14 @@ def _describe(model, phases: list[dict], steps: int) -> dict:
 
 
 def _name_actions(model, actions) -> list[str] | None:
-    """Return the names of a dataset's actions, if these are a model's."""
+    """Return the names of a dataset's actions if the model is driven by them."""
     is_guided = not getattr(model, "infers_actions", True)
     if is_guided and actions and len(actions.names) == model.num_actions:
         return list(actions.names)
 
 
 def _check_actions(config: ConfigDict, batch: dict) -> None:
-    """Raise a ValueError if true actions are wanted and the dataset has none."""
+    """Raise a ValueError if the config needs true actions and the dataset has none."""
     if config.num_true_actions and "action" not in batch:
         raise ValueError(
             f"config.num_true_actions={config.num_true_actions} needs a dataset with discrete "

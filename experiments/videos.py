@@ -1,11 +1,12 @@
-"""Makes a dataset of one's own videos, to train on as on any other.
+"""Make a dataset of your own videos, to train on as on any other.
 
 genie-videos --input=recordings --name=mine
 genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok \
     --config.dataset=video_folder/mine
 
-Takes .mp4, .mov, .m4v, .webm, .mkv, .avi and .gif files, and folders of .png or .jpg
-frames, wherever they are below the folder. Needs PyAV: pip install genie_tf[video].
+Reads .mp4, .mov, .m4v, .webm, .mkv, .avi and .gif files, and folders of .png or .jpg
+frames, at any depth below the input folder. Writes the dataset video_folder/NAME to the
+folder of TFDS datasets. Needs PyAV: pip install genie_tf[video].
 """
 
 import contextlib
@@ -24,21 +25,26 @@ from genie_tf.files import local_path
 
 FLAGS = flags.FLAGS
 
-_LARGEST_EPISODE = 2**30  # Bytes of pixels; TFDS holds one in memory, several times.
+_MAX_EPISODE_BYTES = 2**30  # TFDS holds several copies of an episode in memory.
 
 
 def define_flags() -> None:
-    cli.define_path("input", None, "Folder of the videos.")
-    flags.DEFINE_string("name", None, "Of the dataset, which is video_folder/NAME.")
-    flags.DEFINE_integer("height", 64, "Of its frames, in pixels.", lower_bound=1)
-    flags.DEFINE_integer("width", 64, "Of its frames, in pixels.", lower_bound=1)
+    cli.define_path("input", None, "Folder of videos.")
+    flags.DEFINE_string(
+        "name", None, "Name of the dataset, which becomes video_folder/NAME."
+    )
+    flags.DEFINE_integer("height", 64, "Height of frames, in pixels.", lower_bound=1)
+    flags.DEFINE_integer("width", 64, "Width of frames, in pixels.", lower_bound=1)
     flags.DEFINE_float(
-        "fps", 10, "Frames a second.", lower_bound=0.01, upper_bound=1000
+        "fps", 10, "Frames per second.", lower_bound=0.01, upper_bound=1000
     )
     flags.DEFINE_float(
-        "clip_seconds", 16, "What is longer becomes several episodes.", lower_bound=0
+        "clip_seconds",
+        16,
+        "Longest episode, in seconds; longer videos are split.",
+        lower_bound=0,
     )
-    cli.define_path("data_dir", None, "Where TFDS keeps its datasets.")
+    cli.define_path("data_dir", None, "Folder of TFDS datasets.")
 
 
 def main() -> None:
@@ -46,25 +52,25 @@ def main() -> None:
     cli.check_installed("tensorflow_datasets", "writing a dataset needs TFDS", "")
     if not re.fullmatch(r"\w+", FLAGS.name):
         raise cli.UserError(
-            f"--name must only have letters, digits and _; received {FLAGS.name!r}"
+            f"--name must contain only letters, digits and _; received {FLAGS.name!r}"
         )
     with cli.user_errors():
         folder = local_path(FLAGS.input)
         data_dir = FLAGS.data_dir and local_path(FLAGS.data_dir)
     if not folder.is_dir():
-        raise cli.UserError(f"there is no folder {folder}, which --input names")
+        raise cli.UserError(f"there is no folder {folder}: check --input")
     if data_dir is not None:
         cli.check_folder(data_dir)
     form = {"fps": FLAGS.fps, "height": FLAGS.height, "width": FLAGS.width}
     steps = round(FLAGS.clip_seconds * FLAGS.fps, 6)
-    most_steps = _LARGEST_EPISODE // (3 * FLAGS.height * FLAGS.width)
-    if not 2 <= steps <= most_steps:  # Nor is it, if it is not a number.
+    max_steps = _MAX_EPISODE_BYTES // (3 * FLAGS.height * FLAGS.width)
+    if not 2 <= steps <= max_steps:  # Also true for NaN.
         raise cli.UserError(
             f"an episode of {FLAGS.height}x{FLAGS.width} pixels must have from 2 to "
-            f"{most_steps} frames; --clip_seconds={FLAGS.clip_seconds:g} and "
+            f"{max_steps} frames; --clip_seconds={FLAGS.clip_seconds:g} and "
             f"--fps={FLAGS.fps:g} make {steps:g}"
         )
-    # Imported here so that --help and wrong flags answer at once.
+    # Imported here so that --help and invalid flags are fast.
     from genie_tf.datasets.video_folder.video_folder_dataset_builder import (
         Builder,
         VideoFolderConfig,
@@ -82,26 +88,26 @@ def main() -> None:
             max_steps=int(steps),
             **form,
         )
-        logging.set_verbosity(logging.ERROR)  # TFDS warns of configs of one's own.
+        logging.set_verbosity(logging.ERROR)  # TFDS warns about custom configs.
         builder = Builder(config=config, data_dir=data_dir)
         if builder.data_path.exists():
             raise ValueError(
-                f"{builder.data_path} exists already: choose another --name, or delete "
+                f"{builder.data_path} already exists: choose another --name, or delete "
                 "that folder."
             )
-        with _sole_build(Path(builder.data_path).parent):
+        with _exclusive_build(Path(builder.data_path).parent):
             failure = _build(builder)
         if failure:
-            raise ValueError(f"nothing is written: {failure}")
+            raise ValueError(f"nothing was written: {failure}")
     _report(builder)
 
 
 @contextlib.contextmanager
-def _sole_build(folder: Path) -> Iterator[None]:
-    """Keep other builds out of a folder, and removes what killed ones have left there.
+def _exclusive_build(folder: Path) -> Iterator[None]:
+    """Lock a folder against other builds, and remove the leftovers of killed ones.
 
     Raises:
-        ValueError: if there is another build.
+        ValueError: if another program is building it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
@@ -110,7 +116,7 @@ def _sole_build(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"another program is building {folder}: wait for its end, or choose "
+                f"another program is building {folder}: wait until it ends, or choose "
                 "another --name"
             ) from error
         for leftover in folder.glob("incomplete.*"):
@@ -121,7 +127,7 @@ def _sole_build(folder: Path) -> Iterator[None]:
 
 
 def _build(builder) -> str:
-    """Build the dataset; what the system had against it, such as a full disk, if so."""
+    """Build the dataset; return the system's error, such as a full disk, or ""."""
     import tensorflow as tf
 
     failure = ""
@@ -131,13 +137,13 @@ def _build(builder) -> str:
         if not isinstance(error.__cause__, tf.errors.OpError):
             raise
         failure = error.__cause__.message
-    # TFDS's progress bars go with the exception; later, they would wipe out the sentence.
+    # Delete TFDS's progress bars with the exception; later, they would erase the error.
     gc.collect()
     return failure
 
 
 def _report(builder) -> None:
-    """Print what the dataset has, and what it has not."""
+    """Print what the dataset contains, and which files were left out."""
     splits = builder.info.splits
     counts = ", ".join(f"{splits[name].num_examples} {name}" for name in splits)
     print(f"Wrote {builder.info.full_name.rpartition('/')[0]}, episodes: {counts}.")

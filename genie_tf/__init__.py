@@ -19,9 +19,9 @@ __version__ = "0.1.0"
 
 __all__ = ["Genie", "VideoTokenizer", "list_presets", "load"]
 
-# Where each name comes from. It is imported when it is first used, so that
-# `import genie_tf` takes no time: Keras alone takes seconds.
-_PLACES = {
+# Module and attribute of each public name. They are imported on first use, so that
+# `import genie_tf` is fast: Keras takes seconds.
+_EXPORTS = {
     "Genie": ("genie_tf.models", "Genie"),
     "VideoTokenizer": ("genie_tf.models", "VideoTokenizer"),
     "list_presets": ("genie_tf.presets.folder", "list_presets"),
@@ -30,11 +30,11 @@ _PLACES = {
 
 
 def __getattr__(name: str):
-    if name not in _PLACES:
+    if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _PLACES[name]
+    module, attribute = _EXPORTS[name]
     return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    return sorted({*globals(), *_EXPORTS})

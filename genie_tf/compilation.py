@@ -1,4 +1,4 @@
-"""One word for `tf.function(jit_compile=True)` and `jax.jit`, also on many devices."""
+"""One interface to `tf.function(jit_compile=True)` and `jax.jit`."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,19 +6,19 @@ import keras
 
 
 def compiled(function: Callable) -> Callable:
-    """Compile a function of tensors with XLA, on whichever backend Keras runs.
+    """Compile a function of tensors with XLA, on the backend of Keras.
 
     Args:
-        function: a pure function of tensors, which may read a model's weights.
+        function: a pure function of tensors; it can read a model's weights.
 
     Returns:
-        The same function, compiled anew for each set of shapes. On JAX, weights read
-        are constants of the program.
+        The function, compiled once for each set of shapes. On JAX, weights become
+        constants of the program.
     """
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
-        # AutoGraph would take half the time of tracing, and finds nothing to convert.
+        # AutoGraph would take half of the tracing time and has nothing to convert.
         return tf.function(function, jit_compile=True, autograph=False)
     if keras.config.backend() == "jax":
         import jax
@@ -30,30 +30,30 @@ def compiled(function: Callable) -> Callable:
 def compiled_on_replicas(
     function: Callable, strategy=None
 ) -> Callable[[Sequence[dict]], Sequence]:
-    """Compile a function of a dict of arrays, to run on all replicas at once.
+    """Compile a function of a dict of arrays, to run on all replicas in parallel.
 
     Args:
-        function: as of `compiled`.
-        strategy: a `tf.distribute.Strategy` of one machine; None for one device.
+        function: see `compiled`.
+        strategy: a `tf.distribute.Strategy` on one machine; None for one device.
 
     Returns:
-        A function of a list of dicts, one for each replica, to the list of what
-        `function` returns for each.
+        A function that maps a list of dicts, one per replica, to the list of results.
     """
     program = compiled(function)
     if num_replicas(strategy) == 1:
         return lambda inputs: [program(*inputs)]
     import tensorflow as tf
 
-    def own(share):  # Were it `program`, all replicas would be one program.
+    # Passing `program` itself would merge all replicas into one program.
+    def run_replica(share):
         return program(share)
 
-    run = tf.function(lambda shares: strategy.run(own, args=(shares,)))
+    run = tf.function(lambda shares: strategy.run(run_replica, args=(shares,)))
 
     def call(inputs):
         def share(context):
-            chosen = inputs[context.replica_id_in_sync_group]
-            return {name: tf.convert_to_tensor(x) for name, x in chosen.items()}
+            arrays = inputs[context.replica_id_in_sync_group]
+            return {name: tf.convert_to_tensor(x) for name, x in arrays.items()}
 
         shares = strategy.experimental_distribute_values_from_function(share)
         return strategy.experimental_local_results(run(shares))
@@ -62,5 +62,5 @@ def compiled_on_replicas(
 
 
 def num_replicas(strategy=None) -> int:
-    """How many replicas a `tf.distribute.Strategy` has; of None, one."""
+    """Return the number of replicas of a `tf.distribute.Strategy`; 1 for None."""
     return 1 if strategy is None else strategy.num_replicas_in_sync

@@ -1,4 +1,4 @@
-"""Worlds as Gymnasium environments, alone or a batch at a time.
+"""Worlds as Gymnasium environments, single or vectorized.
 
 Importing this module registers `genie_tf/Genie-v0`.
 """
@@ -29,28 +29,34 @@ from genie_tf.pixels import to_bytes
 from genie_tf.presets.loading import outline_preset
 from genie_tf.samplers import WorldSampler, replace_videos
 
-_WINDOW_SIDE = 512  # Pixels of the window's longer side, or a little less.
+_WINDOW_SIDE = 512  # Largest side of the window in pixels.
 
 
 class GenieEnv(gymnasium.Env):
-    """A world to play: latent actions in, frames out, uint8 (height, width, 3).
+    """A world as an environment: actions in, frames out, uint8 (height, width, 3).
 
-    Rewards are 0, and no episode terminates. `reset(seed=...)` decides which prompt is
-    drawn and all frames that follow; `reset(options={"prompt": ...})` sets the prompt.
+    Rewards are 0, and episodes never terminate. `reset(seed=...)` determines the prompt
+    and all following frames; `reset(options={"prompt": ...})` sets the prompt.
 
     Args:
-        preset: name or folder of a trained world; or, but for `gymnasium.make`, a `WorldModel`.
-        prompts: first frames to draw from: names of pictures, or frames as they are in
-            datasets, uint8 (height, width, 3).
-        sampling: settings that frames are sampled with, such as {"temperature": 0.0};
-            others have the defaults of the world's dynamics.
-        max_episode_steps: after how many steps an episode is truncated; None for never.
-        render_mode: "rgb_array", or "human", a window, which needs pygame.
+        preset: name or folder of a trained world, or a `WorldModel` (but not with
+            `gymnasium.make`).
+        prompts: first frames to draw from: image files, or uint8 (height, width, 3).
+        sampling: sampling settings, such as {"temperature": 0.0}; the others have the
+            defaults of the world's dynamics.
+        max_episode_steps: number of steps after which an episode is truncated; None for
+            never.
+        render_mode: "rgb_array", or "human" for a window, which needs pygame.
 
     Raises:
-        ValueError: if the folder holds no world, a prompt is none, or there is no such
-            sampling, render mode or number of steps.
+        ValueError: if the preset is not a world, or a prompt, sampling setting, render
+            mode or number of steps can't be used.
         gymnasium.error.DependencyNotInstalled: if pygame is needed and not installed.
+
+    Example:
+        env = GenieEnv("runs/genie/model", prompts=["prompt.png"])
+        frame, _ = env.reset(seed=0)
+        frame, *_ = env.step(env.action_space.sample())
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
@@ -64,9 +70,9 @@ class GenieEnv(gymnasium.Env):
         render_mode: str | None = None,
     ):
         _check_render_mode(self, render_mode)
-        self._plays = _Plays(preset, prompts, sampling, max_episode_steps, 1)
-        self.observation_space = self._plays.observation_space
-        self.action_space = self._plays.action_space
+        self._episodes = _Episodes(preset, prompts, sampling, max_episode_steps, 1)
+        self.observation_space = self._episodes.observation_space
+        self.action_space = self._episodes.action_space
         self.render_mode = render_mode
         self._window = _Window(self) if render_mode == "human" else None
 
@@ -74,67 +80,78 @@ class GenieEnv(gymnasium.Env):
         """Start an episode.
 
         Args:
-            seed: of all that is drawn from here on, a whole number from 0.
-            options: a dict that may have the `prompt` to start from.
+            seed: seed of all random draws from here on, a whole number from 0.
+            options: None, or a dict that can set the `prompt`.
 
         Returns:
-            The prompt as the world has it, and an empty dict.
+            The prompt as decoded by the world, and an empty dict.
 
         Raises:
-            ValueError: if the seed or prompt can't be used, or there is no prompt to
-                draw.
+            ValueError: if the seed or prompt can't be used, or there is no prompt to draw
+                from.
             RuntimeError: in a process where no world can run, see `check_can_run`.
         """
         _check_options(options)
         super().reset(seed=_check_seed(seed))
-        self._plays.begin([self.np_random], [True], options)
-        self._show()
-        return self._plays.frames[0], {}
+        self._episodes.begin([self.np_random], [True], options)
+        self._update_window()
+        return self._episodes.frames[0], {}
 
     def step(self, action):
-        """The next frame, 0, False, whether the episode is truncated, and {}.
+        """Return the next frame, 0, False, whether the episode is truncated, and {}.
 
         Raises:
             ValueError: if there is no such action.
             gymnasium.error.ResetNeeded: before the first `reset`.
         """
-        self._plays.step(_check_actions(self.action_space, action)[None])
-        self._show()
-        return self._plays.frames[0], 0.0, False, bool(self._plays.truncated[0]), {}
+        self._episodes.step(_check_actions(self.action_space, action)[None])
+        self._update_window()
+        return (
+            self._episodes.frames[0],
+            0.0,
+            False,
+            bool(self._episodes.truncated[0]),
+            {},
+        )
 
     def render(self):
-        """The newest frame if the mode is "rgb_array"; a window shows it by itself.
+        """Return the newest frame if the mode is "rgb_array"; a window needs no call.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first `reset`.
         """
-        self._plays.check_begun("render")
+        self._episodes.check_begun("render")
         if self.render_mode == "rgb_array":
-            return self._plays.frames[0]
+            return self._episodes.frames[0]
 
     def close(self):
         """Close the window."""
         if self._window:
             self._window.close()
 
-    def _show(self):
+    def _update_window(self):
         if self._window:
-            self._window.show(self._plays.frames[0])
+            self._window.show(self._episodes.frames[0])
 
 
 class GenieVectorEnv(gymnasium.vector.VectorEnv):
-    """So many plays of a world at once, each frame of them all made by one program.
+    """Environments of one world that compute their frames together, in one program.
 
-    Each is as a `GenieEnv` with its seed. One that was truncated starts again with the
-    next step, whose action it ignores (`AutoresetMode.NEXT_STEP`).
+    Each equals a `GenieEnv` with its seed. A truncated one resets at the next step and
+    ignores the action of that step (`AutoresetMode.NEXT_STEP`).
 
     Args:
-        preset, prompts, sampling, max_episode_steps: as of `GenieEnv`.
-        num_envs: how many plays.
+        preset, prompts, sampling, max_episode_steps: see `GenieEnv`.
+        num_envs: number of environments.
         render_mode: "rgb_array" or None.
 
     Raises:
-        ValueError: as of `GenieEnv`.
+        ValueError: see `GenieEnv`.
+
+    Example:
+        envs = GenieVectorEnv("runs/genie/model", num_envs=8, prompts=["prompt.png"])
+        frames, _ = envs.reset(seed=0)
+        frames, *_ = envs.step(envs.action_space.sample())
     """
 
     metadata = {
@@ -154,12 +171,14 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
     ):
         _check_render_mode(self, render_mode)
         check_whole(num_envs=num_envs)
-        self._plays = _Plays(preset, prompts, sampling, max_episode_steps, num_envs)
+        self._episodes = _Episodes(
+            preset, prompts, sampling, max_episode_steps, num_envs
+        )
         self._generators = [None] * num_envs
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self.single_observation_space = self._plays.observation_space
-        self.single_action_space = self._plays.action_space
+        self.single_observation_space = self._episodes.observation_space
+        self.single_action_space = self._episodes.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -172,60 +191,60 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
         """Start episodes.
 
         Args:
-            seed: one for each play, or None; or the first one's, from which they count
-                on. Whole numbers from 0.
-            options: a dict that may have the `prompt` to start from, one for all; and
-                `reset_mask`, bool (num_envs,): the others continue.
+            seed: whole number from 0 for the first environment, which the next ones
+                count up; or a list with a seed or None for each environment; or None.
+            options: None, or a dict that can set a common `prompt`, and `reset_mask`,
+                bool (num_envs,), to reset only some environments.
 
         Returns:
-            The newest frame of each play, and an empty dict.
+            The newest frame of each environment, and an empty dict.
 
         Raises:
             ValueError: if the seeds, the mask or the prompt can't be used, or there is no
-                prompt to draw.
+                prompt to draw from.
             RuntimeError: in a process where no world can run, see `check_can_run`.
         """
         _check_options(options)
-        seeds = self._seeds_of(seed)
-        which = self._check_mask((options or {}).get("reset_mask"))
-        for i in np.flatnonzero(which):
+        seeds = self._parse_seeds(seed)
+        mask = self._check_mask((options or {}).get("reset_mask"))
+        for i in np.flatnonzero(mask):
             if seeds[i] is not None or self._generators[i] is None:
                 self._generators[i], _ = seeding.np_random(seeds[i])
-        self._plays.begin(self._generators, which, options)
-        return self._plays.frames, {}
+        self._episodes.begin(self._generators, mask, options)
+        return self._episodes.frames, {}
 
     def step(self, actions):
-        """The next frames, 0, False, whether episodes are truncated, and {}.
+        """Return the next frames, 0, False, whether episodes are truncated, and {}.
 
         Raises:
             ValueError: if there are no such actions.
             gymnasium.error.ResetNeeded: before the first `reset`.
         """
         actions = _check_actions(self.action_space, actions)
-        ended = self._plays.truncated
-        self._plays.step(actions)
+        ended = self._episodes.truncated
+        self._episodes.step(actions)
         if ended.any():
-            self._plays.begin(self._generators, ended)
+            self._episodes.begin(self._generators, ended)
         never = np.zeros(self.num_envs, bool)
         rewards = np.zeros(self.num_envs)
-        return self._plays.frames, rewards, never, self._plays.truncated, {}
+        return self._episodes.frames, rewards, never, self._episodes.truncated, {}
 
     def render(self):
-        """The newest frame of each play, if the mode is "rgb_array".
+        """Return the newest frame of each environment if the mode is "rgb_array".
 
         Raises:
             gymnasium.error.ResetNeeded: before the first `reset`.
         """
-        self._plays.check_begun("render")
+        self._episodes.check_begun("render")
         if self.render_mode == "rgb_array":
-            return tuple(self._plays.frames)
+            return tuple(self._episodes.frames)
 
-    def _seeds_of(self, seed) -> list[int | None]:
-        """A seed for each play."""
+    def _parse_seeds(self, seed) -> list[int | None]:
+        """Return a seed for each environment."""
         if isinstance(seed, (list, tuple)) or np.ndim(seed) == 1:
             if len(seed) != self.num_envs:
                 raise ValueError(
-                    f"There must be a seed for each of the {self.num_envs} plays; "
+                    f"There must be a seed for each of the {self.num_envs} environments; "
                     f"received {len(seed)}."
                 )
             return [_check_seed(one) for one in seed]
@@ -233,29 +252,29 @@ class GenieVectorEnv(gymnasium.vector.VectorEnv):
         return [None if first is None else first + i for i in range(self.num_envs)]
 
     def _check_mask(self, mask) -> np.ndarray:
-        """Which plays restart."""
+        """Return which environments are reset."""
         if mask is None:
             return np.ones(self.num_envs, bool)
-        which = np.asarray(mask)
-        if which.dtype != bool or which.shape != (self.num_envs,):
+        mask = np.asarray(mask)
+        if mask.dtype != bool or mask.shape != (self.num_envs,):
             raise ValueError(
                 f"`reset_mask` must be bool of shape {(self.num_envs,)}; received "
-                f"{which.dtype} of shape {which.shape}."
+                f"{mask.dtype} of shape {mask.shape}."
             )
-        if not which.all():
-            self._plays.check_begun("reset some plays only")
-        return which
+        if not mask.all():
+            self._episodes.check_begun("reset only some environments")
+        return mask
 
 
-class _Plays:
-    """Plays of a world, side by side.
+class _Episodes:
+    """A batch of episodes in a world, one per environment.
 
     Attributes:
-        frames: uint8 (plays, height, width, 3), the newest of each; never changed.
-        truncated: bool (plays,), whether each is over.
+        frames: newest frame of each, uint8 (envs, height, width, 3); never modified.
+        truncated: whether each is over, bool (envs,).
     """
 
-    def __init__(self, preset, prompts, sampling, max_steps, num_plays):
+    def __init__(self, preset, prompts, sampling, max_steps, num_envs):
         if max_steps is not None:
             check_whole(max_episode_steps=max_steps)
         if isinstance(prompts, (str, os.PathLike)):
@@ -271,15 +290,15 @@ class _Plays:
         self._preset = preset
         self._sampling = outline.dynamics.complete_sampling(sampling)
         self._max_steps = max_steps
-        self._prompts = [self._frame_of(prompt) for prompt in prompts]
+        self._prompts = [self._load_prompt(prompt) for prompt in prompts]
         self._state = None
-        self.frames = np.zeros((num_plays, *shape), np.uint8)
-        self._seeds, self._ages = np.zeros((2, num_plays), np.int32)
+        self.frames = np.zeros((num_envs, *shape), np.uint8)
+        self._seeds, self._ages = np.zeros((2, num_envs), np.int32)
 
     @functools.cached_property
     def _sampler(self):
-        # Not before the first frame: Gymnasium makes an environment, looks at its spaces
-        # and then forks, which is too late once TensorFlow or JAX has run.
+        # Not before the first frame: Gymnasium makes an environment to read its spaces
+        # and then forks, which must not happen after TensorFlow or JAX has run.
         preset = self._preset
         world = (
             preset if isinstance(preset, WorldModel) else WorldModel.from_preset(preset)
@@ -291,22 +310,23 @@ class _Plays:
         limit = np.inf if self._max_steps is None else self._max_steps
         return self._ages >= limit
 
-    def begin(self, generators, which, options=None):
-        """Start the plays anew of which `which` is true."""
-        which = np.array(which)
+    def begin(self, generators, mask, options=None):
+        """Start new episodes where `mask` is true."""
+        mask = np.array(mask)
         prompts = np.zeros_like(self.frames)
-        for i in np.flatnonzero(which):
-            prompts[i] = self._prompt(generators[i], options or {})
+        for i in np.flatnonzero(mask):
+            prompts[i] = self._choose_prompt(generators[i], options or {})
             self._seeds[i] = generators[i].integers(2**31)
         state, video = self._sampler.reset(prompts[:, None])
         if self._state is not None:
-            state = replace_videos(self._state, which, state)
+            state = replace_videos(self._state, mask, state)
         self._state = state
-        first = which[:, None, None, None]
         self.frames = np.where(
-            first, to_bytes(ops.convert_to_numpy(video[:, 0])), self.frames
+            mask[:, None, None, None],
+            to_bytes(ops.convert_to_numpy(video[:, 0])),
+            self.frames,
         )
-        self._ages = np.where(which, 0, self._ages)
+        self._ages = np.where(mask, 0, self._ages)
 
     def step(self, actions):
         self.check_begun("step")
@@ -316,41 +336,41 @@ class _Plays:
         self.frames = to_bytes(ops.convert_to_numpy(frames))
         self._ages = self._ages + 1
 
-    def check_begun(self, what):
+    def check_begun(self, action):
         if self._state is None:
             raise gymnasium.error.ResetNeeded(
-                f"Cannot {what} before the first `reset`."
+                f"Cannot {action} before the first `reset`."
             )
 
-    def _prompt(self, generator, options):
+    def _choose_prompt(self, generator, options):
         if "prompt" in options:
-            return self._frame_of(options["prompt"])
+            return self._load_prompt(options["prompt"])
         if not self._prompts:
             raise ValueError(
-                "There is no prompt to draw: give the environment `prompts`, or `reset` "
-                'options={"prompt": ...}.'
+                "There is no prompt to draw from: pass `prompts` to the environment, or "
+                'options={"prompt": ...} to `reset`.'
             )
         return self._prompts[generator.integers(len(self._prompts))]
 
-    def _frame_of(self, prompt):
-        """A prompt, the name of a picture or an array, as uint8 (height, width, 3)."""
+    def _load_prompt(self, prompt):
+        """Return a prompt, an image file or array, as uint8 (height, width, 3)."""
         shape = self.observation_space.shape
         if isinstance(prompt, (str, os.PathLike)):
             return load_prompt_image(local_path(prompt), *shape[:2])
         try:
             prompt = np.asarray(prompt)
-        except ValueError:  # Of lists of several lengths.
+        except ValueError:  # Ragged lists.
             prompt = np.asarray(None)
         if prompt.shape != shape or prompt.dtype != np.uint8:
             raise ValueError(
-                f"A prompt must be the name of a picture, or uint8 of shape {shape}; "
-                f"received {prompt.dtype} of shape {prompt.shape}."
+                f"A prompt must be an image file, or uint8 of shape {shape}; received "
+                f"{prompt.dtype} of shape {prompt.shape}."
             )
         return prompt
 
 
 class _Window:
-    """Shows the frames of an environment, enlarged."""
+    """A window with the enlarged frames of an environment."""
 
     def __init__(self, env: GenieEnv):
         try:
@@ -372,9 +392,9 @@ class _Window:
         return self  # Copies of an environment share its window.
 
     def show(self, frame):
-        """Show a frame, uint8 (height, width, 3), and wait until it is time."""
-        picture = self._pygame.surfarray.make_surface(frame.transpose(1, 0, 2))
-        enlarged = self._pygame.transform.scale(picture, self._screen.get_size())
+        """Show a frame, uint8 (height, width, 3), and wait to keep the frame rate."""
+        image = self._pygame.surfarray.make_surface(frame.transpose(1, 0, 2))
+        enlarged = self._pygame.transform.scale(image, self._screen.get_size())
         self._screen.blit(enlarged, (0, 0))
         self._pygame.event.pump()
         self._pygame.display.flip()
@@ -393,10 +413,10 @@ def _check_render_mode(env, mode):
 
 
 def _check_actions(space, actions) -> np.ndarray:
-    """Actions as an array, if they are in a space."""
+    """Return actions as an array, after checking that they are in a space."""
     try:
         array = np.asarray(actions)
-    except ValueError:  # Of lists of several lengths.
+    except ValueError:  # Ragged lists.
         array = np.asarray(None)
     if array.dtype.kind not in "iu" or not space.contains(array):
         raise ValueError(
@@ -406,7 +426,7 @@ def _check_actions(space, actions) -> np.ndarray:
 
 
 def _check_seed(seed) -> int | None:
-    """A seed as Gymnasium takes it; experiments have them from NumPy."""
+    """Return a seed as an int or None; NumPy numbers are accepted too."""
     if seed is None:
         return None
     if isinstance(seed, np.ndarray) and seed.shape == ():

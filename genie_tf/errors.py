@@ -1,8 +1,8 @@
-"""Errors that programs end with in one sentence, whenever they come up."""
+"""Errors that programs report in one sentence, whenever they occur."""
 
 
 class DataError(ValueError):
-    """A dataset does not hold what its form promises.
+    """Dataset whose contents contradict its description.
 
-    It may only be found while data is read, in the middle of a run.
+    It can occur in the middle of a run, when data is read.
     """

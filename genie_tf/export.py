@@ -1,4 +1,4 @@
-"""Models as SavedModels, which TensorFlow plays without genie_tf and without Keras."""
+"""Exports models as SavedModels, which TensorFlow runs without genie_tf or Keras."""
 
 import os
 from collections.abc import Callable
@@ -16,42 +16,41 @@ from genie_tf.samplers import WorldSampler
 def export_model(model: WorldModel | Tokenizer, folder: str | os.PathLike) -> None:
     """Write a model as a SavedModel.
 
-    Its signatures are compiled with XLA when they are first called, once for each shape.
-    They take any batch b and time t; frames are uint8 going in, and float32 in [0, 1]
-    coming out.
+    Its signatures are compiled with XLA on the first call with each shape. They accept
+    any batch size b and time t; input frames are uint8, output frames float32 in [0, 1].
 
-    - `tokenize(video)`, (b, t, height, width, channels), to `tokens`, int32 (b, t,
+    - `tokenize(video)`: from (b, t, height, width, channels) to `tokens`, int32 (b, t,
       patches).
-    - `detokenize(tokens)` to `video`.
+    - `detokenize(tokens)`: to `video`.
 
-    Of a world also
+    A world also has
 
-    - `infer_actions(video)` to `actions`, int32 (b, t-1), unless it is guided.
-    - `reset(prompt)`, (b, t, height, width, channels), t = 1 if it is guided, to the
-      state, tensors of names that begin with `state_`.
-    - `step(**state, action, seed, **sampling)` to the new state and `frame`, (b, height,
-      width, channels). `action` and `seed` are int32 (b,); the settings of sampling, such
-      as `temperature`, are scalars, and a choice its place in `Setting.choices`. Frames
-      are those of `WorldSampler.step`.
+    - `infer_actions(video)`: to `actions`, int32 (b, t-1), unless the world is guided.
+    - `reset(prompt)`: from (b, t, height, width, channels), with t = 1 for a guided
+      world, to the state, tensors whose names begin with `state_`.
+    - `step(**state, action, seed, **sampling)`: to the new state and `frame`, (b, height,
+      width, channels). `action` and `seed` are int32 (b,); sampling settings, such as
+      `temperature`, are scalars, and choices are indices into `Setting.choices`. Frames
+      equal those of `WorldSampler.step`.
 
     Args:
         model: a `WorldModel` or a `Tokenizer`.
-        folder: where to write; it must not exist yet.
+        folder: output folder; it must not exist yet.
 
     Raises:
-        ValueError: if the folder exists, the model is another one, or Keras does not
+        ValueError: if the folder exists, the model is of another class, or Keras does not
             run on TensorFlow.
         OSError: if the disk is full.
     """
     folder = check_new(folder)
     if keras.config.backend() != "tensorflow":
         raise ValueError(
-            "TensorFlow alone writes SavedModels; received "
-            f"KERAS_BACKEND={keras.config.backend()}: leave it out."
+            "Only TensorFlow writes SavedModels; received "
+            f"KERAS_BACKEND={keras.config.backend()}: unset it."
         )
     signatures = {
         name: compiled(function).get_concrete_function(**inputs)
-        for name, (function, inputs) in programs_of(model).items()
+        for name, (function, inputs) in make_signatures(model).items()
     }
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
@@ -59,27 +58,27 @@ def export_model(model: WorldModel | Tokenizer, folder: str | os.PathLike) -> No
         try:
             tf.saved_model.save(module, partial, signatures=signatures)
         except tf.errors.OpError as error:
-            # Around the reason, TensorFlow tells of its own functions and files.
+            # The message also names TensorFlow's own functions and files.
             reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
             raise OSError(f"{folder} cannot be written: {reason}.") from error
 
 
-def programs_of(model: WorldModel | Tokenizer) -> dict[str, tuple[Callable, dict]]:
-    """The functions that become signatures, and the `tf.TensorSpec` of each input.
+def make_signatures(model: WorldModel | Tokenizer) -> dict[str, tuple[Callable, dict]]:
+    """Return the function of each signature, and the `tf.TensorSpec` of each input.
 
     Raises:
-        ValueError: if the model is another one.
+        ValueError: if the model is of another class.
     """
     if isinstance(model, Tokenizer):
-        return _programs_of_tokenizer(model)
+        return _tokenizer_signatures(model)
     if isinstance(model, WorldModel):
-        return _programs_of_tokenizer(model.tokenizer) | _programs_of_world(model)
+        return _tokenizer_signatures(model.tokenizer) | _world_signatures(model)
     raise ValueError(
         f"A Genie or a tokenizer can be exported; received a {type(model).__name__}."
     )
 
 
-def _programs_of_tokenizer(tokenizer: Tokenizer) -> dict:
+def _tokenizer_signatures(tokenizer: Tokenizer) -> dict:
     def tokenize(video):
         return {"tokens": tokenizer.tokenize(video)}
 
@@ -95,10 +94,10 @@ def _programs_of_tokenizer(tokenizer: Tokenizer) -> dict:
     }
 
 
-def _programs_of_world(world: WorldModel) -> dict:
+def _world_signatures(world: WorldModel) -> dict:
     sampler = WorldSampler(world)
     first = ops.zeros((1, world.dynamics.num_patches), "int32")
-    form = sampler.initial_state(first)
+    structure = sampler.initial_state(first)
 
     def named(state):
         paths = keras.tree.flatten_with_path(state)
@@ -108,28 +107,28 @@ def _programs_of_world(world: WorldModel) -> dict:
         return named(sampler.start(prompt)[0])
 
     def step(action, seed, **others):
-        leaves = [others.pop(name) for name in named(form)]
+        leaves = [others.pop(name) for name in named(structure)]
         state, frame = sampler.next_frame(
-            keras.tree.pack_sequence_as(form, leaves), action, seed, others
+            keras.tree.pack_sequence_as(structure, leaves), action, seed, others
         )
         return {**named(state), "frame": frame}
 
     def infer_actions(video):
         return {"actions": world.infer_actions(video)}
 
-    of_step = [_spec("action", (None,)), _spec("seed", (None,))]
+    inputs = [_spec("action", (None,)), _spec("seed", (None,))]
     for name, setting in world.dynamics.sampling_tensors().items():
-        of_step.append(_spec(name, (), setting.dtype))
-    for name, leaf in named(form).items():
-        of_step.append(_spec(name, (None, *leaf.shape[1:]), leaf.dtype))
-    programs = {"step": (step, {spec.name: spec for spec in of_step})}
-    # Without actions inferred, a prompt has no others between its frames.
+        inputs.append(_spec(name, (), setting.dtype))
+    for name, leaf in named(structure).items():
+        inputs.append(_spec(name, (None, *leaf.shape[1:]), leaf.dtype))
+    signatures = {"step": (step, {spec.name: spec for spec in inputs})}
+    # A guided world cannot infer the actions between the frames of a longer prompt.
     prompt = _video("prompt", world.tokenizer, time=None if world.infers_actions else 1)
-    programs["reset"] = reset, {"prompt": prompt}
+    signatures["reset"] = reset, {"prompt": prompt}
     if world.infers_actions:
         video = _video("video", world.tokenizer)
-        programs["infer_actions"] = infer_actions, {"video": video}
-    return programs
+        signatures["infer_actions"] = infer_actions, {"video": video}
+    return signatures
 
 
 def _spec(name: str, shape: tuple, dtype="int32") -> tf.TensorSpec:

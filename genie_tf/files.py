@@ -1,4 +1,4 @@
-"""Local paths, and files and folders that are written whole or not at all."""
+"""Local paths, and files and folders that are written completely or not at all."""
 
 import contextlib
 import errno
@@ -16,9 +16,9 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def local_path(path: str | os.PathLike) -> Path:
-    """Return a path of this machine, with a leading `~` expanded.
+    """Return a path on this machine, with a leading `~` expanded.
 
-    Every path that a user gives goes through here before anything is read or written.
+    Every path from a user goes through here before anything is read or written.
 
     Raises:
         ValueError: if the path has a scheme, such as gs://, or its home folder is unknown.
@@ -37,12 +37,12 @@ def local_path(path: str | os.PathLike) -> Path:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read its bytes, and never waits for any.
+    """Open a regular file for reading bytes, without ever blocking.
 
     Raises:
         OSError: if it is missing, or a folder, a pipe, a device or a socket.
     """
-    # Opening a pipe waits for its other end without O_NONBLOCK.
+    # Without O_NONBLOCK, opening a pipe waits for its other end.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -51,39 +51,39 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def check_file(path: str | os.PathLike) -> Path:
-    """Check that nothing but a file would be replaced, and return its path.
+    """Check that a path can be written as a file, and return it.
 
     Raises:
-        ValueError: if there is a folder, a pipe or a device; see also `local_path`.
+        ValueError: if it is a folder, a pipe or a device; see also `local_path`.
     """
-    found = local_path(path)
-    if found.exists() and not found.is_file():
-        raise ValueError(f"Expected the name of a file to write; {path} is none.")
-    return found
+    file = local_path(path)
+    if file.exists() and not file.is_file():
+        raise ValueError(f"Expected the name of a file to write; {path} is not a file.")
+    return file
 
 
 def check_new(folder: str | os.PathLike) -> Path:
-    """Check that nothing has the name of a folder to write, and return its path.
+    """Check that a path does not exist yet, and return it.
 
     Raises:
-        ValueError: if something has; see also `local_path`.
+        ValueError: if it exists; see also `local_path`.
     """
-    found = local_path(folder)
-    if os.path.lexists(found):
-        raise ValueError(f"{found} exists already: choose another folder.")
-    return found
+    folder = local_path(folder)
+    if os.path.lexists(folder):
+        raise ValueError(f"{folder} exists already: choose another folder.")
+    return folder
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Args:
-        path: name of the file. Its folder is created if need be.
+        path: name of the file. Its folder is created if missing.
 
     Yields:
-        A temporary name in the same folder and with the same suffix, to write to; the
-        file moves to `path` at the end, and disappears if anything failed.
+        A temporary path to write to, in the same folder and with the same suffix. The
+        file moves to `path` at the end, and is deleted if anything fails.
 
     Raises:
         ValueError: see `check_file`.
@@ -91,7 +91,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path = check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    # The suffix stays the last part: writers go by it.
+    # Writers choose the format by the suffix, so it must stay.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
@@ -103,10 +103,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_file(path: str | os.PathLike, content: bytes | memoryview) -> None:
-    """Write bytes to a file, whole or not at all.
+    """Write bytes to a file, completely or not at all.
 
     Raises:
-        OSError: if that fails; it names `path`, not the temporary file.
+        OSError: if writing fails; it names `path`, not the temporary file.
         ValueError: see `check_file`.
     """
     with replacing(path) as temporary:
@@ -118,25 +118,25 @@ def write_file(path: str | os.PathLike, content: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
-    """Write a folder whole or not at all.
+    """Write a folder completely or not at all.
 
     Args:
-        folder: its name. What is there is replaced: check before that it may be.
+        folder: name of the folder. Its old content is replaced without a check.
 
     Yields:
-        An empty temporary folder next to it, to write in; it takes the folder's place at
-        the end, and disappears if anything failed.
+        An empty temporary folder next to it, to write in. It replaces the folder at the
+        end, and is deleted if anything fails.
 
     Raises:
         ValueError: see `local_path`.
     """
-    # A link stays, and what it leads to is replaced.
+    # A link stays, and its target is replaced.
     folder = Path(os.path.realpath(local_path(folder)))
     partial, replaced = (
         folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced")
     )
     shutil.rmtree(partial, ignore_errors=True)
-    if replaced.exists() and not folder.exists():  # A kill came between two renames.
+    if replaced.exists() and not folder.exists():  # Killed between two renames.
         replaced.rename(folder)
     try:
         partial.mkdir(parents=True)
@@ -158,11 +158,11 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
     """Write several files into a folder, all of them or none.
 
     Args:
-        folder: where they go, next to whatever else is there; created if need be.
+        folder: folder of the files, which can have other content; created if missing.
 
     Yields:
-        An empty temporary folder inside, to write files in; at the end they take their
-        places, in the order of their names, and the temporary folder disappears.
+        An empty temporary folder inside it, to write files in. At the end they move to
+        `folder` in the order of their names, and the temporary folder is deleted.
 
     Raises:
         ValueError: see `local_path`.
@@ -182,11 +182,11 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_space(folder: str | os.PathLike, num_bytes: int) -> None:
-    """Check that so many bytes can be written into a folder, which need not exist yet.
+    """Check that a folder, which need not exist yet, has space for `num_bytes`.
 
     Raises:
         ValueError: see `local_path`.
-        OSError: if the disk is full, or files may not be that large.
+        OSError: if the disk is full, or the system limits files to less.
     """
     folder = local_path(folder).absolute()
     existing = next(x for x in (folder, *folder.parents) if x.exists())
@@ -214,7 +214,7 @@ def _sync(path: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Delete temporary files of `path` whose program has been killed."""
+    """Delete temporary files of `path` left by killed programs."""
     name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}")
     for sibling in path.parent.iterdir():
         match = name.fullmatch(sibling.name)

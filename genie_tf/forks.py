@@ -1,6 +1,6 @@
-"""Tells processes that are forked from one in which TensorFlow or JAX runs.
+"""Detection of processes forked after TensorFlow or JAX started.
 
-A fork copies no threads: whatever waits for those of TensorFlow or JAX waits forever.
+A fork copies no threads, so waiting for those of TensorFlow or JAX would hang forever.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ def check_can_run() -> None:
     """Check that models can run in this process.
 
     Raises:
-        RuntimeError: if it was forked from a process in which TensorFlow or JAX ran.
+        RuntimeError: if the process was forked after TensorFlow or JAX started.
     """
     if not (_can_run or _runs_nothing.get()):
         raise RuntimeError(
-            "No model can run in this process, which was forked from one in which "
-            'TensorFlow or JAX ran: start processes with context="spawn" '
+            "Models cannot run in this process, which was forked after TensorFlow or "
+            'JAX started: start processes with context="spawn" '
             '(gymnasium.make_vec(..., vector_kwargs={"context": "spawn"}), '
             'multiprocessing.get_context("spawn")), or play many worlds in one process '
             'with genie_tf.envs.GenieVectorEnv (vectorization_mode="vector_entry_point").'
@@ -31,7 +31,7 @@ def check_can_run() -> None:
 
 @contextlib.contextmanager
 def runs_nothing() -> Iterator[None]:
-    """Let models be made anywhere, by code that only looks at their shapes."""
+    """Allow creating models in any process, for code that only reads their shapes."""
     token = _runs_nothing.set(True)
     try:
         yield
@@ -41,11 +41,11 @@ def runs_nothing() -> Iterator[None]:
 
 def _after_fork() -> None:
     global _can_run
-    # Neither library says in public whether it runs.
+    # Neither library has a public way to ask whether it has started.
     tensorflow = sys.modules.get("tensorflow.python.eager.context")
     jax = sys.modules.get("jax._src.xla_bridge")
-    runs = getattr(getattr(tensorflow, "_context", None), "_initialized", False)
-    if runs or getattr(jax, "_backends", None):
+    started = getattr(getattr(tensorflow, "_context", None), "_initialized", False)
+    if started or getattr(jax, "_backends", None):
         _can_run = False
 
 

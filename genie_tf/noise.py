@@ -1,9 +1,7 @@
-"""Random numbers that are a function of a key: equal on all backends, and of each video
-alone.
+"""Random numbers as a function of a key, equal on all backends.
 
-A key is uint32 (batch,), one for each video, or for whatever else draws. `keras.random`
-draws for a whole batch, so that what one video gets would depend on the others, and differs
-between backends.
+A key is uint32 (batch,), one per video or other example. The numbers of `keras.random`
+depend on the rest of the batch and on the backend.
 """
 
 import math
@@ -13,7 +11,7 @@ from keras import ops
 
 
 def fold(key, number):
-    """Another key for each number.
+    """Derive a new key for each number.
 
     Args:
         key: uint32 (batch,).
@@ -27,10 +25,10 @@ def fold(key, number):
 
 
 def uniform(key, *shape: int):
-    """Uniform draws in (0, 1), float32 (batch, *shape)."""
+    """Draw uniform numbers in (0, 1), float32 (batch, *shape)."""
     counters = _mix(ops.cast(ops.arange(math.prod(shape)), "uint32"))
     bits = _mix(ops.bitwise_xor(counters, key[:, None]))
-    # 23 bits and a half: a float32 holds these, and is never 0 or 1.
+    # 23 bits plus one half: exact in float32, and never 0 or 1.
     draws = (ops.cast(ops.right_shift(bits, np.uint32(9)), "float32") + 0.5) / 2**23
     return ops.reshape(draws, (-1, *shape))
 
@@ -41,7 +39,7 @@ def gumbel(key, *shape: int):
 
 
 def _mix(x):
-    """A hash of 32 bits: lowbias32 of C. Wellons."""
+    """Hash 32 bits with lowbias32, by C. Wellons."""
     x = _xor_shifted(x, 16) * np.uint32(0x7FEB352D)
     x = _xor_shifted(x, 15) * np.uint32(0x846CA68B)
     return _xor_shifted(x, 16)

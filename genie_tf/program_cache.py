@@ -1,12 +1,12 @@
-"""Compiled programs, kept from one run to the next.
+"""A cache of compiled programs that persists between runs.
 
-XLA takes longer to compile a frame than to make a hundred. What it has compiled is kept in
-`~/.cache/genie_tf` (or below XDG_CACHE_HOME), for this machine and these versions.
+XLA takes longer to compile a frame than to compute a hundred. Compiled programs are kept in
+`~/.cache/genie_tf` (or below XDG_CACHE_HOME), for each machine and set of versions.
 
-Programs are code, so they are only kept where nobody but this user can write, and only
-used as they were written. TensorFlow ends a process that can't read or write an entry of
-its cache: it gets a folder of this process only, with a copy of the entries that are whole.
-What it adds is kept afterward.
+Programs are code, so the cache must be writable for this user only, and entries are checked
+before use. TensorFlow ends a process that can't read or write an entry of its cache, so each
+process works in its own folder, with copies of the undamaged entries. New entries are kept
+afterward.
 """
 
 import atexit
@@ -26,18 +26,18 @@ from genie_tf.files import local_path, replacing
 
 _VARIABLE = "GENIE_TF_CACHE"
 _MAX_BYTES = 128 * 2**20
-_FREE_BYTES = 512 * 2**20  # So that no entry is too large to be written.
+_FREE_BYTES = 512 * 2**20  # Enough for any entry.
 _PREFIX = "genie_tf_programs_"
 _DISTRIBUTIONS = ("genie_tf", "keras", "tensorflow", "tensorflow-cpu", "jax", "jaxlib")
 
-_cache: "ProgramCache | None" = None  # That this process uses.
+_cache: "ProgramCache | None" = None  # The cache of this process.
 
 
 class ProgramCache:
-    """The programs of this process, and those that are kept.
+    """Folder of compiled programs of this process, filled from the kept ones.
 
     Args:
-        kept: the folder of programs for this machine and these versions.
+        kept: folder of kept programs for this machine and these versions.
 
     Raises:
         OSError: if one of the folders can't be used.
@@ -55,7 +55,7 @@ class ProgramCache:
         largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         if free < _FREE_BYTES or largest != resource.RLIM_INFINITY:
             raise OSError(f"{self.folder} may be too small.")
-        for path in kept.glob("[!.]*"):  # Others are being written.
+        for path in kept.glob("[!.]*"):  # Hidden files are being written.
             name, _, digest = path.name.rpartition(".")
             content = path.read_bytes()
             if _digest(content) == digest:
@@ -65,7 +65,7 @@ class ProgramCache:
                 path.unlink(missing_ok=True)
 
     def keep(self) -> None:
-        """Keep what has been compiled, and delete what was written first if it is much."""
+        """Keep new programs, and delete the oldest ones above the size limit."""
         for path in self.folder.iterdir():
             if path.suffix != ".tmp" and path.name not in self._seen:
                 content = path.read_bytes()
@@ -81,17 +81,17 @@ class ProgramCache:
                 path.unlink(missing_ok=True)
 
     def _close(self, process: int) -> None:
-        if os.getpid() == process:  # And not a fork.
+        if os.getpid() == process:  # Not in a fork.
             with contextlib.suppress(OSError):
                 self.keep()
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def use() -> None:
-    """Let TensorFlow and JAX use the cache; call it before they are imported.
+    """Make TensorFlow and JAX use the cache; call this before they are imported.
 
-    Does nothing if the environment variable GENIE_TF_CACHE is "off", if there is another
-    cache already, or if there is no folder where only this user can write.
+    Do nothing if the environment variable GENIE_TF_CACHE is "off", another cache is
+    configured, or no folder is writable for this user only.
     """
     global _cache
     flags = os.environ.get("TF_XLA_FLAGS", "")
@@ -108,14 +108,14 @@ def use() -> None:
     )
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-    # These would be in this folder too, and its name among what programs are found by.
+    # XLA's own caches would make the name of this folder part of each program's key.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES", "none")
 
 
 def keep() -> None:
-    """Keep what has been compiled until now, which is else done when the process ends.
+    """Keep new programs now instead of at the end of the process.
 
-    For servers, which are often killed.
+    Servers call this, since they are often killed.
     """
     if _cache:
         with contextlib.suppress(OSError):
@@ -123,7 +123,7 @@ def keep() -> None:
 
 
 def _own_folder() -> Path:
-    """The folder of all programs, where no other user can write.
+    """Return the folder of all kept programs, writable for this user only.
 
     Raises:
         OSError: if there is no such folder.
@@ -133,18 +133,18 @@ def _own_folder() -> Path:
     root = Path(root) if os.path.isabs(root) else local_path("~/.cache")
     folder = root / "genie_tf" / "programs"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
+    status = folder.lstat()
     if (
-        not stat.S_ISDIR(found.st_mode)
-        or found.st_uid != os.getuid()
-        or stat.S_IMODE(found.st_mode) != 0o700
+        not stat.S_ISDIR(status.st_mode)
+        or status.st_uid != os.getuid()
+        or stat.S_IMODE(status.st_mode) != 0o700
     ):
         raise OSError(f"{folder} is open to others.")
     return folder
 
 
 def _machine() -> str:
-    """A name for all that compiled programs depend on, themselves apart."""
+    """Return a name for the machine, settings and versions that programs depend on."""
     facts = [platform.machine(), str(len(os.sched_getaffinity(0)))]
     facts += [os.environ.get(name, "") for name in ("XLA_FLAGS", "TF_XLA_FLAGS")]
     with contextlib.suppress(OSError):
@@ -162,15 +162,15 @@ def _digest(content: bytes) -> str:
 
 
 def _lock(folder: Path) -> int:
-    """Mark a folder as used, as long as this process lives and the result is open.
+    """Lock a folder while this process lives and the returned descriptor is open.
 
     Raises:
-        OSError: if it is another's, or used.
+        OSError: if it belongs to another user, or is locked.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if os.fstat(descriptor).st_uid != os.getuid():
-            raise PermissionError(f"{folder} is another user's.")
+            raise PermissionError(f"{folder} belongs to another user.")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
@@ -179,7 +179,7 @@ def _lock(folder: Path) -> int:
 
 
 def _remove_leftovers() -> None:
-    """Delete the folders of processes that have been killed."""
+    """Delete the folders of killed processes."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             descriptor = _lock(folder)

@@ -1,7 +1,7 @@
-"""Settings of sampling a frame's tokens, each described once.
+"""Settings for sampling the tokens of a frame, each described once.
 
-Programs, the page, environments and exported models read names, ranges and texts from here.
-A dynamics model lists the settings that it has.
+Programs, page, environments and exported models read names, ranges and texts from here.
+Each dynamics class lists its settings.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ _LIMIT = 1e6
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A number or a choice that decides how tokens are sampled.
+    """Number or choice that controls how tokens are sampled.
 
     Attributes:
-        name: how programs and messages call it.
-        label: how the page calls it.
-        default: value where nothing else is asked for; its type is the setting's.
-        help: one line.
+        name: name in programs and messages.
+        label: name on the page.
+        default: default value, which also defines the type.
+        help: one-line description.
         least: smallest number.
-        most: largest number that a page may ask for; None if a page can't change it.
-        choices: words to choose from, of a setting that is no number.
+        most: largest number on the page; None if the page cannot change it.
+        choices: possible values, for a setting that is not a number.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Setting:
 
     @property
     def playable(self) -> bool:
-        """Whether a page can change it."""
+        """Whether the page can change it."""
         return self.most is not None or bool(self.choices)
 
     def check(self, value) -> None:
-        """Raise a ValueError unless tokens can be sampled with a value."""
+        """Raise a ValueError unless a value is valid."""
         if self.choices:
             if value not in self.choices:
                 raise ValueError(
@@ -52,7 +52,7 @@ class Setting:
         whole = isinstance(self.default, int)
         kind = numbers.Integral if whole else numbers.Real
         is_number = isinstance(value, kind) and not isinstance(value, bool)
-        if not is_number or not self.least <= value < _LIMIT:  # NaN is refused too.
+        if not is_number or not self.least <= value < _LIMIT:  # Also rejects NaN.
             raise ValueError(
                 f"`{self.name}` must be {'a whole number, ' if whole else ''}{self.least} "
                 f"or more, and less than a million; received {value!r:.100}."
@@ -61,39 +61,46 @@ class Setting:
 
 NUM_STEPS = Setting("num_steps", "steps", 4, "MaskGIT steps per frame.", 1, 25)
 TEMPERATURE = Setting(
-    "temperature", "temperature", 1.0, "Of the tokens; 0 takes the likeliest.", most=4
+    "temperature",
+    "temperature",
+    1.0,
+    "Temperature of the tokens; 0 picks the likeliest.",
+    most=4,
 )
 TOP_K = Setting(
     "top_k", "top k", 0, "Draw from this many of the likeliest tokens; 0: from all."
 )
 CHOICE_TEMPERATURE = Setting(
-    "choice_temperature", "choice temperature", 4.5, "Of the noise on confidences."
+    "choice_temperature",
+    "choice temperature",
+    4.5,
+    "Temperature of the noise on confidences.",
 )
 ORDER = Setting(
     "order",
     "order",
     "confidence",
-    "Which tokens of a frame are settled first: those the network is surest of; evenly "
-    "over the frame, the same ones in each (halton); or other ones in each.",
+    "Which tokens of a frame are decided first: the most confident ones; evenly spread "
+    "ones, the same in each frame (halton); or random ones.",
     choices=ORDERS,
 )
 
-# Flags are defined from these.
+# Flags are defined from this list.
 ALL_SETTINGS = (NUM_STEPS, TEMPERATURE, TOP_K, CHOICE_TEMPERATURE, ORDER)
 
 
 def complete_settings(
     settings: Sequence[Setting], given: Mapping | None, owner: str
 ) -> dict[str, int | float | str]:
-    """Return the values of all settings: those given, and defaults for the others.
+    """Return the values of all settings, with defaults for missing ones.
 
     Args:
-        settings: what there is to set.
-        given: values by name; None for no value.
-        owner: whose settings these are, for the error.
+        settings: available settings.
+        given: values by name; None for all defaults.
+        owner: name of the owner of the settings, for the error.
 
     Raises:
-        ValueError: if there is no such setting, or a value is out of range.
+        ValueError: if a setting is unknown or a value is out of range.
     """
     given = {} if given is None else given
     names = [setting.name for setting in settings]
@@ -116,14 +123,14 @@ def complete_settings(
 
 
 def settings_as_tensors(settings: Sequence[Setting], values: Mapping) -> dict:
-    """Return values as scalar tensors, so that one program serves all of them.
+    """Return values as scalar tensors, so that one program serves all values.
 
     Args:
-        settings: what there is to set.
-        values: of all of them, see `complete_settings`.
+        settings: available settings.
+        values: values of all settings, see `complete_settings`.
 
     Returns:
-        A dict of float32 or int32 scalars; a choice is its place in `choices`.
+        A dict of float32 or int32 scalars; a choice becomes its index in `choices`.
     """
     from keras import ops
 

@@ -1,10 +1,10 @@
-"""What each latent action does to the picture: the tables of docs/steerability.md.
+"""Measure how each latent action moves the image: the tables of docs/steerability.md.
 
 python studies/action_meaning.py --preset=genie_coinrun_fast --dataset=coinrun/held_hard_small
 
-By how many pixels the picture moves, down and to the right, as the best match of what both
-pictures show says: from one frame to the next of test clips where an action was inferred; and, for a Genie,
-within five frames for which it is held, after each of 32 prompts.
+The movement, in pixels down and to the right, is the shift at which two frames match best.
+It is measured from one frame to the next in test clips, by inferred action, and for a Genie
+also over five frames in which an action is held, after each of 32 prompts.
 """
 
 import itertools
@@ -18,14 +18,14 @@ from genie_tf.experiments import cli
 FLAGS = flags.FLAGS
 
 _BATCH, _CLIP, _PROMPTS, _HELD = 50, 16, 32, 5
-# How far the match is looked for: from one frame to the next, and in five.
+# Largest shift to search: from one frame to the next, and over five frames.
 _NEXT, _LATER = 6, 16
 
 
 def define_flags():
-    flags.DEFINE_string("preset", None, "A Genie, or a latent action model.")
-    flags.DEFINE_string("dataset", None, "TFDS name.")
-    flags.DEFINE_integer("clips", 400, "Test clips.", lower_bound=_BATCH)
+    flags.DEFINE_string("preset", None, "Genie or latent action model.")
+    flags.DEFINE_string("dataset", None, "TFDS name of the dataset.")
+    flags.DEFINE_integer("clips", 400, "Number of test clips.", lower_bound=_BATCH)
 
 
 def main():
@@ -54,7 +54,7 @@ def main():
         cells = [f"{chosen.mean():.1%}"]
         if chosen.any():
             cells += [f"{x:.1f}" for x in shifts[chosen].mean(axis=0)]
-            # Who walks to the left moves the picture to the right.
+            # When the character walks left, the image moves right.
             cells += [
                 f"{np.mean(walks[chosen]):.0%}" for walks in (right > 0, right < 0)
             ]
@@ -64,25 +64,25 @@ def main():
         print(f"| {action} | {' | '.join(cells)} |")
     try:
         genie = Genie.from_preset(FLAGS.preset)
-    except ValueError:  # It is a latent action model alone.
+    except ValueError:  # The preset is a latent action model.
         return
-    print("\n| held | down, median | right | 2 to the right or more | to the left |")
+    print("\n| held action | down, median | right | 2 or more right | 2 or more left |")
     print("|---|---|---|---|---|")
-    held = hold_actions(
+    rollouts = hold_actions(
         genie,
         videos[:_PROMPTS, _CLIP // 2],
         {"num_steps": 1, "temperature": 0.0},
         frames=_HELD,
     )
-    for action, clips in enumerate(255 * held.swapaxes(0, 1)):
-        moved = np.array([shift(clip[0], clip[-1], _LATER) for clip in clips])
-        down, right = np.median(moved, axis=0)
-        shares = [f"{np.mean(x):.0%}" for x in (moved[:, 1] >= 2, moved[:, 1] <= -2)]
+    for action, clips in enumerate(255 * rollouts.swapaxes(0, 1)):
+        shifts = np.array([shift(clip[0], clip[-1], _LATER) for clip in clips])
+        down, right = np.median(shifts, axis=0)
+        shares = [f"{np.mean(x):.0%}" for x in (shifts[:, 1] >= 2, shifts[:, 1] <= -2)]
         print(f"| {action} | {down:.0f} | {right:.0f} | {' | '.join(shares)} |")
 
 
 def shift(before, after, reach: int):
-    """Down and to the right, how far a picture (height, width, channels) has moved."""
+    """Return how far an image (height, width, channels) has moved, (down, right)."""
     before, after = (np.mean(x, axis=-1, dtype="float32") for x in (before, after))
     height, width = before.shape
     errors = {}
@@ -90,7 +90,7 @@ def shift(before, after, reach: int):
         rows, columns = height - abs(down), width - abs(right)
         then = before[max(0, -down) :, max(0, -right) :][:rows, :columns]
         now = after[max(0, down) :, max(0, right) :][:rows, :columns]
-        # Of equal ones, the smaller.
+        # Prefer the smaller of equal shifts.
         errors[down, right] = np.mean((then - now) ** 2) + 1e-3 * (
             abs(down) + abs(right)
         )

@@ -1,9 +1,10 @@
-"""What steps and orders of decoding are worth: the table of docs/sampling.md.
+"""Compare numbers and orders of decoding steps: the table of docs/sampling.md.
 
 python studies/sampling.py --preset=runs/genie/model --dataset=coinrun/held_hard_small
 
-Ten frames after one, as in genie-evaluate, for each order and number of steps: PSNR, SSIM,
-and dPSNR_4 with the same draws. One program for all settings.
+For each order and number of steps, predicts ten frames from one, as genie-evaluate does,
+and prints PSNR, SSIM, and dPSNR_4 with the same random actions. One compiled program serves
+all settings.
 """
 
 import itertools
@@ -20,12 +21,12 @@ _BATCH = 32
 
 
 def define_flags():
-    flags.DEFINE_string("preset", None, "A Genie.")
-    flags.DEFINE_string("dataset", None, "TFDS name.")
-    flags.DEFINE_integer("clips", 128, "Test clips.", lower_bound=_BATCH)
-    flags.DEFINE_list("steps", [1, 2, 4, 8, 12, 25], "Steps a frame.")
-    flags.DEFINE_list("orders", ["confidence", "halton", "random"], "Orders.")
-    flags.DEFINE_list("temperatures", [0, 1], "Of the tokens.")
+    flags.DEFINE_string("preset", None, "Genie.")
+    flags.DEFINE_string("dataset", None, "TFDS name of the dataset.")
+    flags.DEFINE_integer("clips", 128, "Number of test clips.", lower_bound=_BATCH)
+    flags.DEFINE_list("steps", [1, 2, 4, 8, 12, 25], "Numbers of steps per frame.")
+    flags.DEFINE_list("orders", ["confidence", "halton", "random"], "Decoding orders.")
+    flags.DEFINE_list("temperatures", [0, 1], "Temperatures of the tokens.")
 
 
 def main():
@@ -43,7 +44,7 @@ def main():
     )
     from genie_tf.metrics.controllability import delta_psnr
     from genie_tf.models import WorldModel
-    from genie_tf.samplers import seeds_of_batch
+    from genie_tf.samplers import video_seeds
 
     with cli.user_errors():
         genie = WorldModel.from_preset(FLAGS.preset)
@@ -53,14 +54,16 @@ def main():
     evaluator = WorldEvaluator(genie)
 
     @compiled
-    def scores_of(video, random, seeds, sampling):
+    def evaluate(video, random, seeds, sampling):
         first, future = genie.tokenizer.tokenize(video)[:, 0], video[:, 1:]
-        made, randomly = (
+        inferred, randomly = (
             evaluator.play(first, actions, seeds, sampling)[:, 1:]
             for actions in (genie.infer_actions(video), random)
         )
-        delta = delta_psnr(future[:, :HORIZON], made[:, :HORIZON], randomly, HORIZON)
-        frames = quality(future, made)
+        delta = delta_psnr(
+            future[:, :HORIZON], inferred[:, :HORIZON], randomly, HORIZON
+        )
+        frames = quality(future, inferred)
         return {name: ops.mean(x, -1) for name, x in frames.items()} | {"delta": delta}
 
     rng = np.random.default_rng(0)
@@ -74,12 +77,12 @@ def main():
         sampling = genie.dynamics.sampling_tensors(
             {"num_steps": steps, "temperature": temperature, "order": order}
         )
-        found = [
-            scores_of(batch["video"], random[i], seeds_of_batch(i, _BATCH), sampling)
+        results = [
+            evaluate(batch["video"], random[i], video_seeds(i, _BATCH), sampling)
             for i, batch in enumerate(batches)
         ]
         scores = {
-            name: mean(np.concatenate([np.array(x[name]) for x in found]))
+            name: mean(np.concatenate([np.array(x[name]) for x in results]))
             for name in ("psnr", "ssim", "delta")
         }
         print(

@@ -1,10 +1,10 @@
-"""What makes actions matter: trains and evaluates each row of docs/steerability.md.
+"""Train and evaluate each row of the ablation in docs/steerability.md.
 
 python studies/steerability.py --tokenizer=runs/tokenizer/model --output=runs/steerability
 
-A row is a training of 400 steps that differs from `base` in one thing, as
-experiments/configs/steerability.py says. Rows that have a report already are not run
-again. Prints the table; --rows=base,token runs these alone.
+A row is a training run of 400 steps that differs from `base` in one setting, defined in
+experiments/configs/steerability.py. Rows that already have a report are not run again.
+Prints the table; --rows=base,token runs only these rows.
 """
 
 import json
@@ -27,8 +27,8 @@ _DATASET = "coinrun/random_hard_small"
 def define_flags():
     flags.DEFINE_string("tokenizer", None, "Folder of a trained tokenizer.")
     flags.DEFINE_string("output", None, "Folder for all rows.")
-    flags.DEFINE_list("rows", list(steerability.ROWS), "Which rows.")
-    flags.DEFINE_integer("clips", 256, "Clips of an evaluation.")
+    flags.DEFINE_list("rows", list(steerability.ROWS), "Rows to run.")
+    flags.DEFINE_integer("clips", 256, "Number of clips per evaluation.")
 
 
 def main():
@@ -43,7 +43,7 @@ def main():
         if not (folder / row / "report/report.json").exists():
             _train(row, folder)
         if row != "actions_alone":
-            print(_line(row, folder), flush=True)
+            print(_format_row(row, folder), flush=True)
 
 
 def _train(row: str, folder: Path) -> None:
@@ -69,8 +69,8 @@ def _train(row: str, folder: Path) -> None:
         )
 
 
-def _line(row: str, folder: Path) -> str:
-    """The scores of a row, with the 95% intervals of the report."""
+def _format_row(row: str, folder: Path) -> str:
+    """Return a table row with the scores and 95% intervals of a report."""
     from genie_tf.evaluation.report import format_interval
 
     report = json.loads((folder / row / "report/report.json").read_text())
@@ -94,7 +94,7 @@ def _line(row: str, folder: Path) -> str:
 def _run(app: str, *arguments: str) -> None:
     command = [sys.executable, "-m", f"genie_tf.experiments.{app}", *arguments]
     if subprocess.run(command, stdout=sys.stderr).returncode:
-        raise cli.UserError(f"this failed, as said above: {' '.join(command)}")
+        raise cli.UserError(f"this command failed, see above: {' '.join(command)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""BUILD names each Python file once, and its dependencies are the imports.
+"""BUILD lists each Python file once, and its dependencies match the imports.
 
-BUILD is Starlark, close enough to Python for `ast` to read it.
+BUILD is Starlark, close enough to Python for `ast` to parse it.
 """
 
 import ast
@@ -15,8 +15,8 @@ FOLDERS = ("datasets", "experiments", "genie_tf", "tests")
 BUILD = ast.parse((ROOT / "BUILD").read_text())
 
 
-def named_files(node: ast.AST) -> list[str]:
-    """Paths of Python files spelled out below a node."""
+def listed_files(node: ast.AST) -> list[str]:
+    """Return the paths of Python files below a node."""
     strings = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
     return [s for s in strings if re.fullmatch(r"\w+/[\w/]+\.py", str(s))]
 
@@ -25,25 +25,25 @@ def lines(paths) -> str:
     return "".join(f'\n    "{path}",' for path in sorted(paths))
 
 
-def test_each_file_is_named_once():
+def test_each_file_is_listed_once():
     tree = {str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).rglob("*.py")}
-    named = Counter(named_files(BUILD))
-    # The main program of the tests is in each of them, as a source and as `main`.
-    del named["tests/pytest_main.py"]
+    listed = Counter(listed_files(BUILD))
+    # Every test has the main program as a source and as `main`.
+    del listed["tests/pytest_main.py"]
     tree.discard("tests/pytest_main.py")
 
-    missing = tree - set(named)
-    extra = set(named) - tree
-    twice = [path for path, count in named.items() if count > 1]
+    missing = tree - set(listed)
+    extra = set(listed) - tree
+    twice = [path for path, count in listed.items() if count > 1]
     assert not missing, f"Add to BUILD:{lines(missing)}"
     assert not extra, f"Remove from BUILD, these do not exist:{lines(extra)}"
-    assert not twice, f"Name only once in BUILD:{lines(twice)}"
+    assert not twice, f"List only once in BUILD:{lines(twice)}"
 
 
 def libraries() -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The library of each file, and the libraries each library depends on."""
+    """Return the library of each file, and the dependencies of each library."""
     lists = {
-        node.targets[0].id: named_files(node.value)
+        node.targets[0].id: listed_files(node.value)
         for node in BUILD.body
         if isinstance(node, ast.Assign)
     }
@@ -60,7 +60,7 @@ def libraries() -> tuple[dict[str, str], dict[str, list[str]]]:
         used_lists = [
             n.id for n in ast.walk(arguments["srcs"]) if isinstance(n, ast.Name)
         ]
-        files = named_files(arguments["srcs"])
+        files = listed_files(arguments["srcs"])
         files += [path for used in used_lists for path in lists.get(used, [])]
         library_of.update(dict.fromkeys(files, name))
     return library_of, deps_of
@@ -74,7 +74,7 @@ def test_dependencies_are_the_imports():
     }
     imports_of = {name: {name} for name in deps_of}
     for module, imported in import_graph(modules).items():
-        # The packages around a module run before it does.
+        # Python imports the parent packages of a module first.
         for name in {*imported, *parents(module)}:
             imports_of[library[module]].add(library[name])
     for name, deps in deps_of.items():
@@ -87,10 +87,10 @@ def test_dependencies_point_down():
         bottom = {
             name for name, deps in deps_of.items() if not set(deps) & set(deps_of)
         }
-        assert bottom, f"These libraries depend on each other: {sorted(deps_of)}"
+        assert bottom, f"These libraries form a cycle: {sorted(deps_of)}"
         deps_of = {name: deps for name, deps in deps_of.items() if name not in bottom}
 
 
-def test_presets_come_along():
+def test_shipped_presets_are_included():
     (base,) = (node for node in BUILD.body if "name='base'" in ast.unparse(node))
     assert "data=glob(['genie_tf/presets/files/**']" in ast.unparse(base)

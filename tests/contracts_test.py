@@ -1,4 +1,4 @@
-"""A tokenizer and a dynamics that nothing knows of but their contracts, end to end."""
+"""End-to-end test of a tokenizer and a dynamics known only by their contracts."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ from genie_tf.training.plan import step_costs
 
 @keras.saving.register_keras_serializable("genie_tf_tests")
 class GrayTokenizer(Tokenizer):
-    """Each patch is the nearest of `num_codes` grays, but for a learned brightness."""
+    """Tokenizer that maps each patch to a gray, with a learned brightness."""
 
     def __init__(self, frame_shape, patch_size, num_codes, **kwargs):
         super().__init__(**kwargs)
@@ -75,26 +75,28 @@ class GrayTokenizer(Tokenizer):
 
 @pytest.fixture(autouse=True)
 def without_compilation(request):
-    """Compiling takes most of the time, and matters for what is exported only."""
-    tf.config.run_functions_eagerly(request.node.originalname != "test_it_is_exported")
+    """Eager execution, except for export: compiling takes most of the time."""
+    tf.config.run_functions_eagerly(
+        request.node.originalname != "test_world_is_exported"
+    )
     yield
     tf.config.run_functions_eagerly(False)
 
 
 def batch_for(model, step, **size):
-    """A batch with what the model draws for its training."""
+    """Return a batch with training inputs of the model."""
     batch = tiny_batch(step, **size)
     del batch["mask"]
     clips = [{"video": video} for video in batch["video"]]
-    drawn = [
+    inputs = [
         model.training_inputs(np.random.default_rng((step, i)), clip)
         for i, clip in enumerate(clips)
     ]
-    return batch | {name: np.stack([x[name] for x in drawn]) for name in drawn[0]}
+    return batch | {name: np.stack([x[name] for x in inputs]) for name in inputs[0]}
 
 
 def train(make_model, steps=20):
-    """A model after so many steps, and its losses."""
+    """Return a trained model and its losses."""
     engine = TensorFlowEngine(
         make_model, lambda model: make_optimizer(model, WarmupDecay(5e-3, steps, 2))
     )
@@ -119,7 +121,7 @@ def causal_genie(tokenizer):
     )
 
 
-def maskgit_genie_of_grays():
+def gray_maskgit_genie():
     tokenizer, genie = gray_tokenizer(), tiny_genie()
     dynamics = type(genie.dynamics).for_world(
         tokenizer, 8, {"transformer": TRANSFORMER, "code_dim": 8}
@@ -129,54 +131,54 @@ def maskgit_genie_of_grays():
 
 WORLDS = {
     "causal dynamics": lambda: causal_genie(tiny_tokenizer()),
-    "gray tokenizer": maskgit_genie_of_grays,
+    "gray tokenizer": gray_maskgit_genie,
 }
 
 
-def test_a_config_names_a_tokenizer_of_another_kind():
+def test_config_can_name_other_tokenizer_class():
     settings = {
         **coinrun_tokenizer.SIZES["tiny"],
         "model": {"class_name": "GrayTokenizer", **gray_tokenizer().arguments()},
     }
     config = choose_size("gray", gray=settings)
     check_settings(config)
-    made = build_model(config)
-    assert made.settings() == gray_tokenizer().settings()
+    model = build_model(config)
+    assert model.settings() == gray_tokenizer().settings()
 
 
-def test_a_tokenizer_of_another_kind_is_trained():
+def test_other_tokenizer_is_trained_and_evaluated():
     tokenizer, losses = train(gray_tokenizer)
     assert losses[-1] < losses[0]
-    scores, shown = evaluate(tokenizer, iter([tiny_batch(9, time=5)]), 4)
+    scores, videos = evaluate(tokenizer, iter([tiny_batch(9, time=5)]), 4)
     codes = np.asarray(tokenizer.tokenize(tiny_batch(9, time=5)["video"]))
     counts = np.bincount(codes.ravel(), minlength=16)
     assert scores["tokenizer"]["counts"] == counts.tolist()
-    assert shown["reconstruction"].shape == (4, 5, *FRAME_SHAPE)
+    assert videos["reconstruction"].shape == (4, 5, *FRAME_SHAPE)
 
 
 @pytest.fixture(scope="module", params=WORLDS)
 def world(request, tmp_path_factory):
-    """A trained world, as it comes back from its preset."""
+    """Trained world, loaded from its preset."""
     tf.config.run_functions_eagerly(True)
     world, losses = train(WORLDS[request.param])
     assert losses[-2:].mean() < losses[:2].mean()
     folder = tmp_path_factory.mktemp("preset") / "model"
-    world.save_to_preset(folder, "A world of parts of other kinds.")
+    world.save_to_preset(folder, "A world of other parts.")
     loaded = WorldModel.from_preset(folder)
     for ours, theirs in zip(loaded.weights, world.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     return loaded
 
 
-def test_it_is_evaluated(world):
+def test_world_is_evaluated(world):
     batch = batch_for(world, 9, time=5)
-    scores, shown = evaluate(world, iter([batch]), 4)
+    scores, videos = evaluate(world, iter([batch]), 4)
     assert 0 < scores["dynamics"]["cross_entropy"]["mean"] < 5
     prompts = world.tokenizer.reconstruct({"video": batch["video"][:, :1]})
-    np.testing.assert_allclose(shown["prediction"][:, :1], prompts, atol=1e-5)
+    np.testing.assert_allclose(videos["prediction"][:, :1], prompts, atol=1e-5)
 
 
-def test_it_is_played_as_it_is_sampled(world):
+def test_world_is_played_as_it_is_sampled(world):
     prompt = tiny_batch(3)["video"][:1, :1]
     sampler, simulator = WorldSampler(world), Simulator(world)
     expected = ops.convert_to_numpy(sampler.generate(prompt, [[1, 4, 0]], [0]))
@@ -192,7 +194,7 @@ def test_it_is_played_as_it_is_sampled(world):
     assert frame.shape == FRAME_SHAPE
 
 
-def test_it_is_exported(world, tmp_path):
+def test_world_is_exported(world, tmp_path):
     export_model(world, tmp_path / "exported")
     programs = tf.saved_model.load(str(tmp_path / "exported")).signatures
     prompt = tiny_batch(3)["video"][:1, :2]
@@ -205,6 +207,6 @@ def test_it_is_exported(world, tmp_path):
     np.testing.assert_allclose(state["frame"], expected[:, -1], atol=1e-5)
 
 
-def test_it_is_planned(world):
+def test_world_is_planned(world):
     costs = step_costs(world, frames=4)
     assert costs["dynamics"].flops > costs["tokenizer"].flops

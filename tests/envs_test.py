@@ -1,4 +1,4 @@
-"""A world is a Gymnasium environment, and a batch of them is each one alone."""
+"""Worlds are Gymnasium environments; vector environments equal single ones."""
 
 import concurrent.futures
 import copy
@@ -33,7 +33,7 @@ ACTIONS = np.random.default_rng(0).integers(5, size=(9, 3))
 
 
 def play(env, actions, **how):
-    """All frames of an episode, and whether each was the last, the reset's included."""
+    """Return all frames of an episode, from the reset on, and whether each was the last."""
     frame, _ = env.reset(**how)
     frames, ends = [frame], [False]
     for action in actions:
@@ -65,44 +65,44 @@ def eager():
 
 
 @pytest.mark.usefixtures("eager")
-def test_gymnasium_finds_nothing_wrong(preset, monkeypatch):
+def test_gymnasium_check_passes(preset, monkeypatch):
     pygame = mock.MagicMock()
     monkeypatch.setitem(sys.modules, "pygame", pygame)
-    made = gymnasium.make("genie_tf/Genie-v0", preset=preset, prompts=PROMPTS)
-    check_env(made.unwrapped)
-    # The window: 512 pixels wide, frames with the width first.
+    env = gymnasium.make("genie_tf/Genie-v0", preset=preset, prompts=PROMPTS)
+    check_env(env.unwrapped)
+    # The window is 512 pixels wide; its frames have the width first.
     pygame.display.set_mode.assert_called_once_with((512, 512))
-    (shown,) = pygame.surfarray.make_surface.call_args.args
-    assert shown.shape == FRAME_SHAPE and shown.dtype == np.uint8
+    (frame,) = pygame.surfarray.make_surface.call_args.args
+    assert frame.shape == FRAME_SHAPE and frame.dtype == np.uint8
     pygame.display.quit.assert_called_once_with()
 
 
-def test_equal_seeds_play_alike_and_others_otherwise(env):
+def test_seed_determines_episode(env):
     actions = ACTIONS[:3, 0]
     first, ends = play(env, actions, seed=1)
     assert ends == [False, False, False, True]
     np.testing.assert_array_equal(play(env, actions, seed=1)[0], first)
     assert (play(env, actions, seed=2)[0] != first).any()
-    # What follows without a seed is decided too.
+    # The seed also determines later episodes without a seed.
     later = [play(env, actions)[0] for _ in range(2)]
     play(env, actions, seed=2)
     for expected in later:
         np.testing.assert_array_equal(play(env, actions)[0], expected)
 
 
-def test_prompts_are_drawn_or_given(env, tmp_path):
+def test_prompts_are_drawn_or_passed(env, tmp_path):
     drawn = {env.reset(seed=seed)[0].tobytes() for seed in range(40)}
     given = [env.reset(options={"prompt": prompt})[0] for prompt in PROMPTS]
     assert {frame.tobytes() for frame in given} == drawn
     Image.fromarray(PROMPTS[0]).save(tmp_path / "frame.png")
-    from_picture, _ = env.reset(options={"prompt": tmp_path / "frame.png"})
-    np.testing.assert_array_equal(from_picture, given[0])
+    from_file, _ = env.reset(options={"prompt": tmp_path / "frame.png"})
+    np.testing.assert_array_equal(from_file, given[0])
     reconstruction = GENIE.tokenizer(PROMPTS[0][None, None])["reconstruction"][0, 0]
-    assert np.abs(from_picture - 255 * np.array(reconstruction)).max() < 0.51
+    assert np.abs(from_file - 255 * np.array(reconstruction)).max() < 0.51
 
 
 @pytest.mark.usefixtures("eager")
-def test_the_newest_frame_is_rendered():
+def test_render_returns_newest_frame():
     env = GenieEnv(GENIE, **SETTINGS, render_mode="rgb_array")
     frame, _ = env.reset(seed=0)
     np.testing.assert_array_equal(env.render(), frame)
@@ -110,8 +110,8 @@ def test_the_newest_frame_is_rendered():
     np.testing.assert_array_equal(env.render(), frame)
     envs = GenieVectorEnv(GENIE, 2, **SETTINGS, render_mode="rgb_array")
     frames, _ = envs.reset(seed=0)
-    for shown, frame in zip(envs.render(), frames, strict=True):
-        np.testing.assert_array_equal(shown, frame)
+    for rendered, frame in zip(envs.render(), frames, strict=True):
+        np.testing.assert_array_equal(rendered, frame)
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +119,14 @@ def envs():
     return GenieVectorEnv(GENIE, 3, **SETTINGS)
 
 
-def test_a_batch_is_environments_alone(env, envs):
+def test_vector_environment_equals_single_environments(env, envs):
     frames, _ = envs.reset(seed=5)
     steps = [envs.step(actions) for actions in ACTIONS]
     frames = np.stack([frames, *[step[0] for step in steps]])
     for _, rewards, terminated, _, infos in steps:
         assert rewards.shape == (3,) and not rewards.any() and not terminated.any()
         assert infos == {}
-    # After three steps all are over; the next step ignores its action and starts anew.
+    # After three steps all are over; the next step ignores its action and resets.
     ends = np.stack([step[3] for step in steps])
     np.testing.assert_array_equal(ends[:, 0], [0, 0, 1, 0, 0, 0, 1, 0, 0])
     for i in range(3):
@@ -136,7 +136,7 @@ def test_a_batch_is_environments_alone(env, envs):
         np.testing.assert_array_equal(frames[:, i], np.concatenate(parts))
 
 
-def test_one_of_a_batch_starts_again_and_the_others_go_on(env, envs):
+def test_one_environment_resets_while_others_continue(env, envs):
     envs.reset(seed=5)
     envs.step(ACTIONS[0])
     envs.step(ACTIONS[1])
@@ -147,7 +147,7 @@ def test_one_of_a_batch_starts_again_and_the_others_go_on(env, envs):
     np.testing.assert_array_equal(frames[0], play(env, ACTIONS[:3, 0], seed=5)[0][-1])
     expected, _ = play(env, ACTIONS[2:3, 1], seed=9)
     np.testing.assert_array_equal([after[1], frames[1]], expected)
-    # The other two start anew with the next step, and this one goes on.
+    # The next step resets the other two, and this one continues.
     frames, _, _, ended, _ = envs.step(ACTIONS[3])
     assert not ended.any()
     expected, _ = play(env, ACTIONS[2:4, 1], seed=9)
@@ -155,7 +155,7 @@ def test_one_of_a_batch_starts_again_and_the_others_go_on(env, envs):
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_batch_is_made_by_name(preset):
+def test_make_vec_makes_vector_environment(preset):
     envs = gymnasium.make_vec(
         "genie_tf/Genie-v0", 2, preset=preset, max_episode_steps=4, prompts=PROMPTS
     )
@@ -164,44 +164,44 @@ def test_a_batch_is_made_by_name(preset):
     assert envs.action_space == gymnasium.spaces.MultiDiscrete([5, 5])
 
 
-def test_wrong_input_is_told_in_one_sentence(env, envs):
-    def refused(function, *inputs, **settings) -> str:
+def test_wrong_input_is_rejected_in_one_sentence(env, envs):
+    def error_message(function, *inputs, **settings) -> str:
         with pytest.raises((ValueError, gymnasium.error.Error)) as error:
             function(*inputs, **settings)
         return str(error.value)
 
-    assert refused(GenieEnv, GENIE, max_episode_steps=0) == (
+    assert error_message(GenieEnv, GENIE, max_episode_steps=0) == (
         "`max_episode_steps` must be a whole number from 1 to 2147483647; received 0."
     )
-    assert refused(GenieEnv, GENIE, render_mode="ansi") == (
+    assert error_message(GenieEnv, GENIE, render_mode="ansi") == (
         "`render_mode` must be one of human, rgb_array, or None; received 'ansi'."
     )
-    assert refused(GenieVectorEnv, GENIE, 2, render_mode="human") == (
+    assert error_message(GenieVectorEnv, GENIE, 2, render_mode="human") == (
         "`render_mode` must be one of rgb_array, or None; received 'human'."
     )
-    assert "`num_steps` must be a whole number, 1" in refused(
+    assert "`num_steps` must be a whole number, 1" in error_message(
         GenieEnv, GENIE, sampling={"num_steps": 0}
     )
-    assert "A MaskGitDynamics has no setting 'steps'" in refused(
+    assert "A MaskGitDynamics has no setting 'steps'" in error_message(
         GenieEnv, GENIE, sampling={"steps": 2}
     )
-    assert "There is no preset none" in refused(GenieEnv, "none")
-    assert refused(GenieEnv, GENIE, [PROMPTS[0][:8]]) == (
-        "A prompt must be the name of a picture, or uint8 of shape (16, 16, 3); "
+    assert "There is no preset none" in error_message(GenieEnv, "none")
+    assert error_message(GenieEnv, GENIE, [PROMPTS[0][:8]]) == (
+        "A prompt must be an image file, or uint8 of shape (16, 16, 3); "
         "received uint8 of shape (8, 16, 3)."
     )
-    assert refused(env.reset, options={"prompt": "none.png"}) == (
+    assert error_message(env.reset, options={"prompt": "none.png"}) == (
         "There is no prompt image none.png."
     )
     fresh = GenieEnv(GENIE)
-    assert refused(fresh.step, 0) == "Cannot step before the first `reset`."
-    assert refused(fresh.render) == "Cannot render before the first `reset`."
-    assert refused(fresh.reset) == (
-        "There is no prompt to draw: give the environment `prompts`, or `reset` "
-        'options={"prompt": ...}.'
+    assert error_message(fresh.step, 0) == "Cannot step before the first `reset`."
+    assert error_message(fresh.render) == "Cannot render before the first `reset`."
+    assert error_message(fresh.reset) == (
+        "There is no prompt to draw from: pass `prompts` to the environment, or "
+        'options={"prompt": ...} to `reset`.'
     )
-    assert refused(env.step, 5) == "An action must be in Discrete(5); received 5."
-    assert refused(envs.step, [0, 1, 5]) == (
+    assert error_message(env.step, 5) == "An action must be in Discrete(5); received 5."
+    assert error_message(envs.step, [0, 1, 5]) == (
         "An action must be in MultiDiscrete([5 5 5]); received [0, 1, 5]."
     )
 
@@ -233,7 +233,7 @@ def test_seeds_are_whole_numbers(env, envs):
                 reset(seed=given)
     for seeds in ([7], [], (1, 2, 3, 4), np.arange(2)):
         with pytest.raises(
-            ValueError, match="a seed for each of the 3 plays; received"
+            ValueError, match="a seed for each of the 3 environments; received"
         ):
             envs.reset(seed=seeds)
 
@@ -262,15 +262,13 @@ def test_actions_are_whole_numbers(env, envs):
 
 
 @pytest.mark.usefixtures("eager")
-def test_options_of_another_type(env, envs):
+def test_options_of_wrong_type_are_rejected(env, envs):
     for options in ([], "prompt", 3):
         for reset in (env.reset, envs.reset):
             with pytest.raises(ValueError, match="`options` must be a dict, or None; "):
                 reset(options=options)
     for prompt in (3, None, b"a.png", [[1], [1, 2]], PROMPTS[0] / 255, PROMPTS):
-        with pytest.raises(
-            ValueError, match="prompt must be the name of a picture, or"
-        ):
+        with pytest.raises(ValueError, match="prompt must be an image file, or"):
             env.reset(options={"prompt": prompt})
     with pytest.raises(ValueError, match="Expected a path on this machine"):
         env.reset(options={"prompt": "gs://bucket/a.png"})
@@ -288,10 +286,10 @@ def test_options_of_another_type(env, envs):
             envs.reset(options={"reset_mask": mask})
 
 
-def test_the_first_reset_starts_all():
+def test_first_reset_must_start_all_environments():
     envs = GenieVectorEnv(GENIE, 3, **SETTINGS)
     with pytest.raises(
-        gymnasium.error.ResetNeeded, match="Cannot reset some plays only"
+        gymnasium.error.ResetNeeded, match="Cannot reset only some environments"
     ):
         envs.reset(options={"reset_mask": np.array([True, False, True])})
     with pytest.raises(gymnasium.error.ResetNeeded, match="Cannot render before the"):
@@ -311,38 +309,39 @@ def test_the_first_reset_starts_all():
     ],
     ids=str,
 )
-def test_settings_of_another_type(settings):
+def test_settings_of_wrong_type_are_rejected(settings):
     with pytest.raises(ValueError, match="must be a "):
         GenieVectorEnv(GENIE, **settings)
 
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
-    "way",
+    "make_copy",
     [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))],  # noqa: S301
 )
-def test_a_copy_plays_on_alike(way):
+def test_copy_continues_equally(make_copy):
     env = GenieEnv(GENIE, **SETTINGS)
     env.reset(seed=3)
     env.step(1)
-    twin = way(env)
+    twin = make_copy(env)
     mine = [env.step(2)[0], env.reset()[0], env.step(3)[0]]
     theirs = [twin.step(2)[0], twin.reset()[0], twin.step(3)[0]]
     np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_copy_shares_the_compiled_world(env):
-    assert copy.deepcopy(env)._plays._sampler is env._plays._sampler
+def test_copy_shares_compiled_world(env):
+    env.reset(seed=0)  # Compiles it.
+    assert copy.deepcopy(env)._episodes._sampler is env._episodes._sampler
 
 
-def test_environments_are_closed_twice(monkeypatch):
+def test_environments_can_be_closed_twice(monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", mock.MagicMock())
     for env in (GenieEnv(GENIE, render_mode="human"), GenieVectorEnv(GENIE, 2)):
         env.close()
         env.close()
 
 
-def test_a_forked_process_says_that_it_cannot_play(preset, env):
+def test_forked_environment_reports_that_it_cannot_run(preset, env):
     env.reset(seed=0)  # TensorFlow runs.
     forked = gymnasium.make_vec(
         "genie_tf/Genie-v0",
@@ -369,7 +368,7 @@ def test_a_forked_process_says_that_it_cannot_play(preset, env):
         lambda: GenieEnv(GENIE, PROMPTS).reset(),
     ],
 )
-def test_a_forked_process_says_that_no_model_runs_in_it(function):
+def test_forked_process_reports_that_no_model_can_run(function):
     GENIE.tokenizer.tokenize(PROMPTS[0][None, None])
     context = multiprocessing.get_context("fork")
     pipe, theirs = context.Pipe()
@@ -383,11 +382,11 @@ def test_a_forked_process_says_that_no_model_runs_in_it(function):
     process = context.Process(target=run)
     process.start()
     assert pipe.poll(60), "The process hangs."
-    assert pipe.recv().startswith("No model can run in this process, which was forked ")
+    assert pipe.recv().startswith("Models cannot run in this process, which was ")
     process.join()
 
 
-def test_a_pool_of_forked_processes_says_that_no_model_runs_in_it():
+def test_forked_pool_reports_that_no_model_can_run():
     GENIE.tokenizer.tokenize(PROMPTS[0][None, None])
     context = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
@@ -395,7 +394,7 @@ def test_a_pool_of_forked_processes_says_that_no_model_runs_in_it():
             pool.submit(tiny_genie).result(timeout=60)
 
 
-def test_processes_forked_before_a_world_runs_play_it(preset):
+def test_environments_forked_before_any_model_runs_work(preset):
     program = f"""
 import gymnasium, numpy as np, tensorflow as tf, genie_tf.envs
 tf.config.run_functions_eagerly(True)
@@ -437,7 +436,7 @@ envs.close()
         ),
     ],
 )
-def test_what_is_not_installed_is_named(missing, program, sentence):
+def test_missing_package_is_named(missing, program, sentence):
     program = f"import sys; sys.modules['{missing}'] = None; {program}"
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""SavedModels play as the Python models do, where there is no genie_tf and no Keras."""
+"""SavedModels equal the Python models, and run without genie_tf or Keras."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from genie_tf.testing.tiny_models import (
     tiny_tokenizer,
 )
 
-B, FRAMES = 3, 10  # Past the window of 8.
+B, FRAMES = 3, 10  # More than the window of 8.
 ACTIONS = np.random.default_rng(0).integers(5, size=(FRAMES, B), dtype="int32")
 SEEDS = np.array([3, 1, 4], "int32")
 SAMPLING = {
@@ -30,7 +30,7 @@ SAMPLING = {
     "order": "random",
 }
 
-# Plays the SavedModels of a folder on the inputs kept there, and keeps what comes.
+# Runs the SavedModels of a folder on inputs.npz and saves their outputs.
 PLAYER = f"""
 import sys
 sys.modules["genie_tf"] = sys.modules["keras"] = None  # An error to import.
@@ -41,11 +41,11 @@ video, actions, seeds = np.load("inputs.npz").values()
 settings = {{**{SAMPLING}, "order": {ORDERS.index(SAMPLING["order"])}}}
 for name in sys.argv[1:]:
     programs = tf.saved_model.load(name).signatures
-    made = {{"signatures": sorted(programs)}}
-    made |= programs["tokenize"](video=video)
-    made |= programs["detokenize"](tokens=made["tokens"])
+    outputs = {{"signatures": sorted(programs)}}
+    outputs |= programs["tokenize"](video=video)
+    outputs |= programs["detokenize"](tokens=outputs["tokens"])
     if "infer_actions" in programs:
-        made |= programs["infer_actions"](video=video)
+        outputs |= programs["infer_actions"](video=video)
     if "reset" in programs:
         prompt = video if "infer_actions" in programs else video[:, :1]
         state = programs["reset"](prompt=prompt)
@@ -53,21 +53,22 @@ for name in sys.argv[1:]:
         for action in actions:
             state = programs["step"](**state, action=action, seed=seeds, **settings)
             frames.append(state.pop("frame"))
-        made |= {{"frames": np.stack(frames), "last": state["state_dynamics_tokens"]}}
-    np.savez(name + ".npz", **made)
+        outputs["frames"] = np.stack(frames)
+        outputs["last"] = state["state_dynamics_tokens"]
+    np.savez(name + ".npz", **outputs)
 assert not [name for name in sys.modules if name.startswith(("keras.", "genie_tf."))]
 """
 
 
 def genie_of_tokens() -> Genie:
-    """Its latent actions are found from tokens."""
+    """Return a Genie that infers latent actions from tokens."""
     genie = tiny_genie()
     actions = tiny_latent_action_model(frame_shape=(2, 2, 8), patch_size=1)
     return Genie(genie.tokenizer, actions, genie.dynamics)
 
 
 def guided_genie() -> GuidedGenie:
-    """All that can be otherwise is."""
+    """Return a guided Genie with non-default settings."""
     tokenizer = tiny_tokenizer(
         code_dim=2,
         quantizer={"class_name": "FiniteScalarQuantizer", "levels": (6, 4)},
@@ -90,7 +91,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """What the SavedModel of each model made, a dict of arrays by name."""
+    """Outputs of each SavedModel, a dict of arrays by name."""
     folder = tmp_path_factory.mktemp("exported")
     video = tiny_batch(0, batch=B)["video"]
     np.savez(folder / "inputs.npz", video=video, actions=ACTIONS, seeds=SEEDS)
@@ -102,7 +103,7 @@ def played(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_tokens_and_reconstructions_are_those_of_the_model(played, name):
+def test_tokens_and_reconstructions_equal_model(played, name):
     model, video = MODELS[name], tiny_batch(0, batch=B)["video"]
     tokenizer = getattr(model, "tokenizer", model)
     tokens = tokenizer.tokenize(video)
@@ -113,46 +114,46 @@ def test_tokens_and_reconstructions_are_those_of_the_model(played, name):
 
 
 @pytest.mark.parametrize("name", ["genie", "guided"])
-def test_equal_seeds_give_the_frames_of_the_model(played, name):
+def test_frames_equal_model_with_equal_seeds(played, name):
     sampler, video = WorldSampler(MODELS[name]), tiny_batch(0, batch=B)["video"]
     state, _ = sampler.reset(video if name == "genie" else video[:, :1])
-    for action, found in zip(ACTIONS, played[name]["frames"], strict=True):
+    for action, exported in zip(ACTIONS, played[name]["frames"], strict=True):
         state, frame = sampler.step(state, action, SEEDS, SAMPLING)
-        np.testing.assert_allclose(found, frame, atol=1e-6)
+        np.testing.assert_allclose(exported, frame, atol=1e-6)
     np.testing.assert_array_equal(played[name]["last"], state["dynamics"]["tokens"])
 
 
-def test_actions_are_those_of_the_model(played):
+def test_actions_equal_model(played):
     video = tiny_batch(0, batch=B)["video"]
     expected = MODELS["genie"].infer_actions(video)
     np.testing.assert_array_equal(played["genie"]["actions"], expected)
 
 
-def test_signatures_are_what_a_model_can_do(played):
-    of_tokenizer, of_world = ["detokenize", "tokenize"], ["reset", "step"]
+def test_signatures_match_model(played):
+    tokenizer, world = ["detokenize", "tokenize"], ["reset", "step"]
     for name, signatures in (
-        ("tokenizer", of_tokenizer),
-        ("guided", of_tokenizer + of_world),
-        ("genie", of_tokenizer + of_world + ["infer_actions"]),
+        ("tokenizer", tokenizer),
+        ("guided", tokenizer + world),
+        ("genie", tokenizer + world + ["infer_actions"]),
     ):
         assert list(played[name]["signatures"]) == sorted(signatures)
 
 
-def test_what_cannot_be_exported(tmp_path, monkeypatch):
-    def refused(model, folder) -> str:
+def test_unusable_exports_are_rejected(tmp_path, monkeypatch):
+    def error_message(model, folder) -> str:
         with pytest.raises(ValueError) as error:
             export_model(model, folder)
         return str(error.value)
 
     tokenizer, folder = MODELS["tokenizer"], tmp_path / "saved_model"
-    assert refused(tokenizer, tmp_path) == (
+    assert error_message(tokenizer, tmp_path) == (
         f"{tmp_path} exists already: choose another folder."
     )
-    assert refused(MODELS["genie"].dynamics, folder) == (
+    assert error_message(MODELS["genie"].dynamics, folder) == (
         "A Genie or a tokenizer can be exported; received a MaskGitDynamics."
     )
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
-    assert refused(tokenizer, folder) == (
-        "TensorFlow alone writes SavedModels; received KERAS_BACKEND=jax: leave it out."
+    assert error_message(tokenizer, folder) == (
+        "Only TensorFlow writes SavedModels; received KERAS_BACKEND=jax: unset it."
     )
     assert not list(tmp_path.iterdir())

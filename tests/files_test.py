@@ -1,4 +1,4 @@
-"""Paths and files: schemes are refused, and nothing is left half-written."""
+"""Schemes in paths are rejected, and no file or folder is left half-written."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from genie_tf.files import (
 @pytest.mark.parametrize(
     "path", ["gs://bucket/model", "s3://x", "file:///tmp/x", "http://h/x", "gs:/x"]
 )
-def test_local_path_refuses_schemes(path, tmp_path, monkeypatch):
+def test_local_path_rejects_schemes(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scheme = path.split(":")[0]
     expected = re.escape(
@@ -45,12 +45,12 @@ def test_local_path_expands_home(monkeypatch):
     assert str(local_path("a/~b:c")) == "a/~b:c"
 
 
-def test_local_path_names_an_unknown_home():
+def test_local_path_reports_unknown_home():
     with pytest.raises(ValueError, match="Cannot find the home folder of '~nobody_/x'"):
         local_path("~nobody_/x")
 
 
-def test_replacing_keeps_the_old_file_on_failure(tmp_path):
+def test_replacing_keeps_old_file_on_failure(tmp_path):
     path = tmp_path / "new" / "file.txt"
     with replacing(path) as temporary:
         assert temporary.suffix == ".txt" and not path.exists()
@@ -61,21 +61,21 @@ def test_replacing_keeps_the_old_file_on_failure(tmp_path):
     assert path.read_text() == "old" and os.listdir(path.parent) == ["file.txt"]
 
 
-def test_replacing_replaces_nothing_but_files(tmp_path):
+def test_replacing_replaces_only_files(tmp_path):
     (tmp_path / "folder.gif").mkdir()
     os.mkfifo(tmp_path / "pipe.gif")
     for name in ("folder.gif", "pipe.gif"):
-        sentence = f"Expected the name of a file to write; .*{name} is none."
+        sentence = f"Expected the name of a file to write; .*{name} is not a file."
         for attempt in (
             lambda path: replacing(path).__enter__(),
-            media.check_video_path,  # Before any work is done.
+            media.check_video_path,
         ):
             with pytest.raises(ValueError, match=sentence):
                 attempt(tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["folder.gif", "pipe.gif"]
 
 
-def test_what_exists_is_not_new(tmp_path):
+def test_check_new_rejects_existing_paths(tmp_path):
     assert check_new(tmp_path / "model") == tmp_path / "model"
     (tmp_path / "model").symlink_to("nowhere")
     with pytest.raises(
@@ -84,7 +84,7 @@ def test_what_exists_is_not_new(tmp_path):
         check_new(tmp_path / "model")
 
 
-def test_replacing_removes_what_killed_programs_left(tmp_path):
+def test_replacing_removes_leftovers_of_killed_programs(tmp_path):
     kill = (
         "import os, sys; from genie_tf.files import replacing\n"
         "with replacing(sys.argv[1]) as path: path.write_text('half'); os._exit(9)"
@@ -101,7 +101,7 @@ def test_replacing_removes_what_killed_programs_left(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(["file.txt", *others[1:]])
 
 
-def test_replacing_folder_replaces_or_keeps(tmp_path):
+def test_replacing_folder_replaces_or_keeps_old_folder(tmp_path):
     folder = tmp_path / "model"
     for text in ("first", "second"):
         with replacing_folder(folder) as partial:
@@ -113,7 +113,7 @@ def test_replacing_folder_replaces_or_keeps(tmp_path):
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_replacing_folder_finds_what_a_kill_between_two_renames_left(tmp_path):
+def test_replacing_folder_recovers_from_kill_between_renames(tmp_path):
     (tmp_path / ".model.replaced").mkdir()
     (tmp_path / ".model.replaced/text").write_text("first")
     with pytest.raises(KeyError), replacing_folder(tmp_path / "model"):
@@ -141,7 +141,7 @@ def test_replacing_files_writes_all_or_none(tmp_path):
     }
 
 
-def test_space_is_checked_before_anything_is_written(tmp_path):
+def test_space_is_checked_before_writing(tmp_path):
     check_space(tmp_path, 1_000)
     with pytest.raises(
         OSError, match=f"Expected space for .* bytes in {tmp_path}/new/folder: "

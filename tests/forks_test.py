@@ -1,4 +1,4 @@
-"""A process knows whether models can run in it."""
+"""Detection of processes in which models cannot run."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ STARTED = {
 
 
 @pytest.mark.parametrize("started", STARTED)
-def test_a_forked_process_knows_what_ran_before(started):
+def test_forked_process_detects_libraries_started_before(started):
     program = f"""
 import multiprocessing
 from genie_tf.forks import check_can_run, runs_nothing
@@ -34,13 +34,12 @@ process = multiprocessing.get_context("fork").Process(target=run)
 process.start()
 process.join()
 """
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    told = ended.stdout.splitlines()
-    assert len(told) == 1
+    (line,) = process.stdout.splitlines()
     if started == "nothing":
-        assert told == ["It can."]
+        assert line == "It can."
     else:
-        assert told[0].startswith("No model can run in this process, which was forked ")
-        assert 'context="spawn"' in told[0] and "GenieVectorEnv" in told[0]
+        assert line.startswith("Models cannot run in this process, which was forked ")
+        assert 'context="spawn"' in line and "GenieVectorEnv" in line

@@ -1,4 +1,4 @@
-"""What `import genie_tf` gives."""
+"""Public names of `genie_tf`."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 import genie_tf
 
 
-def test_names_are_found_when_they_are_used():
+def test_names_resolve_on_first_use():
     from genie_tf import models
     from genie_tf.presets import folder, loading
 
@@ -18,21 +18,20 @@ def test_names_are_found_when_they_are_used():
     assert genie_tf.load is loading.load_preset
 
 
-def test_names_are_listed():
+def test_dir_lists_public_names():
     assert set(genie_tf.__all__) < set(dir(genie_tf))
     for name in genie_tf.__all__:
         getattr(genie_tf, name)
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_unknown_name_raises_attribute_error():
     with pytest.raises(
         AttributeError, match="module 'genie_tf' has no attribute 'genie'"
     ):
         genie_tf.genie  # noqa: B018
 
 
-def test_importing_genie_tf_imports_no_library():
-    """Not Keras nor numpy: only modules of Python, and genie_tf itself."""
+def test_importing_genie_tf_imports_only_standard_library():
     program = (
         "import sys; before = set(sys.modules); import genie_tf; dir(genie_tf); "
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"

@@ -1,4 +1,4 @@
-"""Links in the documents lead to files and headings that exist."""
+"""Links in the documents lead to existing files and headings."""
 
 import re
 from collections import Counter
@@ -18,13 +18,13 @@ DOCUMENTS = [
 
 
 def parse(text: str) -> list[Token]:
-    """Return the tokens of a document, and those inside its paragraphs and tables."""
+    """Return the tokens of a document, including those in paragraphs and tables."""
     blocks = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
     return [token for block in blocks for token in (block, *(block.children or ()))]
 
 
-def links_of(text: str) -> list[str]:
-    """Return where the links and images of a document lead, without those to the web."""
+def find_links(text: str) -> list[str]:
+    """Return the targets of the links and images of a document, except web addresses."""
     targets = [
         token.attrs.get("href") or token.attrs.get("src")
         for token in parse(text)
@@ -33,7 +33,7 @@ def links_of(text: str) -> list[str]:
     return [target for target in targets if not urlsplit(target).scheme]
 
 
-def anchors_of(text: str) -> set[str]:
+def find_anchors(text: str) -> set[str]:
     """Return the anchors that GitHub gives the headings of a document."""
     tokens = parse(text)
     counts, anchors = Counter(), set()
@@ -47,20 +47,23 @@ def anchors_of(text: str) -> set[str]:
 
 
 def broken_links(path: Path) -> list[str]:
-    """Return the links of a document whose file or heading doesn't exist."""
+    """Return the links of a document whose file or heading does not exist.
+
+    A link to a folder is broken too: the docs site has no page for it.
+    """
     broken = []
-    for link in links_of(path.read_text()):
+    for link in find_links(path.read_text()):
         place = urlsplit(link)
         target = path.parent / unquote(place.path) if place.path else path
-        if not target.exists() or (
-            place.fragment and place.fragment not in anchors_of(target.read_text())
+        if not target.is_file() or (
+            place.fragment and place.fragment not in find_anchors(target.read_text())
         ):
             broken.append(link)
     return broken
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
-def test_links_lead_somewhere(document):
+def test_links_resolve(document):
     assert not broken_links(ROOT / document)
 
 
@@ -70,8 +73,16 @@ def test_broken_links_are_found(tmp_path):
         "[a](other.md#whats-new) [b](other.md#twice-1) [c](#here) [d](https://x.org/y)\n"
         "[e](other.md#twice-2) [f](none.md) ![g](none.png) [h](#there) [i][later]\n"
         "`[code](none)`\n\n[later]: missing.md\n\n# Here\n\n"
-        "```\n[code](none)\n```\n\n| [j](other.md) |\n|---|\n| [k](none/) |\n"
+        "```\n[code](none)\n```\n\n| [j](other.md) |\n|---|\n| [k](none/) [l](.) |\n"
     )
     assert broken_links(tmp_path / "page.md") == [
-        *("other.md#twice-2", "none.md", "none.png", "#there", "missing.md", "none/")
+        *(
+            "other.md#twice-2",
+            "none.md",
+            "none.png",
+            "#there",
+            "missing.md",
+            "none/",
+            ".",
+        )
     ]

@@ -21,46 +21,46 @@ def test_draws_are_uniform():
         values = draws(keys(seed), 50_000)
         assert 0 < values.min() < 1e-3 and 1 - 1e-3 < values.max() < 1
         assert stats.kstest(values[0], "uniform").pvalue > 1e-3
-        # Nor does one draw tell of the next.
+        # Consecutive draws are independent.
         pairs, *_ = np.histogram2d(values[0, ::2], values[0, 1::2], bins=10)
         assert stats.chisquare(pairs.ravel()).pvalue > 1e-3
 
 
-def test_gumbel_noise_is_that_of_scipy():
+def test_gumbel_noise_matches_scipy():
     noise = ops.convert_to_numpy(gumbel(keys(0), 50_000))
     assert stats.kstest(noise[0], "gumbel_r").pvalue > 1e-3
 
 
-def test_keys_folded_with_other_numbers_are_independent():
+def test_folded_keys_are_independent():
     key = keys(3)
     folded = [fold(key, 0), fold(key, 1), fold(keys(4), 0), fold(fold(key, 0), 0)]
     streams = [draws(x, 4000)[0] for x in folded]
     correlations = np.corrcoef(streams)[~np.eye(4, dtype=bool)]
-    assert np.abs(correlations).max() < 0.07  # 4 sigma
+    assert np.abs(correlations).max() < 0.07  # 4 sigma.
 
 
 def test_neighboring_keys_and_numbers_give_uniform_first_draws():
-    # As of sessions with seeds 0, 1, 2, ..., at frames 0, 1, 2, ...
-    of_seeds = draws(fold(keys(0, 20_000), 7), 1)[:, 0]
-    of_frames = draws(fold(keys(0), np.arange(20_000)), 1)
-    for values in (of_seeds, of_frames.ravel()):
+    # Like sessions with seeds 0, 1, 2, ..., at frames 0, 1, 2, ...
+    by_seed = draws(fold(keys(0, 20_000), 7), 1)[:, 0]
+    by_frame = draws(fold(keys(0), np.arange(20_000)), 1)
+    for values in (by_seed, by_frame.ravel()):
         assert stats.kstest(values, "uniform").pvalue > 1e-3
 
 
-def test_each_row_is_a_function_of_its_own_key():
+def test_each_row_depends_only_on_its_key():
     both = draws(keys(5, 2), 3, 4)
     assert both.shape == (2, 3, 4)
     np.testing.assert_array_equal(both[1:], draws(keys(6), 3, 4))
 
 
-def test_all_backends_draw_the_same():
+def test_all_backends_draw_equal_numbers():
     program = (
         "import numpy as np; from keras import ops;"
         "from genie_tf.noise import fold, uniform;"
         "key = ops.convert_to_tensor(np.arange(3), 'uint32');"
         "print(ops.convert_to_numpy(uniform(fold(key, 5), 4)).tolist())"
     )
-    found = [
+    outputs = [
         subprocess.run(
             [sys.executable, "-c", program],
             env={"KERAS_BACKEND": backend, "PATH": ""},
@@ -70,4 +70,4 @@ def test_all_backends_draw_the_same():
         ).stdout
         for backend in ("tensorflow", "jax", "numpy")
     ]
-    assert len(set(found)) == 1
+    assert len(set(outputs)) == 1

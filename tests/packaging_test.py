@@ -1,4 +1,4 @@
-"""What the package promises: its packages, programs, version and dependencies."""
+"""The packages, programs, version and dependencies in setup.cfg are right."""
 
 import ast
 import collections
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("genie_tf", "datasets", "experiments")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
-# What to install for a module, where the name does not tell.
+# Distributions of modules with another name.
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
@@ -34,7 +34,7 @@ SCRIPTS = CONFIG["options.entry_points"]["console_scripts"].strip().split("\n")
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a file imports, anywhere in it."""
+    """Return all modules that a file imports."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -48,7 +48,7 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_packages_are_the_folders():
+def test_packages_match_folders():
     listed = CONFIG["options"]["packages"].split()
     folders = {p.parent.relative_to(ROOT) for p in SOURCES}
     names = {".".join(folder.parts) for folder in folders}
@@ -65,7 +65,7 @@ def test_every_package_has_an_init_file():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_console_script_starts_its_program(script):
-    """Each in a process of its own, because each defines flags."""
+    """Each runs in its own process, because each defines flags."""
     name, module, function = re.split(" = |:", script)
     program = f"import sys; from {module} import {function}; sys.argv[0] = {name!r}"
     command = [sys.executable, "-c", f"{program}; {function}()", "--help"]
@@ -74,20 +74,20 @@ def test_console_script_starts_its_program(script):
 
 
 def pins(file: str) -> dict[str, list]:
-    """The requirements in a file of constraints, each with its hashes, by their names."""
+    """Return the requirements in a constraints file by name; all must have hashes."""
     text = (ROOT / file).read_text().replace("\\\n", "")
-    found = collections.defaultdict(list)
+    requirements = collections.defaultdict(list)
     for line in text.splitlines():
         if not line.startswith("#"):
             pin, *hashes = line.split(" --hash=")
             requirement = Requirement(pin)
             assert hashes, f"{file} has no hashes of {pin}"
-            found[canonicalize_name(requirement.name)].append(requirement)
-    return found
+            requirements[canonicalize_name(requirement.name)].append(requirement)
+    return requirements
 
 
 def direct(*extras: str) -> list[Requirement]:
-    """What setup.cfg asks for, with some of its extras."""
+    """Return the requirements in setup.cfg, with some of its extras."""
     texts = [CONFIG["options"]["install_requires"]]
     texts += [CONFIG["options.extras_require"][extra] for extra in extras]
     lines = [line for text in texts for line in text.split("\n")]
@@ -99,20 +99,22 @@ TESTED = ("gym", "jax", "mp4", "play", "video", "test")
 HOW = "run `make constraints`"
 
 
-def test_constraints_are_what_the_setup_asks_for():
+def test_constraints_satisfy_setup():
     pinned = pins("constraints.txt")
     for requirement in direct(*TESTED, "docs", "dev"):
-        found = pinned[canonicalize_name(requirement.name)]
-        assert any(_agree(requirement, pin) for pin in found), f"{requirement}: {HOW}"
+        candidates = pinned[canonicalize_name(requirement.name)]
+        assert any(_agree(requirement, pin) for pin in candidates), (
+            f"{requirement}: {HOW}"
+        )
 
 
-def test_oldest_constraints_are_the_minimums_of_the_setup():
+def test_oldest_constraints_are_minimums_in_setup():
     pinned = pins("constraints-oldest.txt")
     for requirement in direct(*TESTED):
         (least,) = [x.version for x in requirement.specifier if x.operator == ">="]
-        found = pinned[canonicalize_name(requirement.name)]
-        versions = [x.version for pin in found for x in pin.specifier]
-        # 1.9.1 is the first release of 1.9 if 1.9.0 has been withdrawn.
+        candidates = pinned[canonicalize_name(requirement.name)]
+        versions = [x.version for pin in candidates for x in pin.specifier]
+        # 1.9.1 is the first release of 1.9 if 1.9.0 was withdrawn.
         assert any(
             Version(version).release[: len(Version(least).release)]
             == Version(least).release
@@ -125,7 +127,7 @@ def _agree(requirement: Requirement, pin: Requirement) -> bool:
     return requirement.specifier.contains(exact.version)
 
 
-def test_version_is_that_of_the_changelog_and_of_the_citation():
+def test_version_matches_changelog_and_citation():
     import genie_tf
 
     changelog = (ROOT / "CHANGELOG.md").read_text()
@@ -140,7 +142,7 @@ def test_version_is_that_of_the_changelog_and_of_the_citation():
 
 @pytest.mark.parametrize("folder", ["layers", "models", "samplers", "metrics"])
 def test_models_do_not_need_tensorflow(folder):
-    """These run on any backend of Keras."""
+    """They run on any Keras backend."""
     allowed = {"genie_tf", "keras", "numpy", "scipy"} | sys.stdlib_module_names
     for path in (ROOT / "genie_tf" / folder).rglob("*.py"):
         for module in imports(path):
@@ -149,7 +151,7 @@ def test_models_do_not_need_tensorflow(folder):
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_imports_are_declared(path):
-    """Also says no to `import datasets`, which is Hugging Face's."""
+    """This also rejects `import datasets`, which is Hugging Face's package."""
     options, extras = CONFIG["options"], CONFIG["options.extras_require"]
     requirements = options["install_requires"] + "".join(
         extras[extra] for extra in ("gym", "hub", "jax", "mp4", "play", "video")
@@ -166,7 +168,7 @@ def test_imports_are_declared(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_nothing_runs_code_from_data(path):
-    """No pickle, eval or exec: weights and configs of others must be safe to open."""
+    """Weights and configs from others must be safe to open: no pickle, eval or exec."""
     unsafe = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
     assert not imports(path) & unsafe
     calls = [
@@ -176,7 +178,7 @@ def test_nothing_runs_code_from_data(path):
     assert not called & {"eval", "exec"}
 
 
-def test_tests_of_the_oldest_releases_are_there():
+def test_tests_of_oldest_releases_exist():
     lines = (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
     (tests,) = (line for line in lines if line.startswith("OLDEST_TESTS"))
     for path in tests.partition("=")[2].split():

@@ -1,4 +1,4 @@
-"""Wherever the library takes a path, it refuses gs:// and the like, and expands `~`."""
+"""Wherever the library takes a path, it rejects schemes such as gs:// and expands `~`."""
 
 import contextlib
 import functools
@@ -38,7 +38,7 @@ def write_folder(path):
 
 
 def open_in(data_dir):
-    """Open a dataset with a builder that only makes the folder it is told to use."""
+    """Open a dataset with a builder that only creates its data folder."""
 
     def build(dataset, data_dir):
         os.makedirs(data_dir)
@@ -48,7 +48,7 @@ def open_in(data_dir):
         episodes.open_episodes("coinrun/random_hard_small", "train", data_dir)
 
 
-# What ends in a suffix takes only names with it.
+# Entries that end with a suffix accept only names with that suffix.
 ENTRIES = {
     "files.replacing": lambda path: write(files.replacing, path),
     "files.replacing_folder": write_folder,
@@ -100,7 +100,7 @@ def folder(tmp_path, monkeypatch, preset):
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_addresses_are_refused(entry):
+def test_addresses_are_rejected(entry):
     with pytest.raises(ValueError, match="start with gs:// are not supported"):
         ENTRIES[entry](f"gs://bucket/name{suffix(entry)}")
     assert os.listdir() == ["preset"]
@@ -108,7 +108,7 @@ def test_addresses_are_refused(entry):
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_home_is_expanded(entry):
-    with contextlib.suppress(ValueError, OSError):  # There is nothing to read there.
+    with contextlib.suppress(ValueError, OSError):  # The file does not exist.
         ENTRIES[entry](f"~/name{suffix(entry)}")
     assert os.listdir() == ["preset"]
 

@@ -1,3 +1,5 @@
+"""Compiled programs persist between runs, and are used only if safe and undamaged."""
+
 import fcntl
 import os
 import subprocess
@@ -40,7 +42,7 @@ COMPILE = {
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     for name in VARIABLES:
-        monkeypatch.setenv(name, "")  # To be as it was afterward.
+        monkeypatch.setenv(name, "")  # Restored after the test.
         monkeypatch.delenv(name)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -58,7 +60,7 @@ def contents(folder: Path) -> dict:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_another_process_finds_what_was_kept(kept):
+def test_kept_programs_are_available_to_other_processes(kept):
     first = ProgramCache(kept)
     assert contents(first.folder) == {}
     (first.folder / "a.pb").write_bytes(b"code")
@@ -68,7 +70,7 @@ def test_another_process_finds_what_was_kept(kept):
     assert contents(ProgramCache(kept).folder) == {"a.pb": b"code"}
 
 
-def test_damaged_programs_are_not_used_and_are_replaced(kept):
+def test_damaged_programs_are_replaced(kept):
     first = ProgramCache(kept)
     for name in ("a.pb", "b.pb"):
         (first.folder / name).write_bytes(b"code")
@@ -82,14 +84,14 @@ def test_damaged_programs_are_not_used_and_are_replaced(kept):
     assert contents(ProgramCache(kept).folder) == {"a.pb": b"code", "b.pb": b"code"}
 
 
-def test_a_program_that_is_being_written_is_left_alone(kept):
+def test_unfinished_program_is_left_alone(kept):
     kept.mkdir()
     (kept / ".a.pb.1.digest").write_bytes(b"co")
     assert contents(ProgramCache(kept).folder) == {}
     assert contents(kept) == {".a.pb.1.digest": b"co"}
 
 
-def test_what_was_written_first_is_deleted_if_programs_are_many(kept, monkeypatch):
+def test_oldest_programs_are_deleted_above_limit(kept, monkeypatch):
     monkeypatch.setattr(program_cache, "_MAX_BYTES", 10)
     cache = ProgramCache(kept)
     for second, name in enumerate(("a.pb", "b.pb", "c.pb")):
@@ -101,7 +103,7 @@ def test_what_was_written_first_is_deleted_if_programs_are_many(kept, monkeypatc
     assert contents(ProgramCache(kept).folder).keys() == {"b.pb", "c.pb"}
 
 
-def test_folders_of_killed_processes_are_deleted_and_no_others(kept, tmp_path):
+def test_only_folders_of_killed_processes_are_deleted(kept, tmp_path):
     used = ProgramCache(kept).folder
     killed, mine = (tmp_path / "temporary" / f"genie_tf_programs_{x}" for x in "12")
     killed.mkdir()
@@ -115,7 +117,7 @@ def test_folders_of_killed_processes_are_deleted_and_no_others(kept, tmp_path):
     assert not killed.exists()
 
 
-def test_programs_are_only_kept_where_no_other_user_can_write(tmp_path):
+def test_folder_writable_for_others_is_not_used(tmp_path):
     folder = tmp_path / "home/genie_tf/programs"
     folder.mkdir(parents=True)
     folder.chmod(0o777)
@@ -126,7 +128,7 @@ def test_programs_are_only_kept_where_no_other_user_can_write(tmp_path):
     assert "tf_xla_persistent_cache_directory" in os.environ["TF_XLA_FLAGS"]
 
 
-def test_a_link_to_another_folder_is_not_followed(tmp_path):
+def test_linked_folder_is_not_used(tmp_path):
     (tmp_path / "other").mkdir(mode=0o700)
     (tmp_path / "home/genie_tf").mkdir(parents=True)
     (tmp_path / "home/genie_tf/programs").symlink_to(tmp_path / "other")
@@ -135,7 +137,7 @@ def test_a_link_to_another_folder_is_not_followed(tmp_path):
 
 
 @pytest.mark.parametrize("obstacle", ["off", "file", "full"])
-def test_without_a_cache_nothing_fails(obstacle, tmp_path, monkeypatch):
+def test_programs_work_without_cache(obstacle, tmp_path, monkeypatch):
     if obstacle == "off":
         monkeypatch.setenv("GENIE_TF_CACHE", "off")
     elif obstacle == "file":
@@ -147,14 +149,14 @@ def test_without_a_cache_nothing_fails(obstacle, tmp_path, monkeypatch):
     assert "TF_XLA_FLAGS" not in os.environ
 
 
-def test_a_cache_of_the_user_is_left_alone(monkeypatch):
+def test_cache_of_user_is_left_alone(monkeypatch):
     flags = "--tf_xla_persistent_cache_directory=/mine"
     monkeypatch.setenv("TF_XLA_FLAGS", flags)
     program_cache.use()
     assert os.environ["TF_XLA_FLAGS"] == flags
 
 
-def test_programs_of_other_settings_of_the_compiler_are_apart(monkeypatch):
+def test_programs_of_other_compiler_settings_are_separate(monkeypatch):
     machine = program_cache._machine()
     assert machine == program_cache._machine()
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
@@ -162,7 +164,7 @@ def test_programs_of_other_settings_of_the_compiler_are_apart(monkeypatch):
 
 
 @pytest.mark.parametrize("library", COMPILE)
-def test_results_are_the_same_with_what_was_kept(library, tmp_path, monkeypatch):
+def test_results_are_equal_with_kept_programs(library, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
     def run():
@@ -174,11 +176,11 @@ def test_results_are_the_same_with_what_was_kept(library, tmp_path, monkeypatch)
         assert (ended.returncode, ended.stderr) == (0, "")
         return ended.stdout
 
-    def found():
+    def kept_files():
         files = (tmp_path / "home/genie_tf/programs").glob("*/*")
         return {path: path.stat().st_mtime_ns for path in files}
 
-    first, written = run(), found()
+    first, written = run(), kept_files()
     assert written
     assert run() == first
-    assert found() == written
+    assert kept_files() == written

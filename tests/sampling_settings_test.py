@@ -1,4 +1,4 @@
-"""Settings of sampling: defaults, ranges, and what is told of wrong ones."""
+"""Sampling settings: defaults, ranges and errors."""
 
 import numpy as np
 import pytest
@@ -26,14 +26,14 @@ def complete(given):
     return complete_settings(ALL_SETTINGS, given, "A sampler")
 
 
-def test_what_is_not_given_has_its_default():
+def test_missing_settings_have_defaults():
     assert complete(None) == complete({}) == DEFAULTS
     given = {"top_k": 7, "order": "random"}
     assert complete(given) == {**DEFAULTS, **given}
     assert given == {"top_k": 7, "order": "random"}
 
 
-def test_defaults_can_be_set():
+def test_defaults_are_valid():
     for setting in ALL_SETTINGS:
         setting.check(setting.default)
         assert setting.most is None or setting.default <= setting.most
@@ -48,7 +48,7 @@ def test_defaults_can_be_set():
         {"temperature": 2},
     ],
 )
-def test_settings_that_can_be(given):
+def test_valid_settings_are_accepted(given):
     assert complete(given) == {**DEFAULTS, **given}
 
 
@@ -104,13 +104,13 @@ def test_settings_that_can_be(given):
     ],
     ids=str,
 )
-def test_settings_that_cannot_be(given, message):
+def test_invalid_settings_are_rejected(given, message):
     with pytest.raises(ValueError) as error:
         complete(given)
     assert str(error.value) == message
 
 
-def test_a_dynamics_has_the_settings_that_it_lists():
+def test_dynamics_has_the_settings_that_it_lists():
     class Greedy(Dynamics):
         sampling_settings = (Setting("beams", "beams", 2, "How many.", 1),)
 
@@ -122,14 +122,14 @@ def test_a_dynamics_has_the_settings_that_it_lists():
     assert MaskGitDynamics.complete_sampling() == DEFAULTS
 
 
-def test_a_dynamics_without_settings():
+def test_dynamics_can_have_no_settings():
     assert Dynamics.complete_sampling() == Dynamics.sampling_tensors() == {}
     with pytest.raises(ValueError) as error:
         Dynamics.complete_sampling({"top_k": 3})
     assert str(error.value) == "A Dynamics has no setting 'top_k': it has none."
 
 
-def test_tensors_are_scalars_of_one_type_whatever_the_value():
+def test_tensor_types_do_not_depend_on_values():
     for order in ORDERS:
         values = complete({"temperature": 2, "order": order})
         tensors = settings_as_tensors(ALL_SETTINGS, values)

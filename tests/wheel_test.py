@@ -1,4 +1,4 @@
-"""The wheel works where nothing of the repository can be imported."""
+"""The wheel works without the repository."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 PRESET = "genie_coinrun_fast"
 
-# Prints where each module of genie_tf comes from, and what finds modules.
+# Prints the files of genie_tf's modules, the import paths and the import finders.
 IMPORTED = """
 import sys, genie_tf.datasets, genie_tf.experiments.cli, genie_tf.models, genie_tf.play
 import tensorflow_datasets as tfds
@@ -31,7 +31,7 @@ print(bool(tfds.builder("coinrun/random_hard_small", data_dir="data").info.citat
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Build a copy of the repository, with a preset that somebody has put there."""
+    """Wheel of a copy of the repository with an added preset."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for name in ("genie_tf", "datasets", "experiments"):
@@ -53,13 +53,13 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(wheel):
-    """Return a function that starts a program of an environment with the wheel."""
+    """Function that starts a program in an environment with the wheel."""
     folder = wheel.with_name("environment")
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     pip(f"--python={python}", "install", "--no-deps", "--no-index", wheel)
-    # The packages that genie_tf depends on are those of the tests. Files like this one,
-    # which make the repository importable, only count in an environment's own folder.
+    # Use the dependencies of the tests. Path files make the repository importable only
+    # from an environment's own folder, so it is not importable here.
     (own,) = folder.glob("lib/python*/site-packages")
     others = [path for path in sys.path if path.endswith("-packages")]
     (own / "others.pth").write_text("\n".join(others))
@@ -81,8 +81,8 @@ def pip(*arguments) -> None:
     subprocess.run([sys.executable, "-m", "pip", "-q", *arguments], check=True)
 
 
-def test_all_files_are_in_the_wheel(wheel):
-    """Configs, datasets, the page and its prompts, and presets that are put there, too."""
+def test_wheel_contains_all_files(wheel):
+    """They include configs, datasets, the page, its prompts and added presets."""
     source = wheel.with_name("source")
     tree = {
         path.relative_to(source)
@@ -97,7 +97,7 @@ def test_all_files_are_in_the_wheel(wheel):
     }
 
 
-def test_nothing_of_the_repository_is_imported(wheel, run):
+def test_nothing_is_imported_from_repository(wheel, run):
     with run("python", "-c", IMPORTED) as process:
         files, paths, finders, presets, cites = process.stdout.read().splitlines()
     assert process.returncode == 0
@@ -109,17 +109,17 @@ def test_nothing_of_the_repository_is_imported(wheel, run):
     assert cites == "True"
 
 
-def test_the_shipped_preset_makes_a_video(wheel, run):
+def test_shipped_preset_generates_video(wheel, run):
     prompt = next(wheel.with_name("environment").rglob("prompts/*.png"))
     arguments = (f"--prompt={prompt}", "--actions=2,5", "--output=video.gif")
     with run("genie-generate", f"--preset={PRESET}", *arguments) as process:
         process.stdout.read()
     assert process.returncode == 0
     with Image.open(wheel.with_name("video.gif")) as video:
-        assert video.n_frames == 3  # The prompt and two more.
+        assert video.n_frames == 3  # The prompt and two actions.
 
 
-def test_the_shipped_preset_is_played(run):
+def test_shipped_preset_can_be_played(run):
     with run("genie-play", f"--preset={PRESET}", "--port=0") as process:
         try:
             assert process.stdout.readline() == "Compiling ...\n"

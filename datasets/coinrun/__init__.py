@@ -1,1 +1,1 @@
-"""CoinRun episodes: see README.md in this folder."""
+"""CoinRun dataset; see README.md in this folder."""

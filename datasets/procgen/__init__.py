@@ -1,1 +1,1 @@
-"""Episodes of Procgen's games: see README.md in this folder."""
+"""Datasets of Procgen games; see README.md in this folder."""

@@ -1,4 +1,4 @@
-"""The datasets of Procgen's games that have names: which levels they play, and how."""
+"""Named datasets of Procgen games: which levels they play, and how."""
 
 import itertools
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from genie_tf.datasets.procgen.policies import POLICIES
 
 
 class Levels(NamedTuple):
-    """Which levels a dataset plays, and how.
+    """Levels of a dataset, and how to play them.
 
     Attributes:
-        description: in a few words.
-        splits: the level seeds of each split; no two splits share one.
-        settings: how they are played.
+        description: short description.
+        splits: level seeds of each split; no two splits share one.
+        settings: how the levels are played.
     """
 
     description: str
@@ -33,7 +33,7 @@ _SMALL = {
     "validation": range(10_000, 10_016),
     "test": range(20_000, 20_032),
 }
-# The last word of a name: which levels, and how many actions in each.
+# By suffix of the config name: level seeds, and steps per level.
 _SIZES = {"": (_FULL, 1_000), "_small": (_SMALL, 500)}
 
 _COINRUN = {
@@ -43,17 +43,17 @@ _COINRUN = {
         Settings("coinrun", "hard", 1_000),
     ),
     "random_hard_small": Levels(
-        "The same with fewer, shorter levels: 124,000 frames.",
+        "Random policy, fewer and shorter hard levels: 124,000 frames.",
         _SMALL,
         Settings("coinrun", "hard", 500),
     ),
     "held_hard_small": Levels(
-        "The same with each action held for 8 steps on average: the figure walks.",
+        "The same with actions held for 8 steps on average: the character walks.",
         _SMALL,
         Settings("coinrun", "hard", 500, policy="held"),
     ),
     "genieredux": Levels(
-        "Random policy, hard levels, an episode each: as much as GenieRedux's data.",
+        "Random policy, one episode per hard level: as many as GenieRedux's data.",
         {
             "train": range(100_000, 179_200),
             "validation": range(179_200, 188_000),
@@ -66,24 +66,24 @@ _COINRUN = {
 
 def _name_all() -> dict[str, Levels]:
     """Return the datasets of each game, mode and policy."""
-    found = {}
+    configs = {}
     for game, policy in itertools.product(GAMES, POLICIES):
         for mode, size in itertools.product(GAMES[game].timeouts, _SIZES):
             splits, steps = _SIZES[size]
-            found[f"{game}_{policy}_{mode}{size}"] = Levels(
+            configs[f"{game}_{policy}_{mode}{size}"] = Levels(
                 f"{game}, {mode} levels, {policy} policy.",
                 splits,
                 Settings(game, mode, steps, policy=policy),
             )
-    return found
+    return configs
 
 
-# By the name of the dataset of TFDS, and of its config.
+# By TFDS dataset and config name.
 CONFIGS = {"coinrun": _COINRUN, "procgen": _name_all()}
 
 
 def explain_missing(dataset: str, config: str) -> str:
-    """Return why a dataset has no config of a name: a part of a sentence."""
+    """Return why a dataset has no config of this name, as part of a sentence."""
     if dataset != "procgen":
         return f"the configs of {dataset!r} are {', '.join(CONFIGS[dataset])}"
     game, *rest = config.split("_")
@@ -93,6 +93,6 @@ def explain_missing(dataset: str, config: str) -> str:
         return str(error).removesuffix(".")
     return (
         "its configs are GAME_POLICY_MODE and GAME_POLICY_MODE_small, such as "
-        f"{game}_random_hard_small, with a policy of {', '.join(POLICIES)} and, of "
-        f"{game}, a mode of {', '.join(GAMES[game].timeouts)}"
+        f"{game}_random_hard_small; policies are {', '.join(POLICIES)}, and modes of "
+        f"{game} are {', '.join(GAMES[game].timeouts)}"
     )

@@ -1,4 +1,4 @@
-"""Procgen's games: which there are, what their actions do, and how to play a level."""
+"""Procgen games: their modes and actions, and environments that play a level."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from genie_tf.datasets.actions import Actions
 
 FRAME_SHAPE = (64, 64, 3)
-# Which keys are held down. What the last six do, shooting for example, is up to the game.
+# Keys held down. The effect of the last six, such as shooting, depends on the game.
 ACTION_NAMES = (
     *("left+down", "left", "left+up"),
     *("down", "none", "up"),
@@ -18,11 +18,11 @@ NUM_THEMES = 6
 
 
 class LevelNumber(NamedTuple):
-    """Whole number that describes a level, and is stored with its episodes.
+    """Integer that describes a level and is stored with its episodes.
 
     Attributes:
-        read: returns it, given the level's environment.
-        doc: what it says.
+        read: function that returns the integer, given the level's environment.
+        doc: description of the integer.
     """
 
     read: Callable
@@ -30,12 +30,12 @@ class LevelNumber(NamedTuple):
 
 
 class Game(NamedTuple):
-    """What there is to know of a game.
+    """Description of a game.
 
     Attributes:
-        timeouts: the steps after which an episode ends at the latest, by mode.
-        actions: names of the actions, and which do the same.
-        level_numbers: numbers that describe its levels, by name.
+        timeouts: maximum number of steps per episode, by mode.
+        actions: names and groups of the actions.
+        level_numbers: integers that describe its levels, by name.
     """
 
     timeouts: Mapping[str, int]
@@ -44,18 +44,18 @@ class Game(NamedTuple):
 
 
 def make_environment(game: str, mode: str, level_seed: int):
-    """Return a gym3 environment that plays one level again and again.
+    """Return a gym3 environment that plays one level repeatedly.
 
     Args:
-        game: one of `GAMES`.
-        mode: one of its modes.
-        level_seed: the level, 0..2**31-2.
+        game: name in `GAMES`.
+        mode: mode of the game.
+        level_seed: seed of the level, 0..2**31-2.
 
     Raises:
-        ValueError: if there is no such game or mode.
+        ValueError: if the game or mode does not exist.
     """
     check_game(game, mode)
-    # procgen imports gym, which prints from this table that it is no longer maintained.
+    # procgen imports gym, which prints a notice from this table.
     import gym_notices.notices
 
     gym_notices.notices.notices.clear()
@@ -67,41 +67,43 @@ def make_environment(game: str, mode: str, level_seed: int):
         distribution_mode=mode,
         num_levels=1,
         start_level=level_seed,
-        # Chooses among the allowed levels. Only one is, but the seed would be taken
-        # from the operating system if left out.
+        # Selects among the levels. There is only one, but by default the seed would
+        # come from the operating system.
         rand_seed=0,
         num_threads=0,
     )
 
 
 def check_game(game: str, mode: str) -> None:
-    """Raise a ValueError if there is no such game, or if the game has no such mode."""
+    """Raise a ValueError if the game does not exist or lacks the mode."""
     if game not in GAMES:
-        raise ValueError(f"Procgen has no game {game!r}: it has {', '.join(GAMES)}.")
+        raise ValueError(
+            f"Procgen has no game {game!r}; available: {', '.join(GAMES)}."
+        )
     modes = GAMES[game].timeouts
     if mode not in modes:
         raise ValueError(
-            f"Procgen's {game} has no mode {mode!r}: it has {', '.join(modes)}."
+            f"Procgen's {game} has no mode {mode!r}; available: {', '.join(modes)}."
         )
 
 
 def read_theme(environment) -> int:
-    """Return what the ground of a CoinRun level is made of, 0..5.
+    """Return the ground theme of a CoinRun level, 0..5.
 
-    The level decides it, so it is the same in all its episodes. The game only gives it
-    with its whole state, which ends with seven numbers of 4 bytes: wall_theme,
-    has_support, facing_right, is_on_crate, gravity, air_control and an end mark.
+    It depends only on the level, so all its episodes share it. The game exposes it only
+    in its full state, which ends with seven 4-byte numbers: wall_theme, has_support,
+    facing_right, is_on_crate, gravity, air_control and an end mark.
 
     Raises:
-        ValueError: if no theme is there.
+        ValueError: if the state holds no theme there.
     """
     (state,) = environment.callmethod("get_state")
     (theme,) = struct.unpack("<i", state[-28:-24])
     if not 0 <= theme < NUM_THEMES:
         raise ValueError(
-            f"The theme of a CoinRun level is expected in 0..{NUM_THEMES - 1}, 28 "
-            f"bytes before the end of the game's state; received {theme}: use another "
-            "version of procgen."
+            f"Expected the theme of a CoinRun level, 0..{NUM_THEMES - 1}, 28 bytes "
+            f"before the end of the game's state; received {theme}: use another version "
+            "of procgen."
         )
     return theme
 
@@ -118,12 +120,12 @@ def _make_game(
     """Return a game.
 
     Args:
-        modes: those that it has besides easy and hard, and those in `timeouts`.
-        keys: the letters that do something.
-        same: for each action that does what another one does, that other one.
-        timeout: steps after which an episode ends.
-        timeouts: those of modes in which it is another one.
-        **others: other attributes of a `Game`.
+        modes: modes in addition to easy, hard and those in `timeouts`.
+        keys: letter keys that have an effect.
+        same: maps an action to the equivalent action that represents it.
+        timeout: maximum number of steps per episode.
+        timeouts: timeouts of modes with another one.
+        **others: other attributes of the `Game`.
     """
     ignored = {key: "none" for key in ACTION_NAMES[9:] if key not in keys}
     same = ignored | dict(same)
@@ -136,7 +138,7 @@ def _make_game(
 
 
 _NO_DOWN = {"left+down": "left", "down": "none", "right+down": "right"}
-# Not both at a time: left and right win.
+# Only one axis at a time: left and right win.
 _ONE_AXIS = {
     **{"left+down": "left", "left+up": "left"},
     **{"right+down": "right", "right+up": "right"},

@@ -1,8 +1,8 @@
-"""Plays levels of Procgen's games and cuts what happens into episodes.
+"""Players of Procgen levels, which cut the play into episodes.
 
-Levels are played by processes, for threads would wait for the interpreter's lock between
-the steps of the game, a quarter of their time. Each is a new interpreter, so that
-building a dataset never imports the user's own script again, as multiprocessing would.
+Levels are played in processes: threads would spend a quarter of their time waiting for
+the interpreter lock. Each process is a new interpreter, because multiprocessing would
+import the user's script again.
 """
 
 import collections
@@ -26,14 +26,14 @@ from genie_tf.datasets.procgen.environment import FRAME_SHAPE, GAMES, make_envir
 from genie_tf.datasets.procgen.policies import (
     Policy,
     PolicyError,
-    checked_actions,
+    check_actions,
     make_policy,
 )
 
-# Second half of the seed (level seed, purpose), one number for each thing drawn at random.
+# Second part of the seed: one number per random quantity.
 _ACTIONS = 0
 
-# What a process that plays runs. Registering datasets with TFDS would take it a second.
+# Program of a player process. Without TFDS, as registering datasets takes a second.
 _COMMAND = """import sys
 sys.path[:] = {path}
 sys.modules["tensorflow_datasets"] = None
@@ -48,12 +48,12 @@ class Settings(NamedTuple):
     """How levels are played.
 
     Attributes:
-        game, mode: of `environment.GAMES`.
-        steps_per_level: how many actions are taken in each level.
-        one_episode: whether a level is left when its first episode ends.
+        game, mode: names in `environment.GAMES`.
+        steps_per_level: number of actions in each level.
+        one_episode: whether play stops at the end of a level's first episode.
         policy, policy_arguments: see `policies.make_policy`.
-        levels_at_once: how many levels are played side by side, step by step, so that a
-            model sees a batch of frames.
+        levels_at_once: number of levels played in lockstep, so that a policy sees a
+            batch of frames.
     """
 
     game: str
@@ -69,15 +69,15 @@ class Episode(NamedTuple):
     """One life in one level; entry t of each column belongs to step t.
 
     Attributes:
-        level_seed: the level played.
-        index: 0 for the first episode played in this level, 1 for the next, ...
-        policy: the name of the policy.
-        level_numbers: numbers that describe the level, by name.
-        frames: what the agent saw, one zlib string for each uint8 (64, 64, 3) image.
-        actions: int32 (steps,), what it then did, 0..14.
-        rewards: float32 (steps,), what it got for that.
-        is_terminal: True if the last action ended the episode, by success or failure,
-            False if it was cut short.
+        level_seed: seed of the level.
+        index: number of the episode within its level, from 0.
+        policy: name of the policy.
+        level_numbers: integers that describe the level, by name.
+        frames: observations, one zlib string per uint8 (64, 64, 3) frame.
+        actions: int32 (steps,), the action taken on each observation, 0..14.
+        rewards: float32 (steps,), the reward for each action.
+        is_terminal: True if the last action ended the episode by success or failure,
+            False if the episode was cut short.
     """
 
     level_seed: int
@@ -98,18 +98,19 @@ class Episode(NamedTuple):
 def play_levels(
     settings: Settings, level_seeds: Sequence[int], policy: Policy
 ) -> list[list[Episode]]:
-    """Play some levels side by side, and restart each one whenever it ends.
+    """Play some levels in lockstep, and restart each one whenever it ends.
 
     Args:
         settings: how to play.
-        level_seeds: the levels, 0..2**31-2.
-        policy: decides the actions.
+        level_seeds: seeds of the levels, 0..2**31-2.
+        policy: policy that selects the actions.
 
     Returns:
-        The episodes of each level, `steps_per_level` steps together, or only the first.
+        The episodes of each level, `steps_per_level` steps in total, or only the first
+        episode.
 
     Raises:
-        PolicyError: if the policy does not return actions.
+        PolicyError: if the policy does not return valid actions.
     """
     levels = [_Level(settings, level_seed) for level_seed in level_seeds]
     rngs = [level.rng for level in levels]
@@ -119,7 +120,7 @@ def play_levels(
         if True in is_first:
             policy.start_episodes(np.array(is_first))
         actions = policy.act(_stack_frames(levels), rngs)
-        actions = checked_actions(actions, policy, len(levels))
+        actions = check_actions(actions, policy, len(levels))
         for level, action in zip(levels, actions):
             level.step(action)
         if settings.one_episode and all(level.is_over for level in levels):
@@ -128,20 +129,20 @@ def play_levels(
 
 
 def _stack_frames(levels: Sequence["_Level"]) -> np.ndarray:
-    """Return the frames of levels; a single one without a copy, which takes time."""
+    """Return the frames of levels; for a single level, without a copy."""
     if len(levels) == 1:
         return levels[0].frame
     return np.concatenate([level.frame for level in levels])
 
 
 class _Level:
-    """A level as it is played.
+    """Level in play.
 
     Attributes:
-        rng: the random numbers that its actions may depend on.
-        frame: uint8 (1, 64, 64, 3), what is seen.
+        rng: random numbers for the policy.
+        frame: uint8 (1, 64, 64, 3), the current observation.
         is_first: for each frame so far, whether it is the first of an episode.
-        is_over: whether no more actions are taken.
+        is_over: whether play has stopped.
     """
 
     def __init__(self, settings: Settings, level_seed: int):
@@ -160,7 +161,7 @@ class _Level:
         self._observe()
 
     def _observe(self) -> float:
-        """Look at the next frame, and return the reward for having reached it."""
+        """Observe the next frame, and return the reward for reaching it."""
         reward, observation, is_first = self._environment.observe()
         self.frame = observation["rgb"]
         self.is_first.append(bool(is_first[0]))
@@ -175,11 +176,11 @@ class _Level:
         self._action[0] = action
         self._environment.act(self._action)
         self._rewards.append(self._observe())
-        # The frame then opens a new episode, and the one before is over.
+        # A first frame means that the previous episode has ended.
         self.is_over = self._settings.one_episode and self.is_first[-1]
 
     def finish(self, policy: str) -> list[Episode]:
-        """Return the episodes played, and leave the game."""
+        """Close the game, and return the episodes played."""
         self._environment.close()
         timeout = GAMES[self._settings.game].timeouts[self._settings.mode]
         num_steps = len(self._actions)
@@ -207,23 +208,23 @@ class _Level:
 def play_in_processes(
     settings: Settings, level_seeds: Sequence[int], num_workers: int
 ) -> Iterator[list[Episode]]:
-    """Play many levels, by several processes at a time.
+    """Play many levels in several processes.
 
     Args:
         settings: how to play.
-        level_seeds: the levels.
-        num_workers: how many processes there are.
+        level_seeds: seeds of the levels.
+        num_workers: number of processes.
 
     Yields:
         The episodes of each level, in the order of `level_seeds`.
 
     Raises:
-        PolicyError: if the policy cannot be made, or does not return actions.
+        PolicyError: if the policy cannot be created, or does not return valid actions.
     """
     parts = divide_levels(settings, level_seeds)
 
     def play(part):
-        # To the end, or the process would be taken for one that is stopped.
+        # Read to the end; otherwise `Players` would end the process.
         (episodes,) = players.play(settings, [part])
         return episodes
 
@@ -233,46 +234,48 @@ def play_in_processes(
         try:
             for part in parts:
                 waiting.append(pool.submit(play, part))
-                # Far enough ahead to keep the workers busy, and no further: a level of
-                # 1,000 steps holds 2 MB, and there are 10,000 levels.
+                # Just far enough ahead to keep the workers busy: a level of 1,000 steps
+                # takes 2 MB, and there can be 10,000 levels.
                 if len(waiting) > 2 * num_workers:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
         finally:
-            players.end()  # Or a stopped caller would wait for the levels begun.
+            players.end()  # Do not make a stopped caller wait.
             pool.shutdown(cancel_futures=True)
 
 
 def divide_levels(
     settings: Settings, level_seeds: Sequence[int]
 ) -> list[Sequence[int]]:
-    """Return the levels that are played side by side."""
+    """Return the groups of levels that are played in lockstep."""
     size = settings.levels_at_once
     return [level_seeds[i : i + size] for i in range(0, len(level_seeds), size)]
 
 
 def count_workers(dataset: str) -> int:
-    """Return how many processes should play: as many as there are cores.
+    """Return the number of player processes: by default, one per core.
 
-    Or as many as an environment variable says, such as COINRUN_WORKERS of "coinrun".
+    An environment variable, such as COINRUN_WORKERS for "coinrun", sets another number.
 
     Raises:
-        ValueError: if it says no number.
+        ValueError: if the variable is not a positive number.
     """
     variable = f"{dataset.upper()}_WORKERS"
     text = os.environ.get(variable)
     if text is None:
         return len(os.sched_getaffinity(0))
     if not text.isdecimal() or not int(text):
-        raise ValueError(f"{variable} must be a number from 1 on, received {text!r}.")
+        raise ValueError(
+            f"{variable} must be a number of 1 or more; received {text!r}."
+        )
     return int(text)
 
 
 class Players:
-    """Processes that play levels, as many as there are calls of `play` at a time.
+    """Processes that play levels, one per concurrent call of `play`.
 
-    To be used in a `with` statement, which ends them.
+    Use it in a `with` statement, which ends the processes.
     """
 
     def __init__(self):
@@ -289,7 +292,7 @@ class Players:
             _end(process)
 
     def end(self) -> None:
-        """Kill the processes, so that a `play` under way in another thread fails."""
+        """Kill the processes, so that a `play` in another thread fails."""
         self._ended = True
         for process in self._all:
             process.kill()
@@ -297,14 +300,15 @@ class Players:
     def play(
         self, settings: Settings, parts: Sequence[Sequence[int]]
     ) -> Iterator[list[list[Episode]]]:
-        """Yield the `play_levels` of parts, which one process plays ahead of the caller.
+        """Yield the `play_levels` of parts, played in one process ahead of the caller.
 
         Args:
             settings: how to play.
-            parts: levels that are played side by side.
+            parts: groups of levels that are played in lockstep.
 
         Raises:
-            PolicyError: if the policy cannot be made, or does not return actions.
+            PolicyError: if the policy cannot be created, or does not return valid
+                actions.
             ChildProcessError: if the process was killed, or cannot play.
         """
         try:
@@ -312,7 +316,7 @@ class Players:
         except IndexError:
             process = _start()
             self._all.append(process)
-            if self._ended:  # Perhaps just before it was among them.
+            if self._ended:  # `end` may have run just before the append.
                 process.kill()
         try:
             for part, next_part in itertools.pairwise([None, *parts, None]):
@@ -324,15 +328,15 @@ class Players:
                     yield _receive(process.stdout)
         except (EOFError, BrokenPipeError) as error:
             code = process.wait()
-            why = (
-                "memory may be too little for so many of them"
+            reason = (
+                "there may be too little memory for this many processes"
                 if code < 0
-                else "it has said why"
+                else "see its output above"
             )
             raise ChildProcessError(
-                f"A process that played {settings.game} ended with code {code}: {why}."
+                f"A process that played {settings.game} ended with code {code}: {reason}."
             ) from error
-        except BaseException:  # Also if the caller stops before the last level.
+        except BaseException:  # Including a caller that stops early.
             _end(process)
             raise
         self._idle.append(process)
@@ -343,7 +347,7 @@ def _start() -> subprocess.Popen:
         [sys.executable, "-c", _COMMAND.format(path=sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for the caller, who ends this process.
+        start_new_session=True,  # The caller gets Ctrl-C and ends this process.
     )
 
 
@@ -353,11 +357,11 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _receive(file: BinaryIO) -> list[list[Episode]]:
-    """Read what `_send` has written.
+    """Read episodes written by `_send_levels`.
 
     Raises:
-        PolicyError: if that is an error.
-        EOFError: if it is not whole.
+        PolicyError: if the message reports an error.
+        EOFError: if the message is incomplete.
     """
     size = int.from_bytes(file.read(8), "little")
     message = file.read(size)
@@ -381,7 +385,7 @@ def _receive(file: BinaryIO) -> list[list[Episode]]:
 
 
 def _send(file: BinaryIO, answer: Mapping[str, Any], arrays: Sequence = ()) -> None:
-    """Write a size in 8 bytes and an .npz file."""
+    """Write the size of an .npz file, 8 bytes, and the file."""
     message = io.BytesIO()
     np.savez(message, json.dumps(answer), *arrays)
     file.write(message.tell().to_bytes(8, "little"))
@@ -407,20 +411,20 @@ def _send_levels(file: BinaryIO, levels: list[list[Episode]]) -> None:
 
 
 def serve() -> None:
-    """Play the levels asked for on standard input until that is closed."""
+    """Play levels requested on standard input until it is closed."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     file = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What the game may print must not be taken for an episode.
-    policy = made_for = None
+    os.dup2(2, 1)  # Printed text must not mix with episodes.
+    policy = policy_settings = None
     for line in sys.stdin:
         request = json.loads(line)
         settings = Settings(*request["settings"])
         try:
-            if settings != made_for:
+            if settings != policy_settings:
                 policy = make_policy(
                     settings.policy, settings.game, settings.policy_arguments
                 )
-                made_for = settings
+                policy_settings = settings
             _send_levels(file, play_levels(settings, request["levels"], policy))
         except PolicyError as error:
             _send(file, {"error": str(error)})

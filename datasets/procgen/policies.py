@@ -1,17 +1,7 @@
-"""What decides the actions of those who play.
+"""Policies, which select the actions of the players.
 
-A policy sees the frames of several levels at once and returns an action for each:
-
-```python
-class Brightest(Policy):
-    name = "brightest"
-
-    def act(self, frames, rngs):
-        return frames.mean(axis=(1, 2, 3)).astype(int) % 15
-```
-
-It is named in a dataset's config, as one of `POLICIES` or as "module:factory", and made
-by the processes that play: `factory(game, **arguments)` must return it.
+A dataset's config names its policy, as one of `POLICIES` or as "module:factory". The
+player processes create it: `factory(game, **arguments)` must return a `Policy`.
 """
 
 import importlib
@@ -25,33 +15,42 @@ from genie_tf.datasets.procgen.environment import ACTION_NAMES, GAMES
 
 
 class PolicyError(ValueError):
-    """A policy that cannot be made, or does not return actions."""
+    """Policy that cannot be created, or does not return valid actions."""
 
 
 class Policy:
-    """Decides what is done in levels that are played side by side.
+    """Base class of policies, which map the frames of some levels to an action each.
 
     Attributes:
-        name: what the metadata of its episodes say.
+        name: name stored in the metadata of its episodes.
+
+    Example:
+        ```python
+        class Brightness(Policy):
+            name = "brightness"
+
+            def act(self, frames, rngs):
+                return frames.mean(axis=(1, 2, 3)).astype(int) % 15
+        ```
     """
 
     name: str
 
     def start_levels(self, num_steps: int, rngs: Sequence[np.random.Generator]) -> None:
-        """Prepare for other levels than those before.
+        """Prepare for new levels.
 
         Args:
-            num_steps: how often `act` will be called at most.
-            rngs: of each level, a generator that depends on its seed only.
+            num_steps: maximum number of calls of `act`.
+            rngs: one generator per level, which depends only on the level's seed.
         """
 
     def start_episodes(self, is_first: np.ndarray) -> None:
-        """Forget what was before, in levels whose next frame is the first of an episode.
+        """Forget the past of levels whose next frame starts an episode.
 
         Called before `act` if there is such a level.
 
         Args:
-            is_first: bool (levels,).
+            is_first: bool (levels,), whether the next frame starts an episode.
         """
 
     def act(
@@ -60,9 +59,9 @@ class Policy:
         """Return the action to take in each level.
 
         Args:
-            frames: uint8 (levels, 64, 64, 3), what is seen. A level that is over stays
-                at its last frame.
-            rngs: as above; whatever is random must come from these.
+            frames: uint8 (levels, 64, 64, 3), the observations. A level that is over
+                stays at its last frame.
+            rngs: see `start_levels`; the only allowed source of random numbers.
 
         Returns:
             Integers (levels,), from 0 to 14.
@@ -71,10 +70,10 @@ class Policy:
 
 
 class PlannedPolicy(Policy):
-    """Decides all actions of a level before it is played."""
+    """Base class of policies that select all actions of a level in advance."""
 
     def start_levels(self, num_steps: int, rngs: Sequence[np.random.Generator]) -> None:
-        """Decide what to do."""
+        """Plan the actions of all levels."""
         self._actions = iter(np.stack([self.plan(num_steps, rng) for rng in rngs]).T)
 
     def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
@@ -89,12 +88,12 @@ class PlannedPolicy(Policy):
 
 
 class RandomPolicy(PlannedPolicy):
-    """Draws an action from all, at every step."""
+    """Policy that draws an action uniformly from all, at every step."""
 
     name = "uniform_random"
 
     def __init__(self, game: str):
-        del game  # All have the same actions.
+        del game  # All games have the same actions.
 
     def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
         """Return random actions, int32 (num_steps,)."""
@@ -102,15 +101,16 @@ class RandomPolicy(PlannedPolicy):
 
 
 class HeldPolicy(PlannedPolicy):
-    """Holds each action for some steps.
+    """Policy that holds each action for some steps.
 
-    A figure that is pushed for a single step stands still in the next: it walks, and
-    jumps to the side, only if actions are held. Those that are held are of the ones that
-    do something else than others, or the figure would mostly stand.
+    A character that is pushed for a single step stands still in the next: it walks, and
+    jumps sideways, only if actions are held. Actions are drawn from the representatives
+    of the game's action groups; otherwise the character would mostly stand.
 
     Args:
-        game: the game.
-        hold: after each step another action is drawn with a probability of 1 / `hold`.
+        game: name in `environment.GAMES`.
+        hold: mean number of steps between draws: after each step, a new action is drawn
+            with a probability of 1 / `hold`.
     """
 
     def __init__(self, game: str, hold: int = 8):
@@ -120,7 +120,7 @@ class HeldPolicy(PlannedPolicy):
         self._choices = np.unique(GAMES[game].actions.groups).astype(np.int32)
 
     def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
-        """Return random actions that are held, int32 (num_steps,)."""
+        """Return held random actions, int32 (num_steps,)."""
         chosen = rng.integers(len(self._choices), size=num_steps, dtype=np.int32)
         drawn = (rng.random(num_steps) < 1 / self._hold) * np.arange(num_steps)
         return self._choices[chosen[np.maximum.accumulate(drawn)]]
@@ -133,16 +133,16 @@ POLICIES: dict[str, Callable[..., Policy]] = {
 
 
 def make_policy(policy: str, game: str, arguments: Mapping[str, Any]) -> Policy:
-    """Return a policy by its name.
+    """Create a policy by name.
 
     Args:
-        policy: one of `POLICIES`, or "module:factory".
-        game: what it plays.
-        arguments: those of the factory besides the game.
+        policy: name in `POLICIES`, or "module:factory".
+        game: name in `environment.GAMES`.
+        arguments: arguments of the factory, in addition to the game.
 
     Raises:
-        PolicyError: if there is no such policy, if it does not take these arguments, or
-            if what is made is not a policy.
+        PolicyError: if the policy does not exist or does not take these arguments, or
+            if the factory does not return a `Policy`.
     """
     module, _, factory = policy.partition(":")
     if factory:
@@ -154,41 +154,41 @@ def make_policy(policy: str, game: str, arguments: Mapping[str, Any]) -> Policy:
         make = POLICIES[policy]
     else:
         raise PolicyError(
-            f"There is no policy {policy!r}: expected {', '.join(POLICIES)}, or "
-            "module:factory of your own."
+            f"There is no policy {policy!r}: expected {', '.join(POLICIES)}, or your own "
+            "module:factory."
         )
     try:
-        made = make(game, **arguments)
+        result = make(game, **arguments)
     except (TypeError, ValueError) as error:
-        raise PolicyError(f"Policy {policy!r} cannot be made: {error}") from error
-    if not isinstance(made, Policy):
+        raise PolicyError(f"Policy {policy!r} cannot be created: {error}") from error
+    if not isinstance(result, Policy):
         raise PolicyError(
-            f"Policy {policy!r} cannot be made: expected a Policy, received "
-            f"{type(made).__name__}."
+            f"Policy {policy!r} cannot be created: expected a Policy, received "
+            f"{type(result).__name__}."
         )
-    return made
+    return result
 
 
-def checked_actions(actions: Any, policy: Policy, num_levels: int) -> list[int]:
-    """Return what a policy decided.
+def check_actions(actions: Any, policy: Policy, num_levels: int) -> list[int]:
+    """Check the actions that a policy returned, and return them as a list.
 
     Raises:
-        PolicyError: if these are not actions.
+        PolicyError: if they are not valid actions.
     """
     try:
         actions = np.asarray(actions)
-    except ValueError:  # Lists of several lengths.
+    except ValueError:  # Lists of different lengths.
         actions = np.asarray(actions, object)
     last = len(ACTION_NAMES) - 1
     if actions.shape != (num_levels,) or actions.dtype.kind not in "iu":
         received = f"{actions.dtype} {actions.shape}"
     else:
-        # For few levels, lists are ten times as fast as arrays.
+        # For a few levels, lists are ten times as fast as arrays.
         actions = actions.tolist()
         if min(actions) >= 0 and max(actions) <= last:
             return actions
         received = next(str(x) for x in actions if not 0 <= x <= last)
     raise PolicyError(
         f"Policy {policy.name!r} must return integers ({num_levels},) from 0 to "
-        f"{last}, an action for each level; received {received}."
+        f"{last}, one action per level; received {received}."
     )

@@ -1,4 +1,4 @@
-"""Procgen's games as TFDS datasets of RLDS episodes."""
+"""Procgen games as TFDS datasets of RLDS episodes."""
 
 import dataclasses
 import functools
@@ -29,28 +29,28 @@ from genie_tf.datasets.rlds_features import (
     frame_feature,
 )
 
-# A shard is up to 50 MB: what a worker loses when it is killed takes seconds to make again.
+# A shard takes up to 50 MB. A killed worker loses only seconds of work.
 _STEPS_PER_SHARD = 25_000
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ProcgenConfig(tfds.core.BuilderConfig):
-    """Which levels of a game each split plays, and how.
+    """Levels of a game that each split plays, and how.
 
     Attributes:
-        game: one of Procgen's 16.
-        mode: easy or hard, or another one that the game has.
-        levels: the level seeds of each split, or "0:500" for those from 0 to 499; no two
-            splits share one.
-        steps_per_level: how many actions are taken in each level.
-        one_episode: whether a level is left when its first episode ends.
-        policy: what decides the actions: random, held, or module:factory of your own.
-        policy_arguments: those of its factory besides the game.
-        levels_at_once: how many levels are played side by side, see `Policy`.
+        game: name of one of the 16 games.
+        mode: easy or hard, or another mode of the game.
+        levels: level seeds of each split, or "0:500" for 0 to 499; no two splits share
+            a level.
+        steps_per_level: number of actions in each level.
+        one_episode: whether play stops at the end of a level's first episode.
+        policy: random, held, or your own module:factory.
+        policy_arguments: arguments of its factory, in addition to the game.
+        levels_at_once: number of levels played in lockstep; see `Policy`.
 
     Raises:
-        ValueError: if there is no such game, mode or policy, if a split has no levels, if
-            splits share one, or if there are no steps.
+        ValueError: if the game, mode or policy does not exist, if a split has no
+            levels, if splits share a level, or if there are no steps.
     """
 
     game: str
@@ -73,12 +73,12 @@ class ProcgenConfig(tfds.core.BuilderConfig):
             steps_per_level=(self.steps_per_level, 1),
             levels_at_once=(self.levels_at_once, 1),
         )
-        if ":" not in self.policy:  # Others are only made where they play.
+        if ":" not in self.policy:  # Others are created only in player processes.
             make_policy(self.policy, self.game, self.policy_arguments)
 
     @property
     def settings(self) -> Settings:
-        """How the levels are played."""
+        """Settings of the players."""
         return Settings(
             self.game,
             self.mode,
@@ -91,18 +91,18 @@ class ProcgenConfig(tfds.core.BuilderConfig):
 
     @classmethod
     def make_all(cls, dataset: str) -> list["ProcgenConfig"]:
-        """Return the configs of a dataset, see `configs.CONFIGS`."""
+        """Return the configs of a dataset; see `configs.CONFIGS`."""
         fields = {field.name for field in dataclasses.fields(cls) if field.init}
-        made = []
+        configs = []
         for name, (description, splits, settings) in CONFIGS[dataset].items():
             known = {k: v for k, v in settings._asdict().items() if k in fields}
             known |= {"name": name, "description": description, "levels": splits}
-            made.append(cls(**known))
-        return made
+            configs.append(cls(**known))
+        return configs
 
 
 def _parse_levels(split: str, levels: Sequence[int] | str) -> Sequence[int]:
-    """Return the level seeds that a config names."""
+    """Return the level seeds of a split of a config."""
     if isinstance(levels, str):
         ends = re.fullmatch(r"(\d+):(\d+)", levels)
         seeds = range(*map(int, ends.groups())) if ends else ()
@@ -110,16 +110,16 @@ def _parse_levels(split: str, levels: Sequence[int] | str) -> Sequence[int]:
         seeds = levels
     if not seeds:
         raise ValueError(
-            f"The levels of split {split!r} must be the first and the end, such as "
-            f"'0:500', received {levels!r}."
+            f"The levels of split {split!r} must be a list or FIRST:END, such as "
+            f"'0:500'; received {levels!r}."
         )
     return seeds
 
 
 def _any_shared(splits: Sequence[Sequence[int]]) -> bool:
-    """Return whether a level is in two splits, or twice in one."""
+    """Return whether a level occurs twice, in one split or in two."""
     if all(isinstance(levels, range) and levels.step == 1 for levels in splits):
-        # There are more levels in the named configs than one would like to count.
+        # The fast path: named configs have many levels.
         in_order = sorted(splits, key=lambda levels: levels.start)
         return any(a.stop > b.start for a, b in zip(in_order, in_order[1:]))
     seeds = [seed for levels in splits for seed in levels]
@@ -127,21 +127,21 @@ def _any_shared(splits: Sequence[Sequence[int]]) -> bool:
 
 
 class Builder(ResumableBuilder):
-    """Builds a game's dataset by playing it: nothing is downloaded.
+    """Builder that plays a game; nothing is downloaded.
 
-    Shards are made side by side, as many as the environment variable PROCGEN_WORKERS
-    says, by default one for each core. If a build is stopped, the next one resumes it.
+    Shards are made in parallel, by default one per core; the environment variable
+    PROCGEN_WORKERS sets another number. If a build is stopped, the next one resumes it.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     BUILDER_CONFIGS = ProcgenConfig.make_all("procgen")
-    # TFDS would look below genie_tf/, where an editable install has no such folder.
+    # TFDS would look in genie_tf/, which lacks this folder in an editable install.
     pkg_dir_path = epath.Path(__file__).parent
 
     @classmethod
     def explain_missing(cls, config: str) -> str:
-        """Return why there is no config of a name: a part of a sentence."""
+        """Return why a config does not exist, as part of a sentence."""
         return explain_missing(cls.name, config)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -186,7 +186,7 @@ class Builder(ResumableBuilder):
         return count_workers(self.name)
 
     def cancel(self) -> None:
-        """End all work that is under way, so that nobody waits for it."""
+        """Stop all work in progress."""
         super().cancel()
         self._players.end()
 
@@ -206,7 +206,7 @@ class Builder(ResumableBuilder):
         }
 
     def _divide(self, levels: Sequence[int]) -> list[list[Sequence[int]]]:
-        """Return, for each shard of a split, the levels that are played side by side."""
+        """Return, for each shard of a split, groups of levels played in lockstep."""
         settings = self.builder_config.settings
         parts = divide_levels(settings, levels)
         steps = settings.steps_per_level * settings.levels_at_once
@@ -214,7 +214,7 @@ class Builder(ResumableBuilder):
         return [parts[first : first + size] for first in range(0, len(parts), size)]
 
     def _play(self, parts: Sequence[Sequence[int]]) -> Iterator[tuple[str, dict]]:
-        """Yield the key and the columns of each episode of some levels."""
+        """Yield the key and columns of each episode of some levels."""
         for levels in self._players.play(self.builder_config.settings, parts):
             for episode in (episode for level in levels for episode in level):
                 yield f"{episode.level_seed}_{episode.index}", _to_columns(episode)

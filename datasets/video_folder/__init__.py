@@ -1,1 +1,1 @@
-"""Videos of one's own as a dataset: see README.md in this folder."""
+"""Dataset of a user's own videos; see README.md in this folder."""

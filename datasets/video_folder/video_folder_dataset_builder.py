@@ -1,4 +1,4 @@
-"""Videos of a folder as a TFDS dataset of RLDS episodes without actions."""
+"""Folder of videos as a TFDS dataset of RLDS episodes without actions."""
 
 import dataclasses
 import os
@@ -15,15 +15,15 @@ from genie_tf.datasets.video_folder import videos
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class VideoFolderConfig(tfds.core.BuilderConfig):
-    """Which videos become episodes of which form.
+    """Videos of each split, and the form of their episodes.
 
     Attributes:
-        folder: where the videos are.
-        splits: the videos of each split, relative to the folder.
-        skipped: why each of the files left out cannot be used.
-        fps: frames a second.
-        height, width: of the frames, in pixels.
-        max_steps: what is longer becomes several episodes.
+        folder: folder of the videos.
+        splits: names of the videos of each split, relative to the folder.
+        skipped: for each skipped file, why it cannot be used.
+        fps: frames per second.
+        height, width: size of the frames, in pixels.
+        max_steps: maximum number of steps per episode; longer scenes are divided.
     """
 
     folder: Path
@@ -36,14 +36,14 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Builds a dataset of a user's videos.
+    """Builder of a dataset from a user's videos.
 
-    It is not registered: what it has built, TFDS reads from the files alone.
+    It is not registered: TFDS reads the finished dataset from its files.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
-    # TFDS would look below genie_tf/, where an editable install has no such folder.
+    # TFDS would look in genie_tf/, which lacks this folder in an editable install.
     pkg_dir_path = epath.Path(__file__).parent
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -61,9 +61,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 {
                     "steps": tfds.features.Dataset(step),
                     "episode_metadata": {
-                        "video": tfds.features.Text(doc="The video's name."),
+                        "video": tfds.features.Text(doc="Name of the video."),
                         "start": tfds.features.Scalar(
-                            np.float32, doc="Where in it the episode begins, seconds."
+                            np.float32,
+                            doc="Start of the episode in the video, in seconds.",
                         ),
                     },
                 }
@@ -98,11 +99,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     is_empty = False
             except ValueError as error:
                 self.info.metadata["skipped"][videos.printable(name)] = (
-                    f"a part of it, because {error}"
+                    f"part of it, because {error}"
                 )
         if is_empty:
             raise ValueError(
-                "The videos have changed: a split has none left that can be used."
+                "The videos have changed: a split has no usable videos left."
             )
 
 
@@ -114,7 +115,7 @@ def _to_example(name: str, start: float, frames: np.ndarray) -> dict:
                 "observation": frame,
                 "is_first": position == 0,
                 "is_last": position == last,
-                # The video ends there, or is cut; the world in it goes on.
+                # The video ends or is cut here, but its world does not.
                 "is_terminal": False,
             }
             for position, frame in enumerate(frames)

@@ -1,4 +1,4 @@
-"""What all command-line programs share: flags, checks of what a user gave, and how they run."""
+"""Code shared by all command-line programs: flags, input checks, and how they run."""
 
 from genie_tf.experiments.cli.checks import (
     UserError,

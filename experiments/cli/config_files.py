@@ -1,4 +1,4 @@
-"""Configs by name, for those that ship with genie_tf, or by file, for your own."""
+"""Loading of configs, by name if they ship with genie_tf, or by file."""
 
 import importlib.machinery
 import importlib.util
@@ -22,17 +22,17 @@ def load_config(config: str) -> ConfigDict:
 
     Args:
         config: NAME:SIZE of a config that ships with genie_tf, or FILE.py:SIZE of your
-            own; what is after the colon goes to the function `get_config` of the file.
+            own. The part after the colon is passed to the file's `get_config`.
 
     Raises:
         ValueError: if there is no such config, or it cannot be loaded.
     """
-    local_path(config)  # Before the colon of gs:// is taken for that of a size.
+    local_path(config)  # Reject gs:// before splitting at the colon.
     name, *size = config.split(":", 1)
     path = _find(name)
     try:
         loaded = _call_get_config(path, *size)
-    except ValueError:  # A sentence, such as that of `choose_size`.
+    except ValueError:  # Already a one-sentence error, such as that of `choose_size`.
         raise
     except (Exception, SystemExit) as error:
         raise ValueError(f"{name} fails: {type(error).__name__}: {error}") from error
@@ -64,7 +64,7 @@ def _call_get_config(path: Path, *size: str):
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
         raise ValueError(
-            f"{path.name} has no function get_config, which makes a config"
+            f"{path.name} must define a function get_config that returns a config"
         )
     try:
         inspect.signature(get_config).bind(*size)

@@ -1,4 +1,4 @@
-"""Flags that several programs have."""
+"""Flags shared by several programs."""
 
 import math
 
@@ -7,20 +7,20 @@ from absl import flags
 from genie_tf.files import local_path
 from genie_tf.sampling_settings import ALL_SETTINGS
 
-# The flags that are defined here are listed by --help among those of the program.
+# Make --help list the flags defined here among those of the program.
 flags.disclaim_key_flags()
 
 
 def define_path(name: str, default: str | None, description: str) -> None:
-    """Define a flag for a file or folder of this machine, or the name of one that ships.
+    """Define a flag for a local path, or the name of a preset or dataset.
 
-    A leading `~` is expanded, which shells don't do behind an equals sign.
+    A leading `~` is expanded, because shells do not expand it after an equals sign.
     """
     flags.DEFINE(_PathParser(), name, default, description)
 
 
 def define_config(name: str, description: str) -> None:
-    """Define a flag for what `load_config` loads, and one for each of its settings."""
+    """Define a flag for a config (see `load_config`), and one for each setting."""
     from ml_collections import config_flags
 
     config_flags.DEFINE_config_file(name, None, description)
@@ -28,20 +28,20 @@ def define_config(name: str, description: str) -> None:
 
 
 def define_device_flags() -> None:
-    """Define the flags that `make_strategy` takes."""
+    """Define the flags for the arguments of `make_strategy`."""
     flags.DEFINE_string(
         "strategy",
         "auto",
-        "Devices of TensorFlow: one; mirrored, all of this machine; multi_worker, those "
-        "of all workers in TF_CONFIG; tpu; or auto, what there is.",
+        "TensorFlow devices: one; mirrored, all of this machine; multi_worker, those "
+        "of all workers in TF_CONFIG; tpu; or auto, those available.",
     )
     flags.DEFINE_string("tpu", None, "Name or address of the TPU.")
     flags.DEFINE_integer(
-        "virtual_devices", 1, "Split the CPU into so many devices, to try several."
+        "virtual_devices", 1, "Number of devices to split the CPU into, for trials."
     )
 
 
-# Settings whose flags have another name.
+# Sampling settings whose flags have another name.
 _SAMPLING_FLAGS = {"num_steps": "steps"}
 
 
@@ -59,7 +59,7 @@ def define_sampling_flags() -> None:
 
 
 def sampling(model) -> dict:
-    """Return the settings of sampling that the flags ask for, and defaults for others.
+    """Return the sampling settings set by flags, and defaults for the others.
 
     Args:
         model: a `WorldModel`.
@@ -76,7 +76,7 @@ def sampling(model) -> dict:
 
 
 def check_numbers() -> None:
-    """Raise a ValueError for numbers with which no program can work."""
+    """Raise a ValueError if a flag is a non-finite or huge number."""
 
     def check(name, value):
         if hasattr(value, "items"):
@@ -98,7 +98,7 @@ def check_numbers() -> None:
 
 class _PathParser(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
-        """Return the path as it was given, but for a `~`: "./NAME" is not NAME."""
+        """Return the path unchanged, except for `~`: "./NAME" and NAME may differ."""
         if not argument:
             raise ValueError("expected a path; received nothing")
         path = local_path(argument)
@@ -112,8 +112,8 @@ class ConfigParser(flags.ArgumentParser):
         from genie_tf.experiments.cli.config_files import load_config
 
         if self._loaded:
-            raise ValueError("expected one config; there is another before")
+            raise ValueError("expected one config; received two")
         self._loaded = True
         config = load_config(argument)
-        config.lock()  # A setting that it lacks can't be added by a flag.
+        config.lock()  # Flags cannot add settings.
         return config

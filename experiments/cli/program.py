@@ -1,4 +1,4 @@
-"""Run a program: parse flags, say in one sentence what is wrong, keep its output readable."""
+"""How a program runs: flags, one-sentence errors, readable output."""
 
 import contextlib
 import gc
@@ -19,8 +19,8 @@ from genie_tf.experiments.cli.checks import UserError
 from genie_tf.experiments.cli.flags import check_numbers
 from genie_tf.experiments.interrupts import run_interruptible
 
-# What TensorFlow says whatever TF_CPP_MIN_LOG_LEVEL is: of a GPU that is not there; and
-# that a compiled program it is about to load from `program_cache` is not text.
+# TensorFlow prints these at every TF_CPP_MIN_LOG_LEVEL: about missing GPUs, and that a
+# compiled program loaded from `program_cache` is not text.
 _NOISE = (
     r"before absl::InitializeLog|cudart_stub\.cc|cuda_platform\.cc"
     r"|Error parsing text-format tensorflow\.XlaSerializedCacheEntry"
@@ -33,22 +33,22 @@ def run(
     define_flags: Callable[[], None],
     required: Sequence[str] = (),
 ) -> None:
-    """Parse flags and calls `main`; wrong input ends with a sentence and exit code 2.
+    """Parse flags and call `main`.
 
-    SIGINT ends the program with a line and exit code 130; a reader of its output that
-    has gone, such as head, with exit code 141.
+    Invalid input ends with one sentence and exit code 2, SIGINT with one line and exit
+    code 130. If the reader of the output has left, such as head, the exit code is 141.
 
     Args:
-        main: reads absl's flags.
-        define_flags: defines them. Not done at import, because two programs may be
-            imported that have a flag of the same name.
-        required: names of flags that have to be given.
+        main: function that runs the program and reads absl's flags.
+        define_flags: function that defines the flags. Not at import time: two imported
+            programs may share a flag name.
+        required: names of required flags.
     """
     prepare()
 
     def parse(argv):
         try:
-            define_flags()  # Reads --flagfile, if there is a config.
+            define_flags()  # Reads --flagfile if it defines a config.
             _describe_to_absl(main)
             rest = flags.FLAGS(argv)
             check_numbers()
@@ -61,7 +61,7 @@ def run(
             logging.set_verbosity(logging.WARNING)
         missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
         if missing:
-            _fail(f"expected {' and '.join(missing)}, which --help describes")
+            _fail(f"expected {' and '.join(missing)}; see --help")
         return rest
 
     def guarded(argv):
@@ -73,9 +73,9 @@ def run(
         except (UserError, DataError, FloatingPointError) as error:
             _fail(str(error))
         except Exception as error:
-            if not _lacks_memory(error):
+            if not _is_out_of_memory(error):
                 raise
-            _fail(f"there is not enough memory: {(str(error).splitlines() or [''])[0]}")
+            _fail(f"not enough memory: {(str(error).splitlines() or [''])[0]}")
 
     def start():
         with _checked_output():
@@ -85,22 +85,21 @@ def run(
 
 
 def prepare() -> None:
-    """Settings of the process, to be made before Keras is imported."""
+    """Configure the process; call this before Keras is imported."""
     program_cache.use()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # On a CPU, XLA frees the large buffers of each step. This allocator keeps them, where
-    # the system would clear the same pages again for the next step. It stops at 64 GiB, if
-    # not told that there is more.
+    # On a CPU, XLA frees large buffers after each step. This allocator keeps them, so
+    # the system does not clear the same pages again. Its default limit is 64 GiB.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(memory // 2**20))
-    # Importing TensorFlow makes a million objects: looked through less often for garbage,
-    # they take half a second less.
+    # Importing TensorFlow creates a million objects. Collecting garbage less often
+    # saves half a second.
     gc.set_threshold(50_000)
 
 
 class _Output(io.FileIO):
-    """Standard output, whose errors are not taken for those of other files."""
+    """Standard output, whose errors are distinct from those of other files."""
 
     def write(self, data) -> int:
         try:
@@ -115,12 +114,12 @@ class _OutputError(Exception):
 
 @contextlib.contextmanager
 def _checked_output() -> Iterator[None]:
-    """End the program in order if what it prints can't be written."""
+    """End the program cleanly if its output cannot be written."""
     descriptor = sys.stdout.fileno()
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Output(descriptor, "w", closefd=False)),
         encoding=sys.stdout.encoding,
-        errors="backslashreplace",  # Names of files may be in any encoding.
+        errors="backslashreplace",  # File names can have any encoding.
         line_buffering=sys.stdout.isatty(),
     )
     try:
@@ -129,23 +128,23 @@ def _checked_output() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except _OutputError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # Python tries once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # Python retries at exit.
         if isinstance(error.__cause__, BrokenPipeError):
             sys.exit(128 + signal.SIGPIPE)
         _fail(f"cannot write to standard output: {error.__cause__}")
 
 
-def _lacks_memory(error: Exception) -> bool:
-    # TensorFlow's class, without importing it for that; and the text of XLA's errors.
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    lacks = kinds & {"MemoryError", "ResourceExhaustedError"}
-    return bool(lacks) or str(error).startswith("RESOURCE_EXHAUSTED")
+def _is_out_of_memory(error: Exception) -> bool:
+    # By name, so as not to import TensorFlow. XLA's errors differ only in their text.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    known = names & {"MemoryError", "ResourceExhaustedError"}
+    return bool(known) or str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def _hide_noise() -> None:
-    """Let a filter read what TensorFlow writes to stderr on a machine without a GPU.
+    """Filter what TensorFlow writes to stderr on a machine without a GPU.
 
-    Python's own stderr stays what it is, such as a terminal.
+    Python's own stderr is unchanged, such as a terminal.
     """
     if any(map(os.path.exists, _GPU_DEVICES)) or not shutil.which("grep"):
         return
@@ -159,7 +158,7 @@ def _hide_noise() -> None:
 
 
 def _describe_to_absl(main: Callable) -> None:
-    """Let --help describe the app, also where a console script is the main module."""
+    """Make --help describe the program, even if a console script is the main module."""
     sys.modules["__main__"].__doc__ = main.__globals__["__doc__"]
     for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)

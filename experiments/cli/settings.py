@@ -1,11 +1,11 @@
-"""What the settings of a training may be, whichever config they come from."""
+"""Rules for the settings of a training run, whichever config they come from."""
 
 import math
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-# A setting's values in words, and the test of one.
+# The valid values of a setting in words, and a test of one value.
 _Rule = tuple[str, Callable[[object], bool]]
 
 
@@ -27,7 +27,7 @@ def _one_of(*choices: str) -> _Rule:
     return " or ".join(choices), lambda x: x in choices
 
 
-_TEXT = "a text", lambda x: isinstance(x, str)
+_TEXT = "a string", lambda x: isinstance(x, str)
 _FLAG = "True or False", lambda x: isinstance(x, bool)
 _GROUP = "a group of settings", lambda x: isinstance(x, ConfigDict)
 _ABOVE_0 = _number("above 0", lambda x: x > 0)
@@ -91,19 +91,19 @@ _LATENT_ACTIONS = {f"latent_action_{name}": rule for name, rule in _MODEL.items(
 
 
 def check_settings(config: ConfigDict) -> None:
-    """Check that a config has all settings, and that training is possible with them.
+    """Check that a config has all settings, with values that training can use.
 
-    What models and datasets can be made with, they check themselves.
+    Models and datasets check their own arguments.
 
     Raises:
-        ValueError: if a setting is missing or wrong.
+        ValueError: if a setting is missing or invalid.
     """
-    rules = _rules_of(config)
+    rules = _select_rules(config)
     missing = [name for name in rules if not _has(config, name)]
     if missing:
         raise ValueError(
             f"The config lacks {', '.join(missing)}; `choose_size` in "
-            "genie_tf/experiments/configs/common.py fills in what has a default."
+            "genie_tf/experiments/configs/common.py fills in defaults."
         )
     for name, (words, is_right) in rules.items():
         value = _value(config, name)
@@ -122,8 +122,7 @@ def check_settings(config: ConfigDict) -> None:
         )
     if config.get("num_true_actions") and config.get("action_model"):
         raise ValueError(
-            "config.num_true_actions and config.action_model were both given; a world is "
-            "steered by one of the two."
+            "Set config.num_true_actions or config.action_model, not both."
         )
     for name in ("model", "latent_action_model"):
         if name not in rules:
@@ -132,28 +131,28 @@ def check_settings(config: ConfigDict) -> None:
         if isinstance(quantize_after, int) and quantize_after >= config.steps:
             raise ValueError(
                 f"config.{name}.quantizer.quantize_after must be less than config.steps="
-                f"{config.steps}, or codes never begin; is {quantize_after}."
+                f"{config.steps}, or quantization never starts; is {quantize_after}."
             )
 
 
-def _rules_of(config: ConfigDict) -> dict[str, _Rule]:
+def _select_rules(config: ConfigDict) -> dict[str, _Rule]:
     if config.get("stage") != "genie":
-        return _ALL | _rules_of_model(config, "model", _MODEL)
+        return _ALL | _select_model_rules(config, "model", _MODEL)
     if config.get("num_true_actions") or config.get("action_model"):
         return _ALL | _GENIE
     name = "latent_action_model"
-    return _ALL | _GENIE | _rules_of_model(config, name, _LATENT_ACTIONS)
+    return _ALL | _GENIE | _select_model_rules(config, name, _LATENT_ACTIONS)
 
 
-def _rules_of_model(config: ConfigDict, name: str, rules: dict) -> dict[str, _Rule]:
-    """Return the rules of a model: of another class than ours, that it is a group."""
+def _select_model_rules(config: ConfigDict, name: str, rules: dict) -> dict[str, _Rule]:
+    """Return the rules for a model; a class that is not ours only has to be a group."""
     group = config.get(name)
     is_ours = not isinstance(group, ConfigDict) or group.get("class_name") in _CLASSES
     return rules if is_ours else {name: rules[name]}
 
 
 def _has(config: ConfigDict, name: str) -> bool:
-    """Whether there is a setting; true if its group is missing or is no group."""
+    """Return whether a setting exists; True if its group is missing or not a group."""
     group, _, rest = name.partition(".")
     if not rest:
         return group in config

@@ -1,1 +1,1 @@
-"""Experiment settings, one file per experiment."""
+"""Settings of training runs, one file per experiment."""

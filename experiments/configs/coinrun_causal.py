@@ -1,10 +1,10 @@
-"""An autoregressive dynamics on CoinRun, to compare with MaskGIT's.
+"""Autoregressive dynamics on CoinRun, a baseline for MaskGIT.
 
 genie-train --config=coinrun_causal:tiny --workdir=runs/causal \
     --config.tokenizer=runs/tokenizer/model --config.action_model=runs/actions/model
 
-All else is as in coinrun_genie.py. Neither size has been trained to the end: no duration or
-score is measured.
+All other settings are as in coinrun_genie.py. Neither size has been trained to the end:
+no duration or score has been measured.
 """
 
 from genie_tf.experiments.configs import coinrun_genie

@@ -1,10 +1,10 @@
-"""The video tokenizer on CoinRun (Genie, appendix F).
+"""Video tokenizer on CoinRun (Genie, appendix F).
 
 genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tokenizer
 
 `tiny`: 2.7 minutes on 2 CPU cores; PSNR 24.3 dB, SSIM 0.63 on test levels.
 `fast`: 6.6 minutes; PSNR 26.6 dB, SSIM 0.76.
-`paper` has not been trained to the end yet: no score is measured.
+`paper` has not been trained to the end yet: no score has been measured.
 """
 
 from genie_tf.experiments.configs.common import choose_size, transformer

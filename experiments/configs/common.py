@@ -1,45 +1,45 @@
-"""What the configs share."""
+"""Code shared by the configs."""
 
 from ml_collections import ConfigDict, config_dict
 
-# Settings of any Genie, as published; each can be changed on the command line.
+# Settings of any Genie, as published.
 _GENIE = {
-    # Name or folder of a trained latent action model, to be kept as it is.
+    # Name or folder of a trained latent action model, which stays frozen.
     "action_model": "",
-    # How many true actions the dataset has, to be steered by them; 0: by latent ones.
+    # Number of true actions of the dataset that drive the world; 0: latent actions do.
     "num_true_actions": 0,
 }
 
 
-# The models of each stage, by the groups of their settings.
+# The models of each stage, by the names of their groups of settings.
 _MODELS = {
     "tokenizer": {"model": "VideoTokenizer"},
     "latent_action_model": {"model": "LatentActionModel"},
     "genie": {"latent_action_model": "LatentActionModel"},
 }
-# Types of settings that may be None.
+# Types of settings that can be None.
 _OPTIONAL = {"head_dim": int, "mlp_dim": int, "idle_limit": int, "levels": tuple}
 
 
 def choose_size(size: str, **sizes: dict) -> ConfigDict:
-    """The settings of one size, and how often to log, evaluate and save.
+    """Return the config of one size, with defaults for all other settings.
 
-    With other `--config.steps`, `schedule.decay_steps` and `quantize_after` keep their
-    shares of the steps, unless they are given too.
+    `schedule.decay_steps` and `quantize_after` scale with `--config.steps`, unless they
+    are passed too.
 
     Args:
-        size: the word after the colon in `--config=FILE.py:SIZE`.
-        **sizes: the settings of each size; `steps` among them.
+        size: word after the colon in `--config=FILE.py:SIZE`.
+        **sizes: settings of each size, including `steps`.
 
     Raises:
-        ValueError: if the size is none of these.
+        ValueError: if there is no such size.
     """
     if size not in sizes:
         raise ValueError(
             f"the size after the colon in --config must be one of {', '.join(sizes)}; "
             f"received {size!r}"
         )
-    chosen = _copied(sizes[size])
+    chosen = _copy_groups(sizes[size])
     steps = chosen["steps"]
     for group, class_name in _MODELS[chosen["stage"]].items():
         if chosen[group].setdefault("class_name", class_name) == class_name:
@@ -49,24 +49,24 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "seed": 0,
             "train_split": "train",
             "validation_split": "validation",
-            # Which of the observations are the frames; "" is the usual one.
+            # Observation that holds the frames; "" is the usual one.
             "camera": "",
             # Steps of an episode from one frame of a clip to the next.
             "stride": 1,
-            # Whether frames are scaled and cut off to the size the model is for.
+            # Whether to scale and crop frames to the model's size.
             "resize": False,
             # "mixed_bfloat16" computes in bfloat16; weights stay float32.
             "precision": "float32",
             "clip_norm": 1.0,
-            # Parts a batch is run in, and whether blocks are computed anew in the
-            # backward pass: both save memory.
+            # Both save memory: the number of parts a batch is run in, and whether
+            # blocks are recomputed in the backward pass.
             "accumulate": 1,
             "remat": False,
             "steps_per_call": 1,
             "log_every": min(100, max(1, steps // 20)),
             "evaluate_every": max(1, steps // 5),
             "checkpoint_every": min(5_000, max(1, steps // 4)),
-            # As of `Checkpoints`.
+            # See `Checkpoints`.
             "keep_last": 2,
             "keep_every": 0,
             "keep_best": "",
@@ -74,7 +74,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "validation_clips": 32,
             **(_GENIE if chosen["stage"] == "genie" else {}),
             **chosen,
-            # Whole, so that each can be changed on the command line.
+            # Complete, so that each setting has a flag.
             "schedule": {
                 "decay_steps": 0,
                 "final": 0.0,
@@ -101,16 +101,16 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     return config
 
 
-def _copied(group: dict) -> dict:
-    """Return a copy in which no two groups are one, which a flag would set at once."""
+def _copy_groups(group: dict) -> dict:
+    """Return a deep copy: one flag must not set two groups that share a dict."""
     return {
-        name: _copied(value) if isinstance(value, dict) else value
+        name: _copy_groups(value) if isinstance(value, dict) else value
         for name, value in group.items()
     }
 
 
 def allow_none(config: ConfigDict) -> None:
-    """Give settings that are None the type of their values, for the command line."""
+    """Give settings that are None a type, so that flags can set them."""
     for name, value in config.items():
         if isinstance(value, ConfigDict):
             allow_none(value)
@@ -146,8 +146,10 @@ def quantizer(
     ema: float = 0.0,
     levels: tuple[int, ...] | None = None,
 ) -> dict:
-    """Return the arguments of a `VectorQuantizer`, or `FiniteScalarQuantizer` if given
-    `levels`."""
+    """Return the arguments of a `VectorQuantizer`.
+
+    With `levels`, the quantizer is a `FiniteScalarQuantizer`.
+    """
     return dict(locals())
 
 
@@ -157,5 +159,5 @@ def maskgit_dynamics(
     conditioning: str = "add",
     mask_rates: tuple[float, float] = (0.5, 1.0),
 ) -> dict:
-    """Return the arguments of a `MaskGitDynamics` that its world does not give."""
+    """Return the arguments of a `MaskGitDynamics`, except those its world passes."""
     return {"class_name": "MaskGitDynamics", **locals()}

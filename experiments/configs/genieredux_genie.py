@@ -1,10 +1,11 @@
-"""Latent action model and dynamics of GenieRedux on CoinRun (Kazemi et al. 2024, tables
-5 to 7).
+"""Latent action model and dynamics of GenieRedux on CoinRun.
+
+From Kazemi et al. 2024, tables 5 to 7.
 
 genie-train --config=genieredux_genie:paper --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model
 
-Not trained: no duration or score is measured. Data and feed-forward are as in
+Not trained: no duration or score has been measured. Data and feed-forward are as in
 `genieredux_tokenizer`.
 """
 

@@ -1,14 +1,14 @@
-"""The video tokenizer of GenieRedux on CoinRun (Kazemi et al. 2024, tables 4 and 7).
+"""Video tokenizer of GenieRedux on CoinRun (Kazemi et al. 2024, tables 4 and 7).
 
 genie-train --config=genieredux_tokenizer:paper \
     --workdir=runs/tokenizer
 
-Not trained: no duration or score is measured. The data are Genie's random policy, not
-GenieRedux's own random episodes.
+Not trained: no duration or score has been measured. The data come from Genie's random
+policy, not from GenieRedux's random episodes.
 
-The paper does not say how wide the feed-forward is. In the code it is gated and has 8
-numbers for each of the square of the width; so has one without a gate of 4 times the
-width, as here.
+The paper does not report the width of the feed-forward. In its code the feed-forward is
+gated and has 8 x width^2 parameters, as many as one of 4 times the width without a
+gate, which is used here.
 """
 
 from genie_tf.experiments.configs.common import choose_size, transformer

@@ -3,11 +3,11 @@
 genie-train --config=jafar_genie:patch16 --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model
 
-`patch16` is for the tokenizer of the paper, with its 8 blocks; `patch4` for that of the
-code, with 12. Neither has been trained: no duration or score is measured.
+`patch16` is for the paper's tokenizer, with its 8 blocks; `patch4` for that of the
+code, with 12. Neither has been trained: no duration or score has been measured.
 
-Jafar trains the latent action model alone first; here, both parts train together, as in
-Genie. The feed-forward is as in `jafar_tokenizer`.
+Jafar trains the latent action model first, by itself; here, both parts are trained
+together, as in Genie. The feed-forward is as in `jafar_tokenizer`.
 """
 
 from genie_tf.experiments.configs import coinrun_genie
@@ -21,7 +21,7 @@ _ACTION_MODEL = transformer(512, 8, 8, mlp_dim=256)
 
 
 def _genie(num_blocks: int) -> dict:
-    """Genie's for CoinRun, but for depth and feed-forward."""
+    """Return Genie's settings for CoinRun with another depth and feed-forward."""
     paper = coinrun_genie.SIZES["paper"]
     return {
         **paper,

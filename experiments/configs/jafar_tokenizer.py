@@ -1,12 +1,12 @@
-"""The video tokenizer of Jafar on CoinRun (Willi et al. 2024, table 4).
+"""Video tokenizer of Jafar on CoinRun (Willi et al. 2024, table 4).
 
 genie-train --config=jafar_tokenizer:patch16 --workdir=runs/tokenizer
 
 `patch16` is the tokenizer of the paper, `patch4` that of the code.
-Neither has been trained: no duration or score is measured.
+Neither has been trained: no duration or score has been measured.
 
-The paper does not say how wide the feed-forward is. In the code it is a single matrix,
-512 x 512; here, 512 x 256 and 256 x 512, which are as many parameters.
+The paper does not report the width of the feed-forward. In the code it is a single
+matrix, 512 x 512; here it is 512 x 256 and 256 x 512, the same number of parameters.
 """
 
 from genie_tf.experiments.configs import coinrun_tokenizer
@@ -16,7 +16,7 @@ _BLOCKS = transformer(512, 8, 8, mlp_dim=256)
 
 
 def _tokenizer(patch_size: int) -> dict:
-    """Genie's for CoinRun, but for the patches and the feed-forward."""
+    """Return Genie's settings for CoinRun with other patches and feed-forward."""
     paper = coinrun_tokenizer.SIZES["paper"]
     blocks = {"encoder": _BLOCKS, "decoder": _BLOCKS}
     return {**paper, "model": {**paper["model"], "patch_size": patch_size, **blocks}}

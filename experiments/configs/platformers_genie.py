@@ -3,17 +3,19 @@
 genie-train --config=platformers_genie:41m --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model --config.dataset=NAME
 
-Sizes are named after the parameters of their dynamics: 41m, 96m, 192m, 404m, 811m, 1.6b
-and 2.7b, the study of model size; 2.3b_128, 2.3b_256 and 2.3b_448, that of batch size;
-10.1b, Genie itself. `token_input` is 2.3b_256 with a latent action model that sees tokens
-in place of pixels (section 3.4; the paper does not give the sizes of that comparison).
+Sizes are named after the parameter counts of their dynamics: 41m, 96m, 192m, 404m,
+811m, 1.6b and 2.7b are the study of model size; 2.3b_128, 2.3b_256 and 2.3b_448 that of
+batch size; 10.1b is Genie itself. `token_input` is 2.3b_256 with a latent action model
+that sees tokens instead of pixels (section 3.4; the paper does not report the sizes of
+that comparison).
 
 None of these has been trained. NAME is a dataset as for `platformers_tokenizer`.
 
-The paper does not say how wide the feed-forward is. It cannot be wide: with as many heads
-as published, attention alone makes up all parameters of most sizes. An eighth of the
-width comes closest for the latent action model and the study of model size, whose
-numbers are then at most 9% off; 2.3b and 10.1b need 1.2 and 0.4 times the width.
+The paper does not report the width of the feed-forward. It cannot be wide: with the
+published number of heads, attention accounts for all parameters of most sizes. An
+eighth of the model's width is closest for the latent action model and the study of
+model size, whose parameter counts are then at most 9% off; 2.3b and 10.1b need 1.2 and
+0.4 times the width.
 """
 
 from genie_tf.experiments.configs.common import (
@@ -85,7 +87,7 @@ SIZES = {
     "10.1b": _genie(5120, 48, 36, 128, mlp_dim=2048, batch_size=512, steps=125_000),
 }
 
-# Of the tokens of `platformers_tokenizer:paper`: a pixel of 32 numbers for each.
+# Each token of `platformers_tokenizer:paper` becomes a pixel of 32 channels.
 SIZES["token_input"] = {
     **SIZES["2.3b_256"],
     "latent_action_model": {

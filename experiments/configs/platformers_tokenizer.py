@@ -3,17 +3,18 @@
 genie-train --config=platformers_tokenizer:paper \
     --workdir=runs/tokenizer --config.dataset=NAME
 
-`paper` is Genie's own. `st_vivit`, `vit` and `c_vivit` are the comparison of tokenizers:
-attention over space and time in turn, over space alone, and over both at once.
+`paper` is Genie's own. `st_vivit`, `vit` and `c_vivit` are the comparison of
+tokenizers: attention alternates over space and time, is over space only, or over both
+jointly.
 
-None of these has been trained. The data are not public either: NAME is a TFDS dataset
-of RLDS episodes of 160x90 pixels, 10 frames a second. At the bottom these frames are
-filled up with black, to 40x23 patches of 4 pixels: 920 tokens a frame, as in the paper.
+None of these has been trained. The data are not public: NAME is a TFDS dataset of RLDS
+episodes of 160x90 pixels, 10 frames per second. Frames are padded with black at the
+bottom, to 40x23 patches of 4 pixels: 920 tokens per frame, as in the paper.
 
-The paper does not say how wide the feed-forward is. Its 200M parameters for `paper`
-leave room for an eighth of the width. Of the comparison it has the numbers of parameters,
-not the sizes; here, depth and width are those of `paper`, and the feed-forwards make up
-the rest.
+The paper does not report the width of the feed-forward. Its 200M parameters for `paper`
+leave room for an eighth of the model's width. For the comparison it reports parameter
+counts, not sizes; here, depth and width are those of `paper`, and the feed-forwards
+make up the difference.
 """
 
 from genie_tf.experiments.configs.common import choose_size, transformer

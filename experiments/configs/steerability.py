@@ -1,10 +1,10 @@
-"""What makes actions matter: one change at a time of a short training of `tiny`.
+"""Ablation of what makes actions matter: one change at a time to a short run of `tiny`.
 
 genie-train --config=steerability:base --workdir=runs/steerability/base \
     --config.tokenizer=runs/tokenizer/model
 
-docs/steerability.md has the results of all rows, and studies/steerability.py trains and
-evaluates them.
+studies/steerability.py trains and evaluates all rows; docs/steerability.md has the
+results.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +19,7 @@ from genie_tf.experiments.configs.common import (
 
 _QUANTIZER = "latent_action_model.quantizer"
 
-# What each row changes.
+# The changes of each row.
 ROWS = {
     "base": {},
     "seed_1": {"seed": 1},

@@ -10,41 +10,41 @@ from genie_tf.metrics.action_agreement import action_agreement
 
 
 class ActionEvaluator(PartEvaluator):
-    """What is measured of an `ActionModel`."""
+    """Evaluator of an `ActionModel`."""
 
     def score(self, batch) -> dict:
-        """Return scores of a batch, clips in front, inside a program."""
+        """Return scores of each clip of a batch; it is compiled."""
         video = batch["video"]
         outputs = self.model(video)
-        made = outputs["prediction"]
+        prediction = outputs["prediction"]
         return {
             "latent_actions": {
-                "prediction": quality(video[:, 1:], made),
+                "prediction": quality(video[:, 1:], prediction),
                 "repeat": quality(video[:, 1:], video[:, :-1]),
             },
             "codes": {"latent_actions": outputs["indices"]},
-            "videos": {"next_frames": made},
+            "videos": {"next_frames": prediction},
         }
 
-    def summarize(self, found, group_actions) -> dict:
-        """Return the scores of all clips."""
-        return {"latent_actions": summarize_actions(self.model, found, group_actions)}
+    def summarize(self, results, group_actions) -> dict:
+        """Return the scores over all clips."""
+        return {"latent_actions": summarize_actions(self.model, results, group_actions)}
 
 
-def summarize_actions(model, found, group_actions) -> dict:
+def summarize_actions(model, results, group_actions) -> dict:
     """Return quality, code usage and agreement with true actions.
 
     Args:
-        model: whose `num_actions` there are.
-        found: what was measured, of all clips.
-        group_actions: gives true actions that do the same one number.
+        model: model with `num_actions`.
+        results: results of `score` for all clips, and their true actions.
+        group_actions: maps true actions with the same effect to one number.
     """
-    latent = found["codes"]["latent_actions"]
+    latent = results["codes"]["latent_actions"]
     scores = {}
-    if "latent_actions" in found:
-        scores["videos"] = compare(found["latent_actions"])
+    if "latent_actions" in results:
+        scores["videos"] = compare(results["latent_actions"])
     scores |= usage(latent, model.num_actions)
-    if found["action"].size:
-        true = group_actions(found["action"])
+    if results["action"].size:
+        true = group_actions(results["action"])
         scores["agreement"] = action_agreement(latent, true, model.num_actions)
     return scores

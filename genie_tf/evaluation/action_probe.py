@@ -1,6 +1,8 @@
-"""A network that reads true actions off frames, to see whether a world carries them out."""
+"""An action probe: a network that names the true action between two frames."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -16,10 +18,10 @@ class ActionProbe:
     """An inverse dynamics model of a dataset.
 
     Attributes:
-        name: of its file.
-        actions: the dataset's `Actions`.
-        function: of video, float32 in [-1, 1], (b, t, height, width, 3), the logits of
-            the groups of actions, (b, t-1, groups), in the order of their numbers.
+        name: name of its file.
+        actions: the `Actions` of the dataset.
+        function: maps video, float32 in [-1, 1], (b, t, height, width, 3), to logits of
+            the groups of actions, (b, t-1, groups), in ascending order.
     """
 
     name: str
@@ -27,7 +29,7 @@ class ActionProbe:
     function: Callable = dataclasses.field(repr=False)
 
     def __call__(self, video) -> np.ndarray:
-        """Return the likeliest group between two frames: int (clips, time-1).
+        """Return the most likely group between frames: int (clips, time-1).
 
         Args:
             video: (clips, time, height, width, 3), uint8, or float in [0, 1].
@@ -40,58 +42,64 @@ class ActionProbe:
         return groups[np.asarray(self.function(video)).argmax(axis=-1)]
 
 
+def probe_name(actions) -> str:
+    """Return the name of Keras models that are probes of a dataset's `Actions`."""
+    digest = hashlib.sha256(json.dumps(actions).encode()).hexdigest()
+    return f"action_probe_{digest[:16]}"
+
+
 def load_action_probe(source: str, actions, frame_shape: tuple) -> ActionProbe:
-    """Load a probe that `genie-features` has written.
+    """Load a probe written by `genie-features`.
 
     Args:
-        source: a .keras file of Keras' own layers; no code from it is run.
+        source: a .keras file of built-in layers, whose code is never run.
         actions: the `Actions` of the dataset, or None if it does not name them.
-        frame_shape: of the dataset and the world.
+        frame_shape: frame shape of the dataset and the world.
 
     Raises:
-        ValueError: if there is no such file, or its probe is not of this dataset.
+        ValueError: if there is no such file, or it is not a probe of this dataset.
     """
     path = local_path(source)
     if path.suffix != ".keras" or not path.is_file():
         raise ValueError(
-            "An action probe must be a .keras file that genie-features has written; "
-            f"{source!r} is none that exists."
+            "An action probe must be an existing .keras file written by genie-features; "
+            f"received {source!r}."
         )
     if actions is None:
         raise ValueError(
-            "An action probe needs a dataset that names its actions; this one doesn't."
+            "An action probe needs a dataset that names its actions; this one does not."
         )
-    _, function, shape = load_keras_model(path)
-    groups = len(set(actions.groups))
-    takes, returns = shape[2:], None
-    if len(shape) == 5 and takes == tuple(frame_shape):
-        returns = np.shape(function(np.zeros((1, 2, *frame_shape), "float32")))
-    if returns != (1, 1, groups):
+    name, function, shape = load_keras_model(path)
+    if shape != (None, None, *frame_shape):
         raise ValueError(
-            f"{source} is not a probe of this dataset: expected video of frames "
-            f"{tuple(frame_shape)} and logits of {groups} groups of actions; it takes "
-            f"{shape}" + (f" and returns {returns}." if returns else ".")
+            f"{source} is not a probe of this dataset: expected one of video with frames "
+            f"{tuple(frame_shape)}; it takes {shape}."
+        )
+    if name != probe_name(actions):
+        raise ValueError(
+            f"{source} is not a probe of this dataset: expected one that genie-features "
+            f"trained on the same actions; received the network {name!r}."
         )
     return ActionProbe(path.name, actions, function)
 
 
 def probe_answers(probe: ActionProbe, videos: Mapping) -> dict:
-    """Return what the probe reads off predicted frames and the true ones: (b, frames)."""
+    """Return the probe's answers for true and predicted frames, each (b, frames)."""
     prediction = ops.convert_to_numpy(videos["prediction"])
     truth = videos["truth"][:, : prediction.shape[1]]
     return {"real": probe(truth), "generated": probe(prediction)}
 
 
 def probe_scores(probe: ActionProbe, answers: Mapping, true, latent=None) -> dict:
-    """Return how often the probe is right, a dict for JSON.
+    """Return the accuracy of the probe on real and predicted frames, a dict for JSON.
 
     Args:
         probe: the probe.
-        answers: of `probe_answers`, of all clips.
+        answers: results of `probe_answers` for all clips.
         true: the true actions, int (clips, time-1).
-        latent: the latent actions that the frames were predicted with, the same shape,
-            or None if these were the true ones. Each stands for the true group that it
-            most often meets in these clips.
+        latent: the latent actions that led to the predicted frames, the same shape; None
+            if the true ones did. Each is assigned the true group that it most often
+            meets in these clips.
     """
     true, frames = probe.actions.group(true), answers["real"].shape[1]
     rows = {"real": (answers["real"], true)}

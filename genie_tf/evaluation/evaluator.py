@@ -23,7 +23,7 @@ _EVALUATORS = {
     ActionModel: ActionEvaluator,
     WorldModel: WorldEvaluator,
 }
-_NUM_SHOWN = 8
+_NUM_VIDEOS = 8
 
 
 def evaluate(
@@ -38,76 +38,77 @@ def evaluate(
     feature_networks: Sequence[Callable] = (),
     action_probe=None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
-    """Measure a model on clips; docs/evaluation.md says what each number is.
+    """Evaluate a model on clips; docs/evaluation.md defines the scores.
 
-    Each batch is one program on one replica, so any number of replicas finds the same.
+    Each batch runs as one program on one replica, so the scores do not depend on the
+    number of replicas.
 
     Args:
-        model: a `Tokenizer`, `ActionModel` or `WorldModel`, made under the scope of the
+        model: a `Tokenizer`, `ActionModel` or `WorldModel`, built under the scope of the
             strategy.
-        batches: of equally many clips of five frames or more, with `training_inputs`,
-            and `action`, if the dataset has actions.
-        num_clips: how many clips to take, at least two.
-        sampling: settings that a world samples frames with.
-        seed: of what is sampled and of the random actions.
-        group_actions: gives true actions that do the same one number, such as
+        batches: batches of the same number of clips of five frames or more, with
+            `training_inputs`, and `action` if the dataset has actions.
+        num_clips: number of clips to evaluate, at least two.
+        sampling: sampling settings of a world.
+        seed: seed of the samples and the random actions.
+        group_actions: maps true actions with the same effect to one number, such as
             `Actions.group` of a dataset.
         strategy: a `tf.distribute.Strategy` of one machine; None for one device.
-        feature_networks: of Fréchet distances between the true future and a Genie's:
-            functions of a video, uint8 or float in [0, 1], (b, t, height, width, 3), to
-            features, equally many rows for each clip, with `name` and `score_name`.
-        action_probe: an `ActionProbe` of the dataset, to measure a world's frames.
+        feature_networks: networks for Fréchet distances between true and predicted
+            future: functions from a video, uint8 or float in [0, 1], (b, t, height,
+            width, 3), to features, the same number of rows for each clip, with `name`
+            and `score_name`.
+        action_probe: an `ActionProbe` of the dataset, for worlds.
 
     Returns:
-        The scores, a dict for JSON; and the first clips, arrays (clips, time, height,
-        width, channels): "truth", and of what the model makes "reconstruction",
+        The scores, a dict for JSON; and videos of the first clips, (clips, time, height,
+        width, channels): "truth", and of the model's outputs "reconstruction",
         "next_frames" and "prediction".
 
     Raises:
-        ValueError: if a batch is not for the model, see `check_batch`.
+        ValueError: if a batch does not fit the model, see `check_batch`.
     """
     evaluator = _make_evaluator(model, sampling)
     run = compiled_on_replicas(evaluator.score, strategy)
-    found, shown = [], []
+    results, first_videos = [], []
     numbered = enumerate(batches)
     with tqdm(total=num_clips, desc="evaluate", unit="clip") as progress:
         while progress.n < num_clips:
-            several = list(itertools.islice(numbered, num_replicas(strategy)))
-            results = run([_with_draws(evaluator, x, seed, i) for i, x in several])
-            for (_, batch), result in zip(several, results, strict=True):
+            group = list(itertools.islice(numbered, num_replicas(strategy)))
+            outputs = run([_with_draws(evaluator, x, seed, i) for i, x in group])
+            for (_, batch), result in zip(group, outputs, strict=True):
                 take = min(len(batch["video"]), num_clips - progress.n)
                 if not take:
                     break
                 videos = {"truth": batch["video"], **result.pop("videos")}
-                if progress.n < _NUM_SHOWN:
-                    shown.append(_numpy(videos, take))
+                if progress.n < _NUM_VIDEOS:
+                    first_videos.append(_numpy(videos, take))
                 actions = np.asarray(batch.get("action", ()))[:take]
-                features = [
+                result["features"] = [
                     video_features(network, videos) for network in feature_networks
                 ]
-                measured = {**result, "features": features}
                 if action_probe:
-                    measured["probe"] = probe_answers(action_probe, videos)
-                found.append({**_numpy(measured, take), "action": actions})
+                    result["probe"] = probe_answers(action_probe, videos)
+                results.append({**_numpy(result, take), "action": actions})
                 progress.update(take)
-    found, shown = _concatenate(found), _concatenate(shown)
-    scores = {"clips": num_clips, "frames": shown["truth"].shape[1]}
-    scores |= evaluator.summarize(found, group_actions)
+    results, first_videos = _concatenate(results), _concatenate(first_videos)
+    scores = {"clips": num_clips, "frames": first_videos["truth"].shape[1]}
+    scores |= evaluator.summarize(results, group_actions)
     if feature_networks:
         scores["frechet"] = [
             frechet_scores(network, features)
             for network, features in zip(
-                feature_networks, found["features"], strict=True
+                feature_networks, results["features"], strict=True
             )
         ]
     if action_probe:
         scores["action_probe"] = probe_scores(
             action_probe,
-            found["probe"],
-            found["action"],
-            found["codes"].get("latent_actions"),
+            results["probe"],
+            results["action"],
+            results["codes"].get("latent_actions"),
         )
-    return scores, {name: video[:_NUM_SHOWN] for name, video in shown.items()}
+    return scores, {name: video[:_NUM_VIDEOS] for name, video in first_videos.items()}
 
 
 def check_model(model: keras.Model) -> None:
@@ -116,11 +117,11 @@ def check_model(model: keras.Model) -> None:
 
 
 def check_batch(model: keras.Model, batch: Mapping[str, np.ndarray]) -> None:
-    """Tell whether clips are such as a model can be evaluated on.
+    """Check that a model can be evaluated on clips.
 
     Raises:
-        ValueError: if they are too short, or lack actions that the model needs, or have
-            more of them than it knows; or if the model can't be evaluated.
+        ValueError: if the clips are too short, lack actions that the model needs, or have
+            actions that it does not know; or if the model can't be evaluated.
     """
     _check(_make_evaluator(model), batch)
 
@@ -139,20 +140,19 @@ def _check(evaluator, batch) -> None:
     frames = batch["video"].shape[1]
     if frames < MIN_FRAMES:
         raise ValueError(
-            f"An evaluation needs clips of at least {MIN_FRAMES} frames; received "
-            f"{frames}."
+            f"Evaluation needs clips of at least {MIN_FRAMES} frames; received {frames}."
         )
     evaluator.check(batch)
 
 
 def _with_draws(evaluator, batch, seed: int, index: int) -> dict[str, np.ndarray]:
-    """Return a batch with all that is random about it, a function of seed and index."""
+    """Return a batch with its random draws, a function of seed and index."""
     _check(evaluator, batch)
     return {**batch, **evaluator.draws(batch, np.random.default_rng((seed, index)))}
 
 
 def _numpy(tensors, take: int):
-    """Copy of the first clips, which keep no memory of the device."""
+    """Copy the first clips to the host."""
     return keras.tree.map_structure(
         lambda x: ops.convert_to_numpy(x)[:take].copy(), tensors
     )

@@ -1,4 +1,4 @@
-"""Networks whose features FID and FVD compare: from files or from TensorFlow Hub."""
+"""Feature networks for FID and FVD, from files or TensorFlow Hub."""
 
 import dataclasses
 import importlib.util
@@ -13,20 +13,20 @@ import numpy as np
 
 from genie_tf.files import local_path
 
-# Images, or clips, that a network is given at a time.
+# Images or clips per call of a network.
 _BATCH = 16
 # Limit for config.json in a .keras file; published networks need less than 1 MB.
 _MAX_CONFIG_BYTES = 2**22
-# What its authors ask of FVD: I3D halves the time three times.
+# Required by the authors of FVD: I3D halves the time three times.
 _LEAST_FRAMES = 9
 
 _INPUTS = {
     "fid": "float32 images (batch, height, width, 3)",
     "fvd": "float32 video (batch, time, height, width, 3)",
 }
-# Where a network leaves the choice, that of the published ones.
+# Frame sizes of the published networks, for networks that accept any size.
 _FRAME_SIZES = {"fid": (299, 299), "fvd": (224, 224)}
-# Handles of the networks of the published scores, in both places and all versions.
+# Handles of the networks of the published scores, on both sites and in all versions.
 _PUBLISHED = {
     "fid": r"tensorflow/tfgan/eval/inception(/\d+)?",
     "fvd": r"deepmind/i3d-kinetics(-400(/\d+)?"
@@ -36,18 +36,18 @@ _PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True)
 class FeatureNetwork:
-    """A network with the preparation of frames that it needs.
+    """A network that computes features of video, and scales frames as it needs them.
 
     Attributes:
-        kind: "fid", features of each frame, or "fvd", of each clip.
-        name: of the network.
-        score_name: of the Fréchet distance of its features: "FID" or "FVD" alone for
-            the network of the published scores, otherwise with the network's name.
-        frame_size: (height, width) that frames are scaled to.
-        num_frames: of a clip, if it takes clips of one length alone; otherwise None.
-        black: what it takes for black; white is 1.
+        kind: "fid" for features of frames, or "fvd" for features of clips.
+        name: name of the network.
+        score_name: name of the Fréchet distance of its features: "FID" or "FVD" for the
+            network of the published scores, otherwise followed by the network's name.
+        frame_size: (height, width) to which frames are scaled.
+        num_frames: the only clip length it accepts, or None.
+        black: its value for black; white is 1.
         width: number of features.
-        function: of prepared frames, the features.
+        function: maps prepared frames to features.
     """
 
     kind: str
@@ -69,15 +69,15 @@ class FeatureNetwork:
             float64 (samples, width); a sample is a frame, clip after clip, or a clip.
 
         Raises:
-            ValueError: if this is no video, the network does not take clips of this
-                length, or its features are not what they should be.
+            ValueError: if `video` is not a video, the network does not accept this clip
+                length, or its features are malformed.
         """
         video = np.asarray(video)
         is_pixels = video.dtype == "uint8" or video.dtype.kind == "f"
         if video.ndim != 5 or video.shape[-1] != 3 or not video.size or not is_pixels:
             raise ValueError(
-                "Features are of video (clips, time, height, width, 3), uint8, or float "
-                f"in [0, 1]; received shape {video.shape}, dtype {video.dtype}."
+                "Expected video (clips, time, height, width, 3), uint8, or float in "
+                f"[0, 1]; received shape {video.shape}, dtype {video.dtype}."
             )
         self._check_length(video.shape[1])
         if self.kind == "fid":
@@ -90,14 +90,14 @@ class FeatureNetwork:
         )
 
     def check_clips(self, clips: int, clip_length: int) -> None:
-        """Check that a score of so many clips can be computed.
+        """Check that a score of this number of clips can be computed.
 
         Args:
-            clips: how many true, and how many predicted ones there will be.
-            clip_length: frames of each.
+            clips: number of true clips, and of predicted clips.
+            clip_length: frames per clip.
 
         Raises:
-            ValueError: if they are too short, or too few for the covariance of the
+            ValueError: if the clips are too short, or too few for the covariance of the
                 features.
         """
         self._check_length(clip_length)
@@ -122,13 +122,13 @@ class FeatureNetwork:
             )
 
     def _prepare(self, frames: np.ndarray) -> np.ndarray:
-        """Frames of any size as the network takes them, float32 (..., h, w, 3)."""
+        """Return frames in the network's size and range, float32 (..., h, w, 3)."""
         from keras import ops
 
         images = frames.reshape(-1, *frames.shape[-3:]).astype("float32")
         if frames.dtype == "uint8":
             images /= 255
-        # Without antialias, as for the published scores.
+        # The published scores scale without antialiasing.
         images = ops.image.resize(
             np.clip(images, 0, 1), self.frame_size, "bilinear", antialias=False
         )
@@ -137,34 +137,34 @@ class FeatureNetwork:
 
 
 def num_samples_needed(network: FeatureNetwork) -> int:
-    """Return how many samples make a covariance of the features that has an inverse."""
+    """Return the number of samples that make the covariance of features invertible."""
     return network.width + 1
 
 
 def load_feature_network(source: str, kind: str) -> FeatureNetwork:
     """Load a network that computes features.
 
-    It takes float32 images (batch, height, width, 3), or video (batch, time, height,
-    width, 3), with values in [-1, 1], and returns finite features (batch, width). From
-    TensorFlow Hub, those called "feature_vector" are given values in [0, 1], as Hub
-    demands of them.
+    The network must map float32 images (batch, height, width, 3), or video (batch, time,
+    height, width, 3), with values in [-1, 1], to finite features (batch, width). Networks
+    on TensorFlow Hub called "feature_vector" get values in [0, 1], as Hub requires.
 
     Args:
-        source: folder of a SavedModel, a .keras file, of which no code is run, or a
-            handle of TensorFlow Hub. A SavedModel has a signature "serving_default",
-            or a single one, or can be called; of several outputs, "pool_3" is taken.
+        source: folder of a SavedModel, a .keras file, whose code is never run, or a
+            handle of TensorFlow Hub. A SavedModel must have a signature
+            "serving_default", a single signature, or be callable. Of several outputs,
+            "pool_3" is used.
         kind: "fid" or "fvd".
 
     Raises:
-        ValueError: if there is no such network, or it is not as said above.
-        UserError: if a handle is given and tensorflow_hub is not installed.
+        ValueError: if there is no such network, it does not meet these requirements, or
+            a handle needs tensorflow_hub, which is not installed.
     """
     if kind not in _INPUTS:
         raise ValueError(f"`kind` must be 'fid' or 'fvd'; received {kind!r}.")
     handle = re.fullmatch(
         r"https://(?:tfhub\.dev|(?:www\.)?kaggle\.com/models)/(.+)", source
     )
-    # Other addresses of the web are taken for handles, too, that do not exist.
+    # Other web addresses are no paths either.
     path = None if source.startswith("https://") else local_path(source)
     if handle:
         name = handle[1]
@@ -176,9 +176,9 @@ def load_feature_network(source: str, kind: str) -> FeatureNetwork:
         function, shape = _from_saved_model(name, _load_saved_model(path))
     else:
         raise ValueError(
-            "A feature network must be the folder of a SavedModel, a .keras file or a "
-            "handle such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; "
-            f"{source!r} is none that exists."
+            "A feature network must be an existing SavedModel folder, a .keras file or a "
+            "handle such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; received "
+            f"{source!r}."
         )
     _, *time, height, width, _ = _check_shape(name, shape, kind)
     is_published = handle and re.fullmatch(_PUBLISHED[kind], name.lower())
@@ -207,7 +207,7 @@ def _load_hub(handle: str) -> Any:
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ValueError(
             f"{handle} could not be loaded: {_first_line(error)}; on a machine without "
-            "network, give the folder of a copy."
+            "network access, pass the folder of a copy."
         ) from error
 
 
@@ -223,7 +223,7 @@ def _load_saved_model(path: Path) -> Any:
 
 
 def load_keras_model(path: Path) -> tuple[str, Callable, tuple]:
-    """Return the name, function and input shape of a Keras model; runs no code of it.
+    """Return the name, function and input shape of a Keras model; run none of its code.
 
     Raises:
         ValueError: if it can't be loaded, or does not have one input and one output.
@@ -233,13 +233,13 @@ def load_keras_model(path: Path) -> tuple[str, Callable, tuple]:
     try:
         _check_keras_size(path)
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # What Keras raises depends on what is wrong inside.
+    except Exception as error:  # Keras raises many kinds of errors.
         raise ValueError(
-            f"{path} could not be loaded as a Keras model of Keras' own layers: "
+            f"{path} could not be loaded as a Keras model with built-in layers only: "
             f"{_first_line(error)}"
         ) from error
-    _check_single(model.name, "inputs", [x.name for x in model.inputs])
-    _check_single(model.name, "outputs", [x.name for x in model.outputs])
+    _check_single(model.name, "input", [x.name for x in model.inputs])
+    _check_single(model.name, "output", [x.name for x in model.outputs])
     return model.name, model.predict_on_batch, tuple(model.inputs[0].shape)
 
 
@@ -259,7 +259,7 @@ def _check_keras_size(path: Path) -> None:
     model = without_weights(
         lambda: keras.saving.deserialize_keras_object(json.loads(text), safe_mode=True)
     )
-    # No number takes less than a byte. What is compressed may grow on reading.
+    # A number takes at least a byte. Compressed weights can grow on reading.
     if model.count_params() > min(weights.file_size, 4 * weights.compress_size):
         raise ValueError(
             f"its config.json describes {model.count_params():,} numbers; its weights are "
@@ -268,15 +268,15 @@ def _check_keras_size(path: Path) -> None:
 
 
 def _from_saved_model(name: str, loaded: Any) -> tuple[Callable, tuple | None]:
-    """The function of a SavedModel, and the shape of its input as far as declared."""
+    """Return the function of a SavedModel, and its input shape if declared."""
     import tensorflow as tf
 
     signatures = getattr(loaded, "signatures", {})
     if not signatures:
         if not callable(loaded):
             raise ValueError(
-                f"The SavedModel {name} must have a signature, or be callable; it has "
-                "none and is not."
+                f"The SavedModel {name} must have a signature or be callable; it has none "
+                "and is not callable."
             )
         return lambda frames: loaded(tf.constant(frames)), None
     if len(signatures) > 1 and "serving_default" not in signatures:
@@ -286,7 +286,7 @@ def _from_saved_model(name: str, loaded: Any) -> tuple[Callable, tuple | None]:
         )
     signature = signatures.get("serving_default", next(iter(signatures.values())))
     inputs = signature.structured_input_signature[1]
-    _check_single(name, "inputs", list(inputs))
+    _check_single(name, "input", list(inputs))
     ((key, spec),) = inputs.items()
     if spec.dtype != tf.float32:
         raise ValueError(
@@ -296,28 +296,28 @@ def _from_saved_model(name: str, loaded: Any) -> tuple[Callable, tuple | None]:
     return lambda frames: signature(**{key: tf.constant(frames)}), shape
 
 
-def _check_single(name: str, what: str, found: list[str]) -> None:
-    if len(found) != 1:
+def _check_single(network: str, kind: str, names: list[str]) -> None:
+    if len(names) != 1:
         raise ValueError(
-            f"The network {name} must have one of its {what}; it has {len(found)}: "
-            f"{', '.join(sorted(found))}."
+            f"The network {network} must have one {kind}; it has {len(names)}: "
+            f"{', '.join(sorted(names))}."
         )
 
 
 def _check_shape(name: str, shape: tuple | None, kind: str) -> tuple:
-    """The shape of the input; None where that is left open."""
+    """Return the shape of the input, with None for free axes."""
     rank = 4 if kind == "fid" else 5
     shape = shape or rank * (None,)
     if len(shape) != rank or shape[0] is not None or shape[-1] not in (3, None):
         raise ValueError(
             f"For {kind.upper()}, the network {name} must take {_INPUTS[kind]}, of any "
-            f"batch; it declares {shape}."
+            f"batch size; it declares {shape}."
         )
     return shape
 
 
 def _compute(name: str, function: Callable, frames: np.ndarray) -> np.ndarray:
-    """The features of prepared frames, float64 (batch, width)."""
+    """Return the features of prepared frames, float64 (batch, width)."""
     import tensorflow as tf
 
     try:
@@ -328,10 +328,10 @@ def _compute(name: str, function: Callable, frames: np.ndarray) -> np.ndarray:
             f"{_first_line(error)}"
         ) from error
     if isinstance(features, Mapping):
-        # Those of published FIDs stand beside the logits.
+        # The network of published FIDs also returns logits.
         if "pool_3" in features:
             features = {"pool_3": features["pool_3"]}
-        _check_single(name, "outputs", list(features))
+        _check_single(name, "output", list(features))
         (features,) = features.values()
     features = np.asarray(features, "float64")
     if features.ndim != 2 or len(features) != len(frames):

@@ -1,4 +1,4 @@
-"""Fréchet distances between the true future and what is compared with it."""
+"""Fréchet distances of predictions and baselines from the true future."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from genie_tf.metrics.frechet_distance import frechet_distance
 
 
 def video_features(network, videos: Mapping) -> dict:
-    """Return features of the true future and of what is compared with it: (b, rows, width)."""
+    """Return features of the true future, prediction and baselines: (b, rows, width)."""
     prediction = ops.convert_to_numpy(videos["prediction"])[:, 1:]
     future = slice(1, 1 + prediction.shape[1])
     truth = videos["truth"][:, future]
@@ -26,7 +26,7 @@ def video_features(network, videos: Mapping) -> dict:
 
 
 def frechet_scores(network, features: Mapping) -> dict:
-    """Return the distances of all that is compared from the true future."""
+    """Return the distances of prediction and baselines from the true future."""
     rows = {name: x.reshape(-1, x.shape[-1]) for name, x in features.items()}
     truth = rows.pop("truth")
     distances = {name: frechet_distance(truth, x) for name, x in rows.items()}

@@ -1,6 +1,7 @@
-"""Long play of a world with random actions, against real video of the same age.
+"""Long play of a world with random actions, compared with real video of the same age.
 
-The age of a frame is its place after the prompt: the first frame played has age 1.
+The age of a frame is the number of frames since the prompt, so the first played frame
+has age 1.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,19 +11,24 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from genie_tf.metrics.frame_detail import detail, pairwise_distances, sharpness
-from genie_tf.metrics.frame_shift import frame_shifts, share_going_the_same_way
+from genie_tf.metrics.frame_detail import (
+    detail,
+    pairwise_distances,
+    sharpness,
+    stripes,
+)
+from genie_tf.metrics.frame_shift import frame_shifts, share_with_direction
 from genie_tf.metrics.frechet_distance import frechet_distance
 from genie_tf.metrics.intervals import jackknife_interval
 from genie_tf.pixels import to_bytes
 from genie_tf.samplers import WorldSampler
 
-MIN_PLAYS = 3  # For the interval of the spread.
-WINDOW = 16  # Frames of a clip whose features are compared.
+WINDOW = 16  # Frames per clip of a Fréchet distance.
+_WINDOW_ENDS = (16, 100, 300)
 _AGES = (1, 10, 25, 50, 100, 300)
-# Frames that an action is held: on average in play, and to see what it does.
-_HELD = 5
-_NUM_SHOWN = 4
+# Frames for which an action is held: in play, on average, and to measure its effect.
+_HOLD = 5
+_NUM_VIDEOS = 4
 
 
 def study_horizon(
@@ -36,89 +42,88 @@ def study_horizon(
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Play a world for as long as real clips last, and compare its frames with theirs.
 
-    Each play starts from the first frame of a clip. Its actions are drawn uniformly, and
+    Each play starts from the first frame of a clip. Its actions are uniformly drawn and
     held for five frames on average. Only one batch of plays is in memory at a time.
 
     Args:
         world: a `WorldModel`.
-        batches: equally many clips each, `video` uint8 (clips, 1 + horizon, height,
-            width, 3).
-        num_plays: how many clips to take, at least three.
-        sampling: settings that frames are sampled with.
-        seed: of samples and actions.
-        feature_networks: of Fréchet distances, for clips of 16 frames, see `evaluate`.
+        batches: batches of the same number of clips, with `video`, uint8 (clips, 1 +
+            horizon, height, width, 3).
+        num_plays: number of clips to play from, at least three.
+        sampling: sampling settings.
+        seed: seed of samples and actions.
+        feature_networks: networks for Fréchet distances between clips of 16 frames, see
+            `evaluate`.
 
     Returns:
-        The scores, a dict for JSON; and the first plays, "truth" and "play", uint8
+        The scores, a dict for JSON; and the first videos, "truth" and "play", uint8
         (plays, 1 + horizon, height, width, 3).
-        In the scores, `sharpness`, `detail` and `spread` have a ratio to real frames
-        for each of the `ages`, `value` with `ci95`; `actions` has for each action and
-        age the median `shift` of the picture, pixels down and right while the action is
-        held for five frames, and `same_way`, the share of plays in which it goes the
-        way of age 1; and `frechet` has, for each network, `distances` between played
-        and real frames of each of the `windows`, first and last age.
+
+        In the scores, `sharpness`, `detail`, `stripes` and `spread` have, for each of the
+        `ages`, the ratio of played to real frames: `value` and `ci95`. `actions` has, for
+        each action and age, the median `shift` of the image, pixels down and to the
+        right, while the action is held for five frames; and `same_direction`, the share
+        of plays whose shift has the direction of age 1. `frechet` has, for each network,
+        `distances` of played from real frames for each of the `windows`, pairs of first
+        and last age.
     """
     sampler = WorldSampler(world)
-    found, shown = [], None
+    results, first_videos = [], None
     with tqdm(total=num_plays, desc="play", unit="clip") as progress:
         while progress.n < num_plays:
             real = np.asarray(next(batches)["video"])
-            ages = _ages_up_to(real.shape[1] - 1)
-            rng = np.random.default_rng((seed, len(found)))
+            horizon = real.shape[1] - 1
+            ages, windows = _ages(horizon), _windows(horizon)
+            rng = np.random.default_rng((seed, len(results)))
             play, shifts = _play(sampler, real, ages, rng, sampling)
-            shown = shown or {"truth": real[:_NUM_SHOWN], "play": play[:_NUM_SHOWN]}
-            measured = {
+            first_videos = first_videos or {
+                "truth": real[:_NUM_VIDEOS],
+                "play": play[:_NUM_VIDEOS],
+            }
+            result = {
                 "truth": real[:, ages],
                 "play": play[:, ages],
                 "shifts": shifts,
                 "features": [
                     [
-                        {
-                            "truth": network(real[:, span]),
-                            "play": network(play[:, span]),
-                        }
-                        for span in map(_span, _windows(ages))
+                        [network(video[:, first : last + 1]) for video in (real, play)]
+                        for first, last in windows
                     ]
                     for network in feature_networks
                 ],
             }
             take = min(len(real), num_plays - progress.n)
-            found.append(keras.tree.map_structure(lambda x, n=take: x[:n], measured))
+            results.append(keras.tree.map_structure(lambda x, n=take: x[:n], result))
             progress.update(take)
-    found = keras.tree.map_structure(lambda *x: np.concatenate(x), *found)
+    results = keras.tree.map_structure(lambda *x: np.concatenate(x), *results)
     scores = {
         "plays": num_plays,
         "ages": ages,
-        **_ratios(found["truth"], found["play"]),
-        "actions": _action_effects(found["shifts"]),
+        **_ratios(results["play"], results["truth"]),
+        "actions": _action_effects(results["shifts"]),
     }
-    if feature_networks and _windows(ages):
+    if feature_networks and windows:
         scores["frechet"] = [
             {
                 "network": network.name,
                 "score": network.score_name,
-                "windows": _windows(ages),
-                "distances": [frechet_distance(x["truth"], x["play"]) for x in windows],
+                "windows": windows,
+                "distances": [frechet_distance(*pair) for pair in features],
             }
-            for network, windows in zip(
-                feature_networks, found["features"], strict=True
+            for network, features in zip(
+                feature_networks, results["features"], strict=True
             )
         ]
-    return scores, shown
+    return scores, first_videos
 
 
-def _ages_up_to(horizon: int) -> list[int]:
+def _ages(horizon: int) -> list[int]:
     return [*(age for age in _AGES if age < horizon), horizon]
 
 
-def _windows(ages: list[int]) -> list[list[int]]:
-    """First and last age of the clips whose features are compared."""
-    last = sorted({WINDOW, *ages})
-    return [[age - WINDOW + 1, age] for age in last if WINDOW <= age <= ages[-1]]
-
-
-def _span(window: list[int]) -> slice:
-    return slice(window[0], window[1] + 1)
+def _windows(horizon: int) -> list[list[int]]:
+    """Return the first and last age of the clips whose features are compared."""
+    return [[end - WINDOW + 1, end] for end in _WINDOW_ENDS if end <= horizon]
 
 
 def _play(
@@ -127,11 +132,11 @@ def _play(
     """Play a batch from the first frames of real clips.
 
     Returns:
-        The play, uint8, the prompt as decoded first, as long as the clips; and the
-        shifts of each action held from each age on: int (plays, ages, actions, 2).
+        The play, uint8, as long as the clips, with the reconstructed prompt first; and
+        the shifts while each action is held from each age, int (plays, ages, actions, 2).
     """
     num_actions, plays = sampler.world.num_actions, len(real)
-    actions = _hold_randomly(rng, plays, ages[-1], num_actions)
+    actions = _draw_held_actions(rng, plays, ages[-1], num_actions)
     seeds = rng.integers(2**31, size=plays, dtype="int32")
 
     def step(state, action):
@@ -139,11 +144,11 @@ def _play(
         return state, to_bytes(ops.convert_to_numpy(frame))
 
     def hold(state, frame, action):
-        held = [frame]
-        for _ in range(_HELD):
+        frames = [frame]
+        for _ in range(_HOLD):
             state, frame = step(state, np.full(plays, action, "int32"))
-            held.append(frame)
-        return np.stack(held)
+            frames.append(frame)
+        return np.stack(frames)
 
     state, prompt = sampler.reset(real[:, :1])
     frames = [to_bytes(ops.convert_to_numpy(prompt)[:, 0])]
@@ -157,59 +162,61 @@ def _play(
     return np.stack(frames, axis=1), np.moveaxis(shifts, 2, 0)
 
 
-def _total_shifts(held: np.ndarray) -> np.ndarray:
-    """Return how far videos move: (actions, time, plays, ...) -> (actions, plays, 2)."""
-    before, after = held[:, :-1], held[:, 1:]
+def _total_shifts(videos: np.ndarray) -> np.ndarray:
+    """Return the motion of videos: (actions, time, plays, ...) to (actions, plays, 2)."""
+    before, after = videos[:, :-1], videos[:, 1:]
     each = frame_shifts(*(x.reshape(-1, *x.shape[3:]) for x in (before, after)))
     return each.reshape(*before.shape[:3], 2).sum(axis=1)
 
 
-def _hold_randomly(rng, plays: int, frames: int, num_actions: int) -> np.ndarray:
+def _draw_held_actions(rng, plays: int, frames: int, num_actions: int) -> np.ndarray:
     """Draw actions that are held for five frames on average: int32 (plays, frames)."""
     drawn = rng.integers(num_actions, size=(plays, frames), dtype="int32")
-    is_new = rng.random((plays, frames)) < 1 / _HELD
+    is_new = rng.random((plays, frames)) < 1 / _HOLD
     newest = np.maximum.accumulate(np.where(is_new, np.arange(frames), 0), axis=1)
     return np.take_along_axis(drawn, newest, axis=1)
 
 
-def _ratios(truth: np.ndarray, play: np.ndarray) -> dict[str, list[dict]]:
-    """Return what played frames have of real ones: videos (plays, ages, ...)."""
-    measures = {
-        "sharpness": sharpness,
-        "detail": detail,
-        "spread": lambda frames: pairwise_distances(frames).sum(axis=1),
+def _ratios(play: np.ndarray, truth: np.ndarray) -> dict[str, list[dict]]:
+    """Return the ratios of played to real frames, videos (plays, ages, ...)."""
+    # Each distance belongs to two plays; each other number to one.
+    metrics = {
+        "sharpness": (sharpness, 1),
+        "detail": (detail, 1),
+        "stripes": (stripes, 1),
+        "spread": (lambda frames: pairwise_distances(frames).sum(axis=1), 2),
     }
     return {
         name: [
-            # A play has a part in two of the distances that are its own.
-            _ratio(
-                measure(play[:, i]), measure(truth[:, i]), 2 if name == "spread" else 1
-            )
+            _ratio(metric(play[:, i]), metric(truth[:, i]), shared_by)
             for i in range(truth.shape[1])
         ]
-        for name, measure in measures.items()
+        for name, (metric, shared_by) in metrics.items()
     }
 
 
 def _ratio(play: np.ndarray, truth: np.ndarray, shared_by: int) -> dict:
-    """Return the ratio of two sums over plays, with a jackknife's 95% interval.
+    """Return the ratio of two sums over plays, with the 95% interval of a jackknife.
 
     Args:
-        play, truth: the part of each play, (plays,).
-        shared_by: how many plays each part is counted for.
+        play, truth: contribution of each play, (plays,).
+        shared_by: number of plays that count each contribution.
     """
     sums = [x.sum() / shared_by for x in (play, truth)]
-    least = 1e-9  # Real frames without any detail, such as black ones.
+    least = 1e-9  # Real frames can have none, such as black ones.
     value = sums[0] / max(sums[1], least)
     without_each = (sums[0] - play) / np.maximum(sums[1] - truth, least)
     return {"value": value, "ci95": list(jackknife_interval(value, without_each))}
 
 
 def _action_effects(shifts: np.ndarray) -> list[dict]:
-    """Return median shifts and same ways of each action: (plays, ages, actions, 2)."""
+    """Return the effects of each action: from (plays, ages, actions, 2)."""
     medians = np.median(shifts, axis=0)
-    shares = share_going_the_same_way(shifts, medians[0])
+    shares = share_with_direction(shifts, medians[0])
     return [
-        {"shift": medians[:, action].tolist(), "same_way": shares[:, action].tolist()}
+        {
+            "shift": medians[:, action].tolist(),
+            "same_direction": shares[:, action].tolist(),
+        }
         for action in range(shifts.shape[2])
     ]

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind to look at: images, GIFs and plots."""
+"""Images, GIFs and plots of an evaluation."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -18,18 +18,18 @@ from genie_tf.files import replacing
 
 
 def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
-    """Draw all that the report's model has to show.
+    """Draw all images and plots for the model of a report.
 
     Args:
-        folder: where to write.
-        report: as `write_report` takes it.
-        videos: of the first clips, (clips, time, height, width, 3): "truth", and of a
-            model "reconstruction", "next_frames", "prediction"; of a Genie "held",
-            (clips, actions, time, height, width, 3), each action held after a prompt,
-            and of long play a dict "long_play" of such videos.
+        folder: output folder.
+        report: see `write_report`.
+        videos: videos of the first clips, (clips, time, height, width, 3): "truth", and
+            the model's "reconstruction", "next_frames", "prediction"; for a world also
+            "action_grid", (clips, actions, time, height, width, 3), see `hold_actions`;
+            and for long play "long_play", see `study_horizon`.
 
     Returns:
-        The names of the files written.
+        The names of the files.
     """
     media.save_strip(folder / "prompt.png", videos["truth"][0, :1])
     last = {
@@ -48,7 +48,7 @@ def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
     if "dynamics" in report:
         drawn += ["rollout.gif", "action_grid.gif", "action_grid.png", "horizon.png"]
         _draw_rollout(folder / "rollout.gif", videos)
-        _draw_action_grid(folder, videos["held"])
+        _draw_action_grid(folder, videos["action_grid"])
         _draw_horizon(folder / "horizon.png", report["dynamics"]["horizons"])
     if "long_play" in report:
         drawn += ["long_play.gif", "long_play.png"]
@@ -66,11 +66,11 @@ def _draw_rollout(path: Path, videos: Mapping) -> None:
     media.save_gif(path, media.grid(list(rows.values()), list(rows), scale=2), fps=5)
 
 
-def _draw_action_grid(folder: Path, held: np.ndarray) -> None:
-    """A row for each prompt: the prompt, and each action held (Genie, figure 12)."""
-    prompts = np.broadcast_to(held[:, :1, :1], (len(held), 1, *held.shape[2:]))
-    rows = list(np.concatenate([prompts, held], axis=1))
-    columns = ["prompt", *map(str, range(held.shape[1]))]
+def _draw_action_grid(folder: Path, videos: np.ndarray) -> None:
+    """Draw a row per prompt: the prompt, then each action held (Genie, figure 12)."""
+    prompts = np.broadcast_to(videos[:, :1, :1], (len(videos), 1, *videos.shape[2:]))
+    rows = list(np.concatenate([prompts, videos], axis=1))
+    columns = ["prompt", *map(str, range(videos.shape[1]))]
     video = media.grid(rows, scale=2, columns=columns)
     media.save_gif(folder / "action_grid.gif", video, fps=5)
     media.save_image_grid(
@@ -89,7 +89,7 @@ def _draw_horizon(path: Path, horizons: Mapping) -> None:
 
 
 def _draw_line(axes, scores: list[Mapping], label: str, x=None) -> None:
-    """Draw scores with their 95% bands, above 1, 2, ... or `x`."""
+    """Draw scores with their 95% intervals, at 1, 2, ... or `x`."""
     low, high = zip(*(score["ci95"] for score in scores), strict=True)
     x = x or range(1, len(scores) + 1)
     axes.plot(x, [point_estimate(score) for score in scores], marker=".", label=label)
@@ -97,7 +97,7 @@ def _draw_line(axes, scores: list[Mapping], label: str, x=None) -> None:
 
 
 def _draw_long_play(folder: Path, scores: Mapping, videos: Mapping) -> None:
-    """Draw the first plays below real clips, 100 frames or less, and the ratios."""
+    """Draw plays below real clips, at most 100 frames, and ratios by age."""
     step = -(-videos["play"].shape[1] // 100)
     rows = [list(video[:, ::step]) for video in videos.values()]
     media.save_gif(
@@ -141,8 +141,8 @@ def _draw_code_usage(path: Path, report: Mapping) -> None:
 
 @contextlib.contextmanager
 def _plot(path: Path, x: str, y: str, columns: int = 1) -> Iterator:
-    """Yield the axes of a figure, or several beside each other, to draw on."""
-    from matplotlib.figure import Figure  # Without pyplot, hence without global state.
+    """Yield the axes of a figure, one per column, to draw on."""
+    from matplotlib.figure import Figure  # pyplot has global state.
 
     figure = Figure(figsize=(5 * columns, 3.6), layout="constrained")
     several = figure.subplots(1, columns)

@@ -1,4 +1,4 @@
-"""What is measured of all models: quality of frames, and how codes are used."""
+"""Scores shared by all models: quality of frames and usage of codes."""
 
 from collections.abc import Mapping
 
@@ -15,11 +15,11 @@ from genie_tf.metrics.intervals import (
 
 
 class PartEvaluator:
-    """What evaluators of a part by itself share: any clip will do, nothing is drawn.
+    """Base class of evaluators of a part, which accept any clip and draw nothing.
 
     Args:
-        model: what is measured.
-        sampling: not used, as a part samples nothing.
+        model: the part.
+        sampling: ignored, since a part does not sample.
     """
 
     def __init__(self, model, sampling: Mapping | None = None):
@@ -29,39 +29,38 @@ class PartEvaluator:
         """Raise a ValueError unless a batch has what the model needs."""
 
     def draws(self, batch: Mapping, rng: np.random.Generator) -> dict:
-        """Return what is random about a batch."""
+        """Return the random draws for a batch."""
         return {}
 
 
-def quality(target, made, ceiling=None) -> dict:
-    """Return PSNR in decibels and SSIM of each frame, (b, t), inside a program.
+def quality(target, prediction, ceiling=None) -> dict:
+    """Return PSNR in decibels and SSIM of each frame, (b, t); can be compiled.
 
     Args:
-        target, made: videos, see `psnr`.
-        ceiling: the tokenizer's PSNR on the same frames, (b, t); adds `capped`, PSNR of
-            at most that much.
+        target, prediction: videos, see `psnr`.
+        ceiling: PSNR of the tokenizer on the same frames, (b, t); adds `capped`, the
+            smaller of the two.
     """
-    scores = {"psnr": psnr(target, made), "ssim": ssim(target, made)}
+    scores = {"psnr": psnr(target, prediction), "ssim": ssim(target, prediction)}
     if ceiling is not None:
         scores["capped"] = ops.minimum(scores["psnr"], ceiling)
     return scores
 
 
-def quality_of_repeating(video, reconstruction, ceiling) -> dict:
-    """Return the quality of taking each frame, or its reconstruction, for the next."""
+def repeat_quality(video, reconstruction, ceiling) -> dict:
+    """Return the quality of each frame, and its reconstruction, as the next frame."""
+    future, ceiling = video[:, 1:], ceiling[:, 1:]
     return {
-        "repeat": quality(video[:, 1:], video[:, :-1], ceiling[:, 1:]),
-        "repeat_reconstruction": quality(
-            video[:, 1:], reconstruction[:, :-1], ceiling[:, 1:]
-        ),
+        "repeat": quality(future, video[:, :-1], ceiling),
+        "repeat_reconstruction": quality(future, reconstruction[:, :-1], ceiling),
     }
 
 
 def compare(rows: Mapping[str, Mapping]) -> dict:
-    """Return the scores of all frames by the name of what was made.
+    """Return the scores of each kind of video over all frames.
 
     Args:
-        rows: `quality` by that name.
+        rows: `quality` of each kind of video by name.
     """
     return {
         name: {**psnr_scores(row), "ssim": mean(row["ssim"].mean(axis=1))}
@@ -73,35 +72,35 @@ def psnr_scores(frames: Mapping[str, np.ndarray]) -> dict:
     """Return the PSNR of many frames in up to three forms, with 95% intervals.
 
     Args:
-        frames: `psnr` of each frame, (clips, time), and `capped`, if there is a
+        frames: `psnr` of each frame, (clips, time), and `capped` if there is a
             tokenizer.
     """
     each = frames["psnr"]
-    pooled, median = psnr_of_mean_error(each), float(np.median(each))
+    pooled = psnr_of_mean_error(each)
     errors = np.mean(10 ** (-each.astype("float64") / 10), axis=1)
-    others = (errors.sum() - errors) / (len(errors) - 1)
+    without_each = (errors.sum() - errors) / (len(errors) - 1)
     scores = {}
     if "capped" in frames:
         scores["psnr_capped"] = mean(frames["capped"].mean(axis=1))
     return scores | {
         "psnr_of_mean_error": {
             "value": pooled,
-            "ci95": list(jackknife_interval(pooled, -10 * np.log10(others))),
+            "ci95": list(jackknife_interval(pooled, -10 * np.log10(without_each))),
         },
         "psnr_median": {
-            "value": median,
+            "value": float(np.median(each)),
             "ci95": list(median_interval(each)),
         },
     }
 
 
 def usage(codes: np.ndarray, size: int) -> dict:
-    """Return how many of `size` codes are used, and how often each."""
+    """Return usage scores of `size` codes, and the count of each."""
     counts = np.bincount(codes.ravel(), minlength=size)
     return {**codebook_usage(codes, size), "counts": counts.tolist()}
 
 
 def mean(values: np.ndarray) -> dict:
-    """Return a mean over clips with its 95% interval."""
+    """Return a mean over clips with its 95% confidence interval."""
     value, interval = mean_confidence_interval(values)
     return {"mean": value, "ci95": list(interval)}

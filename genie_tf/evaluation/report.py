@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind to read: report.json and report.md."""
+"""Reports of an evaluation: report.json and report.md."""
 
 import json
 import os
@@ -22,15 +22,16 @@ ROW_NAMES = {
 }
 PSNR_NAMES = {
     "psnr_capped": "PSNR, capped",
-    "psnr_of_mean_error": "PSNR of the mean error",
+    "psnr_of_mean_error": "PSNR of the mean squared error",
     "psnr_median": "PSNR, median",
 }
 LONG_PLAY_NAMES = {
     "sharpness": "sharpness (mean gradient)",
-    "detail": "detail (8x8 patches that aren't flat)",
+    "detail": "detail (8x8 patches that are not flat)",
+    "stripes": "stripes (8x8 patches with one direction)",
     "spread": "spread (distance between plays)",
 }
-PROBE_NAMES = {  # Frames and actions that are compared.
+_PROBE_NAMES = {  # Frames and actions that are compared.
     "real": ("real", "true"),
     "real_assigned": ("real", "assigned to the latent action"),
     "generated": ("predicted", "assigned to the latent action"),
@@ -42,8 +43,8 @@ def write_report(folder: Path, report: dict) -> None:
     """Write `report.json` and `report.md`.
 
     Args:
-        folder: where to write.
-        report: the scores of `evaluate`, and how they came about.
+        folder: output folder.
+        report: the scores of `evaluate`, with the settings and environment of the run.
     """
     texts = {"report.json": json.dumps(report, indent=1) + "\n"}
     texts["report.md"] = _markdown(report)
@@ -53,7 +54,7 @@ def write_report(folder: Path, report: dict) -> None:
 
 
 def environment() -> dict:
-    """The hardware and the versions that scores and times depend on."""
+    """Return the hardware and versions on which scores and times depend."""
     packages = ("genie_tf", keras.config.backend(), "keras", "numpy")
     return {
         "hardware": {
@@ -68,14 +69,14 @@ def environment() -> dict:
 
 
 def action_names(report: Mapping) -> list[str]:
-    """What the true actions of a report's agreement are called, in its order."""
+    """Return the names of the true actions in a report's agreement, in its order."""
     numbers = report["latent_actions"]["agreement"]["true_actions"]
     names = report["action_names"]
     return [names[number] if names else str(number) for number in numbers]
 
 
 def point_estimate(score: Mapping) -> float:
-    """Return the `mean` of a score of a report, or the `value` of one that is none."""
+    """Return the `mean` of a score, or the `value` of one that is not a mean."""
     return score["mean"] if "mean" in score else score["value"]
 
 
@@ -83,8 +84,8 @@ def format_interval(score: Mapping, digits: int) -> str:
     """Return a score with its 95% interval, such as "1.23 (1.11 to 1.35)".
 
     Args:
-        score: `mean` or `value`, and `ci95`, of a report.
-        digits: how many decimals.
+        score: `mean` or `value`, and `ci95`, from a report.
+        digits: number of decimals.
     """
     low, high = score["ci95"]
     return f"{point_estimate(score):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -109,8 +110,8 @@ def _heading(report: Mapping) -> str:
     seconds = report["seconds"]["evaluation"]
     settings = {
         "model": f"{report['model']}, {report['preset']}",
-        "frames of a clip": report["frames"],
-        "steps from frame to frame": report["stride"],
+        "frames per clip": report["frames"],
+        "steps between frames": report["stride"],
         "seed": report["seed"],
     }
     if "dynamics" in report:
@@ -125,13 +126,13 @@ def _heading(report: Mapping) -> str:
     settings |= {
         "hardware": f"{hardware['processor']}, {hardware['cores']} cores",
         "versions": ", ".join(f"{k} {v}" for k, v in report["versions"].items()),
-        "seconds taken": f"{seconds:.0f}",
+        "duration, seconds": f"{seconds:.0f}",
     }
     return "\n\n".join(
         [
             f"# {report['dataset']}, split {report['split']}: {report['clips']} clips",
             _table(["", ""], [[name, str(text)] for name, text in settings.items()]),
-            "After each mean comes its 95% interval over clips.",
+            "Each mean is followed by its 95% confidence interval over clips.",
         ]
     )
 
@@ -145,7 +146,7 @@ def _latent_actions(report: Mapping) -> list[str]:
     scores = report["latent_actions"]
     sections = ["## Latent actions", _codes(scores)]
     if "videos" in scores:
-        sections[1:1] = ["The next frame, from the true ones before it:"]
+        sections[1:1] = ["Prediction of the next frame from the true previous frames:"]
         sections[2:2] = [_videos(scores["videos"])]
     if "agreement" not in scores:
         return [*sections, "The dataset has no actions to compare with."]
@@ -157,17 +158,17 @@ def _latent_actions(report: Mapping) -> list[str]:
     names = action_names(report)
     return [
         *sections,
-        "Agreement with true actions; its interval is a jackknife's over clips:",
+        "Agreement with true actions, with a jackknife interval over clips:",
         _table(
             ["", "value", "shuffled, mean", "shuffled, 95% quantile"],
             [
                 [
                     name,
-                    format_interval(found, 3),
-                    f"{found['shuffled']['mean']:.3f}",
-                    f"{found['shuffled']['quantile95']:.3f}",
+                    format_interval(score, 3),
+                    f"{score['shuffled']['mean']:.3f}",
+                    f"{score['shuffled']['quantile95']:.3f}",
                 ]
-                for name, found in measures.items()
+                for name, score in measures.items()
             ],
         ),
         _table(
@@ -205,8 +206,8 @@ def _dynamics(report: Mapping) -> list[str]:
                 ),
             ],
         ),
-        f"{len(frames)} frames after one, with the actions "
-        f"{'of the data' if report['model'] == 'GuidedGenie' else 'inferred'}:",
+        f"Rollouts of {len(frames)} frames after one prompt frame, with "
+        f"{'true' if report['model'] == 'GuidedGenie' else 'inferred'} actions:",
         _videos(scores["videos"]),
         *(
             _table(
@@ -233,10 +234,10 @@ def _frechet(report: Mapping) -> list[str]:
             ["", *(ROW_NAMES[name] for name in rows)],
             [
                 [
-                    f"{found['score']}, {found['network']}",
-                    *(f"{found[name]:.1f}" for name in rows),
+                    f"{scores['score']}, {scores['network']}",
+                    *(f"{scores[name]:.1f}" for name in rows),
                 ]
-                for found in report["frechet"]
+                for scores in report["frechet"]
             ],
         ),
     ]
@@ -246,14 +247,12 @@ def _action_probe(report: Mapping) -> list[str]:
     scores = report["action_probe"]
     return [
         "## Action probe",
-        f"How often the probe {scores['probe']} names an action from the frames around "
-        "it:",
+        f"How often {scores['probe']} names the action between two frames:",
         _table(
             ["frames", "action", "accuracy", "most frequent action"],
             [
                 [
-                    PROBE_NAMES[name][0],
-                    PROBE_NAMES[name][1],
+                    *_PROBE_NAMES[name],
                     format_interval(row["accuracy"], 3),
                     f"{row['majority']:.3f}",
                 ]
@@ -268,8 +267,8 @@ def _long_play(report: Mapping) -> list[str]:
     ages = scores["ages"]
     sections = [
         "## Long play",
-        f"{scores['plays']} plays with random actions, held for five frames on average, "
-        "from one frame each; against real frames of the same age (1: as real):",
+        f"{scores['plays']} plays from one frame each, with random actions held for five "
+        "frames on average. Ratios to real frames of the same age:",
         _table(
             ["frame of play", *LONG_PLAY_NAMES.values()],
             [
@@ -288,16 +287,16 @@ def _long_play(report: Mapping) -> list[str]:
             _table(
                 ["", *(f"frames {first} to {last}" for first, last in windows)],
                 [
-                    [found["score"], *(f"{x:.1f}" for x in found["distances"])]
-                    for found in scores["frechet"]
+                    [row["score"], *(f"{x:.1f}" for x in row["distances"])]
+                    for row in scores["frechet"]
                 ],
             ),
         ]
     return [
         *sections,
-        "Pixels that the picture moves down and to the right while an action is held for "
-        "five frames, beginning with the frame named: the median of plays; and the share "
-        "of plays in which it goes the way of frame 1:",
+        "Pixels by which the image moves down and to the right while an action is held "
+        "for five frames, from the frame of play named: median over plays, and share of "
+        "plays with the direction of frame 1:",
         _table(
             ["action", *(f"frame {age}" for age in ages)],
             [
@@ -306,7 +305,7 @@ def _long_play(report: Mapping) -> list[str]:
                     *(
                         f"{round(down)}, {round(right)} ({share:.0%})"
                         for (down, right), share in zip(
-                            row["shift"], row["same_way"], strict=True
+                            row["shift"], row["same_direction"], strict=True
                         )
                     ),
                 ]
@@ -317,7 +316,7 @@ def _long_play(report: Mapping) -> list[str]:
 
 
 def _videos(videos: Mapping) -> str:
-    """The table of a comparison."""
+    """Return the table of a comparison."""
     any_row = next(iter(videos.values()))
     forms = [form for form in PSNR_NAMES if form in any_row]
     rows = [
@@ -335,7 +334,7 @@ def _codes(scores: Mapping) -> str:
     return (
         f"Codes used: {scores['codes_used']} of {len(scores['counts'])} "
         f"({scores['usage']:.1%}); perplexity {scores['perplexity']:.1f}; entropy "
-        f"{scores['entropy']:.3f} of the most possible."
+        f"{scores['entropy']:.3f} of the maximum."
     )
 
 

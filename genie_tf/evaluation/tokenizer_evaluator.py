@@ -4,41 +4,41 @@ from genie_tf.evaluation.quality import (
     PartEvaluator,
     compare,
     quality,
-    quality_of_repeating,
+    repeat_quality,
     usage,
 )
 from genie_tf.metrics.image_quality import psnr
 
 
 class TokenizerEvaluator(PartEvaluator):
-    """What is measured of a `Tokenizer`."""
+    """Evaluator of a `Tokenizer`."""
 
     def score(self, batch) -> dict:
-        """Return scores of a batch, clips in front, inside a program."""
+        """Return scores of each clip of a batch; it is compiled."""
         video = batch["video"]
         outputs = self.model(video)
-        made = outputs["reconstruction"]
+        reconstruction = outputs["reconstruction"]
         return {
-            "tokenizer": tokenizer_quality(video, made),
+            "tokenizer": tokenizer_quality(video, reconstruction),
             "codes": {"tokenizer": outputs["indices"]},
-            "videos": {"reconstruction": made},
+            "videos": {"reconstruction": reconstruction},
         }
 
-    def summarize(self, found, group_actions) -> dict:
-        """Return the scores of all clips."""
-        return {"tokenizer": summarize_tokenizer(self.model, found)}
+    def summarize(self, results, group_actions) -> dict:
+        """Return the scores over all clips."""
+        return {"tokenizer": summarize_tokenizer(self.model, results)}
 
 
 def tokenizer_quality(video, reconstruction) -> dict:
-    """Return the quality of a reconstruction and of repeating frames, in a program."""
+    """Return the quality of a reconstruction and of repeating frames; can be compiled."""
     ceiling = psnr(video, reconstruction)
     return {
         "reconstruction": quality(video, reconstruction, ceiling),
-        **quality_of_repeating(video, reconstruction, ceiling),
+        **repeat_quality(video, reconstruction, ceiling),
     }
 
 
-def summarize_tokenizer(model, found) -> dict:
+def summarize_tokenizer(model, results) -> dict:
     """Return quality and code usage of a tokenizer."""
-    codes = usage(found["codes"]["tokenizer"], model.num_codes)
-    return {"videos": compare(found["tokenizer"]), **codes}
+    codes = usage(results["codes"]["tokenizer"], model.num_codes)
+    return {"videos": compare(results["tokenizer"]), **codes}

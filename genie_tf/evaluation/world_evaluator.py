@@ -1,4 +1,4 @@
-"""Scores of a world: its parts, and what it predicts.
+"""Scores of a world: its parts and its predictions.
 
 Axes: b batch, t time, n patches.
 """
@@ -15,18 +15,18 @@ from genie_tf.evaluation.tokenizer_evaluator import (
     tokenizer_quality,
 )
 from genie_tf.metrics.controllability import delta_psnr
-from genie_tf.samplers import WorldSampler, seeds_of_batch
+from genie_tf.samplers import WorldSampler, video_seeds
 
 PREDICTED_FRAMES = 10
-HORIZON = 4  # t of dPSNR_t, and how far a rollout with random actions goes.
+HORIZON = 4  # t of dPSNR_t, and the length of rollouts with random actions.
 
 
 class WorldEvaluator:
-    """What is measured of a `WorldModel`.
+    """Evaluator of a `WorldModel`.
 
     Args:
         model: the world.
-        sampling: settings that frames are sampled with, see `WorldSampler.step`.
+        sampling: sampling settings, see `WorldSampler.step`.
     """
 
     def __init__(self, model, sampling: Mapping | None = None):
@@ -44,12 +44,12 @@ class WorldEvaluator:
             )
         if batch["action"].max() >= self.model.num_actions:
             raise ValueError(
-                f"The model knows {self.model.num_actions} actions; the dataset has one "
-                f"of number {batch['action'].max()}."
+                f"The model has {self.model.num_actions} actions, numbered from 0; the "
+                f"dataset has action {batch['action'].max()}."
             )
 
     def draws(self, batch, rng: np.random.Generator) -> dict:
-        """Return what is random about a batch."""
+        """Return the random draws for a batch."""
         shape = len(batch["video"]), HORIZON
         return {
             "seed": rng.integers(2**31, size=(), dtype="int32"),
@@ -59,33 +59,33 @@ class WorldEvaluator:
         }
 
     def score(self, batch) -> dict:
-        """Return scores of a batch, clips in front, inside a program."""
+        """Return scores of each clip of a batch; it is compiled."""
         world, video = self.model, batch["video"]
-        outputs = world.outputs_of(batch)
+        outputs = world.compute_outputs(batch)
         tokens, actions = outputs["tokens"], outputs["actions"]
         frames = min(PREDICTED_FRAMES, actions.shape[1])
         future = video[:, 1 : 1 + frames]
-        seeds = seeds_of_batch(batch["seed"], tokens.shape[0])
+        seeds = video_seeds(batch["seed"], tokens.shape[0])
 
         prediction, random = (
             self.play(tokens[:, 0], played, seeds, self._sampling)
             for played in (actions[:, :frames], batch["random_actions"])
         )
         reconstruction = world.tokenizer.detokenize(tokens)
-        of_tokenizer = tokenizer_quality(video, reconstruction)
-        ceiling = {k: v[:, 1:] for k, v in of_tokenizer["reconstruction"].items()}
+        tokenizer_scores = tokenizer_quality(video, reconstruction)
+        ceiling = {k: v[:, 1:] for k, v in tokenizer_scores["reconstruction"].items()}
         limit = ceiling["psnr"]
 
-        def repeating(frame):
-            repeated = ops.broadcast_to(frame[:, :1], future.shape)
+        def quality_of_repeating(frame):
+            repeated = ops.broadcast_to(frame, future.shape)
             return quality(future, repeated, limit[:, :frames])
 
         scores = {
-            "tokenizer": of_tokenizer,
+            "tokenizer": tokenizer_scores,
             "dynamics": {
                 "prediction": quality(future, prediction[:, 1:], limit[:, :frames]),
-                "repeat_prompt": repeating(video),
-                "repeat_reconstruction": repeating(reconstruction),
+                "repeat_prompt": quality_of_repeating(video[:, :1]),
+                "repeat_reconstruction": quality_of_repeating(reconstruction[:, :1]),
                 "ceiling": {k: v[:, :frames] for k, v in ceiling.items()},
             },
             "random_actions": quality(
@@ -104,32 +104,32 @@ class WorldEvaluator:
         if not world.infers_actions:
             return scores
         scores["codes"]["latent_actions"] = actions
-        if not world.actions_from_tokens:  # Then it predicts pixels.
+        if not world.actions_from_tokens:  # The action model predicts pixels.
             next_frames = outputs["latent_action_model"]["prediction"]
             scores["latent_actions"] = {
                 "prediction": quality(video[:, 1:], next_frames, limit),
-                "repeat": of_tokenizer["repeat"],
-                "repeat_reconstruction": of_tokenizer["repeat_reconstruction"],
+                "repeat": tokenizer_scores["repeat"],
+                "repeat_reconstruction": tokenizer_scores["repeat_reconstruction"],
                 "ceiling": ceiling,
             }
         return scores
 
     def play(self, first, actions, seeds, sampling: Mapping):
-        """Return the video that a frame's tokens begin; see `WorldSampler.play`."""
+        """Return the video that starts with given tokens; see `WorldSampler.play`."""
         played = self._sampler.play(first, actions, seeds, sampling)
         tokens = ops.concatenate([first[:, None], played], axis=1)
         return self.model.tokenizer.detokenize(tokens)
 
-    def summarize(self, found, group_actions) -> dict:
-        """Return the scores of all clips, by the part of the world."""
-        scores = {"tokenizer": summarize_tokenizer(self.model.tokenizer, found)}
-        if "latent_actions" in found["codes"]:
+    def summarize(self, results, group_actions) -> dict:
+        """Return the scores over all clips, by part of the world."""
+        scores = {"tokenizer": summarize_tokenizer(self.model.tokenizer, results)}
+        if "latent_actions" in results["codes"]:
             scores["latent_actions"] = summarize_actions(
-                self.model, found, group_actions
+                self.model, results, group_actions
             )
-        rows = {**found["dynamics"], "random_actions": found["random_actions"]}
+        rows = {**results["dynamics"], "random_actions": results["random_actions"]}
         scores["dynamics"] = {
-            "videos": compare(found["dynamics"]),
+            "videos": compare(results["dynamics"]),
             "prompt_frames": 1,
             "predicted_frames": rows["prediction"]["psnr"].shape[1],
             "horizons": {
@@ -139,8 +139,8 @@ class WorldEvaluator:
                 ]
                 for name, row in rows.items()
             },
-            f"delta_psnr_{HORIZON}": mean(found["delta_psnr"]),
-            **{name: mean(values) for name, values in found["tokens"].items()},
+            f"delta_psnr_{HORIZON}": mean(results["delta_psnr"]),
+            **{name: mean(values) for name, values in results["tokens"].items()},
         }
         return scores
 
@@ -148,22 +148,22 @@ class WorldEvaluator:
 def hold_actions(
     world, prompts, sampling: Mapping | None = None, frames: int = 5, seed: int = 0
 ):
-    """What follows each prompt if one action is held, for each action.
+    """Return the videos that follow each prompt when one action is held, for each action.
 
-    The draws are the same for each action, so that nothing but the action differs.
+    All actions use the same random draws, so only the action differs.
 
     Args:
         world: a `WorldModel`.
         prompts: (clips, height, width, channels), uint8, or float in [0, 1].
-        sampling: settings that frames are sampled with.
-        frames: how long the action is held.
-        seed: of what is sampled.
+        sampling: sampling settings.
+        frames: number of frames for which the action is held.
+        seed: seed of the samples.
 
     Returns:
         float32 (clips, actions, 1 + frames, height, width, channels), the prompt first.
     """
     sampler = WorldSampler(world)
-    held = [
+    videos = [
         sampler.generate(
             prompts[:, None],
             np.full((len(prompts), frames), action, "int32"),
@@ -172,4 +172,4 @@ def hold_actions(
         )
         for action in range(world.num_actions)
     ]
-    return np.stack([ops.convert_to_numpy(video) for video in held], axis=1)
+    return np.stack([ops.convert_to_numpy(video) for video in videos], axis=1)

@@ -1,4 +1,4 @@
-"""Checks of constructor arguments, which may come from a file and be of any type."""
+"""Checks of constructor arguments: they can come from a file and have any type."""
 
 import math
 import numbers
@@ -8,7 +8,7 @@ _LARGEST = 2**31 - 1  # Tokens and positions are int32.
 
 
 def check_whole(least: int = 1, **arguments) -> None:
-    """Raise a ValueError unless each argument is a whole number, `least` or more."""
+    """Raise a ValueError unless each argument is an integer, `least` or more."""
     for name, value in arguments.items():
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not whole or not least <= value <= _LARGEST:
@@ -39,7 +39,7 @@ def check_flag(**arguments) -> None:
 
 
 def check_frame_shape(frame_shape) -> None:
-    """Raise a ValueError unless this is (height, width, channels)."""
+    """Raise a ValueError unless `frame_shape` is (height, width, channels)."""
     if not isinstance(frame_shape, (tuple, list)) or len(frame_shape) != 3:
         raise ValueError(
             "`frame_shape` must be (height, width, channels); received "

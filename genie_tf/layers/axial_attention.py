@@ -1,4 +1,4 @@
-"""Self-attention over a video: within a frame, back through time, or both at once.
+"""Self-attention over a video: within a frame, over past frames, or both.
 
 Axes: b batch, t time, n patches, d model dim, h heads, k head dim.
 """
@@ -11,13 +11,13 @@ from genie_tf.layers.position_embedding import rotary_embedding
 
 
 class AxialAttention(keras.layers.Layer):
-    """What attention over space and over time share: projections and settings.
+    """Base class of attention layers: projections and settings.
 
     Args:
         num_heads: number of attention heads.
-        head_dim: width of a query, key or value; num_heads * head_dim need not equal
-            the model's width.
-        qk_norm: normalize queries and keys before their product (Genie, section 3).
+        head_dim: width of a query, key or value; num_heads * head_dim can differ from
+            the width of the model.
+        qk_norm: normalize queries and keys before the dot product (Genie, section 3).
     """
 
     def __init__(self, num_heads: int, head_dim: int, qk_norm: bool = False, **kwargs):
@@ -49,9 +49,13 @@ class AxialAttention(keras.layers.Layer):
             self.key_norm.build((None, None, self.num_heads, self.head_dim))
 
     def project(self, tokens):
-        """(rows, length, d) -> queries, keys and values, each (rows, length, h, k)."""
-        # A head's query, key and value lie together, so that heads can be divided among
-        # devices.
+        """Return queries, keys and values, each (rows, length, h, k).
+
+        Args:
+            tokens: (rows, length, d).
+        """
+        # The query, key and value of a head are adjacent, so that heads can be split
+        # across devices.
         by_head = ops.reshape(
             self.to_qkv(tokens),
             (-1, ops.shape(tokens)[1], self.num_heads, 3 * self.head_dim),
@@ -62,7 +66,7 @@ class AxialAttention(keras.layers.Layer):
         return query, key, value
 
     def merge(self, heads):
-        """(rows, length, h, k) -> (rows, length, d)."""
+        """Project heads, (rows, length, h, k), to outputs, (rows, length, d)."""
         length = ops.shape(heads)[1]
         width = self.num_heads * self.head_dim
         return self.to_output(ops.reshape(heads, (-1, length, width)))
@@ -81,7 +85,7 @@ class AxialAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class SpatialAttention(AxialAttention):
-    """Every patch attends to all patches of its own frame.
+    """Attention of each patch to all patches of its frame.
 
     Call arguments:
         tokens: (batch, time, patches, dim).
@@ -99,18 +103,20 @@ class SpatialAttention(AxialAttention):
 
 
 class CausalAttention(AxialAttention):
-    """What attention to the past shares: a window of frames, and a cache of them.
+    """Base class of attention to the past: a window of frames, and their cache.
 
-    Positions are rotary, so attention depends on how long ago a frame was. A frame
-    sees itself and the `window - 1` frames before it; because finished frames never
-    change, `step` computes the same from cached keys and values, frame by frame and
-    without end.
+    A frame attends to itself and to the `window - 1` frames before it. Positions are
+    rotary, so attention depends on the age of a frame. Finished frames never change:
+    `step` computes the same from cached keys and values, for any number of frames.
 
-    Attention runs over rows, (rows, time * tokens, dim): a row holds one or more tokens
-    of each frame, and these see each other too. `tokens_per_row` says how many.
+    Attention runs over rows, (rows, time * tokens, dim). A row holds one or more tokens
+    of each frame, which attend to each other too; see `tokens_per_row`.
 
     Args:
-        window: how many frames a frame sees, itself included.
+        num_heads: see `AxialAttention`.
+        head_dim: see `AxialAttention`; even.
+        qk_norm: see `AxialAttention`.
+        window: number of frames that a frame attends to, itself included.
     """
 
     def __init__(
@@ -125,20 +131,20 @@ class CausalAttention(AxialAttention):
         check_whole(window=window)
         if head_dim % 2:
             raise ValueError(
-                "`head_dim` must be even where attention reaches back in time, because "
-                f"positions rotate pairs of features; received {head_dim}."
+                "`head_dim` must be even for attention over time, because positions "
+                f"rotate pairs of features; received {head_dim}."
             )
         self.window = window
 
     def tokens_per_row(self, num_patches: int) -> int:
-        """How many of a frame's tokens attend to each other."""
+        """Return how many tokens of a frame attend to each other."""
         raise NotImplementedError
 
     def attend(self, rows, tokens_per_row: int):
-        """Causal attention of each row, (rows, time * tokens, dim), to itself."""
+        """Apply causal attention within each row, (rows, time * tokens, dim)."""
         query, key, value = self.project(rows)
         frame = ops.arange(ops.shape(rows)[1]) // tokens_per_row
-        # Of a key (column), seen by a query (row).
+        # Age of each key (column) for each query (row), in frames.
         age = frame[:, None] - frame[None, :]
         return self.merge(
             ops.dot_product_attention(
@@ -150,40 +156,40 @@ class CausalAttention(AxialAttention):
         )
 
     def empty_cache(self, batch: int, num_patches: int):
-        """Keys and values of no frame: a ring of `window` slots per row."""
+        """Return an empty cache: keys and values in a ring of `window` slots per row."""
         m = self.tokens_per_row(num_patches)
         rows = batch * (num_patches // m)
         shape = (rows, self.num_heads, self.window * m, self.head_dim)
         return tuple(ops.zeros(shape, dtype=self.compute_dtype) for _ in "kv")
 
     def step(self, tokens, cache, position):
-        """Attention of one frame over the cached past and itself.
+        """Apply attention from one frame to the cached past and itself.
 
         Args:
             tokens: (batch, 1, patches, dim), the frame at `position`.
             cache: keys and values of the frames before it.
-            position: int (batch,), of each video, 0 for the first frame.
+            position: int (batch,), position in each video, 0 for the first frame.
 
         Returns:
-            The frame's outputs; and its own keys and values, for `write`.
+            The outputs of the frame, and its keys and values, for `write`.
         """
         _, _, n, d = tokens.shape
         m = self.tokens_per_row(n)
         query, key, value = self.project(ops.reshape(tokens, (-1, m, d)))
-        position = _of_each_row(position, n // m)
+        position = _position_per_row(position, n // m)
         query, key = (rotary_embedding(x, position) for x in (query, key))
-        # As products take them: the cache is never copied into another order.
+        # In the order that `matmul` needs, so that the cache is never transposed.
         query, key, value = (
             ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
         )
         keys, values = cache
-        # The slot that this frame will take still holds one that is out of sight.
+        # The slot for this frame still holds a frame that has left the window.
         slot = ops.arange(self.window * m) // m
-        seen = (slot < position) & (slot != position % self.window)
-        # Not concatenated with the past, which would copy it.
+        visible = (slot < position) & (slot != position % self.window)
+        # Logits are concatenated, not keys: that would copy the cache.
         logits = ops.concatenate(
             [
-                ops.where(seen[:, None, None], _products(query, keys), -1e9),
+                ops.where(visible[:, None, None], _products(query, keys), -1e9),
                 _products(query, key),
             ],
             axis=-1,
@@ -196,19 +202,16 @@ class CausalAttention(AxialAttention):
         return ops.reshape(self.merge(attended), (-1, 1, n, d)), (key, value)
 
     def write(self, cache, entry, position):
-        """The cache with a frame in it.
+        """Return the cache with a frame added.
 
         Args:
             cache: keys and values of the frames before it.
-            entry: what `step` returned of it.
-            position: int (batch,), of the frame in each video.
-
-        Returns:
-            A cache of the same form.
+            entry: keys and values of the frame, from `step`.
+            position: int (batch,), position of the frame in each video.
         """
         m = entry[0].shape[2]
         rows_per_video = ops.shape(entry[0])[0] // ops.shape(position)[0]
-        slot = _of_each_row(position, rows_per_video) % self.window
+        slot = _position_per_row(position, rows_per_video) % self.window
         taken = ops.arange(self.window * m) // m == slot
         return tuple(
             ops.where(
@@ -221,33 +224,45 @@ class CausalAttention(AxialAttention):
         return {**super().get_config(), "window": self.window}
 
 
-def _of_each_row(position, rows_per_video: int):
-    """(batch,) -> (rows, 1). Not by `ops.repeat`, which costs TensorFlow far more nodes."""
+def _position_per_row(position, rows_per_video: int):
+    """Repeat (batch,) as (rows, 1); `ops.repeat` adds far more nodes on TensorFlow."""
     return ops.reshape(ops.tile(position[:, None], (1, rows_per_video)), (-1, 1))
 
 
 def _products(queries, keys):
-    """Of (rows, h, i, k) and (rows, h, j, k), scaled, float32 (rows, h, i, j)."""
+    """Return scaled dot products, float32 (rows, h, i, j).
+
+    Args:
+        queries: (rows, h, i, k).
+        keys: (rows, h, j, k).
+    """
     logits = ops.matmul(queries, ops.swapaxes(keys, -2, -1))
     return ops.cast(logits, "float32") / keys.shape[-1] ** 0.5
 
 
 @keras.saving.register_keras_serializable("genie_tf")
 class CausalTemporalAttention(CausalAttention):
-    """Every patch attends to the same patch position now and in the past.
+    """Attention of each patch to the same patch position, now and in the past.
 
     Call arguments:
         tokens: (batch, time, patches, dim).
 
     Returns:
         The same shape.
+
+    Example:
+
+    ```python
+    attention = CausalTemporalAttention(num_heads=2, head_dim=8, window=4)
+    outputs = attention(keras.random.normal((1, 6, 12, 16)))  # (1, 6, 12, 16)
+    ```
     """
 
     def tokens_per_row(self, num_patches: int) -> int:
         return 1
 
     def call(self, tokens):
-        if self.window == 1:  # A frame sees itself alone: attention is its value.
+        if self.window == 1:  # A frame attends only to itself: the result is its value.
             by_head = ops.reshape(
                 self.to_qkv.kernel, (-1, self.num_heads, 3 * self.head_dim)
             )
@@ -264,10 +279,9 @@ class CausalTemporalAttention(CausalAttention):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class CausalSpaceTimeAttention(CausalAttention):
-    """Every patch attends to all patches of its own frame and of the past.
+    """Attention of each patch to all patches of its frame and of the past.
 
-    Its cost grows with the square of the number of frames (C-ViViT; Villegas et al.
-    2023).
+    The cost is quadratic in the number of frames (C-ViViT; Villegas et al. 2023).
 
     Call arguments:
         tokens: (batch, time, patches, dim).

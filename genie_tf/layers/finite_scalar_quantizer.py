@@ -1,4 +1,4 @@
-"""A discrete bottleneck without a learned codebook: finite scalar quantization."""
+"""Finite scalar quantization: a discrete bottleneck without a learned codebook."""
 
 import math
 import reprlib
@@ -13,16 +13,16 @@ from genie_tf.layers.arguments import check_whole
 
 @keras.saving.register_keras_serializable("genie_tf")
 class FiniteScalarQuantizer(keras.layers.Layer):
-    """Rounds each number of a latent to one of a few levels (Mentzer et al. 2023).
+    """Rounding of each latent dimension to a few levels (Mentzer et al. 2023).
 
-    The levels lie evenly between -1 and 1; each combination of them is a code. Gradients
-    pass the rounding straight through. To be exchanged for a `VectorQuantizer`: it has the same
-    methods and outputs, but nothing to learn. Everything runs in float32.
+    Levels are evenly spaced in [-1, 1]; each combination is a code. Gradients are
+    straight-through. A drop-in replacement for `VectorQuantizer` with nothing to learn.
+    Computes in float32.
 
     Args:
         num_codes: product of the levels.
-        code_dim: how many levels there are.
-        levels: for each number of a latent, how many values it may take, at least 2.
+        code_dim: number of latent dimensions.
+        levels: number of values in each latent dimension, at least 2.
 
     Call arguments:
         latents: (..., code_dim).
@@ -32,7 +32,15 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         gradient; `indices`, int32 (...); `loss`, zero.
 
     Raises:
-        ValueError: if the levels do not fit the other numbers.
+        ValueError: if `levels` does not match `num_codes` and `code_dim`.
+
+    Example:
+
+    ```python
+    quantizer = FiniteScalarQuantizer(num_codes=15, code_dim=2, levels=(3, 5))
+    outputs = quantizer(keras.random.normal((4, 2)))
+    outputs["indices"]  # int32 (4,), in [0, 15)
+    ```
     """
 
     def __init__(self, num_codes: int, code_dim: int, levels: Sequence[int], **kwargs):
@@ -48,8 +56,8 @@ class FiniteScalarQuantizer(keras.layers.Layer):
             or len(levels) != code_dim
         ):
             raise ValueError(
-                f"`levels` must be code_dim={code_dim} numbers from 2 on whose product is "
-                f"num_codes={num_codes}; received {reprlib.repr(levels)}."
+                f"`levels` must be code_dim={code_dim} numbers, each 2 or more, whose "
+                f"product is num_codes={num_codes}; received {reprlib.repr(levels)}."
             )
         self.num_codes = num_codes
         self.code_dim = code_dim
@@ -57,9 +65,9 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         self.built = True
 
     def call(self, latents):
-        # A little wider than the outermost levels, which tanh would not quite reach.
+        # Slightly wider than the outermost levels, which tanh would not quite reach.
         bounded = ops.tanh(latents) * self._largest * (1 + 1e-3)
-        # With an even number of levels, 0 lies between two.
+        # With an even number of levels, 0 is halfway between two of them.
         offset = self._largest % 1
         rounded = ops.round(bounded - offset) + offset
         digits = ops.cast(ops.round(rounded + self._largest), "int32")
@@ -71,18 +79,18 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         }
 
     def codes(self):
-        """All codes, float32 (num_codes, code_dim)."""
+        """Return all codes, float32 (num_codes, code_dim)."""
         return self.lookup(np.arange(self.num_codes))
 
     def lookup(self, indices):
-        """Codes of the given indices: int (...) -> float32 (..., code_dim)."""
+        """Return the codes at integer indices (...), float32 (..., code_dim)."""
         indices = ops.cast(indices, "int32")[..., None]
         digits = indices // self._place_values % np.array(self.levels, "int32")
         return ops.cast(digits, "float32") / self._largest - 1
 
     @property
     def _largest(self):
-        """Of levels a distance of 1 apart, centered on 0, the largest, (code_dim,)."""
+        """Largest level, for levels spaced by 1 and centered on 0, (code_dim,)."""
         return (np.array(self.levels, "float32") - 1) / 2
 
     @property
@@ -90,11 +98,11 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         return np.cumprod([1, *self.levels[:-1]]).astype("int32")
 
     def codebook_stats(self, outputs):
-        """Of the outputs of a call, those that `update` takes."""
+        """Return the arguments of `update` from the outputs of a call."""
         return {"indices": outputs["indices"]}
 
     def update(self, indices):
-        """Do nothing: there is no codebook."""
+        """Do nothing: no codebook is learned."""
 
     def get_config(self):
         return {

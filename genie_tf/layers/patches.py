@@ -1,7 +1,7 @@
-"""Cutting frames into square patches and putting them back together.
+"""Conversion between frames and square patches.
 
-Frames that the patches do not divide are filled up with zeros, below and to the right:
-Genie's frames of 90x160 pixels make 23x40 patches of side 4.
+Frames that patches do not divide are padded with zeros, at the bottom and right: frames
+of 90x160 pixels, as in Genie, make 23x40 patches of side 4.
 
 Axes: b batch, t time, n patches (row-major over the patch grid), p patch side,
 y rows and x columns of the patch grid, c channels.
@@ -11,15 +11,15 @@ from keras import ops
 
 
 def patchify(video, patch_size: int):
-    """Cut every frame into non-overlapping square patches.
+    """Split each frame into non-overlapping square patches.
 
     Args:
         video: (batch, time, height, width, channels), any dtype.
         patch_size: side of a patch in pixels.
 
     Returns:
-        (batch, time, patches, patch_size * patch_size * channels), patches row-major
-        over the grid, pixels row-major inside a patch.
+        (batch, time, patches, patch_size * patch_size * channels), patches in row-major
+        order over the grid, pixels in row-major order inside a patch.
     """
     b, t, height, width, c = video.shape
     rows, columns = patch_grid(height, width, patch_size)
@@ -36,18 +36,19 @@ def patchify(video, patch_size: int):
 
 
 def unpatchify(patches, patch_size: int, height: int, width: int):
-    """Put patches back into frames: the inverse of `patchify`.
+    """Assemble frames from patches: the inverse of `patchify`.
 
     Args:
         patches: (batch, time, patches, patch_size * patch_size * channels).
         patch_size: side of a patch in pixels.
-        height, width: size of the frame in pixels.
+        height: height of a frame in pixels.
+        width: width of a frame in pixels.
 
     Returns:
         (batch, time, height, width, channels).
 
     Raises:
-        ValueError: if the number of patches is not that of such a frame.
+        ValueError: if the number of patches does not match the frame.
     """
     b, t, n, pixels = patches.shape
     rows, columns = patch_grid(height, width, patch_size)
@@ -65,10 +66,15 @@ def unpatchify(patches, patch_size: int, height: int, width: int):
 
 
 def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches that cover a frame of `height` x `width` pixels.
+    """Return the rows and columns of patches that cover a frame.
+
+    Args:
+        height: height of a frame in pixels.
+        width: width of a frame in pixels.
+        patch_size: side of a patch in pixels, 1 or more.
 
     Raises:
-        ValueError: if there is no such patch.
+        ValueError: if `patch_size` is less than 1.
     """
     if patch_size < 1:
         raise ValueError(f"`patch_size` must be 1 or more; received {patch_size}.")

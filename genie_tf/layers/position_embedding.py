@@ -1,4 +1,4 @@
-"""Where a token is: learned in space, rotary in time."""
+"""Position embeddings: learned in space, rotary in time."""
 
 import keras
 from keras import ops
@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("genie_tf")
 class SpatialPositionEmbedding(keras.layers.Layer):
-    """Adds one learned vector per patch position, the same in every frame.
+    """Learned vector per patch position, added in every frame.
 
     Call arguments:
         tokens: (batch, time, patches, dim).
@@ -25,10 +25,10 @@ class SpatialPositionEmbedding(keras.layers.Layer):
 
 
 def rotary_embedding(vectors, positions, max_wavelength: float = 10_000.0):
-    """Rotate pairs of features by angles proportional to a position (RoFormer).
+    """Rotate pairs of features by angles proportional to position (RoFormer).
 
-    The product of a rotated query and a rotated key depends on the difference of
-    their positions alone, so finished frames can be cached and a window can slide.
+    The dot product of a rotated query and a rotated key depends only on the difference
+    of their positions, so finished frames can be cached and a window can slide.
 
     Args:
         vectors: (..., length, heads, head_dim), head_dim even.
@@ -36,7 +36,7 @@ def rotary_embedding(vectors, positions, max_wavelength: float = 10_000.0):
         max_wavelength: wavelength of the slowest rotation, in positions.
 
     Returns:
-        The same shape and dtype; rotated in float32.
+        The same shape and dtype. Computes in float32.
     """
     half = vectors.shape[-1] // 2
     exponents = ops.arange(half, dtype="float32") / half

@@ -1,4 +1,4 @@
-"""Discrete bottlenecks of models, by name."""
+"""Quantizers by class name."""
 
 import reprlib
 
@@ -9,28 +9,36 @@ _QUANTIZERS = {x.__name__: x for x in (VectorQuantizer, FiniteScalarQuantizer)}
 
 
 def make_quantizer(num_codes: int, code_dim: int, arguments: dict | None = None):
-    """Make the quantizer of a model.
+    """Make a quantizer.
 
     Args:
         num_codes: size of the codebook.
         code_dim: width of a code.
-        arguments: `class_name` (by default that of `VectorQuantizer`), and the other
-            arguments of that class.
+        arguments: `class_name` (default `VectorQuantizer`) and further arguments of
+            that class.
 
     Raises:
-        ValueError: if there is no such class.
+        ValueError: if the class is unknown.
+
+    Example:
+
+    ```python
+    quantizer = make_quantizer(
+        15, 2, {"class_name": "FiniteScalarQuantizer", "levels": (3, 5)}
+    )
+    ```
     """
     arguments = dict(arguments or {})
-    made = quantizer_class(arguments)
+    make = quantizer_class(arguments)
     arguments.pop("class_name", None)
-    return made(num_codes, code_dim, **arguments)
+    return make(num_codes, code_dim, **arguments)
 
 
 def quantizer_class(arguments: dict) -> type:
-    """Return the class that `make_quantizer` makes of these arguments.
+    """Return the class that `make_quantizer` uses for these arguments.
 
     Raises:
-        ValueError: if there is no such class.
+        ValueError: if the class is unknown.
     """
     name = arguments.get("class_name", VectorQuantizer.__name__)
     if name not in _QUANTIZERS:

@@ -1,4 +1,4 @@
-"""k-means on the unit sphere: where a codebook starts.
+"""k-means on the unit sphere, to initialize a codebook.
 
 Axes: r restarts, m points, k clusters, l width.
 """
@@ -12,18 +12,18 @@ _ITERATIONS = 20
 
 
 def spherical_k_means(points, num_clusters: int):
-    """Directions about which points gather (Dhillon and Modha 2001).
+    """Return cluster centers of points by cosine similarity (Dhillon and Modha 2001).
 
-    The best of eight runs, each from points drawn as by k-means++ (Arthur and
-    Vassilvitskii 2007). Draws are a function of the number of points alone.
+    Keeps the best of eight runs, each initialized with k-means++ (Arthur and
+    Vassilvitskii 2007). Random draws depend only on the number of points.
 
     Args:
         points: (m, l), of unit length.
         num_clusters: k.
 
     Returns:
-        (k, l), of unit length: of all runs those whose mean cosine with the points that
-        are nearest to them is largest.
+        (k, l), of unit length: the centers of the run with the largest mean cosine
+        between a point and its nearest center.
     """
     m, width = points.shape
     key = ops.cast(ops.arange(_RESTARTS), "uint32")

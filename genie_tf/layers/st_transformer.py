@@ -1,4 +1,4 @@
-"""The spatiotemporal transformer every part of Genie is built from (section 2)."""
+"""Spatiotemporal (ST) transformer, the backbone of all Genie models (section 2)."""
 
 import keras
 
@@ -15,18 +15,18 @@ _ATTENTIONS = ("st", "space", "space_time")
 
 @keras.saving.register_keras_serializable("genie_tf")
 class STBlock(keras.layers.Layer):
-    """Attention over space, causal attention over time, then one feed-forward.
+    """Spatial attention, causal temporal attention, then one feed-forward layer.
 
-    The feed-forward after the spatial layer is left out on purpose (Genie, Figure 3).
-    Residual connections with layer norm before each part.
+    As in Genie (Figure 3), no feed-forward layer follows spatial attention. Each part
+    has a residual connection, with layer norm before it.
 
     Args:
-        num_heads: heads of each attention.
+        num_heads: number of heads in each attention layer.
         head_dim: width of a head.
-        mlp_dim: hidden width of the feed-forward.
+        mlp_dim: hidden width of the feed-forward layer.
         qk_norm: normalize queries and keys.
-        window: how many frames a frame sees, itself included.
-        attention: "st", over space and then over time; "space", within a frame alone;
+        window: number of frames that a frame attends to, itself included.
+        attention: "st", over space and then over time; "space", only within a frame;
             "space_time", one attention to all patches of a frame and of the past.
 
     Call arguments:
@@ -66,10 +66,10 @@ class STBlock(keras.layers.Layer):
             self.space = SpatialAttention(num_heads, head_dim, qk_norm, **policy)
         if attention != "space":
             self.time_norm = keras.layers.LayerNormalization(**policy)
-            to_the_past = (
+            temporal_class = (
                 CausalTemporalAttention if self.space else CausalSpaceTimeAttention
             )
-            self.time = to_the_past(num_heads, head_dim, qk_norm, window, **policy)
+            self.time = temporal_class(num_heads, head_dim, qk_norm, window, **policy)
         self.mlp_norm = keras.layers.LayerNormalization(**policy)
         self.mlp_in = keras.layers.Dense(mlp_dim, name="mlp_in", **policy)
 
@@ -92,11 +92,11 @@ class STBlock(keras.layers.Layer):
         return tokens + self.feed_forward(tokens)
 
     def empty_cache(self, batch: int, num_patches: int):
-        """The cache of no frame, for `step`; empty where no frame sees another."""
+        """Return an empty cache for `step`; () if frames do not attend to the past."""
         return self.time.empty_cache(batch, num_patches) if self.time else ()
 
     def step(self, tokens, cache, position):
-        """One frame (batch, 1, patches, dim) over a cached past: outputs, its entry."""
+        """Apply the block to one frame over a cached past, see `STTransformer.step`."""
         entry = ()
         if self.space:
             tokens = tokens + self.space(self.space_norm(tokens))
@@ -106,7 +106,7 @@ class STBlock(keras.layers.Layer):
         return tokens + self.feed_forward(tokens), entry
 
     def write(self, cache, entry, position):
-        """Return the cache with a frame in it, from the entry that `step` returned."""
+        """Return the cache with the entry of a frame added, from `step`."""
         return self.time.write(cache, entry, position) if self.time else ()
 
     def feed_forward(self, tokens):
@@ -130,32 +130,39 @@ class STBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class STTransformer(keras.layers.Layer):
-    """A stack of ST blocks over tokens that know their place in the frame.
+    """Stack of ST blocks with position embeddings.
 
-    Adds a learned embedding of the patch position once, at the start; positions in
-    time are rotary, inside attention. Ends in a layer norm. Cost grows linearly with
-    the number of frames.
+    Adds a learned embedding of the patch position to its input; positions in time are
+    rotary, inside attention. Ends with a layer norm. The cost is linear in the number
+    of frames.
 
     Args:
         dim: width of the tokens.
         num_blocks: number of ST blocks.
-        num_heads: attention heads.
-        head_dim: width of a head; dim / num_heads if not given.
-        mlp_dim: hidden width of the feed-forward; 4 * dim if not given.
+        num_heads: number of attention heads.
+        head_dim: width of a head, default dim / num_heads.
+        mlp_dim: hidden width of the feed-forward layer, default 4 * dim.
         qk_norm: normalize queries and keys.
-        window: how many frames a frame sees, itself included.
-        attention: "st", over space and then over time, in each block; or, to compare
-            with, "space", within a frame alone (ViT), or "space_time", one attention
-            to all patches of a frame and of the past (C-ViViT), whose cost grows with
-            the square of the number of frames.
-        remat: compute each block anew in the backward pass instead of keeping all that
-            is inside it, to save memory.
+        window: number of frames that a frame attends to, itself included.
+        attention: "st", over space and then over time, in each block; or, for
+            comparison, "space", only within a frame (ViT), or "space_time", one
+            attention to all patches of a frame and of the past (C-ViViT), whose cost is
+            quadratic in the number of frames.
+        remat: recompute the activations of each block in the backward pass, to save
+            memory.
 
     Call arguments:
         tokens: (batch, time, patches, dim).
 
     Returns:
         The same shape. Outputs of frame t depend on frames 1..t only.
+
+    Example:
+
+    ```python
+    transformer = STTransformer(dim=16, num_blocks=2, num_heads=2, window=4)
+    outputs = transformer(keras.random.normal((1, 6, 12, 16)))  # (1, 6, 12, 16)
+    ```
     """
 
     def __init__(
@@ -177,7 +184,7 @@ class STTransformer(keras.layers.Layer):
         check_flag(qk_norm=qk_norm, remat=remat)
         if head_dim is None and dim % num_heads:
             raise ValueError(
-                "`num_heads` must divide `dim` where `head_dim` is not given; received "
+                "`num_heads` must divide `dim` if `head_dim` is not given; received "
                 f"dim={dim}, num_heads={num_heads}."
             )
         self.dim = dim
@@ -222,19 +229,20 @@ class STTransformer(keras.layers.Layer):
         return self.norm(tokens)
 
     def empty_cache(self, batch: int, num_patches: int):
-        """The cache of no frame, for `step`: keys and values of each block."""
+        """Return an empty cache for `step`: keys and values of each block."""
         return [block.empty_cache(batch, num_patches) for block in self.blocks]
 
     def step(self, tokens, cache, position):
-        """One frame over a cached past: the same outputs as `call` at that frame.
+        """Return the outputs of `call` for one frame over a cached past.
 
         Args:
             tokens: (batch, 1, patches, dim), the frame at `position`.
-            cache: of `empty_cache`, or with the frames before written into it.
-            position: int (batch,), of each video, 0 for the first frame; unbounded.
+            cache: from `empty_cache`, or from `write` with the frame before.
+            position: int (batch,), position in each video, 0 for the first frame;
+                unbounded.
 
         Returns:
-            Outputs (batch, 1, patches, dim); and the frame's entry, for `write`.
+            Outputs (batch, 1, patches, dim), and the entry of the frame, for `write`.
         """
         tokens = self.position(tokens)
         entries = []
@@ -244,15 +252,12 @@ class STTransformer(keras.layers.Layer):
         return self.norm(tokens), entries
 
     def write(self, cache, entries, position):
-        """The cache with a frame in it, once the frame is final.
+        """Return the cache with a final frame added.
 
         Args:
-            cache: of the frames before it.
-            entries: what `step` returned of the frame.
-            position: int (batch,), of the frame in each video.
-
-        Returns:
-            A cache of the same form.
+            cache: cache of the frames before it.
+            entries: entry of the frame, from `step`.
+            position: int (batch,), position of the frame in each video.
         """
         return [
             block.write(block_cache, entry, position)
@@ -265,7 +270,7 @@ class STTransformer(keras.layers.Layer):
         return input_shape
 
     def arguments(self):
-        """The arguments that make this transformer what it is, for a model's config."""
+        """Return the constructor arguments that define it, for a model's config."""
         return {
             "dim": self.dim,
             "num_blocks": self.num_blocks,

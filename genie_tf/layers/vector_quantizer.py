@@ -1,4 +1,4 @@
-"""The discrete bottleneck of VQ-VAE, with cosine similarity and code re-seeding.
+"""VQ-VAE's discrete bottleneck, with cosine similarity and re-seeding of idle codes.
 
 Axes: k codes, l latent dim, m all latents of a batch.
 """
@@ -11,43 +11,50 @@ from keras import ops
 from genie_tf.layers.arguments import check_number, check_whole
 from genie_tf.layers.spherical_k_means import spherical_k_means
 
-# How many of the latest latents the codebook starts from, after a soft phase.
+# Number of latest latents that initialize the codebook after a soft phase.
 _RECENT = 1024
 
 
 @keras.saving.register_keras_serializable("genie_tf")
 class VectorQuantizer(keras.layers.Layer):
-    """Replaces each latent by the code of the codebook that points its way.
+    """Replacement of each latent by the most similar code of a learned codebook.
 
-    Latents and codes are compared, and trained, on the unit sphere (cosine
-    similarity, ViT-VQGAN), about the running mean of the latents: what all latents
-    share would else drown what tells them apart. Gradients pass to the latents
-    straight through; the codebook learns from its own loss. Codes that stay idle are
-    moved to where latents are by `update`, so that none is lost. Everything runs in
-    float32.
+    Latents and codes are compared and trained on the unit sphere (cosine similarity,
+    ViT-VQGAN). The running mean of the latents is subtracted first: their common part
+    would otherwise dominate the similarity. Latents get a straight-through gradient;
+    the codebook has its own loss. `update` moves idle codes onto latents, so that no
+    code is lost. Computes in float32.
 
     Args:
         num_codes: size of the codebook.
         code_dim: width of latents and codes.
         commitment_weight: weight of the commitment loss (VQ-VAE's beta).
-        idle_limit: after how many updates without a use a code is moved; None never
-            moves one, not even onto the first batch.
-        quantize_after: for how many updates the outputs are the latents as they are, so
-            that the encoder finds something worth quantizing first. The codebook then
-            starts as the `spherical_k_means` of the latest latents, so a training has to
-            go on for longer than that.
-        ema: if more than 0, the codes have no loss, and follow the mean of the latents
-            that chose them, with this decay an update (VQ-VAE, appendix A.1).
+        idle_limit: number of updates after which an unused code is moved; with None,
+            codes are never moved, not even onto the first batch.
+        quantize_after: length of the soft phase, in updates. The outputs are then the
+            unquantized latents, so that the encoder learns something worth quantizing
+            first. At its end `spherical_k_means` of the latest latents initializes the
+            codebook, so training must last longer.
+        ema: if more than 0, codes have no loss: they follow the mean of the latents
+            assigned to them, with this decay per update (VQ-VAE, appendix A.1).
 
     Call arguments:
         latents: (..., code_dim).
 
     Returns:
-        A dict: `quantized`, the codes chosen, of the latents' shape, with
-        straight-through gradient (in the soft phase the latents); `indices`, int32
-        (...), which they are; `latents`, the latents on the unit sphere; `mean`, (1,
-        code_dim), of the latents as they came; `loss`, scalar: codebook loss plus
+        A dict: `quantized`, the chosen codes, of the latents' shape, with
+        straight-through gradient (in the soft phase, the latents); `indices`, int32
+        (...), the indices of these codes; `latents`, the latents on the unit sphere;
+        `mean`, (1, code_dim), the mean of the input; `loss`, scalar: codebook loss plus
         weighted commitment loss (VQ-VAE, equation 3), 0 in the soft phase.
+
+    Example:
+
+    ```python
+    quantizer = VectorQuantizer(num_codes=64, code_dim=8)
+    outputs = quantizer(keras.random.normal((4, 8)))
+    quantizer.update(**quantizer.codebook_stats(outputs))  # After each training step.
+    ```
     """
 
     def __init__(
@@ -87,8 +94,8 @@ class VectorQuantizer(keras.layers.Layer):
             name="codebook",
             aggregation="only_first_replica",
         )
-        # Updates since each code's last use; all start overdue, so that the first
-        # batch seeds the codebook with data.
+        # Updates since each code was last used. All start overdue, so that the first
+        # batch initializes the codebook.
         self.idle = self.add_weight(
             shape=(self.num_codes,),
             initializer=keras.initializers.Constant(self.idle_limit or 0),
@@ -145,41 +152,41 @@ class VectorQuantizer(keras.layers.Layer):
         }
 
     def codes(self):
-        """The codebook on the unit sphere, float32 (num_codes, code_dim)."""
+        """Return the codebook on the unit sphere, float32 (num_codes, code_dim)."""
         return ops.normalize(self.codebook, axis=-1)
 
     def lookup(self, indices):
-        """Codes of the given indices: int (...) -> float32 (..., code_dim)."""
+        """Return the codes at integer indices (...), float32 (..., code_dim)."""
         return ops.take(self.codes(), indices, axis=0)
 
     def codebook_stats(self, outputs):
-        """Of the outputs of a call, those that `update` takes."""
+        """Return the arguments of `update` from the outputs of a call."""
         return {name: outputs[name] for name in ("latents", "indices", "mean")}
 
     def update(self, latents, indices, mean):
-        """Move idle codes onto latents of the current batch, and the running mean;
-        starts the codebook at the end of the soft phase.
+        """Move idle codes onto latents of the batch, and update the running mean.
 
-        The r-th idle code takes a latent of its own, so no two codes tie; codes for
-        which the batch has none left wait for the next. Deterministic in its inputs.
+        At the end of the soft phase, also initialize the codebook. Each idle code gets
+        a different latent, so no two codes tie; if the batch has too few latents, the
+        remaining codes wait for the next one. Deterministic.
 
         Args:
-            latents: (..., code_dim), `latents` of a call, of all replicas.
+            latents: (..., code_dim), `latents` of a call, from all replicas.
             indices: int (...), `indices` of the same call.
             mean: (replicas, code_dim), `mean` of the same call.
         """
         latents = ops.reshape(latents, (-1, self.code_dim))
         used = code_counts(indices, self.num_codes) > 0
         idle = ops.where(used, 0, self.idle + 1)
-        never = self.idle_limit is None
-        moved = ops.zeros_like(used) if never else idle > self.idle_limit
+        never_move = self.idle_limit is None
+        moved = ops.zeros_like(used) if never_move else idle > self.idle_limit
         rank = ops.cumsum(ops.cast(moved, "int32")) - 1
         m = latents.shape[0]
         moved = moved & (rank < m)
-        # A stride coprime to m visits every latent once, spread over the batch.
+        # A stride coprime to m visits each latent once, spread over the batch.
         stride = next(s for s in range(int(m * 0.618) | 1, 2 * m + 2) if gcd(s, m) == 1)
         chosen = ops.take(latents, rank * stride % m, axis=0)
-        # On JAX, `where` would miss the value that a variable has in a StatelessScope.
+        # On JAX, `where` would ignore a variable's value in a StatelessScope.
         codebook = ops.convert_to_tensor(self.codebook)
         if self.ema:
             indices = ops.reshape(indices, (-1,))
@@ -192,11 +199,11 @@ class VectorQuantizer(keras.layers.Layer):
         if self.quantize_after:
             recent = ops.concatenate([ops.convert_to_tensor(self.recent), latents])
             recent = recent[-_RECENT:]
-            seen = min(_RECENT, self.quantize_after * m)
+            num_recent = min(_RECENT, self.quantize_after * m)
             starts = self.updates + 1 == self.quantize_after
             codebook = ops.cond(
                 starts,
-                lambda: spherical_k_means(recent[-seen:], self.num_codes),
+                lambda: spherical_k_means(recent[-num_recent:], self.num_codes),
                 lambda: codebook,
             )
             idle = ops.where(starts, 0, idle)
@@ -228,6 +235,6 @@ class VectorQuantizer(keras.layers.Layer):
 
 
 def code_counts(indices, num_codes: int):
-    """How often each code occurs: int (...) -> int32 (num_codes,)."""
+    """Return how often each code occurs in int indices (...), int32 (num_codes,)."""
     flat = ops.reshape(indices, (-1,))
     return ops.segment_sum(ops.ones_like(flat), flat, num_segments=num_codes)

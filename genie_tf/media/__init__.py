@@ -1,8 +1,8 @@
-"""Images and videos as files that people look at, and images as prompts of worlds.
+"""Image and video files: writing results, and reading prompt images.
 
 A video is uint8, or float in [0, 1], (time, height, width, 3); floats are clipped.
-Files are written whole or not at all, and raise OSError if that fails, such as on a full
-disk. Folders are created where needed.
+Files are written completely or not at all; failures, such as a full disk, raise OSError.
+Missing folders are created.
 """
 
 from genie_tf.media.curves import plot_curves

@@ -1,4 +1,4 @@
-"""Draws the curves of a training run."""
+"""Plots of training metrics."""
 
 import io
 import numbers
@@ -8,16 +8,16 @@ from genie_tf.files import write_file
 
 
 def plot_curves(path, records, keys=None):
-    """Draw one small plot per metric over the steps of a training run.
+    """Plot each metric over the steps of a training run.
 
     Args:
-        path: name of the image file; .png, .svg or .pdf.
+        path: name of the image file, ending in .png, .svg or .pdf.
         records: dicts with `step` and metrics, such as the lines of `metrics.jsonl`;
-            a record may lack some metrics.
-        keys: which metrics; all that are numbers if not given.
+            not every record needs every metric.
+        keys: names of the metrics; all numeric ones if not given.
 
     Raises:
-        ValueError: if a metric, or any metric at all, is in no record.
+        ValueError: if a metric is in no record, or no record has a metric.
     """
     known = dict.fromkeys(
         key
@@ -32,7 +32,7 @@ def plot_curves(path, records, keys=None):
             f"No record has {', '.join(missing) or 'any metric'}; the records have "
             f"{', '.join(known) or 'none'}."
         )
-    from matplotlib.figure import Figure  # Without pyplot, hence without global state.
+    from matplotlib.figure import Figure  # pyplot would add global state.
 
     columns = min(3, len(keys))
     rows = -(-len(keys) // columns)

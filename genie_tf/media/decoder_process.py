@@ -1,8 +1,8 @@
-"""Decodes images and videos in other processes, which can be ended.
+"""Decoding of images and videos in worker processes.
 
-A picture of 100 kB can take minutes to decode, and a damaged video can crash its decoder.
-Here both cost a worker: a process without TensorFlow, whose computing time and memory
-are limited. Idle workers are kept, so that the next picture starts at once.
+A 100 kB image can take minutes to decode, and a damaged video can crash its decoder. Here
+both cost only a worker: a process without TensorFlow, with limited CPU time and memory.
+Idle workers are kept, so that the next file does not wait for a process to start.
 """
 
 import contextlib
@@ -20,28 +20,28 @@ import numpy as np
 
 from genie_tf.media.image_reader import read_image
 
-_MAX_MEMORY = 3 * 2**30  # Bytes of addresses.
-# On a busy machine, a worker has so many times its computing time.
-_PATIENCE = 4
+_MAX_MEMORY = 3 * 2**30  # Bytes of address space.
+_PATIENCE = 4  # Wall time per CPU time limit, for busy machines.
 _START_SECONDS = 60
 _MAX_IDLE = 4
-# Threads that decoders of numbers start would only take memory.
+# More threads and memory arenas would only take memory.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
 def decode(
     kind: str, arguments: dict, seconds: float, content: bytes = b""
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yield what a worker decodes: times, durations and frames.
+    """Decode in a worker and yield times, durations and frames.
 
     Args:
         kind: name of the decoder, one of `_DECODERS`.
-        arguments: its arguments, besides the content.
-        seconds: computing time that each frame may take.
+        arguments: arguments of the decoder, without the content.
+        seconds: limit for the CPU time of each frame, in seconds.
         content: bytes to decode.
 
     Raises:
-        ValueError: if decoding fails, takes too long or crashes; a part of a sentence.
+        ValueError: if decoding fails, takes too long or crashes. The message is a
+            clause without a period.
     """
     worker = _take_worker()
     try:
@@ -52,7 +52,7 @@ def decode(
             answer, pixels = _receive(worker.stream)
             if "shape" not in answer:
                 break
-            # It decodes the next frame while this one is used.
+            # The worker decodes the next frame while the caller uses this one.
             _send(worker.stream, {"more": True})
             frame = np.frombuffer(pixels, np.uint8).reshape(answer["shape"])
             yield answer["time"], answer["seconds"], frame
@@ -82,20 +82,20 @@ def decode(
 
 
 def _too_long(seconds: float) -> str:
-    return f"decoding it takes more than {seconds:g} s of computing"
+    return f"decoding it takes more than {seconds:g} s of CPU time"
 
 
-# Workers, as the process sees them that uses them.
+# Workers, from the side of the calling process.
 
 
 class _Worker:
-    """A process that runs `_serve`, and the socket to talk to it."""
+    """Process that runs `_serve`, and the socket connected to it."""
 
     def __init__(self):
         self.socket, theirs = socket.socketpair()
         with theirs:
-            # It finds modules where this process does. The folder of the script and
-            # `__main__` do not matter, unlike with `multiprocessing`.
+            # The worker gets this process's module path, and unlike with
+            # `multiprocessing` does not import `__main__`.
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-c"),
@@ -106,7 +106,7 @@ class _Worker:
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **_ENVIRONMENT},
-                start_new_session=True,  # Ctrl-C is for the program that uses it.
+                start_new_session=True,  # Ctrl-C must reach only the calling program.
             )
         self.stream = self.socket.makefile("rwb")
         self.socket.settimeout(_START_SECONDS)
@@ -114,17 +114,17 @@ class _Worker:
             _receive(self.stream)
         except (OSError, EOFError) as error:
             self.end()
-            raise RuntimeError("The process that decodes does not start.") from error
+            raise RuntimeError("The decoder process does not start.") from error
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def end(self) -> int:
-        """End the process; returns its exit code, or minus the signal that ended it."""
+        """End the process; return its exit code, or minus the signal that ended it."""
         self.socket.close()
         with contextlib.suppress(OSError):
             self.stream.close()
-        # One that crashes is about to end by itself, and then says by which signal.
+        # A crashing process is about to end, and then its exit code is the signal.
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(0.1)
         self._process.kill()
@@ -132,7 +132,7 @@ class _Worker:
 
 
 _idle: list[_Worker] = []
-# The workers of a process do not belong to its forks.
+# Forks must not use their parent's workers.
 os.register_at_fork(after_in_child=_idle.clear)
 
 
@@ -153,7 +153,7 @@ def _keep(worker: _Worker) -> None:
         worker.end()
 
 
-# Messages are a line of JSON, and bytes. Nothing that comes back is run.
+# A message is a line of JSON followed by bytes. Nothing in a message is executed.
 
 
 def _send(stream: io.BufferedRWPair, message: dict, content: bytes = b"") -> None:
@@ -163,7 +163,7 @@ def _send(stream: io.BufferedRWPair, message: dict, content: bytes = b"") -> Non
 
 
 def _receive(stream: io.BufferedRWPair) -> tuple[dict, bytes]:
-    """Raise EOFError if the other side has ended."""
+    """Return the next message and its bytes; raise EOFError if the other side ended."""
     line = stream.readline()
     if not line:
         raise EOFError
@@ -174,7 +174,7 @@ def _receive(stream: io.BufferedRWPair) -> tuple[dict, bytes]:
     return message, content
 
 
-# The worker itself.
+# Code of the worker.
 
 
 def _decode_image(
@@ -186,7 +186,7 @@ def _decode_image(
 def _decode_video(
     content: bytes, **arguments
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    from genie_tf.media.video_reader import read_frames  # Not everybody has PyAV.
+    from genie_tf.media.video_reader import read_frames  # PyAV is optional.
 
     yield from read_frames(**arguments)
 
@@ -195,14 +195,14 @@ _DECODERS = {"image": _decode_image, "video": _decode_video}
 
 
 def _serve() -> None:
-    """Decode what the socket at standard input asks for, until that is closed."""
+    """Answer requests from the socket at standard input until it is closed."""
     stream = socket.socket(fileno=0).makefile("rwb")
-    with contextlib.suppress(ValueError):  # There is a lower limit.
+    with contextlib.suppress(ValueError):  # A lower limit is already set.
         resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Libraries that crash write to standard error.
+    # Hide what crashing libraries write to standard error.
     os.dup2(1, 2)
-    with contextlib.suppress(EOFError, OSError):  # The program may end at any time.
+    with contextlib.suppress(EOFError, OSError):  # The program can end at any time.
         _send(stream, {})
         while True:
             request, content = _receive(stream)
@@ -212,8 +212,8 @@ def _serve() -> None:
 
 
 def _answer(stream: io.BufferedRWPair, request: dict, content: bytes) -> str:
-    """Send the frames that are asked for; returns what is wrong with them, if so."""
-    # Unless the next frame is ready in time, the signal ends the process.
+    """Send the requested frames; return the error message, "" if none."""
+    # The signal ends the process if the next frame is not ready in time.
     signal.setitimer(signal.ITIMER_PROF, request["seconds"])
     try:
         frames = _DECODERS[request["kind"]](content, **request["arguments"])
@@ -228,6 +228,6 @@ def _answer(stream: io.BufferedRWPair, request: dict, content: bytes) -> str:
         return str(error)
     except MemoryError:
         return f"decoding it takes more than {_MAX_MEMORY >> 30} GiB of memory"
-    except Exception as error:  # Of a library that is too old, or of damaged content.
+    except Exception as error:  # An outdated library, or damaged content.
         return f"decoding it fails ({error!r})"
     return ""

@@ -1,4 +1,4 @@
-"""Reads images and videos of unknown origin, each in a process that can be ended."""
+"""Safe reading of untrusted image and video files, in worker processes."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 
 from genie_tf.media.decoder_process import decode
 
-# FFmpeg's names of the containers of videos, by the endings of their files.
+# FFmpeg's container names, by file extension.
 CONTAINERS = {
     ".avi": "avi",
     ".gif": "gif",
@@ -23,18 +23,19 @@ CONTAINERS = {
 def decode_image(
     path: str | os.PathLike, height: int, width: int, seconds: float = 10.0
 ) -> np.ndarray:
-    """Read a picture of unknown origin as a frame: see `image_reader.read_image`.
+    """Read an untrusted image as a frame; see `image_reader.read_image`.
 
     Args:
         path: name of the file.
         height, width: size of the frame, in pixels.
-        seconds: computing time that decoding may take.
+        seconds: limit for the CPU time of decoding, in seconds.
 
     Returns:
         uint8 (height, width, 3).
 
     Raises:
-        ValueError: if it cannot be decoded; a part of a sentence.
+        ValueError: if the image cannot be decoded. The message is a clause without a
+            period.
     """
     form = {"file": os.fspath(path), "height": height, "width": width}
     ((_, _, frame),) = decode("image", form, seconds)
@@ -44,23 +45,24 @@ def decode_image(
 def decode_video(
     path: str | os.PathLike, height: int, width: int, seconds: float = 30.0
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yield the frames of a video of unknown origin: see `video_reader.read_frames`.
+    """Yield the frames of an untrusted video; see `video_reader.read_frames`.
 
     Args:
-        path: name of the file, with one of the endings of `CONTAINERS`.
+        path: name of the file, with one of the extensions in `CONTAINERS`.
         height, width: size of the frames, in pixels.
-        seconds: computing time that each frame may take.
+        seconds: limit for the CPU time of each frame, in seconds.
 
     Yields:
-        As `read_frames`.
+        Time, duration and pixels of each frame, as `read_frames` does.
 
     Raises:
-        ValueError: after the last frame, if there are fewer of them than there should
-            be; a part of a sentence. At once, if the file has another ending.
+        ValueError: immediately if the file has another extension, or after the last
+            readable frame if others cannot be read. The message is a clause without a
+            period.
     """
     container = CONTAINERS.get(Path(path).suffix.lower())
     if not container:
-        raise ValueError("its ending is not that of a video")
+        raise ValueError("its file extension is not that of a video")
     form = {
         "path": os.fspath(path),
         "container": container,

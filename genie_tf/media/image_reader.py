@@ -1,7 +1,7 @@
-"""Reads pictures as people see them, as small frames.
+"""Reading of images as small frames, as an image viewer would display them.
 
-Pictures of strangers can take hours and gigabytes to read, or crash the decoder:
-`decoder_process` runs this in a process of its own.
+Untrusted images can take hours and gigabytes to read, or crash the decoder, so
+`decoder_process` runs this code in a separate process.
 """
 
 import contextlib
@@ -11,33 +11,32 @@ import warnings
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-FITS = ("crop", "pad")  # How a picture gets the size of a frame.
+FITS = ("crop", "pad")  # Ways to fit an image to the size of a frame.
 MAX_PIXELS = 40_000_000
-MAX_SIDE = 65_535  # A JPEG's; of longer ones, Pillow takes gigabytes.
+MAX_SIDE = 65_535  # Limit of JPEG; longer sides make Pillow take gigabytes.
 
 _UNREADABLE = "it cannot be read as a PNG, JPEG or GIF image"
 
 
 def read_image(file, height: int, width: int, fit: str = "crop") -> np.ndarray:
-    """Read a picture of any size as a frame.
+    """Read an image of any size as a frame.
 
-    The first frame of a GIF is taken. Photos are turned upright, colors are converted
-    to sRGB if the picture has a color profile, 16 bits a color become 8, and what is
-    transparent becomes black.
+    Photos are turned upright, colors are converted to sRGB if the image has a color
+    profile, 16-bit colors become 8-bit, and transparent pixels become black. For a GIF,
+    only the first frame is read.
 
     Args:
         file: name of a PNG, JPEG or GIF file, or such a file opened in binary mode.
         height, width: size of the frame, in pixels.
-        fit: "crop" scales the picture until it covers the frame, and cuts off evenly
-            what juts out; "pad" scales it until it fits in the frame, in the middle of
-            black.
+        fit: "crop" scales the image to cover the frame and cuts off the excess evenly
+            on both sides; "pad" scales it to fit inside the frame and adds black bars.
 
     Returns:
         uint8 (height, width, 3).
 
     Raises:
-        ValueError: if the file is not such a picture, is damaged, or has too many
-            pixels. The text is a part of a sentence, such as "it is damaged".
+        ValueError: if the file is not such an image, is damaged, or has too many
+            pixels. The message is a clause without a period, such as "it is damaged".
     """
     try:
         with _open(file) as image:
@@ -54,17 +53,17 @@ def read_image(file, height: int, width: int, fit: str = "crop") -> np.ndarray:
         ) from None
     except MemoryError:
         raise
-    except Exception as error:  # Damaged pictures raise errors of many kinds.
+    except Exception as error:  # Damaged images raise many kinds of errors.
         raise ValueError(_UNREADABLE) from error
 
 
 def fit_image(
     image: Image.Image, height: int, width: int, fit: str = "crop"
 ) -> np.ndarray:
-    """Make a frame of a picture; what is transparent, or not covered, becomes black.
+    """Fit an image to a frame; transparent and uncovered pixels become black.
 
     Args:
-        image: of mode L, LA, RGB, RGBA or CMYK.
+        image: image of mode L, LA, RGB, RGBA or CMYK.
         height, width, fit: see `read_image`.
 
     Returns:
@@ -75,7 +74,7 @@ def fit_image(
         image = ImageOps.fit(image, (width, height), method)
     else:
         scale = min(width / image.width, height / image.height)
-        # A line stays visible, however long it is.
+        # Even a very thin image keeps at least one pixel per side.
         size = [max(1, round(scale * side)) for side in image.size]
         image = image.resize(size, method)
     frame = Image.new("RGB", (width, height))
@@ -87,18 +86,18 @@ def fit_image(
 
 def _open(file) -> Image.Image:
     with warnings.catch_warnings():
-        # Pillow warns about sizes that `read_image` refuses.
+        # Pillow warns about sizes that `read_image` rejects.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(file, formats=("PNG", "JPEG", "GIF"))
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a photo upright, and make its mode one of L, LA, RGB, RGBA and CMYK."""
-    with contextlib.suppress(Exception):  # Damaged EXIF data leave it as it is.
+    """Turn a photo upright, and convert it to mode L, LA, RGB, RGBA or CMYK."""
+    with contextlib.suppress(Exception):  # Ignore damaged EXIF data.
         ImageOps.exif_transpose(image, in_place=True)
     transparent = image.info.get("transparency")
     if isinstance(transparent, tuple) and max(transparent) > 255:
-        # A color of 16 bits, of a picture that Pillow has cut to 8.
+        # Pillow reduces the image to 8 bits, but not its transparent color.
         transparent = tuple(value >> 8 for value in transparent)
         image.info["transparency"] = transparent
     if image.mode.startswith("I"):  # Pillow would clip 16 bits to 255.
@@ -116,11 +115,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """The colors of a picture, without its transparency."""
+    """Convert an image to sRGB, without its alpha channel."""
     colors = image.convert(image.mode.removesuffix("A"))
     profile = image.info.get("icc_profile")
     if profile:
-        # A damaged profile, or one for another mode, leaves the colors as they are.
+        # Ignore damaged profiles and those for another mode.
         with contextlib.suppress(OSError, ImageCms.PyCMSError):
             return ImageCms.profileToProfile(
                 colors,

@@ -1,4 +1,4 @@
-"""Writes images as PNG: frames side by side, and grids of images."""
+"""Writing of PNG files: frames side by side, and grids of images."""
 
 import io
 
@@ -18,7 +18,7 @@ def save_strip(path, video):
         video: (time, height, width, 3).
 
     Raises:
-        ValueError: if the video has another form.
+        ValueError: if the video has another shape or type.
     """
     _save_png(path, np.concatenate(list(video_to_bytes(video)), axis=1))
 
@@ -28,15 +28,15 @@ def save_image_grid(path, rows, labels=None, scale: int = 4, columns=None):
 
     Args:
         path: name of the file.
-        rows: one entry per row: images (images, height, width, 3), uint8, or float in
-            [0, 1]; all rows of one shape.
-        labels: one text per row, written on its left; none if not given.
-        scale: how many pixels wide a pixel becomes.
-        columns: one text per column, written above it; none if not given.
+        rows: images of each row, (images, height, width, 3), uint8, or float in [0, 1];
+            all rows must have the same shape.
+        labels: text on the left of each row; none if not given.
+        scale: factor by which images are enlarged, a positive integer.
+        columns: text above each column; none if not given.
 
     Raises:
-        ValueError: if the rows or labels do not fit each other, or `scale` is not a
-            positive integer.
+        ValueError: if shapes or numbers of rows, labels and columns do not match, or
+            `scale` is not a positive integer.
     """
     rows = [[image[None] for image in video_to_bytes(row)] for row in rows]
     _save_png(path, grid(rows, labels, scale, columns)[0])

@@ -1,4 +1,4 @@
-"""Reads images of users as the frames that worlds start from."""
+"""Reading of user images as prompt frames."""
 
 import numbers
 import os
@@ -13,26 +13,25 @@ MAX_PROMPT_BYTES = 16 * 2**20
 
 
 def load_prompt_image(source, height: int, width: int, fit: str = "crop"):
-    """Read a picture of any size as the frame that a world starts from.
+    """Read an image of any size as a prompt frame.
 
-    It is decoded in a process of its own, which ends after 5 seconds of computing.
+    The image is decoded in a separate process, limited to 5 seconds of CPU time.
 
     Args:
-        source: name of a PNG, JPEG or GIF file, or the bytes of one, or a file opened
-            in binary mode. Any color mode will do, and any size up to 16 MiB, 40
-            million pixels and sides of 65,535; of a GIF the first frame is taken,
-            photos are turned upright, and what is transparent becomes black.
-        height, width: of the frame, in pixels.
-        fit: how the picture gets this size: "crop" scales it until it covers the frame
-            and cuts off evenly what juts out; "pad" scales it until it fits in the
-            frame, in the middle of black.
+        source: name of a PNG, JPEG or GIF file, the bytes of one, or a file opened in
+            binary mode. Any color mode is accepted, up to 16 MiB, 40 million pixels
+            and sides of 65,535 pixels. For a GIF only the first frame is read, photos
+            are turned upright, and transparent pixels become black.
+        height, width: size of the frame, in pixels.
+        fit: "crop" scales the image to cover the frame and cuts off the excess evenly
+            on both sides; "pad" scales it to fit inside the frame and adds black bars.
 
     Returns:
         uint8 (height, width, 3).
 
     Raises:
-        ValueError: if there is no such image, or it is too large or damaged, or there
-            is no such `fit`.
+        ValueError: if the image does not exist, is too large or damaged, or `fit` is
+            unknown.
     """
     name = "The prompt image"
     if isinstance(source, bytes):
@@ -52,34 +51,35 @@ def decode_prompt_image(
     seconds: float = 5.0,
     name: str = "The prompt image",
 ) -> np.ndarray:
-    """Read a picture of unknown origin as a frame: see `image_reader.read_image`.
+    """Read an untrusted image as a frame; see `image_reader.read_image`.
 
-    Several threads may call this at the same time: each gets a worker.
+    Several threads can call this at the same time; each gets its own worker.
 
     Args:
-        content: the bytes of a PNG, JPEG or GIF file, 16 MiB at most.
+        content: bytes of a PNG, JPEG or GIF file, at most 16 MiB.
         height, width: size of the frame, in pixels.
         fit: "crop" or "pad".
-        seconds: computing time that decoding may take. On a busy machine it is ended
-            after four times as long.
-        name: of the picture, the first words of an error.
+        seconds: limit for the CPU time of decoding, in seconds. The limit for wall time
+            is four times as long.
+        name: first words of an error message, which name the image.
 
     Returns:
         uint8 (height, width, 3).
 
     Raises:
-        ValueError: if the content cannot be decoded within these limits, or there is no
-            such size or `fit`.
+        ValueError: if the content cannot be decoded within these limits, or the size or
+            `fit` is invalid.
     """
     if fit not in FITS:
         raise ValueError(f"`fit` must be one of {', '.join(FITS)}; received {fit}.")
     if not all(isinstance(x, numbers.Integral) and x > 0 for x in (height, width)):
         raise ValueError(
-            f"A frame must be some pixels high and wide; received {height} x {width}."
+            "The height and width of a frame must be positive integers; received "
+            f"{height} x {width}."
         )
     try:
         if len(content) > MAX_PROMPT_BYTES:
-            raise ValueError("it has more than 16 MiB")
+            raise ValueError("it is larger than 16 MiB")
         form = {"height": height, "width": width, "fit": fit}
         ((_, _, frame),) = decode("image", form, seconds, content)
     except ValueError as error:
@@ -88,7 +88,7 @@ def decode_prompt_image(
 
 
 def _read_prompt(path) -> bytes:
-    """The bytes of a file, or the first of too many."""
+    """Read a file, but at most one byte more than `MAX_PROMPT_BYTES`."""
     path = local_path(path)
     try:
         with open_regular(path) as file:

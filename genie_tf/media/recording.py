@@ -1,4 +1,4 @@
-"""Recordings of played worlds as files, made in another process, which can be ended."""
+"""Encoding of recordings of played worlds, in a separate process."""
 
 import asyncio
 import os
@@ -11,24 +11,24 @@ import numpy as np
 
 from genie_tf.media import grid, save_video
 
-_WIDTH = 256  # Pixels that frames are enlarged to, about.
+_WIDTH = 256  # Approximate width of enlarged frames, in pixels.
 
 
 async def encode(
     frames: Sequence[bytes], shape: tuple[int, int, int], fps: float, form: str
 ) -> bytes:
-    """Return a recording as a file, enlarged so that its pixels can be seen.
+    """Return a recording as the bytes of a file, enlarged so that pixels are visible.
 
-    Canceling ends the work.
+    Canceling ends the process.
 
     Args:
-        frames: pixels of each frame, bytes.
-        shape: height, width and 3.
-        fps: frames a second.
+        frames: pixels of each frame, as bytes.
+        shape: (height, width, 3).
+        fps: frames per second.
         form: "gif" or "mp4".
 
     Raises:
-        OSError: if the file cannot be made, because the disk is full, for instance.
+        OSError: if the file cannot be made, for instance because the disk is full.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"world.{form}")
@@ -37,7 +37,7 @@ async def encode(
             *(sys.executable, "-m", __name__, *arguments),
             stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the server.
+            start_new_session=True,  # Ctrl-C must reach only the server.
         )
         try:
             _, errors = await process.communicate(b"".join(frames))
@@ -52,9 +52,9 @@ async def encode(
 
 
 def main() -> None:
-    """Write the frames at standard input to a file."""
+    """Write frames from standard input to a file."""
     path, fps, *shape = sys.argv[1:]
-    os.nice(10)  # Nobody's world stands still for it.
+    os.nice(10)  # Encoding must not slow down players.
     video = np.frombuffer(sys.stdin.buffer.read(), "uint8")
     video = video.reshape(-1, *map(int, shape))
     scale = max(1, _WIDTH // video.shape[2])

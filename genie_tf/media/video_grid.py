@@ -1,4 +1,4 @@
-"""Puts videos next to each other for a person to compare."""
+"""Grids of videos for visual comparison."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -6,25 +6,25 @@ from PIL import Image, ImageDraw, ImageFont
 from genie_tf.pixels import video_to_bytes
 
 _GAP = 2  # White pixels between the cells of a grid.
-_HEADING = 14  # Pixels above it for the names of its columns.
+_HEADING = 14  # Height of the column names above a grid, in pixels.
 
 
 def grid(rows, labels=None, scale: int = 4, columns=None):
-    """Put clips side by side and above each other, enlarged, for a person to compare.
+    """Arrange videos in a grid, enlarged, for visual comparison.
 
     Args:
-        rows: one entry per row of the grid: a video, or a list of videos; all videos
-            of one shape, all rows of one length.
-        labels: one text per row, written on its left; none if not given.
-        scale: how many pixels wide a pixel becomes.
-        columns: one text per column, written above it; none if not given.
+        rows: video or list of videos for each row; all videos must have the same shape,
+            all rows the same length.
+        labels: text on the left of each row; none if not given.
+        scale: factor by which videos are enlarged, a positive integer.
+        columns: text above each column; none if not given.
 
     Returns:
         One video: uint8 (time, grid height, grid width, 3).
 
     Raises:
-        ValueError: if the videos, rows or labels do not fit each other, or `scale` is
-            not a positive integer.
+        ValueError: if shapes or numbers of videos, labels and columns do not match, or
+            `scale` is not a positive integer.
     """
     if scale < 1 or scale != int(scale):
         raise ValueError(f"`scale` must be a positive integer; received {scale}.")
@@ -34,8 +34,9 @@ def grid(rows, labels=None, scale: int = 4, columns=None):
     shapes = list(dict.fromkeys(video.shape for row in rows for video in row))
     if len(set(lengths)) != 1 or len(shapes) != 1:
         raise ValueError(
-            "A grid needs rows of one length, of videos of one shape; received rows "
-            f"of {lengths} videos, of shapes {', '.join(map(str, shapes))}."
+            "A grid needs rows of the same length, and videos of the same shape; "
+            f"received rows of {lengths} videos, of shapes "
+            f"{', '.join(map(str, shapes))}."
         )
     if labels is not None and len(labels) != len(rows):
         raise ValueError(
@@ -84,7 +85,7 @@ def _font():
 
 
 def _margin(labels):
-    """Width of the column of labels, in pixels."""
+    """Return the width of the column of labels, in pixels."""
     if labels is None:
         return 0
     return int(max(_font().getlength(str(label)) for label in labels)) + 8

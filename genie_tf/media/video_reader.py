@@ -1,7 +1,7 @@
-"""Reads the frames of video files as FFmpeg shows them, and makes them small.
+"""Reading of video files as small frames, as a video player would display them.
 
-`decoder_process` runs this in processes of their own: files that are damaged on purpose
-can crash FFmpeg.
+`decoder_process` runs this code in separate processes: maliciously damaged files can
+crash FFmpeg.
 """
 
 import os
@@ -14,16 +14,14 @@ from PIL import Image
 from genie_tf.media.image_reader import fit_image
 from genie_tf.pixels import to_bytes
 
-# Frames a second of a file that does not tell.
-_USUAL_RATE = 25
-# The display matrix of frames without one.
-_UPRIGHT = np.eye(3, dtype=np.int32)
-_MAX_THREADS = 4  # Each holds a frame of the video's size.
-# FFmpeg's own decoders of these leave transparency out.
+_DEFAULT_RATE = 25  # Frames per second if a file does not specify them.
+_UPRIGHT = np.eye(3, dtype=np.int32)  # Default display matrix.
+_MAX_THREADS = 4  # Each holds a full-size frame.
+# FFmpeg's own decoders of these codecs ignore transparency.
 _DECODERS_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-# One for all frames: each would otherwise start threads of its own.
+# Shared by all frames: otherwise each frame would start its own threads.
 _REFORMATTER = av.video.reformatter.VideoReformatter()
-# Numbers of H.273.
+# Transfer characteristics in ITU-T H.273.
 _PQ, _HLG = 16, 18
 _BT2020_LUMA = np.array([0.2627, 0.678, 0.0593])
 _BT2020_TO_BT709 = np.array(
@@ -34,25 +32,25 @@ _BT2020_TO_BT709 = np.array(
 def read_frames(
     path: str | os.PathLike, container: str, height: int, width: int
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """Yield the frames of a video file, resized and cut off evenly on both sides.
+    """Yield the frames of a video file, scaled and center-cropped.
 
-    They are turned, mirrored and stretched as the file says, HDR is converted to sRGB,
-    and what is transparent is black.
+    Frames are rotated, mirrored and stretched as the file specifies, HDR is converted to
+    sRGB, and transparent pixels become black.
 
     Args:
         path: name of the file.
-        container: FFmpeg's name of its format; others are refused.
+        container: FFmpeg's name of the container format; any other is rejected.
         height, width: size of the frames, in pixels.
 
     Yields:
-        Time at which the frame appears and how long it is shown, in seconds, and its
-        pixels, uint8 (height, width, 3).
+        The frame's time and duration, in seconds, and its pixels,
+        uint8 (height, width, 3).
 
     Raises:
-        ValueError: after the last frame, if there are fewer of them than there should
-            be. The text is a part of a sentence.
+        ValueError: after the last readable frame, if others cannot be read. The message
+            is a clause without a period.
     """
-    # Some containers name further files, which FFmpeg must not open.
+    # Some containers refer to other files, which FFmpeg must not open.
     options = {"format_whitelist": container, "protocol_whitelist": "none"}
     number, failures = 0, []
     try:
@@ -62,26 +60,26 @@ def read_frames(
         ):
             stream = opened.streams.best("video")
             if stream is None or stream.codec_context is None:
-                raise ValueError("it has no pictures, or their codec is not known")
+                raise ValueError("it has no video, or its codec is unknown")
             decoder = _open_decoder(stream)
             pixel_aspect = float(stream.sample_aspect_ratio or 1)
-            usual_time = 1 / float(stream.guessed_rate or _USUAL_RATE)
+            default_duration = 1 / float(stream.guessed_rate or _DEFAULT_RATE)
             for packet in opened.demux(stream):
                 if not packet.size and packet.dts is not None:
-                    continue  # The frame before is to stay.
+                    continue  # An empty packet repeats the previous frame.
                 try:
                     frames = decoder.decode(packet)
                 except av.FFmpegError as error:
                     failures.append(error.strerror)
                     continue
                 for frame in frames:
-                    # Some files tell no times, only how many frames a second there are.
+                    # Some files have no times, only a frame rate.
                     time = frame.time
                     if time is None:
-                        time = number * usual_time
-                    seconds = float((frame.duration or 0) * (frame.time_base or 0))
-                    pixels = _show(frame, pixel_aspect, height, width)
-                    yield time, seconds or usual_time, pixels
+                        time = number * default_duration
+                    duration = float((frame.duration or 0) * (frame.time_base or 0))
+                    pixels = _orient(frame, pixel_aspect, height, width)
+                    yield time, duration or default_duration, pixels
                     number += 1
     except (av.FFmpegError, OSError) as error:
         problem = "breaks off" if number else "cannot be decoded"
@@ -106,16 +104,16 @@ def _open_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     return decoder
 
 
-def _show(
+def _orient(
     frame: av.VideoFrame, pixel_aspect: float, height: int, width: int
 ) -> np.ndarray:
-    """The pixels of a frame as uint8 (height, width, 3), as a screen shows them."""
+    """Return the displayed pixels of a frame, uint8 (height, width, 3)."""
     a, b, _, c, d = np.frombuffer(
         frame.side_data.get("DISPLAYMATRIX", _UPRIGHT), np.int32
     ).tolist()[:5]
     straight, turned = abs(a) + abs(d), abs(b) + abs(c)
     if min(straight, turned) > 0.02 * max(straight, turned):
-        raise ValueError("it is to be turned by less than a right angle")
+        raise ValueError("its rotation is not a multiple of 90 degrees")
     if turned > straight:
         pixels = _resize(frame, pixel_aspect, width, height).swapaxes(0, 1)
         a, d = c, b
@@ -127,21 +125,21 @@ def _show(
 def _resize(
     frame: av.VideoFrame, pixel_aspect: float, height: int, width: int
 ) -> np.ndarray:
-    """The pixels of a frame that covers a size, in sRGB and without transparency."""
-    shown_width = frame.width * pixel_aspect
+    """Scale and center-crop a frame, in sRGB and without transparency."""
+    display_width = frame.width * pixel_aspect
     if frame.format.has_palette or any(x.is_alpha for x in frame.format.components):
         image = Image.fromarray(_to_pixels(frame, "rgba"))
-        image = image.resize((max(1, round(shown_width)), frame.height))
+        image = image.resize((max(1, round(display_width)), frame.height))
         return fit_image(image, height, width)
-    scale = max(height / frame.height, width / shown_width)
-    tall, wide = round(frame.height * scale), round(shown_width * scale)
+    scale = max(height / frame.height, width / display_width)
+    tall, wide = round(frame.height * scale), round(display_width * scale)
     pixels = _to_pixels(frame, "rgb", width=wide, height=tall, interpolation="AREA")
     top, left = (tall - height) // 2, (wide - width) // 2
     return pixels[top : top + height, left : left + width]
 
 
 def _to_pixels(frame: av.VideoFrame, channels: str, **size) -> np.ndarray:
-    """The pixels of a frame as uint8, in sRGB."""
+    """Return the pixels of a frame as uint8, in sRGB."""
     is_hdr = frame.color_trc in (_PQ, _HLG)
     forms = {"rgb": ("rgb24", "rgb48le"), "rgba": ("rgba", "rgba64le")}
     try:
@@ -162,7 +160,7 @@ def _to_pixels(frame: av.VideoFrame, channels: str, **size) -> np.ndarray:
 
 
 def _hdr_to_srgb(pixels: np.ndarray, transfer: int) -> np.ndarray:
-    """Convert colors of ITU-R BT.2100, in [0, 1]; white is 203 nits, by BT.2408."""
+    """Convert ITU-R BT.2100 colors in [0, 1]; white is 203 nits (BT.2408)."""
     if transfer == _PQ:
         x = pixels ** (1 / 78.84375)
         light = np.maximum(x - 0.8359375, 0) / (18.8515625 - 18.6875 * x)

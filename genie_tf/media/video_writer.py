@@ -1,4 +1,4 @@
-"""Writes videos as GIF, MP4, or PNG with the frames side by side."""
+"""Writing of videos as GIF, MP4, or PNG with the frames side by side."""
 
 import fractions
 import importlib.util
@@ -16,15 +16,18 @@ _MP4_NEEDS = "Writing MP4 needs PyAV: pip install genie_tf[mp4]."
 
 
 def save_video(path, video, fps: float = 10):
-    """Write a video as its file name says: .gif, .mp4, or .png, frames side by side.
+    """Write a video in the format of its file extension.
 
     Args:
-        path: name of the file, ending in .gif, .mp4 or .png.
+        path: name of the file, ending in .gif, .mp4 or .png (frames side by side).
         video: (time, height, width, 3).
-        fps: frames per second; a PNG has none.
+        fps: frames per second; not used for PNG.
 
     Raises:
-        ValueError: if the name ends otherwise, or the video has another form.
+        ValueError: if the extension is unknown, or the video has another shape or type.
+
+    Example:
+        save_video("world.gif", np.zeros((8, 64, 64, 3), "uint8"), fps=10)
     """
     check_video_path(path)
     suffix = pathlib.Path(path).suffix.lower()
@@ -37,14 +40,14 @@ def save_video(path, video, fps: float = 10):
 
 
 def check_video_path(path):
-    """Tell before the work is done whether `save_video` can write it.
+    """Check that `save_video` can write a file, before making its video.
 
     Args:
         path: name of the file.
 
     Raises:
         ValueError: if the name does not end in .gif, .mp4 or .png, MP4 needs a package
-            that is not installed, or something else than a file has that name.
+            that is not installed, or the path exists and is not a file.
     """
     suffix = check_file(path).suffix.lower()
     if suffix not in (".gif", ".mp4", ".png"):
@@ -56,23 +59,23 @@ def check_video_path(path):
 
 
 def save_gif(path, video, fps: float = 10):
-    """Write a GIF that plays for ever, with 256 colors chosen for each frame.
+    """Write a GIF that loops forever, with 256 colors chosen for each frame.
 
-    Frames that repeat the one before are stored as a longer stay of that one.
+    A frame equal to the previous one extends that frame's duration.
 
     Args:
         path: name of the file.
         video: (time, height, width, 3).
-        fps: frames per second, in (0, 50]: browsers slow down what is faster.
+        fps: frames per second, in (0, 50]; browsers slow down faster GIFs.
 
     Raises:
-        ValueError: if the video has another form, or `fps` is out of range.
+        ValueError: if the video has another shape or type, or `fps` is out of range.
     """
     if not 0 < fps <= 50:
         raise ValueError(f"A GIF's `fps` must be in (0, 50]; received {fps}.")
     frames = [Image.fromarray(frame) for frame in video_to_bytes(video)]
-    # A GIF counts in 1/100 s; rounding when frames begin, not how long they stay,
-    # keeps the speed right on average.
+    # A GIF has a resolution of 1/100 s. Rounding start times instead of durations keeps
+    # the average speed right.
     begin = np.round(np.arange(len(frames) + 1) * 100 / fps).astype(int)
     content = io.BytesIO()
     frames[0].save(
@@ -80,7 +83,7 @@ def save_gif(path, video, fps: float = 10):
         format="GIF",
         save_all=True,
         append_images=frames[1:],
-        duration=[10 * int(stay) for stay in np.diff(begin)],
+        duration=[10 * int(ticks) for ticks in np.diff(begin)],
         loop=0,
     )
     write_file(path, content.getbuffer())
@@ -96,7 +99,7 @@ def save_mp4(path, video, fps: float = 10):
 
     Raises:
         ImportError: if PyAV is not installed.
-        ValueError: if the video has another form, or `fps` is out of range.
+        ValueError: if the video has another shape or type, or `fps` is out of range.
     """
     if not 0.001 <= fps <= 1000:
         raise ValueError(f"An MP4's `fps` must be in [0.001, 1000]; received {fps}.")
@@ -105,7 +108,7 @@ def save_mp4(path, video, fps: float = 10):
         import av
     except ImportError as error:
         raise ImportError(_MP4_NEEDS) from error
-    # Color is stored at half the resolution, which needs even sizes.
+    # Chroma subsampling needs even sizes.
     odd = [(0, 0), (0, video.shape[1] % 2), (0, video.shape[2] % 2), (0, 0)]
     video = np.pad(video, odd, mode="edge")
     content = io.BytesIO()
@@ -114,7 +117,7 @@ def save_mp4(path, video, fps: float = 10):
         stream = container.add_stream("libx264", rate, options={"crf": "5"})
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        # Says that colors are those of BT.709; players guess otherwise.
+        # Declare BT.709 colors; otherwise players guess.
         for name in ("colorspace", "color_primaries", "color_trc", "color_range"):
             setattr(stream.codec_context, name, 1)
         for pixels in video:

@@ -1,1 +1,1 @@
-"""Measures of what Genie learns: import each from its own module."""
+"""Metrics of Genie models; import each from its module."""

@@ -1,4 +1,4 @@
-"""How well latent actions agree with the true ones: all of it, in one dict.
+"""Agreement of latent actions with true actions, as one report.
 
 Axes: c clips, a latent actions, g true actions.
 """
@@ -7,8 +7,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from genie_tf.metrics.controllability import (
-    assignment_accuracy_of_counts,
-    mutual_information_of_counts,
+    assignment_accuracy_from_counts,
+    mutual_information_from_counts,
 )
 from genie_tf.metrics.intervals import jackknife_interval
 
@@ -16,43 +16,42 @@ _SHUFFLES = 200
 
 
 def action_agreement(latent, true, num_latent: int, seed: int = 0) -> dict:
-    """Compare latent with true actions, with intervals over clips.
+    """Compare latent actions with true actions, with confidence intervals over clips.
 
     Args:
         latent: integers (clips, time), in [0, num_latent).
         true: integers (clips, time).
-        num_latent: how many latent actions there are.
-        seed: of the shuffling.
+        num_latent: number of latent actions.
+        seed: seed for shuffling.
 
     Returns:
-        A dict for JSON: `true_actions`, those that occur, in order; `confusion`,
-        counts, a row for each latent action and a column for each of these; `nmi` and
+        A dict for JSON: `true_actions`, those that occur, sorted; `confusion`, counts
+        with a row per latent action and a column per entry of `true_actions`; `nmi` and
         `accuracy` (normalized mutual information, best-assignment accuracy), each with
-        `value`, `ci95` (delete-one-clip jackknife), and what latent actions reach that
-        are shuffled over all clips, `shuffled` with `mean` and `quantile95`; and
-        `groups`, for each true action its `share` of all, its `most_frequent` latent
-        action, the one `assigned` to it, if any, and its `recall` under the best
-        assignment.
+        `value`, `ci95` (delete-one-clip jackknife), and `shuffled`, the `mean` and
+        `quantile95` for latent actions shuffled over all clips; `groups`, for each true
+        action its `share`, its `most_frequent` latent action, the one `assigned` to it,
+        if any, and its `recall` under the best assignment.
 
     Raises:
-        ValueError: if the shapes differ, or there are fewer than two clips.
+        ValueError: if the shapes differ or there are fewer than two clips.
     """
     latent, true = np.asarray(latent), np.asarray(true)
     if latent.shape != true.shape or latent.ndim != 2 or len(latent) < 2:
         raise ValueError(
-            "Latent and true actions must have the same shape (clips, time), of at "
+            "Latent and true actions must have the same shape (clips, time), with at "
             f"least two clips; received {latent.shape} and {true.shape}."
         )
-    labels, found = np.unique(true, return_inverse=True)
-    found = found.reshape(true.shape)
-    of_clips = _counts(latent, found, num_latent, len(labels))
-    joint = of_clips.sum(axis=0)
+    labels, columns = np.unique(true, return_inverse=True)
+    columns = columns.reshape(true.shape)
+    counts_per_clip = _counts(latent, columns, num_latent, len(labels))
+    joint = counts_per_clip.sum(axis=0)
     rng = np.random.default_rng(seed)
     shuffled = np.concatenate(
         [
             _counts(
                 rng.permutation(latent.ravel())[None],
-                found.reshape(1, -1),
+                columns.reshape(1, -1),
                 num_latent,
                 len(labels),
             )
@@ -61,13 +60,13 @@ def action_agreement(latent, true, num_latent: int, seed: int = 0) -> dict:
     )
     agreement = {"true_actions": labels.tolist(), "confusion": joint.tolist()}
     for name, measure in (
-        ("nmi", mutual_information_of_counts),
-        ("accuracy", assignment_accuracy_of_counts),
+        ("nmi", mutual_information_from_counts),
+        ("accuracy", assignment_accuracy_from_counts),
     ):
         value, by_chance = float(measure(joint)), measure(shuffled)
         agreement[name] = {
             "value": value,
-            "ci95": list(jackknife_interval(value, measure(joint - of_clips))),
+            "ci95": list(jackknife_interval(value, measure(joint - counts_per_clip))),
             "shuffled": {
                 "mean": float(by_chance.mean()),
                 "quantile95": float(np.quantile(by_chance, 0.95)),
@@ -94,7 +93,7 @@ def action_agreement(latent, true, num_latent: int, seed: int = 0) -> dict:
 
 
 def _counts(latent, true, num_latent: int, num_true: int):
-    """How often each latent action meets each true one in each clip: (c, a, g)."""
+    """Count the pairs of latent and true actions in each clip, (c, a, g)."""
     clips = np.arange(len(latent))[:, None]
     index = (clips * num_latent + latent) * num_true + true
     size = len(latent) * num_latent * num_true

@@ -1,4 +1,4 @@
-"""How much of a codebook is in use."""
+"""Codebook usage: codes used, perplexity and entropy."""
 
 import math
 
@@ -7,15 +7,15 @@ from keras import ops
 
 
 def perplexity_from_counts(counts):
-    """How many codes, all equally frequent, would have the entropy of these counts.
+    """Return the perplexity of codes: the exponential of their entropy.
 
-    Runs inside a compiled training step.
+    Can be compiled in a training step.
 
     Args:
         counts: (..., num_codes), integer or float, not negative.
 
     Returns:
-        float32 (...), in [1, num_codes]; 1 where nothing was counted.
+        float32 (...), in [1, num_codes]; 1 where all counts are 0.
     """
     counts = ops.cast(counts, "float32")
     total = ops.sum(counts, axis=-1, keepdims=True)
@@ -26,9 +26,9 @@ def perplexity_from_counts(counts):
 
 
 def usage_from_counts(counts) -> dict:
-    """Return `codes_used` and `perplexity` of the codes of a batch.
+    """Return the `codes_used` and `perplexity` of a batch.
 
-    Runs inside a compiled training step.
+    Can be compiled in a training step.
 
     Args:
         counts: (num_codes,), how often each code occurs.
@@ -40,9 +40,9 @@ def usage_from_counts(counts) -> dict:
 
 
 def codebook_usage(tokens, num_codes: int) -> dict:
-    """Which part of a codebook a set of tokens uses, and how evenly.
+    """Return how much of a codebook tokens use, and how evenly.
 
-    The numbers grow with the number of tokens: state over how many clips they are.
+    Results grow with the number of tokens: report them with the number of clips.
 
     Args:
         tokens: integers of any shape, in [0, num_codes).
@@ -50,12 +50,11 @@ def codebook_usage(tokens, num_codes: int) -> dict:
 
     Returns:
         A dict: `codes_used`, int; `usage`, their share of the codebook, in (0, 1];
-        `perplexity`, in [1, num_codes]; `entropy`, divided by log(num_codes), in
+        `perplexity`, in [1, num_codes]; `entropy`, normalized by log(num_codes), in
         [0, 1].
 
     Raises:
-        ValueError: if there are no tokens, they are not integers, or one is out of
-            range.
+        ValueError: if there are no tokens, or any is not an integer or out of range.
     """
     tokens = np.asarray(tokens)
     if num_codes < 2:

@@ -1,6 +1,6 @@
-"""Whether actions steer what is generated, and whether they are the true ones.
+"""Metrics of control: effect of actions on frames, agreement with true actions.
 
-`delta_psnr` runs inside a compiled step; the others are numpy in, numpy out, float64.
+`delta_psnr` can be compiled; the others take and return NumPy arrays, in float64.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from genie_tf.metrics.image_quality import psnr
 
 
 def delta_psnr(target, with_inferred_actions, with_random_actions, horizon: int = 4):
-    """How much better the right actions predict a frame than random ones (dPSNR_t).
+    """Return how much better inferred actions predict a frame than random ones.
 
-    PSNR(x_t, x̂_t) - PSNR(x_t, x̂'_t) (Genie, section 3): both videos are generated
-    from the same one prompt frame, x̂ with the actions inferred from the true clip, x̂'
-    with actions drawn uniformly. 0 means that actions change nothing.
+    dPSNR_t = PSNR(x_t, x̂_t) - PSNR(x_t, x̂'_t) (Genie, section 3). Both videos are
+    generated from the same single prompt frame: x̂ with actions inferred from the true
+    clip, x̂' with actions drawn uniformly. 0 means that actions have no effect.
 
     Args:
         target: the true frames after the prompt, (clips, time, height, width,
@@ -28,7 +28,7 @@ def delta_psnr(target, with_inferred_actions, with_random_actions, horizon: int 
         float32 (clips,), in decibels.
 
     Raises:
-        ValueError: if the shapes differ or have no frame t.
+        ValueError: if the shapes differ or frame t does not exist.
     """
     videos = target, with_inferred_actions, with_random_actions
     shapes = [tuple(video.shape) for video in videos]
@@ -47,10 +47,11 @@ def delta_psnr(target, with_inferred_actions, with_random_actions, horizon: int 
 
 
 def normalized_mutual_information(a, b) -> float:
-    """What two labelings tell about each other, whatever the labels are called.
+    """Return the normalized mutual information of two labelings.
 
     Args:
-        a, b: integer labels of the same shape, such as latent and true actions.
+        a: integer labels, such as latent actions.
+        b: integer labels of the same shape, such as true actions.
 
     Returns:
         Mutual information over the arithmetic mean of the two entropies, in [0, 1];
@@ -58,16 +59,16 @@ def normalized_mutual_information(a, b) -> float:
         `normalized_mutual_info_score`.
 
     Raises:
-        ValueError: if the shapes differ, or there are no labels.
+        ValueError: if the shapes differ or there are no labels.
     """
-    return float(mutual_information_of_counts(_joint_counts(a, b)))
+    return float(mutual_information_from_counts(_joint_counts(a, b)))
 
 
-def mutual_information_of_counts(joint):
-    """`normalized_mutual_information` of labels that were counted.
+def mutual_information_from_counts(joint):
+    """Return the `normalized_mutual_information` of counted pairs of labels.
 
     Args:
-        joint: (..., labels of one kind, labels of the other), how often they meet.
+        joint: (..., labels of a, labels of b), counts of pairs.
 
     Returns:
         float64 (...).
@@ -77,47 +78,49 @@ def mutual_information_of_counts(joint):
     entropy_b = entr(shares.sum(axis=-2)).sum(axis=-1)
     total = entropy_a + entropy_b
     information = total - entr(shares).sum(axis=(-2, -1))
-    known = total > 0
+    varied = total > 0
     return np.where(
-        known, np.clip(2 * information / np.where(known, total, 1), 0, 1), 1.0
+        varied, np.clip(2 * information / np.where(varied, total, 1), 0, 1), 1.0
     )
 
 
 def best_assignment_accuracy(latent, true) -> float:
-    """Accuracy of latent actions once each is named after one true action.
+    """Return the accuracy of latent actions under the best assignment to true actions.
 
-    The names are the best ones, each used once at most (Hungarian method). Latent
-    codes beyond the number of true actions count as wrong, and so do true actions
-    beyond the number of codes: 6 codes for 9 equally frequent actions reach 2/3.
+    The assignment is one-to-one (Hungarian method). Unassigned latent or true actions
+    count as wrong: 6 codes for 9 equally frequent actions reach at most 2/3.
 
     Args:
-        latent, true: integer labels of the same shape.
+        latent: integer labels.
+        true: integer labels of the same shape.
 
     Returns:
         A share in (0, 1].
 
     Raises:
-        ValueError: if the shapes differ, or there are no labels.
+        ValueError: if the shapes differ or there are no labels.
     """
-    return float(assignment_accuracy_of_counts(_joint_counts(latent, true)))
+    return float(assignment_accuracy_from_counts(_joint_counts(latent, true)))
 
 
-def assignment_accuracy_of_counts(joint):
-    """`best_assignment_accuracy` of labels that were counted.
+def assignment_accuracy_from_counts(joint):
+    """Return the `best_assignment_accuracy` of counted pairs of labels.
 
     Args:
-        joint: (..., latent labels, true labels), how often they meet.
+        joint: (..., latent labels, true labels), counts of pairs.
 
     Returns:
         float64 (...).
     """
     tables = joint.reshape(-1, *joint.shape[-2:])
-    hits = [t[linear_sum_assignment(t, maximize=True)].sum() for t in tables]
+    hits = [
+        table[linear_sum_assignment(table, maximize=True)].sum() for table in tables
+    ]
     return np.reshape(hits, joint.shape[:-2]) / joint.sum(axis=(-2, -1))
 
 
 def _joint_counts(a, b):
-    """How often each label of `a` meets each of `b`: (labels of a, labels of b)."""
+    """Count the pairs of labels, (labels of a, labels of b)."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or not a.size:
         raise ValueError(

@@ -1,19 +1,19 @@
-"""How much there is to see in frames, without a true frame to compare them with.
+"""Visible structure of frames, without true frames to compare them with.
 
 Numpy in, numpy out; frames are uint8, or float in [0, 1].
 """
 
 import numpy as np
 
-_PATCH = 8  # Pixels, in both directions.
-_LEAST_DEVIATION = 4 / 255
+_PATCH = 8  # Pixels per side.
+_LEAST = 4 / 255  # Gray levels below this are invisible.
+_STRIPED = 5  # Ratio of gradients across and along stripes.
 
 
 def sharpness(frames) -> np.ndarray:
-    """Return the mean gradient of each frame.
+    """Return the mean absolute difference of neighboring pixels in each frame.
 
-    The mean absolute difference of neighboring pixels, rows and columns alike, over all
-    colors. A blurred frame has less than a sharp one.
+    Horizontal and vertical neighbors count equally, in all colors.
 
     Args:
         frames: (..., height, width, channels), of at least 2x2 pixels.
@@ -32,28 +32,46 @@ def sharpness(frames) -> np.ndarray:
 
 
 def detail(frames) -> np.ndarray:
-    """Return the share of 8x8 patches that aren't flat, in each frame.
+    """Return the share of 8x8 patches that are not flat, in each frame.
 
-    A patch is flat if the standard deviation of its gray values, the means of the
-    colors, is below 4/255. Rows and columns beyond the last complete patch don't count.
+    A patch is flat if the standard deviation of its gray values is below 4/255. Gray is
+    the mean of the colors.
 
     Args:
-        frames: (..., height, width, channels), of at least 8x8 pixels.
+        frames: (..., height, width, channels), of at least 8x8 pixels. Rows and columns
+            after the last complete patch are ignored.
 
     Returns:
         float64 (...), in [0, 1].
     """
-    gray = _to_float(frames).mean(axis=-1)
-    rows, columns = (size // _PATCH for size in gray.shape[-2:])
-    patches = gray[..., : rows * _PATCH, : columns * _PATCH].reshape(
-        *gray.shape[:-2], rows, _PATCH, columns, _PATCH
-    )
-    deviation = patches.std(axis=(-3, -1))
-    return np.mean(deviation >= _LEAST_DEVIATION, axis=(-2, -1))
+    deviation = _gray_patches(frames).std(axis=(-3, -1))
+    return np.mean(deviation >= _LEAST, axis=(-2, -1))
+
+
+def stripes(frames) -> np.ndarray:
+    """Return the share of 8x8 patches that are striped, in each frame.
+
+    A patch is striped if its mean absolute gradient along one axis is above 4/255, and
+    along the other axis is less than a fifth of that. A world that repeats edge pixels
+    can be sharp and detailed, but it is striped.
+
+    Args:
+        frames: see `detail`.
+
+    Returns:
+        float64 (...), in [0, 1].
+    """
+    patches = _gray_patches(frames)
+    gradients = [
+        np.abs(np.diff(patches, axis=axis)).mean(axis=(-3, -1)) for axis in (-3, -1)
+    ]
+    along, across = np.sort(gradients, axis=0)
+    is_striped = (_STRIPED * along < across) & (across > _LEAST)
+    return is_striped.mean(axis=(-2, -1))
 
 
 def pairwise_distances(frames) -> np.ndarray:
-    """Return the root mean squared difference of every two frames.
+    """Return the root mean squared difference of each pair of frames.
 
     Args:
         frames: (n, height, width, channels).
@@ -64,6 +82,15 @@ def pairwise_distances(frames) -> np.ndarray:
     pixels = _to_float(frames).reshape(len(frames), -1)
     return np.stack(
         [np.sqrt(np.mean((pixels - pixel) ** 2, axis=1)) for pixel in pixels]
+    )
+
+
+def _gray_patches(frames) -> np.ndarray:
+    """Return gray values (..., rows, 8, columns, 8)."""
+    gray = _to_float(frames).mean(axis=-1)
+    rows, columns = (size // _PATCH for size in gray.shape[-2:])
+    return gray[..., : rows * _PATCH, : columns * _PATCH].reshape(
+        *gray.shape[:-2], rows, _PATCH, columns, _PATCH
     )
 
 

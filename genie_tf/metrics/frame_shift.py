@@ -1,6 +1,7 @@
-"""How far a picture moves from one frame to the next.
+"""Motion of the whole image from one frame to the next.
 
-Numpy in, numpy out."""
+Numpy in, numpy out.
+"""
 
 import itertools
 
@@ -10,19 +11,19 @@ _RADIUS = 8
 
 
 def frame_shifts(before, after, radius: int = _RADIUS) -> np.ndarray:
-    """Return the whole shift of each frame that best explains the frame after it.
+    """Return the shift of each frame that best explains the frame after it.
 
-    An exact search of all shifts by whole pixels: the one with the smallest mean
-    squared difference where the two frames overlap, in gray; of equal ones, the
-    smallest. A frame that doesn't change, or is flat, has the shift (0, 0).
+    Searches all shifts by whole pixels for the smallest mean squared difference of gray
+    values where the two frames overlap. Among equal ones, the smallest shift wins, so
+    frames that are flat or do not change have the shift (0, 0).
 
     Args:
         before: (n, height, width, channels), uint8 or float.
         after: the same shape.
-        radius: most pixels to search, down, up, right and left; less than both sides.
+        radius: largest shift in each direction, in pixels; less than both sides.
 
     Returns:
-        int64 (n, 2): how many pixels the picture moves down and to the right.
+        int64 (n, 2): pixels by which the image moves down and to the right.
 
     Raises:
         ValueError: if the shapes differ, or the frames are not larger than the radius.
@@ -54,28 +55,28 @@ def frame_shifts(before, after, radius: int = _RADIUS) -> np.ndarray:
     return best
 
 
-def share_going_the_same_way(shifts, way) -> np.ndarray:
-    """Return the share of shifts that go a given way.
+def share_with_direction(shifts, direction) -> np.ndarray:
+    """Return the share of shifts that have a given direction.
 
-    A shift goes that way if their inner product is positive. If the way is at most one
-    pixel in both directions, the picture stands, and so does a shift of at most one.
+    A shift has it if their inner product is positive. If the given direction is at most
+    one pixel in both axes, it is standing still, which other such shifts do too.
 
     Args:
         shifts: (n, ..., 2), in pixels.
-        way: (..., 2).
+        direction: (..., 2).
 
     Returns:
         float64 (...), in [0, 1].
     """
-    along = np.sum(shifts * way, axis=-1) > 0
-    same = np.where(_stands(way), _stands(shifts), along)
-    return same.mean(axis=0)
+    is_along = np.sum(shifts * direction, axis=-1) > 0
+    has_direction = np.where(_is_still(direction), _is_still(shifts), is_along)
+    return has_direction.mean(axis=0)
 
 
-def _stands(shifts) -> np.ndarray:
+def _is_still(shifts) -> np.ndarray:
     return np.all(np.abs(shifts) <= 1, axis=-1)
 
 
 def _overlap(shift: int) -> slice:
-    """Return the part of an axis that a shifted one covers."""
+    """Return the part of an axis that overlaps with the shifted axis."""
     return slice(max(shift, 0), min(shift, 0) or None)

@@ -1,7 +1,7 @@
-"""How close predicted frames are to the true ones: PSNR and SSIM, frame by frame.
+"""PSNR and SSIM of each predicted frame.
 
-Both take uint8, divided by 255, or float, clipped to [0, 1]; both compute in float32
-and run inside a compiled step.
+Both take uint8, divided by 255, or float, clipped to [0, 1]. Both compute in float32
+and can be compiled.
 """
 
 import math
@@ -16,21 +16,21 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def psnr(target, prediction):
-    """Peak signal-to-noise ratio of every frame.
+    """Return the peak signal-to-noise ratio of each frame.
 
-    The squared error is averaged over the pixels of one frame, so that the mean over
-    frames is a mean of decibels; `keras.ops.psnr` pools all frames into one error and
-    returns a lower number.
+    The squared error is averaged per frame, so a mean over frames is a mean of
+    decibels; `keras.ops.psnr` pools all frames into one error and returns a lower
+    number.
 
     Args:
         target: (..., height, width, channels), uint8, or float in [0, 1].
-        prediction: the same shape; its dtype may differ.
+        prediction: the same shape; its dtype can differ.
 
     Returns:
         float32 (...): decibels, at most 100.
 
     Raises:
-        ValueError: if the shapes differ, or a dtype is neither uint8 nor float.
+        ValueError: if the shapes differ or a dtype is neither uint8 nor float.
     """
     target, prediction = _comparable_frames(target, prediction)
     mse = ops.mean((target - prediction) ** 2, axis=(-3, -2, -1))
@@ -38,35 +38,31 @@ def psnr(target, prediction):
 
 
 def psnr_of_mean_error(psnr):
-    """The PSNR of the mean squared error of many frames.
+    """Return the PSNR of the mean squared error of many frames, at most their mean PSNR.
 
-    Frames far from the truth decide it; an exact copy counts for nothing more than an
-    error of zero.
+    The worst frames decide it, and an exact copy is only an error of zero.
 
     Args:
-        psnr: decibels of each frame, of `psnr`; any shape.
-
-    Returns:
-        A float, at most their mean.
+        psnr: decibels of each frame, from `psnr`; any shape.
     """
     errors = 10 ** (-np.asarray(psnr, "float64") / 10)
     return float(-10 * np.log10(errors.mean()))
 
 
 def ssim(target, prediction):
-    """Structural similarity of every frame (Wang et al. 2004).
+    """Return the structural similarity of each frame (Wang et al. 2004).
 
-    An 11x11 Gaussian window of sigma 1.5 that never leaves the frame, per channel:
+    Uses an 11x11 Gaussian window of sigma 1.5 inside the frame, per channel. Equal to
     scikit-image's `structural_similarity` with `gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=1, channel_axis=-1`.
 
     Args:
         target: (..., height, width, channels), uint8, or float in [0, 1]; height and
             width at least 11.
-        prediction: the same shape; its dtype may differ.
+        prediction: the same shape; its dtype can differ.
 
     Returns:
-        float32 (...), at most 1, which means equal.
+        float32 (...), at most 1, for equal frames.
 
     Raises:
         ValueError: if the shapes differ, a dtype is neither uint8 nor float, or the
@@ -78,7 +74,8 @@ def ssim(target, prediction):
             f"SSIM needs frames of at least {2 * _RADIUS + 1}x{2 * _RADIUS + 1} "
             f"pixels; received shape {tuple(x.shape)}."
         )
-    # Variances are small differences of squares, and squares of small numbers lose less.
+    # Center values: variances are small differences of squares, and smaller squares
+    # lose less precision.
     x, y = x - 0.5, y - 0.5
     mean_x, mean_y = _window_mean(x), _window_mean(y)
     variances = _window_mean(x * x + y * y) - mean_x**2 - mean_y**2
@@ -90,7 +87,7 @@ def ssim(target, prediction):
 
 
 def _comparable_frames(target, prediction):
-    """Both as float32 in [0, 1], once their shapes are found to agree."""
+    """Return both as float32 in [0, 1]; raise a ValueError if their shapes differ."""
     target, prediction = _unit_range(target), _unit_range(prediction)
     shapes = tuple(target.shape), tuple(prediction.shape)
     if (
@@ -118,11 +115,11 @@ def _unit_range(frames):
 
 
 def _window_mean(frames):
-    """Gaussian means over every window inside the frame, by rows, then by columns.
+    """Return Gaussian means over each window inside the frame.
 
-    Sums of shifted copies, not a convolution or a matrix product: accelerators round
-    the factors of those to as few as 8 bits, and a variance that is a difference of
-    two such means would drown.
+    Sums shifted copies, by rows and then by columns. In a convolution or a matrix
+    product accelerators round factors to as few as 8 bits, too coarse for variances
+    that are differences of two means.
     """
     width = 2 * _RADIUS + 1
     weights = [math.exp(-((k - _RADIUS) ** 2) / (2 * _SIGMA**2)) for k in range(width)]
@@ -137,7 +134,7 @@ def _window_mean(frames):
 
 
 def _symmetric_sum(parts, weights):
-    """The weighted sum of the parts, each weight multiplied once for its two."""
+    """Return the weighted sum of parts; pairs of equal weight are added first."""
     total = weights[_RADIUS] * parts[_RADIUS]
     for k in range(_RADIUS):
         total += weights[k] * (parts[k] + parts[-1 - k])

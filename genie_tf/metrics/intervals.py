@@ -1,16 +1,16 @@
-"""How sure a number is that was measured on clips: 95% confidence intervals."""
+"""95% confidence intervals of results measured on clips."""
 
 import numpy as np
 from scipy.special import stdtrit
 
 
 def mean_confidence_interval(values):
-    """The mean of independent values, one per clip, and its 95% confidence interval.
+    """Return the mean of independent values and its 95% confidence interval.
 
-    Student's t with n-1 degrees of freedom, symmetric about the mean.
+    Uses Student's t with n-1 degrees of freedom; symmetric about the mean.
 
     Args:
-        values: (n,), at least two.
+        values: (n,), one value per clip, at least two.
 
     Returns:
         The mean, and (low, high).
@@ -18,7 +18,7 @@ def mean_confidence_interval(values):
     Raises:
         ValueError: if `values` is not a list of at least two numbers.
     """
-    values = _checked(values)
+    values = _check_values(values)
     n = len(values)
     mean = float(values.mean())
     margin = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
@@ -26,14 +26,15 @@ def mean_confidence_interval(values):
 
 
 def jackknife_interval(whole: float, without_each):
-    """The 95% confidence interval of a number that is no mean over clips.
+    """Return the 95% confidence interval of a statistic that is not a mean over clips.
 
-    The delete-one jackknife's standard error, and Student's t with n-1 degrees of
-    freedom, symmetric about the number. For a mean it is `mean_confidence_interval`.
+    Uses the standard error of the delete-one jackknife and Student's t with n-1 degrees
+    of freedom; symmetric about the statistic. Equal to `mean_confidence_interval` for a
+    mean.
 
     Args:
-        whole: the number, of all clips.
-        without_each: (n,), at least two: the same of all clips but the i-th.
+        whole: the statistic over all clips.
+        without_each: (n,), at least two: the statistic without the i-th clip.
 
     Returns:
         (low, high).
@@ -41,7 +42,7 @@ def jackknife_interval(whole: float, without_each):
     Raises:
         ValueError: if `without_each` is not a list of at least two numbers.
     """
-    without_each = _checked(without_each)
+    without_each = _check_values(without_each)
     n = len(without_each)
     margin = float(stdtrit(n - 1, 0.975) * np.sqrt(n - 1) * without_each.std())
     return whole - margin, whole + margin
@@ -50,12 +51,12 @@ def jackknife_interval(whole: float, without_each):
 def median_interval(values, resamples: int = 500):
     """Return the 95% confidence interval of the median over all frames of clips.
 
-    The percentile bootstrap: clips are drawn with replacement, the same in each call,
-    since frames of a clip depend on each other.
+    The percentile bootstrap over clips, because frames of a clip depend on each other.
+    Its draws are the same in each call.
 
     Args:
         values: (clips, frames), at least two clips.
-        resamples: how many times as many clips are drawn.
+        resamples: number of bootstrap samples.
 
     Returns:
         (low, high).
@@ -67,7 +68,7 @@ def median_interval(values, resamples: int = 500):
     return float(low), float(high)
 
 
-def _checked(values):
+def _check_values(values):
     values = np.asarray(values, dtype="float64")
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(

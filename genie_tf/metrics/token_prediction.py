@@ -1,23 +1,23 @@
-"""How well a model knows the tokens it cannot see, clip by clip."""
+"""Quality of predicted tokens, per clip."""
 
 import keras
 from keras import ops
 
 
 def masked_token_scores(tokens, logits, mask, top=(1, 2, 5, 16)) -> dict:
-    """Cross-entropy and accuracy where tokens were masked, and nowhere else.
+    """Return cross-entropy and accuracy over masked tokens.
 
-    Runs inside a compiled program.
+    Can be compiled.
 
     Args:
         tokens: int32 (batch, time, patches), the true tokens.
         logits: float32 (batch, time, patches, num_codes).
         mask: bool (batch, time, patches).
-        top: for which k to count how often the true token is one of the k likeliest;
-            of tokens equally likely, it is the last.
+        top: values of k, to count how often the true token is among the k likeliest;
+            the true token ranks last among equally likely ones.
 
     Returns:
-        A dict of float32 (batch,), each clip's mean over its masked tokens:
+        A dict of float32 (batch,), means over the masked tokens of each clip:
         `cross_entropy` in nats, and the shares `top1`, `top2`, ... in [0, 1].
     """
     weight = ops.cast(mask, "float32")

@@ -1,4 +1,4 @@
-"""The parts of Genie, and Genie."""
+"""Genie and its parts: tokenizers, latent action models, dynamics models."""
 
 from genie_tf.models.action_model import ActionModel
 from genie_tf.models.causal_dynamics import CausalDynamics

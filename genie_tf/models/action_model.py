@@ -1,4 +1,4 @@
-"""The contract of latent action models: which action led from one frame to the next."""
+"""Contract of latent action models, which infer the actions between frames."""
 
 from collections.abc import Mapping
 
@@ -9,19 +9,19 @@ from genie_tf.models.trainable_model import TrainableModel
 
 
 class ActionModel(TrainableModel, contract=True):
-    """Finds one of a few discrete actions between frames, from the frames only.
+    """Model that infers one of a few discrete actions between frames, without labels.
 
     A call takes `video`, (batch, time, height, width, channels), uint8, or float in
     [0, 1], and returns a dict with at least
 
     - `indices`, the actions, int32 (batch, time-1);
     - `quantized`, their vectors, (batch, time-1, action_dim), with a gradient;
-    - `prediction`, frames 2..T as predicted from these and the frames before, float32
+    - `prediction`, frames 2..T predicted from the actions and earlier frames, float32
       (batch, time-1, height, width, channels).
 
     Attributes:
         frame_shape: (height, width, channels) of a frame.
-        num_actions: how many actions there are.
+        num_actions: number of actions.
         action_dim: width of an action vector.
     """
 
@@ -36,22 +36,23 @@ class ActionModel(TrainableModel, contract=True):
         raise NotImplementedError
 
     def action_vectors(self, actions):
-        """Return the vectors of actions: int (...) -> float32 (..., action_dim)."""
+        """Return the vectors of integer actions (...), float32 (..., action_dim)."""
         raise NotImplementedError
 
-    def metrics_of(self, video, outputs: Mapping) -> dict:
-        """Return a dict of scalars with `loss`, from the outputs of a call on a video."""
+    def loss_and_metrics(self, video, outputs: Mapping) -> dict:
+        """Return a dict of scalars with `loss`, from the outputs for a video."""
         raise NotImplementedError
 
-    def stats_of(self, outputs: Mapping) -> dict:
-        """Return what codebooks learn from, of the outputs of a call."""
+    def codebook_stats(self, outputs: Mapping) -> dict:
+        """Return the arguments of `update_codebooks` from the outputs of a call."""
         return self.quantizer.codebook_stats(outputs) if self.quantizer else {}
 
     def losses_and_metrics(self, batch):
         outputs = self(batch["video"])
-        return self.metrics_of(batch["video"], outputs), self.stats_of(outputs)
+        metrics = self.loss_and_metrics(batch["video"], outputs)
+        return metrics, self.codebook_stats(outputs)
 
     def reconstruct(self, batch):
-        """Return a batch's video, frames from the second on as predicted."""
+        """Return the video of a batch, with predictions in place of frames 2..T."""
         video = to_unit_range(batch["video"])
         return ops.concatenate([video[:, :1], self(video)["prediction"]], axis=1)

@@ -1,6 +1,6 @@
-"""The next frame's tokens, one after another: the autoregressive baseline.
+"""Autoregressive dynamics model, as a baseline.
 
-Axes: b batch, t time, n patches, p places in the flat row of t * n tokens.
+Axes: b batch, t time, n patches, p positions in the flat sequence of t * n tokens.
 """
 
 from collections.abc import Callable
@@ -18,23 +18,35 @@ from genie_tf.sampling_settings import TEMPERATURE, TOP_K
 
 @keras.saving.register_keras_serializable("genie_tf")
 class CausalDynamics(Dynamics):
-    """Predicts each token from all tokens before it, in raster order.
+    """Dynamics model that predicts each token from all earlier ones, in raster order.
 
-    Tokens of a frame see those before them in their own frame, and all tokens of the
-    frames before. It is the baseline that Jasmine calls causal (Mahajan et al. 2025);
-    there, the order within a frame also limits what is seen of past frames, where a
-    patch then does not see even itself.
+    A token attends to earlier tokens of its frame and to all tokens of past frames.
+    Jasmine (Mahajan et al. 2025) calls this baseline "causal". There, the order within
+    a frame also applies to past frames, so a patch does not even attend to itself.
 
     Args:
         num_codes: size of the token vocabulary.
-        num_patches: tokens of a frame.
+        num_patches: tokens per frame.
         action_dim: width of an action vector.
-        transformer: arguments of the `STTransformer`, with `attention` "space_time";
-            `window` counts frames, and the tokens seen are the last `window` *
-            `num_patches`.
+        transformer: arguments of the `STTransformer`, with `attention` "space_time".
+            `window` counts frames: a token attends to the last `window` *
+            `num_patches` tokens.
 
     Raises:
-        ValueError: if the transformer has another attention.
+        ValueError: if `attention` is not "space_time".
+
+    Example:
+
+    ```python
+    dynamics = CausalDynamics(
+        num_codes=64,
+        num_patches=16,
+        action_dim=8,
+        transformer={
+            "dim": 32, "num_blocks": 2, "num_heads": 2, "attention": "space_time"
+        },
+    )
+    ```
     """
 
     layer_classes = {"transformer": lambda _: STTransformer}
@@ -63,13 +75,13 @@ class CausalDynamics(Dynamics):
         self.window = transformer.get("window", 16)
         check_whole(window=self.window)
         policy = {"dtype": self.dtype_policy}
-        # Each token is a frame of its own to the transformer.
-        tokens_seen = self.window * num_patches
+        # The transformer treats each token as a frame.
+        window_tokens = self.window * num_patches
         self.transformer = STTransformer(
-            **{**transformer, "window": tokens_seen}, **policy
+            **{**transformer, "window": window_tokens}, **policy
         )
         width = self.transformer.dim
-        # The last row stands for the token before the first.
+        # The last row is the start token.
         self.table = keras.layers.Embedding(num_codes + 1, width, **policy)
         self.patch_position = keras.layers.Embedding(num_patches, width, **policy)
         self.action_embedding = keras.layers.Dense(width, **policy)
@@ -88,7 +100,7 @@ class CausalDynamics(Dynamics):
             layer.build((None, None, *shape))
 
     def scored(self, tokens, batch):
-        """Return all tokens but those of the first frame, which has no past."""
+        """Return a mask of all tokens except those of the first frame."""
         frame = ops.arange(ops.shape(tokens)[1])
         return ops.broadcast_to(frame[None, :, None] > 0, ops.shape(tokens))
 
@@ -107,11 +119,11 @@ class CausalDynamics(Dynamics):
         return ops.reshape(logits, (b, t, n, self.num_codes))
 
     def embed(self, before, patch, steering):
-        """Return what enters the transformer, (b, p, width).
+        """Return the inputs of the transformer, (b, p, width).
 
         Args:
-            before: int32 (b, p), the token before each one that is predicted.
-            patch: int32 (1, p), the patch that is predicted.
+            before: int32 (b, p), the token before each predicted token.
+            patch: int32 (1, p), the patch of each predicted token.
             steering: (b, p, width), embedded actions.
         """
         return self.table(before) + self.patch_position(patch) + steering
@@ -135,8 +147,8 @@ class CausalDynamics(Dynamics):
 
     def sample_frame(self, action, cache, position, key, sampling, grid):
         def sample(i, logits):
-            how = sampling["temperature"], sampling["top_k"]
-            return draw(logits, fold(key, i), *how)[:, 0]
+            settings = sampling["temperature"], sampling["top_k"]
+            return draw(logits, fold(key, i), *settings)[:, 0]
 
         return self._run(sample, self.action_embedding(action), cache, position)
 
@@ -147,14 +159,14 @@ class CausalDynamics(Dynamics):
         return self._run(known, steering, cache, position)[1]
 
     def _run(self, choose: Callable, steering, cache, position):
-        """Go through a frame, token by token.
+        """Fill in a frame, token by token.
 
         Args:
-            choose: function of a token's number and its logits, (b, 1, num_codes), to
-                the token, int (b,).
+            choose: function that maps the index of a token and its logits, (b, 1,
+                num_codes), to the token, int (b,).
             steering: (b, width), the embedded action.
-            cache: of the tokens before.
-            position: int (b,), of the frame.
+            cache: cache of all earlier tokens.
+            position: int (b,), position of the frame.
 
         Returns:
             The tokens, int32 (b, n), and the cache with them.
@@ -163,16 +175,16 @@ class CausalDynamics(Dynamics):
 
         def body(i, carry):
             tokens, cache = carry
-            place = position * n + i
+            token_position = position * n + i
             embedded = self.embed(
                 cache["last"][:, None], ops.reshape(i, (1, 1)), steering[:, None]
             )
             features, entry = self.transformer.step(
-                embedded[:, :, None], cache["blocks"], place
+                embedded[:, :, None], cache["blocks"], token_position
             )
             token = ops.cast(choose(i, self.logits(features)[:, 0]), "int32")
             tokens = ops.where(ops.arange(n) == i, token[:, None], tokens)
-            blocks = self.transformer.write(cache["blocks"], entry, place)
+            blocks = self.transformer.write(cache["blocks"], entry, token_position)
             return tokens, {"blocks": blocks, "last": token}
 
         tokens = ops.zeros((ops.shape(position)[0], n), "int32")

@@ -1,4 +1,4 @@
-"""The contract of dynamics models: the next frame's tokens from the past and an action.
+"""Contract of dynamics models, which predict the next frame from past and action.
 
 Axes: b batch, t time, n patches.
 """
@@ -14,24 +14,24 @@ from genie_tf.sampling_settings import Setting, complete_settings, settings_as_t
 
 
 class Dynamics(TrainableModel, contract=True):
-    """Predicts tokens of a video, steered by actions.
+    """Model that predicts the tokens of a video, conditioned on actions.
 
-    It is trained as part of a world, which calls `loss_and_metrics`.
+    It is trained as part of a world model, which calls `loss_and_metrics`.
 
-    It is called with `tokens`, int32 (b, t, n); `actions`, (b, t-1, action_dim), between
-    the frames; and a batch, a dict with `training_inputs`. It returns logits, float32
-    (b, t, n, num_codes). Those of frame t depend on frames 1..t and on the actions up to
-    the one that leads there.
+    A call takes `tokens`, int32 (b, t, n); `actions`, (b, t-1, action_dim), between the
+    frames; and a batch, a dict with `training_inputs`. It returns logits, float32
+    (b, t, n, num_codes). Logits of frame t depend on frames 1..t and on the actions up
+    to the one that leads to frame t.
 
-    In play, frames are sampled one at a time over a cache, a tree of tensors with the
-    batch (or a multiple of it) in front, never changed: `start`, then `add_frame` for
-    each frame that is known, or `sample_frame`.
+    In play, frames are sampled one at a time over a cache: call `start`, then
+    `add_frame` for each known frame or `sample_frame` for each new one. The cache is an
+    immutable tree of tensors, whose first axis is the batch or a multiple of it.
 
     Attributes:
         num_codes: size of the vocabulary.
-        num_patches: tokens of a frame.
+        num_patches: tokens per frame.
         action_dim: width of an action vector.
-        sampling_settings: what can be set about sampling.
+        sampling_settings: the sampling settings of this class.
     """
 
     part_name = "dynamics"
@@ -46,9 +46,9 @@ class Dynamics(TrainableModel, contract=True):
         """Return an untrained dynamics over a tokenizer's tokens.
 
         Args:
-            tokenizer: whose tokens are predicted.
+            tokenizer: the tokenizer.
             action_dim: width of an action vector.
-            arguments: the other arguments of the class.
+            arguments: further arguments of the class.
         """
         return cls(
             num_codes=tokenizer.num_codes,
@@ -58,10 +58,10 @@ class Dynamics(TrainableModel, contract=True):
         )
 
     def start_from(self, codes) -> None:
-        """Take over a tokenizer's codes, (num_codes, code_dim), before training."""
+        """Initialize from a tokenizer's codes, (num_codes, code_dim)."""
 
     def scored(self, tokens, batch: Mapping):
-        """Return which tokens the loss counts, bool (b, t, n).
+        """Return a mask of the tokens that the loss counts, bool (b, t, n).
 
         Args:
             tokens: int32 (b, t, n).
@@ -70,17 +70,17 @@ class Dynamics(TrainableModel, contract=True):
         raise NotImplementedError
 
     def start(self, tokens):
-        """Return the cache of a first frame, of tokens int32 (b, n)."""
+        """Return the cache of a first frame with tokens int32 (b, n)."""
         raise NotImplementedError
 
     def add_frame(self, tokens, action, cache, position):
-        """Return the cache with a known frame in it.
+        """Return the cache with a known frame added.
 
         Args:
             tokens: int32 (b, n), the frame at `position`.
-            action: (b, action_dim), the one that led to it.
-            cache: of the frames before.
-            position: int (b,), of each video, 1 for the second frame.
+            action: (b, action_dim), the action that led to this frame.
+            cache: cache of the frames before.
+            position: int (b,), position in each video, 1 for the second frame.
         """
         raise NotImplementedError
 
@@ -88,12 +88,12 @@ class Dynamics(TrainableModel, contract=True):
         """Return a sampled frame, int32 (b, n), and the cache with it.
 
         Args:
-            action: (b, action_dim), the one that leads to the frame.
-            cache: of the frames before.
-            position: int (b,), of the frame in each video.
+            action: (b, action_dim), the action that leads to this frame.
+            cache: cache of the frames before.
+            position: int (b,), position of the frame in each video.
             key: uint32 (b,); equal keys give equal frames.
             sampling: a dict of scalar tensors, see `sampling_tensors`.
-            grid: (rows, columns) of the frame.
+            grid: (rows, columns) of the tokens of a frame.
         """
         raise NotImplementedError
 
@@ -105,26 +105,26 @@ class Dynamics(TrainableModel, contract=True):
         return {"loss": means["cross_entropy"], **means}
 
     def token_scores(self, tokens, logits, batch) -> dict:
-        """Return how well tokens are predicted, see `masked_token_scores`."""
+        """Return the prediction scores of each clip, see `masked_token_scores`."""
         return masked_token_scores(tokens, logits, self.scored(tokens, batch))
 
     def likeliest(self, tokens, logits, batch):
-        """Return the tokens, with the likeliest in place of those that are scored."""
+        """Return the tokens, with the likeliest token wherever the loss counts."""
         return ops.where(
             self.scored(tokens, batch), ops.argmax(logits, axis=-1), tokens
         )
 
     @classmethod
     def complete_sampling(cls, given: Mapping | None = None) -> dict:
-        """Return all settings of sampling, with defaults where none are given.
+        """Return all sampling settings, with defaults for missing ones.
 
         Raises:
-            ValueError: if there is no such setting, or a value is out of range.
+            ValueError: if a setting is unknown or a value is out of range.
         """
         return complete_settings(cls.sampling_settings, given, f"A {cls.__name__}")
 
     @classmethod
     def sampling_tensors(cls, given: Mapping | None = None) -> dict:
-        """Return the same as scalar tensors, so that a program serves all values."""
+        """Return `complete_sampling` as scalars, so one program serves all values."""
         values = cls.complete_sampling(given)
         return settings_as_tensors(cls.sampling_settings, values)

@@ -1,4 +1,4 @@
-"""Genie: a tokenizer, a latent action model and a dynamics model, made one."""
+"""World models: a tokenizer, actions and a dynamics model in one model."""
 
 from typing import ClassVar
 
@@ -12,18 +12,18 @@ from genie_tf.models.trainable_model import TrainableModel
 
 
 class WorldModel(TrainableModel, contract=True):
-    """What any Genie is: a dynamics over a frozen tokenizer's tokens, and actions.
+    """Base class of world models: a dynamics model over a frozen tokenizer.
 
     Args:
         tokenizer: a trained `Tokenizer`.
         dynamics: a `Dynamics` over its tokens.
 
     Attributes:
-        part_classes: what each part is, by the name of its argument.
-        infers_actions: whether it can tell the actions of a video.
+        part_classes: the class of each part, by argument name.
+        infers_actions: whether it can infer the actions of a video.
 
     Raises:
-        ValueError: if the parts do not fit each other.
+        ValueError: if the parts do not fit together.
     """
 
     part_classes: ClassVar[dict[str, type]] = {}
@@ -40,34 +40,33 @@ class WorldModel(TrainableModel, contract=True):
 
     @property
     def num_actions(self) -> int:
-        """How many buttons there are."""
+        """Number of actions."""
         raise NotImplementedError
 
     def action_vectors(self, actions):
-        """What the dynamics sees of actions: int (...) -> float32 (..., action_dim)."""
+        """Return the vectors of integer actions (...), float32 (..., action_dim)."""
         raise NotImplementedError
 
     def infer_actions(self, video):
-        """The actions between the frames of a video, int32 (batch, time-1)."""
+        """Return the actions between the frames of a video, int32 (batch, time-1)."""
         raise NotImplementedError
 
-    def outputs_of(self, batch) -> dict:
-        """What the model makes of a batch of clips.
+    def compute_outputs(self, batch) -> dict:
+        """Run all parts on a batch of clips.
 
         Args:
             batch: a dict with `video`, (batch, time, height, width, channels), uint8 or
-                float in [0, 1]; the dynamics' `training_inputs`; `tokens`, int32 (batch,
-                time, patches), where they are known; and `action`, int32 (batch,
-                time-1), where it is needed.
+                float in [0, 1]; `training_inputs` of the dynamics; `tokens`, int32
+                (batch, time, patches), if known; and `action`, int32 (batch, time-1),
+                if needed.
 
         Returns:
-            A dict: `logits`, what the dynamics returns;
-            `tokens`; `actions`, int32 (batch, time-1); and of a latent action model its
-            outputs, `latent_action_model`.
+            A dict: `logits` of the dynamics; `tokens`; `actions`, int32 (batch,
+            time-1); and `latent_action_model`, the outputs of that part, if any.
         """
         raise NotImplementedError
 
-    def _tokens_of(self, batch):
+    def _get_tokens(self, batch):
         if "tokens" in batch:
             return batch["tokens"]
         return self.tokenizer.tokenize(batch["video"])
@@ -76,33 +75,32 @@ class WorldModel(TrainableModel, contract=True):
         return self.dynamics.training_inputs(rng, clip)
 
     def reconstruct(self, batch):
-        """Return a batch's video, tokens replaced by the likeliest where they count."""
-        outputs = self.outputs_of(batch)
+        """Return the video of a batch, decoded from `Dynamics.likeliest` tokens."""
+        outputs = self.compute_outputs(batch)
         return self.tokenizer.detokenize(
             self.dynamics.likeliest(outputs["tokens"], outputs["logits"], batch)
         )
 
     def losses_and_metrics(self, batch):
-        """Loss and metrics of a batch of clips.
+        """Return loss and metrics of a batch of clips.
 
         Args:
-            batch: see `outputs_of`.
+            batch: see `compute_outputs`.
 
         Returns:
-            A dict of scalars with `loss` = the loss of the dynamics + the own loss of a
-            latent action model that is trained; and what `update_codebooks` and
-            `codebook_metrics` take.
+            A dict of scalars with `loss` = dynamics loss + the loss of a trainable
+            latent action model; and the arguments of `update_codebooks`.
         """
-        outputs = self.outputs_of(batch)
-        found = self.dynamics.loss_and_metrics(
+        outputs = self.compute_outputs(batch)
+        scores = self.dynamics.loss_and_metrics(
             outputs["tokens"], outputs["logits"], batch
         )
-        metrics = {"loss": found.pop("loss")}
-        metrics |= {f"dynamics/{name}": value for name, value in found.items()}
+        metrics = {"loss": scores.pop("loss")}
+        metrics |= {f"dynamics/{name}": value for name, value in scores.items()}
         return self._with_actions(metrics, batch, outputs)
 
     def _with_actions(self, metrics, batch, outputs):
-        """Loss and metrics together with those of how actions are found."""
+        """Add loss and metrics of the latent action model, if any."""
         return metrics, {}
 
     def parts(self):
@@ -135,17 +133,24 @@ class WorldModel(TrainableModel, contract=True):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class GuidedGenie(WorldModel):
-    """A world steered by the true actions of its data (GenieRedux-G, Kazemi et al. 2024).
+    """World model conditioned on true actions (GenieRedux-G, Kazemi et al. 2024).
 
     Each action is a one-hot vector.
 
     Args:
         tokenizer: a trained `Tokenizer`.
-        dynamics: a `Dynamics` over the tokenizer's tokens, whose `action_dim` is the
-            number of true actions.
+        dynamics: a `Dynamics` over its tokens, whose `action_dim` is the number of true
+            actions.
 
     Raises:
-        ValueError: if the parts do not fit each other.
+        ValueError: if the parts do not fit together.
+
+    Example:
+
+    ```python
+    dynamics = MaskGitDynamics.for_world(tokenizer, 15, {"transformer": transformer})
+    genie = GuidedGenie(tokenizer, dynamics)
+    ```
     """
 
     part_classes = {"tokenizer": Tokenizer, "dynamics": Dynamics}
@@ -158,35 +163,45 @@ class GuidedGenie(WorldModel):
     def action_vectors(self, actions):
         return ops.one_hot(actions, self.num_actions, dtype="float32")
 
-    def outputs_of(self, batch) -> dict:
-        tokens, actions = self._tokens_of(batch), batch["action"]
+    def compute_outputs(self, batch) -> dict:
+        tokens, actions = self._get_tokens(batch), batch["action"]
         logits = self.dynamics(tokens, self.action_vectors(actions), batch)
         return {"logits": logits, "tokens": tokens, "actions": actions}
 
     def infer_actions(self, video):
         raise ValueError(
-            "A guided Genie cannot tell the actions of a video; give it a prompt of one "
+            "A GuidedGenie cannot infer the actions of a video; use a prompt of one "
             "frame."
         )
 
 
 @keras.saving.register_keras_serializable("genie_tf")
 class Genie(WorldModel):
-    """A world to play, learned from videos alone (Genie, section 2).
+    """Playable world model, learned from videos without labels (Genie, section 2).
 
-    The tokenizer is frozen. Latent action model and dynamics train together, each by
-    its own full loss: the dynamics takes the actions through a stop-gradient. A latent
-    action model whose `trainable` is false stays as it is.
+    The tokenizer is frozen. Latent action model and dynamics train together, each with
+    its own loss: actions enter the dynamics through a stop-gradient. A latent action
+    model whose `trainable` is false is not changed.
 
     Args:
         tokenizer: a trained `Tokenizer`.
-        latent_action_model: an `ActionModel` for frames of the same shape; or, to
-            compare with, for frames of the tokenizer's `grid_shape`: it then sees the
-            tokens in place of the pixels (section 3.4).
-        dynamics: a `Dynamics` over the tokenizer's tokens.
+        latent_action_model: an `ActionModel` for frames of the same shape; or, for
+            comparison, for frames of the tokenizer's `grid_shape`, in which case its
+            input are tokens instead of pixels (section 3.4).
+        dynamics: a `Dynamics` over the tokens.
 
     Raises:
-        ValueError: if the parts do not fit each other.
+        ValueError: if the parts do not fit together.
+
+    Example:
+
+    ```python
+    dynamics = MaskGitDynamics.for_world(
+        tokenizer, latent_action_model.action_dim, {"transformer": transformer}
+    )
+    genie = Genie(tokenizer, latent_action_model, dynamics)
+    actions = genie.infer_actions(video)  # int32 (batch, time-1)
+    ```
     """
 
     part_classes = {
@@ -202,14 +217,14 @@ class Genie(WorldModel):
         dynamics: Dynamics,
         **kwargs,
     ):
-        seen = latent_action_model.frame_shape
-        of_tokens = seen == tokenizer.grid_shape
-        if not of_tokens:
-            _check_equal("frame_shape", tokenizer.frame_shape, seen)
+        frame_shape = latent_action_model.frame_shape
+        actions_from_tokens = frame_shape == tokenizer.grid_shape
+        if not actions_from_tokens:
+            _check_equal("frame_shape", tokenizer.frame_shape, frame_shape)
         _check_equal("action_dim", latent_action_model.action_dim, dynamics.action_dim)
         super().__init__(tokenizer, dynamics, **kwargs)
         self.latent_action_model = latent_action_model
-        self.actions_from_tokens = of_tokens
+        self.actions_from_tokens = actions_from_tokens
 
     @property
     def num_actions(self) -> int:
@@ -218,9 +233,9 @@ class Genie(WorldModel):
     def action_vectors(self, actions):
         return self.latent_action_model.action_vectors(actions)
 
-    def outputs_of(self, batch) -> dict:
-        tokens = self._tokens_of(batch)
-        actions = self.latent_action_model(self._seen_by_actions(batch, tokens))
+    def compute_outputs(self, batch) -> dict:
+        tokens = self._get_tokens(batch)
+        actions = self.latent_action_model(self._action_input(batch, tokens))
         logits = self.dynamics(tokens, ops.stop_gradient(actions["quantized"]), batch)
         return {
             "logits": logits,
@@ -234,20 +249,20 @@ class Genie(WorldModel):
             video = self.tokenizer.codes_as_video(self.tokenizer.tokenize(video))
         return self.latent_action_model.infer_actions(video)
 
-    def _seen_by_actions(self, batch, tokens):
-        """What the latent action model takes for the video."""
+    def _action_input(self, batch, tokens):
+        """Return the video that the latent action model is called on."""
         if self.actions_from_tokens:
             return self.tokenizer.codes_as_video(tokens)
         return batch["video"]
 
     def _with_actions(self, metrics, batch, outputs):
-        model, found = self.latent_action_model, outputs["latent_action_model"]
-        seen = self._seen_by_actions(batch, outputs["tokens"])
-        actions = model.metrics_of(seen, found)
-        metrics |= {f"latent_action/{name}": value for name, value in actions.items()}
+        model, actions = self.latent_action_model, outputs["latent_action_model"]
+        video = self._action_input(batch, outputs["tokens"])
+        scores = model.loss_and_metrics(video, actions)
+        metrics |= {f"latent_action/{name}": value for name, value in scores.items()}
         if model.trainable:
-            metrics["loss"] += actions["loss"]
-        return metrics, model.stats_of(found)
+            metrics["loss"] += scores["loss"]
+        return metrics, model.codebook_stats(actions)
 
     def codebook_metrics(self, codebook_stats):
         usage = self.latent_action_model.codebook_metrics(codebook_stats)

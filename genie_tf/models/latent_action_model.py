@@ -1,4 +1,4 @@
-"""Which of a few actions happened between two frames: Genie's latent action model."""
+"""Genie's latent action model, which infers the action between two frames."""
 
 import math
 
@@ -23,12 +23,12 @@ from genie_tf.models.preprocessing import to_unit_range
 
 @keras.saving.register_keras_serializable("genie_tf")
 class LatentActionModel(ActionModel):
-    """Learns discrete actions between frames, from pixels alone (section 2.1).
+    """Model that learns discrete actions between frames, from pixels (section 2.1).
 
-    The encoder sees all frames, with one extra action token each; its output at frame
-    t+1 is the action that led there from frame t, one of `num_actions`. The decoder
-    sees the frames up to t and the actions up to that one, and predicts frame t+1,
-    as a change of frame t: what the past does not tell has to pass through the
+    The encoder reads all frames, each with an extra action token. Its output at frame
+    t+1, quantized to one of `num_actions` codes, is the action that led there from
+    frame t. From frames 1..t and these actions, the decoder predicts frame t+1 as a
+    change of frame t. Whatever the past does not determine must pass through the
     action.
 
     Args:
@@ -38,16 +38,24 @@ class LatentActionModel(ActionModel):
         action_dim: width of a latent action.
         encoder: arguments of the encoder's `STTransformer`.
         decoder: arguments of the decoder's `STTransformer`; with a window of 1 the
-            action has to tell all of the motion, not just what is new in it.
+            action must encode all motion, not only changes of motion.
         quantizer: see `make_quantizer`.
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
 
     Returns:
-        A dict: `prediction`, frames 2..T as predicted, float32, (batch, time-1,
-        height, width, channels); `indices`, the latent actions, int32 (batch,
-        time-1); and the other outputs of `VectorQuantizer`.
+        A dict: `prediction`, predicted frames 2..T, float32 (batch, time-1, height,
+        width, channels); `indices`, the latent actions, int32 (batch, time-1); and the
+        other outputs of `VectorQuantizer`.
+
+    Example:
+
+    ```python
+    transformer = {"dim": 32, "num_blocks": 2, "num_heads": 2}
+    model = LatentActionModel((64, 64, 3), 16, 6, 8, transformer, transformer)
+    actions = model.infer_actions(video)  # int32 (batch, time-1)
+    ```
     """
 
     layer_classes = {
@@ -85,7 +93,7 @@ class LatentActionModel(ActionModel):
         self.quantizer = make_quantizer(num_actions, action_dim, quantizer)
         self.decoder_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         self.action_embedding = keras.layers.Dense(self.decoder.dim, **policy)
-        # Starts at zero: the first prediction is that nothing changes.
+        # Initialized to zero: the untrained prediction is no change.
         self.to_change = keras.layers.Dense(
             patch_size**2 * self.frame_shape[-1], kernel_initializer="zeros", **policy
         )
@@ -114,18 +122,18 @@ class LatentActionModel(ActionModel):
         }
 
     def encode(self, patches):
-        """Patches of frames 1..T to T-1 actions: the outputs of `VectorQuantizer`."""
+        """Encode patches of frames 1..T as T-1 actions, see `VectorQuantizer`."""
         previous = ops.concatenate([patches[:, :1], patches[:, :-1]], axis=1)
-        # Each patch comes with its change: motion then shows in a single token.
+        # With its change, each patch shows motion in a single token.
         tokens = self.encoder_embedding(
             ops.concatenate([patches, patches - previous], axis=-1)
         )
-        # The action token carries nothing but its learned position, the last one.
+        # The action token is only its learned position, the last one.
         tokens = ops.pad(tokens, [(0, 0), (0, 0), (0, 1), (0, 0)])
         return self.quantizer(self.to_latents(self.encoder(tokens)[:, 1:, -1]))
 
     def predict_next(self, patches, actions):
-        """Frames 2..T from the patches of frames 1..T-1 and the actions between.
+        """Predict frames 2..T from patches of frames 1..T-1 and the actions between.
 
         Args:
             patches: (batch, time-1, patches, pixels), float in [0, 1].
@@ -146,7 +154,7 @@ class LatentActionModel(ActionModel):
     def action_vectors(self, actions):
         return self.quantizer.lookup(actions)
 
-    def metrics_of(self, video, outputs):
+    def loss_and_metrics(self, video, outputs):
         target = to_unit_range(video)[:, 1:]
         return pixel_metrics(
             "prediction_loss", target, outputs["prediction"], outputs["loss"]
@@ -156,7 +164,7 @@ class LatentActionModel(ActionModel):
         n, actions = self.num_patches, frames - 1
         return [
             LayerCall(self.encoder_embedding, frames, n, input_gradient=False),
-            # The action token is one more patch.
+            # The action token counts as a patch.
             LayerCall(self.encoder, frames, n + 1),
             LayerCall(self.to_latents, actions, 1),
             LayerCall(self.quantizer, actions, 1),

@@ -1,4 +1,4 @@
-"""How often a model calls its layers, which is what training costs."""
+"""Layer calls of a model, from which the cost of training is computed."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,16 +7,16 @@ import keras
 
 
 class LayerCall(NamedTuple):
-    """A layer that is called for one clip.
+    """Call of a layer for one clip.
 
     Attributes:
         layer: a `Dense`, `Embedding`, `STTransformer` or quantizer.
-        frames: of the clip.
-        patches: tokens of a frame; of a layer without frames, rows are frames * patches.
+        frames: number of frames.
+        patches: tokens per frame; a layer without frames gets frames * patches rows.
         input_gradient: whether the input has a gradient.
         squared_error: whether the output is compared with a target.
-        is_classifier: whether the output are logits; an `Embedding` is then multiplied
-            with codes, and its last row is no class.
+        is_classifier: whether the outputs are logits; an `Embedding` is then multiplied
+            with codes, and its last row is not a class.
     """
 
     layer: keras.layers.Layer
@@ -30,5 +30,5 @@ class LayerCall(NamedTuple):
 def calls_for_each_patch(
     layers: Iterable[keras.layers.Layer], frames: int, patches: int
 ) -> list[LayerCall]:
-    """Return a call of each layer, for each patch of each frame."""
+    """Return one call per layer, for each patch of each frame."""
     return [LayerCall(layer, frames, patches) for layer in layers]

@@ -1,4 +1,4 @@
-"""The next frame's tokens from past tokens and an action: Genie's dynamics model.
+"""MaskGIT dynamics model, the one of Genie.
 
 Axes: b batch, t time, n patches.
 """
@@ -18,7 +18,7 @@ from genie_tf.sampling_settings import (
     TOP_K,
 )
 
-# Logit of the token before, as a unit vector, over one at right angles.
+# Initial logit of the previous token, for unit codes, minus that of an orthogonal one.
 _COPY_SHARPNESS = 16.0
 
 _CONDITIONINGS = ("add", "concat", "token")
@@ -26,30 +26,39 @@ _CONDITIONINGS = ("add", "concat", "token")
 
 @keras.saving.register_keras_serializable("genie_tf")
 class MaskGitDynamics(Dynamics):
-    """A MaskGIT over the tokens of a video, steered by actions (section 2.1).
+    """MaskGIT over the tokens of a video, conditioned on actions (section 2.1).
 
-    Tokens enter as vectors of a small table, and leave by their product with the same
-    table, which may start as the tokenizer's codebook: codes that look alike are then
-    alike from the first step. A token comes with the one before it in time at its
-    place, and its code is predicted as a change of that one's: what stays need not be
-    learned.
+    One small embedding table is used for input and output: logits are dot products with
+    it. It can start as the tokenizer's codebook, so similar codes are similar from the
+    first step. The embedding of a token includes the previous token at its patch, and
+    the output is a change of that token's code: the model does not have to learn to
+    copy.
+
+    A call reads `mask` from the batch, bool (b, t, n), true where a token is masked.
 
     Args:
         num_codes: size of the token vocabulary.
-        num_patches: tokens of a frame.
+        num_patches: tokens per frame.
         action_dim: width of an action vector.
         transformer: arguments of the `STTransformer`.
-        code_dim: width of the table of tokens.
+        code_dim: width of the embedding table.
         conditioning: how an action enters the frame it leads to: "add", projected and
-            added to the embedding of each patch (Genie); "concat", as it is, beside a
-            narrower embedding of each patch (GenieRedux-G); "token", projected, as one
-            more token of the frame (Jasmine).
-        mask_rates: smallest and largest share of a clip's patches that training hides.
-
-    Of a batch, a call takes `mask`, bool (b, t, n), true where a token is hidden.
+            added to the embedding of each patch (Genie); "concat", unprojected, next to
+            a narrower embedding of each patch (GenieRedux-G); "token", projected, as an
+            additional token of the frame (Jasmine).
+        mask_rates: smallest and largest share of a clip's patches masked in training.
 
     Raises:
-        ValueError: if there is no such conditioning, or an action leaves no width.
+        ValueError: if `conditioning` is unknown, or "concat" leaves patches no width.
+
+    Example:
+
+    ```python
+    transformer = {"dim": 32, "num_blocks": 2, "num_heads": 2}
+    dynamics = MaskGitDynamics(
+        num_codes=64, num_patches=16, action_dim=8, transformer=transformer
+    )
+    ```
     """
 
     layer_classes = {"transformer": lambda _: STTransformer}
@@ -88,10 +97,11 @@ class MaskGitDynamics(Dynamics):
             width -= action_dim
             if width < 1:
                 raise ValueError(
-                    f"Beside an action of action_dim={action_dim}, nothing is left of "
-                    f"the transformer's dim={self.transformer.dim} for the patches."
+                    "`action_dim` must be less than the transformer's `dim` if "
+                    '`conditioning` is "concat"; received '
+                    f"action_dim={action_dim}, dim={self.transformer.dim}."
                 )
-        # The last row is the mask token; it is no code, so never a target.
+        # The last row is the mask token, which is never a target.
         self.table = keras.layers.Embedding(num_codes + 1, code_dim, **policy)
         self.token_embedding = keras.layers.Dense(width, **policy)
         self.action_embedding = (
@@ -99,7 +109,7 @@ class MaskGitDynamics(Dynamics):
             if conditioning == "concat"
             else keras.layers.Dense(width, **policy)
         )
-        # Starts at zero: the first prediction is that nothing changes.
+        # Initialized to zero: the untrained prediction is no change.
         self.to_change = keras.layers.Dense(
             code_dim, kernel_initializer="zeros", **policy
         )
@@ -122,7 +132,7 @@ class MaskGitDynamics(Dynamics):
 
     @classmethod
     def for_world(cls, tokenizer, action_dim, arguments):
-        # As wide as the tokenizer's codes, which the table starts as.
+        # The table starts as the tokenizer's codes.
         return super().for_world(
             tokenizer, action_dim, {"code_dim": tokenizer.code_dim, **arguments}
         )
@@ -137,7 +147,7 @@ class MaskGitDynamics(Dynamics):
         self.table.embeddings.assign(rows)
 
     def training_inputs(self, rng, clip):
-        """Return `mask`, with a rate drawn for each clip; frame 1 is never hidden."""
+        """Return `mask`, with a rate drawn for each clip; frame 1 is never masked."""
         rate = rng.uniform(*self.mask_rates)
         mask = rng.random((len(clip["video"]), self.num_patches)) < rate
         mask[0] = False
@@ -148,7 +158,7 @@ class MaskGitDynamics(Dynamics):
 
     def call(self, tokens, actions, batch):
         hidden = self.hide(tokens, batch["mask"])
-        # Tokens of past frames are never hidden: in play, they are known.
+        # Previous tokens are never masked: in play, they are known.
         before = ops.pad(
             tokens[:, :-1], [(0, 0), (1, 0), (0, 0)], constant_values=self.num_codes
         )
@@ -158,12 +168,17 @@ class MaskGitDynamics(Dynamics):
         return self.logits(self.transformer(embedded), before)
 
     def hide(self, tokens, mask):
-        """Tokens with the mask token where `mask` is true."""
+        """Return tokens with the mask token where `mask` is true."""
         return ops.where(mask, self.num_codes, tokens)
 
     def embed(self, tokens, before, steering):
-        """What enters the transformer: patches (batch, time, patches), and an embedded
-        action for each frame, (batch, time, width), zero for the first one."""
+        """Return the inputs of the transformer.
+
+        Args:
+            tokens: int32 (b, t, n).
+            before: int32 (b, t, n), the previous token at each patch.
+            steering: (b, t, width), embedded actions, zero for the first frame.
+        """
         patches = self.token_embedding(
             ops.concatenate([self.table(tokens), self.table(before)], axis=-1)
         )
@@ -212,7 +227,7 @@ class MaskGitDynamics(Dynamics):
     def _commit_frame(self, cache, position):
         """Return the cache with keys and values of the newest frame.
 
-        Not done before the next frame is asked for, as none may follow.
+        Deferred until the next frame is requested: the newest might be the last.
         """
         past = cache["blocks"], cache["before"]
         known = ops.zeros_like(cache["tokens"], dtype="bool")
@@ -221,23 +236,23 @@ class MaskGitDynamics(Dynamics):
         return {**cache, "blocks": blocks, "before": before}
 
     def empty_cache(self, batch: int):
-        """The cache of no frame, for `step`: of the transformer, and the last tokens."""
+        """Return an empty cache for `step`: of the transformer, and previous tokens."""
         before = ops.full((batch, self.num_patches), self.num_codes, dtype="int32")
         return self.transformer.empty_cache(batch, self.num_entering), before
 
     def step(self, tokens, action, mask, cache, position):
-        """Logits of one frame over a cached past.
+        """Return the logits of one frame over a cached past.
 
         Args:
             tokens: int32 (batch, patches), the frame at `position`.
-            action: (batch, action_dim), the one that leads to this frame; left out
-                for the first, which has none.
+            action: (batch, action_dim), the action that leads to this frame; ignored
+                for the first.
             mask: bool (batch, patches).
-            cache: of `empty_cache`, or with the frames before written into it.
-            position: int (batch,), of each video, 0 for the first frame.
+            cache: from `empty_cache`, or from `write` with the frame before.
+            position: int (batch,), position in each video, 0 for the first frame.
 
         Returns:
-            Logits, float32 (batch, patches, num_codes); and the frame's entry, for
+            Logits, float32 (batch, patches, num_codes), and the entry of the frame, for
             `write`.
         """
         cache, before = cache
@@ -249,10 +264,7 @@ class MaskGitDynamics(Dynamics):
         return self.logits(features, before[:, None])[:, 0], (entry, hidden)
 
     def write(self, cache, entry, position):
-        """Return the cache with a frame in it, from the entry that `step` returned.
-
-        The frame is final: none of its tokens was masked.
-        """
+        """Return the cache with the entry of an unmasked frame added, from `step`."""
         entry, tokens = entry
         return self.transformer.write(cache[0], entry, position), tokens
 
@@ -283,7 +295,7 @@ class MaskGitDynamics(Dynamics):
 
 
 def _check_rates(rates) -> tuple[float, float]:
-    """Return mask rates, if they can be rates."""
+    """Return mask rates as a tuple; raise a ValueError if they are not valid."""
     numbers = isinstance(rates, (tuple, list)) and all(
         type(x) in (int, float) for x in rates
     )
@@ -294,7 +306,7 @@ def _check_rates(rates) -> tuple[float, float]:
         or not rates[1]
     ):
         raise ValueError(
-            "`mask_rates` must be the least and the largest share that is hidden, the "
-            f"latter above 0; received {rates!r}."
+            "`mask_rates` must be the smallest and the largest share of masked tokens, "
+            f"the latter above 0; received {rates!r}."
         )
     return tuple(rates)

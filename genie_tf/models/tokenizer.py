@@ -1,4 +1,4 @@
-"""The contract of tokenizers: frames to discrete tokens and back."""
+"""Contract of tokenizers, which map frames to discrete tokens and back."""
 
 import math
 
@@ -9,9 +9,9 @@ from genie_tf.models.trainable_model import TrainableModel
 
 
 class Tokenizer(TrainableModel, contract=True):
-    """Turns each frame into a grid of tokens, causally in time.
+    """Model that maps each frame to a grid of tokens and back, causally in time.
 
-    Tokens and reconstructions of frame t depend on frames 1..t only.
+    Tokens and reconstruction of frame t depend on frames 1..t only.
 
     A call takes `video`, (batch, time, height, width, channels), uint8, or float in
     [0, 1], and returns a dict with at least `reconstruction`, float32 in [0, 1], of the
@@ -22,7 +22,7 @@ class Tokenizer(TrainableModel, contract=True):
         grid: (rows, columns) of a frame's tokens.
         num_codes: size of the vocabulary.
         code_dim: width of a code.
-        num_patches: tokens of a frame.
+        num_patches: tokens per frame.
     """
 
     part_name = "tokenizer"
@@ -47,11 +47,11 @@ class Tokenizer(TrainableModel, contract=True):
         return (*self.grid, self.code_dim)
 
     def tokenize(self, video):
-        """Return a video as tokens, int32 (batch, time, patches), row-major."""
+        """Return the tokens of a video, int32 (batch, time, patches), row-major."""
         raise NotImplementedError
 
     def detokenize(self, tokens):
-        """Return tokens (batch, time, patches) as a video, float32 in [0, 1]."""
+        """Decode tokens (batch, time, patches) to a video, float32 in [0, 1]."""
         raise NotImplementedError
 
     def lookup(self, tokens):
@@ -59,24 +59,24 @@ class Tokenizer(TrainableModel, contract=True):
         raise NotImplementedError
 
     def empty_cache(self, batch: int):
-        """Return the cache of no frame, for `detokenize_step`.
+        """Return an empty cache for `detokenize_step`.
 
-        Here and in `detokenize_step`, each frame is decoded by itself; a tokenizer
-        whose frames see the past overrides both.
+        By default, both methods decode each frame independently. A tokenizer whose
+        decoder depends on past frames overrides both.
         """
         return ()
 
     def detokenize_step(self, tokens, cache, position):
-        """Return what `detokenize` does, one frame at a time.
+        """Decode one frame, equal to that of `detokenize`.
 
         Args:
             tokens: int32 (batch, patches), the frame at `position`.
-            cache: see `empty_cache`, or of the frame before.
-            position: int (batch,), of each video, 0 for the first frame.
+            cache: from `empty_cache`, or from the step before.
+            position: int (batch,), position in each video, 0 for the first frame.
 
         Returns:
             float32 (batch, height, width, channels), in [0, 1]; and the cache with this
-            frame in it.
+            frame added.
         """
         return self.detokenize(tokens[:, None])[:, 0], cache
 
@@ -85,7 +85,7 @@ class Tokenizer(TrainableModel, contract=True):
         return self.lookup(ops.arange(self.num_codes))
 
     def codes_as_video(self, tokens):
-        """Return tokens as a video with a pixel for each: its code, moved to [0, 1].
+        """Return tokens as a video with one pixel per token: its code, in [0, 1].
 
         Args:
             tokens: (batch, time, patches).
@@ -100,12 +100,12 @@ class Tokenizer(TrainableModel, contract=True):
         return self(batch["video"])["reconstruction"]
 
     def encoder_calls(self, frames: int):
-        """Return those of `layer_calls` that `tokenize` needs, for a plan."""
+        """Return the `layer_calls` of `tokenize`, for a plan of training."""
         return self.layer_calls(frames)
 
 
 def freeze(model: keras.Model) -> None:
-    """Keep a model as it is while others train."""
-    # First true: on TensorFlow, Keras passes over a value that is there already.
+    """Freeze the weights of a model."""
+    # Set to true first: on TensorFlow, Keras skips setting an unchanged value.
     model.trainable = True
     model.trainable = False

@@ -1,4 +1,4 @@
-"""The contract of every model that the training loop trains."""
+"""Contract of models that the training loop trains."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,14 @@ from genie_tf.presets.model import PresetModel
 
 
 class TrainableModel(PresetModel, contract=True):
-    """A model with a loss: what loop, engines, plans and curves know of it.
+    """Model with a loss: the interface for training loop, engines, plans and curves.
 
     A call draws no random numbers and changes no weights, so replicas agree with one
-    device, and a run that resumes is exact. What is random about training is drawn in
-    `training_inputs`, from the seed and the number of the example.
+    device and resumed runs are exact. Random inputs of training are drawn in
+    `training_inputs`, from the seed and the index of the example.
 
-    Subclasses define `losses_and_metrics` and `reconstruct`, and `quantizer`, if they
-    have a codebook.
+    Subclasses define `losses_and_metrics`, `reconstruct`, and, if they have a codebook,
+    `quantizer`.
     """
 
     quantizer = None
@@ -26,10 +26,10 @@ class TrainableModel(PresetModel, contract=True):
     def training_inputs(
         self, rng: np.random.Generator, clip: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Return what else training needs with a clip, such as a mask, drawn at random.
+        """Return additional inputs for a clip in training, such as a random mask.
 
         Args:
-            rng: generator for this clip only.
+            rng: random generator of this clip.
             clip: arrays of a clip, such as `video`, (time, height, width, channels).
         """
         return {}
@@ -39,21 +39,21 @@ class TrainableModel(PresetModel, contract=True):
 
         Args:
             batch: a dict with `video`, (batch, time, height, width, channels), uint8 or
-                float in [0, 1], and `training_inputs` with the batch in front.
+                float in [0, 1], and batches of `training_inputs`.
 
         Returns:
             A dict of scalars, each a mean over clips, with `loss` among them; and
-            statistics for `update_codebooks` and `codebook_metrics`, with the batch in
-            front.
+            statistics for `update_codebooks` and `codebook_metrics`, with the batch as
+            first axis.
         """
         raise NotImplementedError
 
     def reconstruct(self, batch: Mapping):
-        """Return a batch's video as the model has it, float32, to look at."""
+        """Return the model's version of a batch's video, float32, for display."""
         raise NotImplementedError
 
     def codebook_metrics(self, codebook_stats: Mapping) -> dict:
-        """Return how much of the codebook a batch uses, a dict of scalars."""
+        """Return codebook usage of a batch, a dict of scalars."""
         if not self.quantizer:
             return {}
         return usage_from_counts(
@@ -61,14 +61,13 @@ class TrainableModel(PresetModel, contract=True):
         )
 
     def update_codebooks(self, codebook_stats: Mapping) -> None:
-        """Let codebooks learn from what a training step quantized."""
+        """Update codebooks from the statistics of a training step."""
         if self.quantizer:
             self.quantizer.update(**codebook_stats)
 
     def layer_calls(self, frames: int) -> list[LayerCall]:
-        """Return the calls of layers that a clip needs, for a plan of the training.
+        """Return the layer calls for a clip, for a plan of training.
 
-        Unless a subclass says otherwise, each layer is called once, for each patch of
-        each frame.
+        By default, each layer is called once, for each patch of each frame.
         """
         return calls_for_each_patch(self.layers, frames, self.num_patches)

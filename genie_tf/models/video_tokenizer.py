@@ -1,4 +1,4 @@
-"""Frames into discrete tokens and back: the ST-ViViT VQ-VAE of Genie, section 2.1."""
+"""Genie's video tokenizer: the ST-ViViT VQ-VAE of section 2.1."""
 
 import keras
 from keras import ops
@@ -21,7 +21,7 @@ from genie_tf.models.tokenizer import Tokenizer
 
 @keras.saving.register_keras_serializable("genie_tf")
 class VideoTokenizer(Tokenizer):
-    """Turns each patch of each frame into one token, causally in time.
+    """Tokenizer that maps each patch of each frame to one token, causally in time.
 
     Args:
         frame_shape: (height, width, channels) of a frame.
@@ -40,6 +40,15 @@ class VideoTokenizer(Tokenizer):
         the tokens, int32 (batch, time, patches), row-major over the patch grid;
         and the other outputs of `VectorQuantizer`. Outputs of frame t depend on
         frames 1..t only.
+
+    Example:
+
+    ```python
+    transformer = {"dim": 32, "num_blocks": 2, "num_heads": 2}
+    tokenizer = VideoTokenizer((64, 64, 3), 16, 64, 8, transformer, transformer)
+    tokens = tokenizer.tokenize(video)  # int32 (batch, time, 16)
+    video = tokenizer.detokenize(tokens)  # float32 in [0, 1]
+    ```
     """
 
     layer_classes = {
@@ -99,14 +108,14 @@ class VideoTokenizer(Tokenizer):
         return {"reconstruction": self.decode(quantized["quantized"]), **quantized}
 
     def encode(self, video):
-        """Encode a video: the outputs of `VectorQuantizer`, one latent per patch."""
+        """Encode a video, one latent per patch; return outputs of `VectorQuantizer`."""
         patches = patchify(to_unit_range(video, self.compute_dtype), self.patch_size)
         return self.quantizer(
             self.to_latents(self.encoder(self.patch_embedding(patches)))
         )
 
     def decode(self, codes):
-        """Codes (batch, time, patches, code_dim) to a video, float32 in [0, 1]."""
+        """Decode codes (batch, time, patches, code_dim) to float32 video in [0, 1]."""
         return self.to_video(self.decoder(self.code_embedding(codes)))
 
     def to_video(self, features):
@@ -118,11 +127,9 @@ class VideoTokenizer(Tokenizer):
         return self.encoder.window == 1 or self.encoder.attention == "space"
 
     def tokenize(self, video):
-        """A video as tokens, int32 (batch, time, patches)."""
         return self.encode(video)["indices"]
 
     def detokenize(self, tokens):
-        """Tokens (batch, time, patches) as a video, float32 in [0, 1]."""
         return self.decode(self.lookup(tokens))
 
     def lookup(self, tokens):
@@ -138,8 +145,7 @@ class VideoTokenizer(Tokenizer):
         return self.to_video(features)[:, 0], cache
 
     def losses_and_metrics(self, batch):
-        """Return loss and metrics; loss = reconstruction MSE + codebook loss + weighted
-        commitment loss."""
+        """Return loss and metrics; loss = reconstruction MSE + quantizer loss."""
         video = to_unit_range(batch["video"])
         outputs = self(video)
         metrics = pixel_metrics(

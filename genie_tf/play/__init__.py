@@ -1,4 +1,4 @@
-"""A world in the browser: a server that runs the model, and the page that plays it."""
+"""Play a world in the browser: a server that runs the model, and its page."""
 
 from genie_tf.play.app import make_app
 from genie_tf.play.guard import check_origin, check_root_path

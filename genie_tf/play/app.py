@@ -1,4 +1,4 @@
-"""What a server answers: the page, pictures, recordings and the WebSocket of players."""
+"""HTTP and WebSocket routes: the page, images, recordings and players."""
 
 import asyncio
 import functools
@@ -53,7 +53,7 @@ def make_app(
 
     @app.exception_handler(WorkDropped)
     async def dropped(request, error):
-        return _error(503, "This was ended for something newer: try again.")
+        return _error(503, "A newer request replaced this one: try again.")
 
     @app.get("/")
     async def page():
@@ -66,40 +66,41 @@ def make_app(
         return Response(prompts[name], media_type="image/png")
 
     @app.post("/picture")
-    async def picture(request: fastapi.Request, fit: str = "crop"):
-        async def fitted() -> bytes:
+    async def fit_image(request: fastapi.Request, fit: str = "crop"):
+        async def work() -> bytes:
             content = await asyncio.wait_for(_read_body(request), UPLOAD_SECONDS)
             loop = asyncio.get_running_loop()
             arguments = content, *shape[:2], fit
-            work = loop.run_in_executor(decoders, _fit_as_png, *arguments)
-            return await _unless_gone(request, work)
+            decoding = loop.run_in_executor(decoders, _fit_as_png, *arguments)
+            return await _unless_client_leaves(request, decoding)
 
         try:
-            content = await uploads.run(fitted())
+            content = await uploads.run(work())
         except ValueError as error:
             return _error(400, str(error))
         except asyncio.TimeoutError:
             return _error(
-                408, f"A picture must arrive within {UPLOAD_SECONDS} seconds."
+                408, f"The image must arrive within {UPLOAD_SECONDS} seconds."
             )
         return Response(content, media_type="image/png")
 
     @app.get("/recordings/{id}.{form}")
-    async def recorded(request: fastapi.Request, id: str, form: str):
+    async def download(request: fastapi.Request, id: str, form: str):
         if form not in recording_formats:
             expected = " or ".join(recording_formats)
-            return _error(404, f"Recordings are {expected}; received {form}.")
+            return _error(404, f"A recording must be {expected}; received {form}.")
         player = players.get(id)
         if not player or not player.recording:
             return _error(404, "There is no such recording: record something first.")
         frames = list(player.recording)
 
-        async def encoded() -> bytes:
+        async def encode() -> bytes:
             async with encoder:
                 return await recording.encode(frames, shape, host.fps, form)
 
         try:
-            content = await player.downloads.run(_unless_gone(request, encoded()))
+            work = _unless_client_leaves(request, encode())
+            content = await player.downloads.run(work)
         except OSError as error:
             return _error(500, str(error))
         headers = {"Content-Disposition": f'attachment; filename="world.{form}"'}
@@ -122,11 +123,11 @@ def make_app(
             take_seat,
             host.start_timeline,
         )
-        served = {"prompts": list(prompts), "recordings": list(recording_formats)}
+        files = {"prompts": list(prompts), "recordings": list(recording_formats)}
         try:
             await socket.accept()
             await socket.send_json(
-                {"type": "hello", "id": id, **host.describe(), **served}
+                {"type": "hello", "id": id, **host.describe(), **files}
             )
             await players[id].play()
         except WebSocketDisconnect:
@@ -141,7 +142,7 @@ def make_app(
 
 @functools.cache
 def _shipped_prompts(height: int, width: int) -> dict[str, bytes]:
-    """The pictures that ship with the package, at the size of a model's frames."""
+    """Return the package's prompt images as PNGs of a given size, by name."""
     return {
         path.stem: _fit_as_png(path.read_bytes(), height, width, "crop")
         for path in sorted((_HERE / "prompts").glob("*.png"))
@@ -156,7 +157,7 @@ def _fit_as_png(content: bytes, height: int, width: int, fit: str) -> bytes:
 
 
 async def _read_body(request: fastapi.Request) -> bytes:
-    """What is uploaded, as far as it shows that it is too much."""
+    """Return an uploaded body, truncated just after `MAX_PROMPT_BYTES`."""
     content = bytearray()
     try:
         async for part in request.stream():
@@ -168,25 +169,25 @@ async def _read_body(request: fastapi.Request) -> bytes:
     return bytes(content)
 
 
-async def _unless_gone(request: fastapi.Request, work: Awaitable):
-    """Return the result of work, and end it if the client leaves.
+async def _unless_client_leaves(request: fastapi.Request, work: Awaitable):
+    """Return the result of `work`, canceling it if the client leaves.
 
     Raises:
         WorkDropped: if the client has left.
     """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_wait_until_gone(request))
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
             raise WorkDropped
-        return working.result()
+        return task.result()
     finally:
-        working.cancel()
+        task.cancel()
         leaving.cancel()
 
 
-async def _wait_until_gone(request: fastapi.Request) -> None:
+async def _wait_for_disconnect(request: fastapi.Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

@@ -1,4 +1,4 @@
-"""Who is let in: only pages of this server, and visitors who know its token, if any."""
+"""Access control: admits only this server's pages, and clients with its token, if any."""
 
 import re
 import secrets
@@ -26,20 +26,20 @@ _HEADERS = {
 
 
 class Guard:
-    """An ASGI application in front of another.
+    """ASGI middleware that rejects requests from other sites and without the token.
 
-    Without a token, requests must name this machine as their host, or a stranger's page
-    could reach it under a name of its own (DNS rebinding). With one, they must bring it
-    along: `?token=`, which becomes a cookie, or the header `Authorization: Bearer`.
-    Pages of other sites are refused in both cases.
+    Without a token, the `Host` of a request must be this machine; otherwise another
+    site's page could reach the server under its own host name (DNS rebinding). With a
+    token, each request must carry it: as `?token=`, which becomes a cookie, or in the
+    header `Authorization: Bearer`. Pages of other sites are rejected in both cases.
 
     Args:
-        app: the application.
-        token: what to know; None for a server that only this machine can reach.
-        root_path: path that a proxy serves the application at, such as "/genie"; requests
-            may have it or not.
-        allowed_origins: addresses that proxies serve it at, such as
-            "https://world.example.com", besides the host that a request names.
+        app: ASGI application to protect.
+        token: secret that requests must carry; None if only this machine can connect.
+        root_path: path at which a proxy serves the application, such as "/genie";
+            requests can include it or not.
+        allowed_origins: origins at which proxies serve the application, such as
+            "https://world.example.com", in addition to the request's own host.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Guard:
         self._root_path = check_root_path(root_path)
         self._origins = [check_origin(origin) for origin in allowed_origins]
         self._hosts = [_ORIGIN.fullmatch(origin)[1] for origin in self._origins]
-        # Whoever comes through a proxy with TLS need not have come to it by HTTP.
+        # Behind a proxy with TLS, requests reach this server over plain HTTP.
         is_https = [origin.startswith("https:") for origin in self._origins]
         self._is_secure = any(is_https) and all(is_https)
 
@@ -62,51 +62,55 @@ class Guard:
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
         scope = {**scope, "path": self._path(scope)}
-        answer = self._refusal(scope) or self._redirection(scope) or self._app
+        app = self._refuse(scope) or self._redirect(scope) or self._app
 
         async def send_guarded(message):
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        await answer(scope, receive, send_guarded)
+        await app(scope, receive, send_guarded)
 
     def _path(self, scope) -> str:
-        """The path below the root path; "" where not even a slash follows it."""
+        """Return the path below the root path; "" if no slash follows the root path."""
         path, root = scope["path"], self._root_path
         is_below = path == root or path.startswith(f"{root}/")
         return path[len(root) :] if is_below else path
 
-    def _refusal(self, scope) -> PlainTextResponse | None:
-        """What a request hears that is not let in."""
+    def _refuse(self, scope) -> PlainTextResponse | None:
+        """Return the error for a request that is not allowed, or None."""
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         name = _HOST.fullmatch(host)
         if not name:
-            return _refuse(400, f"Expected the name of a host; received {host}.")
+            return _error(400, f"Expected a host name; received {host}.")
         is_known = is_loopback(name[1].strip("[]")) or host in self._hosts
         if self._token is None and not is_known:
             hosts = ", ".join([*_LOOPBACK, *self._hosts])
-            return _refuse(403, f"Expected a host of {hosts}; received {host}.")
+            return _error(403, f"The host must be one of {hosts}; received {host}.")
         origin = headers.get("origin", "").lower()
+        expected = f"Expected a request from a page of {host}"
         if origin in ("", *self._origins):
             pass
         elif origin != "null" and not _ORIGIN.fullmatch(origin):
-            return _refuse(400, f"Expected an origin; received {origin}.")
+            return _error(400, f"Expected an origin; received {origin}.")
         elif origin.partition("://")[2] != host:
-            return _refuse(403, f"Expected a page of {host}; received one of {origin}.")
+            return _error(403, f"{expected}; received one from {origin}.")
         if not origin and _is_cross_site(scope, headers):
-            return _refuse(403, f"Expected a page of {host}; received one of others.")
-        if self._token is not None and not self._knows_token(scope, headers):
+            return _error(403, f"{expected}; received one from another site.")
+        if self._token is not None and not self._has_token(scope, headers):
             expected = "the address that genie-play printed, with its token"
-            return _refuse(401, f"Expected {expected}.")
+            return _error(401, f"Expected {expected}.")
         return None
 
-    def _redirection(self, scope) -> RedirectResponse | None:
-        """To the page, without the token in its address, which is written down."""
+    def _redirect(self, scope) -> RedirectResponse | None:
+        """Return a redirect to the page if the URL has a token or lacks a slash.
+
+        Browsers log URLs, so the token must not stay in one.
+        """
         if scope["type"] == "websocket":
             return None
-        if scope["path"] == "":  # What the page asks for is relative to a folder.
+        if scope["path"] == "":  # The page's relative links need a trailing slash.
             query = scope["query_string"].decode("latin-1")
             return RedirectResponse(f"{self._root_path.split('/')[-1]}/?{query}", 303)
         tokens = _tokens_in_query(scope)
@@ -124,30 +128,30 @@ class Guard:
             )
         return response
 
-    def _knows_token(self, scope, headers: Headers) -> bool:
-        offered = _tokens_in_query(scope)
+    def _has_token(self, scope, headers: Headers) -> bool:
+        received = _tokens_in_query(scope)
         for cookies in headers.getlist("cookie"):
             for cookie in cookies.split(";"):
                 name, _, value = cookie.strip().partition("=")
                 if name == _cookie_name(scope):
-                    offered.append(value)
+                    received.append(value)
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            offered.append(credentials.strip())
+            received.append(credentials.strip())
         token = self._token.encode()
-        return any(secrets.compare_digest(token, text.encode()) for text in offered)
+        return any(secrets.compare_digest(token, text.encode()) for text in received)
 
 
 def check_root_path(path: str) -> str:
-    """Return a path without a slash at its end.
+    """Return a root path without its trailing slash.
 
     Raises:
-        ValueError: if it is not a path that a proxy can serve at.
+        ValueError: if a proxy cannot serve at this path.
     """
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", path):
         raise ValueError(
-            "The root path must have the form /genie, of letters, digits and . _ ~ -; "
-            f"received {path}."
+            "The root path must have the form /genie, with only letters, digits and "
+            f". _ ~ -; received {path}."
         )
     return path.rstrip("/")
 
@@ -156,20 +160,20 @@ def check_origin(origin: str) -> str:
     """Return an origin as browsers write it.
 
     Raises:
-        ValueError: if it is not one of HTTP or HTTPS.
+        ValueError: if it is not an HTTP or HTTPS origin.
     """
-    written = origin.lower().rstrip("/")
-    scheme, _, host = written.partition("://")
+    normalized = origin.lower().rstrip("/")
+    scheme, _, host = normalized.partition("://")
     if scheme not in ("http", "https") or not _HOST.fullmatch(host):
         raise ValueError(
             "An allowed origin must have the form https://world.example.com; received "
             f"{origin}."
         )
-    return written.removesuffix(":80" if scheme == "http" else ":443")
+    return normalized.removesuffix(":80" if scheme == "http" else ":443")
 
 
 def _is_cross_site(scope, headers: Headers) -> bool:
-    """Whether a browser says that another site's page asks, for more than this page."""
+    """Return whether a browser reports that another site requests more than a link."""
     if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return False
     is_link = headers.get("sec-fetch-mode") == "navigate"
@@ -183,10 +187,10 @@ def _tokens_in_query(scope) -> list[str]:
 
 
 def _cookie_name(scope) -> str:
-    """The name of the cookie: those of all ports of a host are sent to each of them."""
+    """Return the cookie's name, with the port: all ports of a host share cookies."""
     _, port = scope.get("server") or ("", "")
     return f"genie_play_{port}"
 
 
-def _refuse(status: int, sentence: str) -> PlainTextResponse:
-    return PlainTextResponse(f"{sentence}\n", status)
+def _error(status: int, message: str) -> PlainTextResponse:
+    return PlainTextResponse(f"{message}\n", status)

@@ -1,4 +1,4 @@
-"""What the players of a world share: the simulator, its worker, seats and limits."""
+"""State shared by all players: the simulator, its thread, seats and limits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from genie_tf.play.simulator import Simulator
 from genie_tf.play.timeline import Timeline
 from genie_tf.sampling_settings import complete_settings
 
-# Of each player.
+# Limits per player.
 MAX_MOMENTS = 720
 MAX_BRANCHES = 3
 MAX_STATE_BYTES = 128 * 2**20
@@ -15,20 +15,24 @@ MAX_FRAME_BYTES = 128 * 2**20
 
 
 class Host:
-    """A world for several players: the thread that runs it, and their seats.
+    """World for several players: the thread that runs it, and their seats.
 
     Args:
-        simulator: a `Simulator`, or what behaves as one.
-        name: of the world, to show.
-        action_names: a short text for each action; none if not given.
-        keys: actions by the keys of a keyboard, as browsers name them.
-        fps: frames a second that a world is played at, at most 50.
-        max_players: how many may have a world at the same time.
-        sampling: settings that frames are sampled with, until a player changes them;
-            others have their defaults.
+        simulator: a `Simulator`, or an object with the same methods.
+        name: displayed name of the world.
+        action_names: short name of each action; none if not given.
+        keys: action of each key; keys have the names that browsers give them.
+        fps: frames per second, at most 50.
+        max_players: maximum number of players with a world at the same time.
+        sampling: initial sampling settings, which players can change; missing ones
+            have their defaults.
 
     Raises:
-        ValueError: if there is no such setting, or a page could not set it so.
+        ValueError: if a setting is unknown or out of the page's range.
+
+    Example:
+        host = Host(Simulator(genie_tf.load("genie_coinrun_fast")), "CoinRun")
+        web_server(make_app(host)).run(sockets=[bind("127.0.0.1", 8000)])
     """
 
     def __init__(
@@ -48,8 +52,8 @@ class Host:
             value = self.sampling[setting.name]
             if setting.most is not None and value > setting.most:
                 raise ValueError(
-                    f"Worlds are played with a `{setting.name}` of at most "
-                    f"{setting.most}; received {value}."
+                    f"To play, `{setting.name}` must be at most {setting.most}; "
+                    f"received {value}."
                 )
         self._name = name
         self._action_names = list(action_names)
@@ -60,7 +64,7 @@ class Host:
         self._state_bytes = simulator.warm_up()
 
     def describe(self) -> dict:
-        """Return what a page has to know of the world."""
+        """Return the description of the world that a page needs."""
         height, width, _ = self.simulator.frame_shape
         return {
             "name": self._name,
@@ -86,28 +90,28 @@ class Host:
         }
 
     def share(self) -> Share:
-        """Return a new player's share of the thread's time."""
+        """Return a new share of the thread's time."""
         return Share(self._scheduler)
 
-    def start_timeline(self, picture: bytes) -> Timeline:
-        """Begin a world from a picture; runs in a share."""
-        moments = MAX_FRAME_BYTES // (len(picture) * (MAX_BRANCHES + 1))
+    def start_timeline(self, prompt: bytes) -> Timeline:
+        """Start a world from an image; runs in a share."""
+        moments = MAX_FRAME_BYTES // (len(prompt) * (MAX_BRANCHES + 1))
         limits = MAX_BRANCHES, MAX_STATE_BYTES, self._state_bytes
-        return Timeline(self.simulator, picture, min(moments, MAX_MOMENTS), *limits)
+        return Timeline(self.simulator, prompt, min(moments, MAX_MOMENTS), *limits)
 
     def take_seat(self, id: str) -> None:
-        """Give a seat to the player with this id, until `free_seat`.
+        """Reserve a seat for the player with this id, until `free_seat`.
 
         Raises:
-            ValueError: if all are taken.
+            ValueError: if all seats are taken.
         """
         if id not in self._seats and len(self._seats) >= self._max_players:
             raise ValueError(
-                f"All {self._max_players} seats are taken: try again when somebody has "
-                "left."
+                f"All {self._max_players} seats are taken: try again when a player "
+                "leaves."
             )
         self._seats.add(id)
 
     def free_seat(self, id: str) -> None:
-        """Free the seat of a player, who need not have one."""
+        """Free the seat of a player, if it has one."""
         self._seats.discard(id)

@@ -1,7 +1,7 @@
-"""What the page and the server say to each other; docs/play.md has it in full.
+"""Messages between the page and the server; docs/play.md describes the protocol.
 
-The page sends JSON, or a picture to start from: the bytes of its pixels. The server sends
-JSON, or frames: a header and the bytes of their pixels.
+The page sends JSON, or the pixels of a prompt frame. The server sends JSON, or frames: a
+header and pixels.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from genie_tf.sampling_settings import Setting
 
-# What a frame is: a new one, one of before, or a part of what an action would do.
+# Kinds of frames: new, shown again, or part of the preview of an action.
 NEW, AGAIN, PREVIEW = range(3)
 
 _HEADER = struct.Struct("<BBHII")
@@ -26,14 +26,14 @@ def pack_frame(
     id: int,
     frame: bytes,
 ) -> bytes:
-    """A frame as it is sent.
+    """Return the binary message that sends a frame.
 
     Args:
         kind: `NEW`, `AGAIN` or `PREVIEW`.
-        action: what led to it; None for the picture that a world starts from.
-        milliseconds: it took to make.
-        number: of its moment; of a preview, its place.
-        id: that of the newest `act` which was known when it was made.
+        action: action that led to the frame; None for the prompt frame.
+        milliseconds: time that it took to make the frame.
+        number: number of its moment; for a preview, its position.
+        id: id of the newest `act` received before the frame was made.
         frame: pixels.
     """
     action = _NO_ACTION if action is None else action
@@ -42,25 +42,25 @@ def pack_frame(
 
 
 def unpack_frame(message: bytes) -> tuple[int, int | None, int, int, int, bytes]:
-    """The arguments of `pack_frame`, with whole milliseconds."""
+    """Return the arguments of `pack_frame`, with integer milliseconds."""
     kind, action, *numbers = _HEADER.unpack_from(message)
     action = None if action == _NO_ACTION else action
     return kind, action, *numbers, message[_HEADER.size :]
 
 
 def parse(text: str, num_actions: int, settings: Sequence[Setting]) -> dict:
-    """A message of the page.
+    """Parse and check a JSON message from the page.
 
     Args:
-        text: as it came.
-        num_actions: of the world.
-        settings: what can be set about sampling.
+        text: the message.
+        num_actions: number of actions of the world.
+        settings: sampling settings of the world.
 
     Returns:
-        A dict of its `type` and what else such a message has.
+        A dict with `type` and the keys of that type.
 
     Raises:
-        ValueError: if it is none of the messages that there are.
+        ValueError: if the message has an unknown type or wrong keys or values.
     """
     forms = _forms(num_actions, settings)
     try:
@@ -71,14 +71,14 @@ def parse(text: str, num_actions: int, settings: Sequence[Setting]) -> dict:
             f'A message must be a JSON object whose "type" is one of {", ".join(forms)}; '
             f"received {_short(text)}."
         ) from None
-    right = message.keys() == {"type", *form} and all(
+    is_valid = message.keys() == {"type", *form} and all(
         check(message[name]) for name, (_, check) in form.items()
     )
-    if not right:
-        parts = [f'"{name}", {what}' for name, (what, _) in form.items()]
+    if not is_valid:
+        parts = [f'"{name}" ({expected})' for name, (expected, _) in form.items()]
         raise ValueError(
             f"A message of type {message['type']} must have "
-            f"{' and '.join(parts) or 'nothing else'}; received {_short(text)}."
+            f"{' and '.join(parts) or 'no other keys'}; received {_short(text)}."
         )
     return message
 
@@ -86,15 +86,15 @@ def parse(text: str, num_actions: int, settings: Sequence[Setting]) -> dict:
 def _forms(
     num_actions: int, settings: Sequence[Setting]
 ) -> dict[str, dict[str, tuple]]:
-    """What each type of message has: a description and a check of each value."""
-    action = _whole(num_actions - 1)
+    """Return the keys of each message type, each with a description and a check."""
+    action = _integer(num_actions - 1)
     return {
         "act": {
             "action": (
-                f"{action[0]} or null",
+                f"{action[0]}, or null",
                 lambda value: value is None or action[1](value),
             ),
-            "id": _whole(_MAX_ID),
+            "id": _integer(_MAX_ID),
         },
         "step": {"action": action},
         "pause": {"on": _FLAG},
@@ -102,29 +102,29 @@ def _forms(
         "settings": {
             setting.name: _value(setting) for setting in settings if setting.playable
         },
-        "go_to": {"number": _whole(_MAX_ID)},
-        "branch": {"id": _whole(_MAX_ID)},
+        "go_to": {"number": _integer(_MAX_ID)},
+        "branch": {"id": _integer(_MAX_ID)},
         "calibrate": {},
         "record": {"on": _FLAG},
     }
 
 
 def _value(setting: Setting) -> tuple:
-    """A description and a check of a setting's values."""
+    """Return a description and a check of a setting's values."""
     choices, least, most = setting.choices, setting.least, setting.most
     if choices:
         return f"one of {', '.join(choices)}", lambda value: value in choices
     if isinstance(setting.default, int):
-        return _whole(most, least)
+        return _integer(most, least)
     return (
         f"a number from {least} to {most}",
         lambda value: type(value) in (int, float) and least <= value <= most,
     )
 
 
-def _whole(most: int, least: int = 0) -> tuple:
+def _integer(most: int, least: int = 0) -> tuple:
     return (
-        f"a whole number from {least} to {most}",
+        f"an integer from {least} to {most}",
         lambda value: type(value) is int and least <= value <= most,
     )
 

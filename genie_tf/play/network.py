@@ -1,9 +1,9 @@
-"""The network side of the server: an address, and limits for each connection.
+"""Network side of the server: its address, and limits for each connection.
 
-uvicorn reads whatever comes, for as long as it comes. Here every connection has a budget
-of bytes, frames and requests, and deadlines. One that exceeds them is closed at once,
-with what it still sends unread, and when there are too many connections, those that have
-been silent for the longest make room.
+uvicorn reads everything that a client sends, without limits. Here each connection has
+deadlines and a budget of bytes, frames and requests. A connection that exceeds them is
+closed immediately, without reading the rest. When there are too many connections, those
+that have been silent longest are closed.
 """
 
 import asyncio
@@ -23,28 +23,28 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 
 MAX_CONNECTIONS = 500
-MAX_CONNECTIONS_PER_ADDRESS = 64  # Unless it is this machine, or a proxy on it.
-MAX_MESSAGE_BYTES = 2**20  # A picture to start from is the largest.
+MAX_CONNECTIONS_PER_ADDRESS = 64  # Not for this machine, or a proxy on it.
+MAX_MESSAGE_BYTES = 2**20  # A prompt frame is the largest message.
 MAX_TEXT_BYTES = 4096
-MAX_FRAMES = 300  # Of a WebSocket, a second: messages, parts of them, pings and pongs.
-HEADER_SECONDS = 10  # For a request to come.
-UNREAD_SECONDS = 20  # For a client to read what it was sent.
+MAX_FRAMES = 300  # Per WebSocket and second: messages, fragments, pings and pongs.
+HEADER_SECONDS = 10  # Time for a request to arrive.
+UNREAD_SECONDS = 20  # Time for a client to read what it was sent.
 _CLOSE_SECONDS = 1
 
-_NEW_CONNECTIONS = 256  # A second.
-_REQUESTS = 50  # Of a connection, a second.
-# Of a connection: bytes a second, and how many at once.
+_NEW_CONNECTIONS = 256  # Per second.
+_REQUESTS = 50  # Per connection and second.
+# Bytes per connection: per second, and in one burst.
 _HTTP_BYTES = 4 * 2**20, 64 * 2**20
 _WEBSOCKET_BYTES = 2**18, 2 * MAX_MESSAGE_BYTES
-_PIECE = 4096  # Bytes that are parsed before their frames are counted.
-# Codes of WebSockets.
+_PIECE = 4096  # Bytes to parse before counting their frames.
+# WebSocket close codes.
 _NOT_TEXT, _POLICY, _TOO_LARGE = 1007, 1008, 1009
 
 _log = logging.getLogger(__name__)
 
 
 class Budget:
-    """So many units a second, of which an amount may be saved up and spent at once."""
+    """Token bucket: earns `rate` units per second, and holds at most `burst`."""
 
     def __init__(self, rate: float, burst: float):
         self._rate = rate
@@ -52,7 +52,7 @@ class Budget:
         self._time = time.monotonic()
 
     def spend(self, amount: float = 1) -> bool:
-        """Take an amount; returns whether it was there."""
+        """Spend an amount and return whether the budget covered it."""
         now = time.monotonic()
         earned = (now - self._time) * self._rate
         self._time = now
@@ -61,23 +61,23 @@ class Budget:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take an address, before the work of loading a model begins.
+    """Bind and listen at an address before a model is loaded.
 
-    From now on visitors wait for the server, and are not refused.
+    Clients that connect from now on wait for the server.
 
     Raises:
-        ValueError: if it cannot be had.
+        ValueError: if the address cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
-        # Two may bind the same port; only one can listen.
+        # Two sockets can bind the same port; only one can listen.
         bound.listen(1024)
     except (OSError, UnicodeError) as error:
         bound.close()
-        reason = getattr(error, "strerror", None) or "this is not a name of a host"
+        reason = getattr(error, "strerror", None) or "this is not a host name"
         raise ValueError(
             f"Cannot serve at {host}, port {port}: {reason}. Choose another."
         ) from error
@@ -85,7 +85,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine to itself, which no other can reach."""
+    """Return whether only this machine can connect to a host."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -93,9 +93,9 @@ def is_loopback(host: str) -> bool:
 
 
 def web_server(app) -> uvicorn.Server:
-    """Return what serves an ASGI application.
+    """Return a server for an ASGI application.
 
-    `run(sockets=[...])` does so until it is interrupted, and once more ends the process.
+    `run(sockets=[...])` serves until Ctrl-C; a second Ctrl-C ends the process.
     """
     return _Server(
         uvicorn.Config(
@@ -113,13 +113,13 @@ def web_server(app) -> uvicorn.Server:
 
 
 def keep_open(scope: dict) -> None:
-    """Say that the connection of an ASGI scope never has to make room for another."""
+    """Exempt the connection of an ASGI scope from being closed when there are too many."""
     if connection := scope.get("state", {}).get("connection"):
         connection.is_kept = True
 
 
 class _Server(uvicorn.Server):
-    """Accepts connections itself: uvicorn takes as many as come."""
+    """uvicorn server that limits how many connections it accepts."""
 
     async def startup(self, sockets=None) -> None:
         await super().startup(sockets=[])
@@ -135,7 +135,7 @@ class _Server(uvicorn.Server):
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
-        # Nobody can delay the end by staying.
+        # Open connections must not delay the shutdown.
         asyncio.get_running_loop().call_later(0.3, self._abort_all)
         await super().shutdown(sockets)
 
@@ -156,12 +156,12 @@ class _Server(uvicorn.Server):
                 await asyncio.sleep(0.05)
             try:
                 accepted, address = await loop.sock_accept(listener)
-            except OSError as error:  # No descriptors are left.
-                self._warn(f"No connection can be accepted: {error.strerror}.")
+            except OSError as error:  # No file descriptors are left.
+                self._warn(f"Cannot accept connections: {error.strerror}.")
                 await asyncio.sleep(0.5)
                 continue
             if self._make_room(address[0]):
-                with contextlib.suppress(OSError):  # It has left already.
+                with contextlib.suppress(OSError):  # The client has left already.
                     await loop.connect_accepted_socket(self._protocol, accepted)
             else:
                 accepted.close()
@@ -170,10 +170,10 @@ class _Server(uvicorn.Server):
         return _Http(self.config, self.server_state, self.lifespan.state)
 
     def _make_room(self, address: str) -> bool:
-        """Close the connection that has been silent for the longest, if need be.
+        """Close the connection that has been silent longest, if necessary.
 
         Returns:
-            Whether there is room for a connection from an address.
+            Whether there is room for a connection from `address`.
         """
         connections = self.server_state.connections
         own = [each for each in connections if each.address == address]
@@ -183,31 +183,31 @@ class _Server(uvicorn.Server):
             candidates = connections
         else:
             return True
-        self._warn("There are too many connections: those that are idle are closed.")
+        self._warn("There are too many connections: closing idle ones.")
         idle = [
             each
             for each in candidates
             if not (each.is_kept or each.transport.is_closing())
         ]
         if idle:
-            min(idle, key=lambda each: each.heard).transport.abort()
+            min(idle, key=lambda each: each.last_received).transport.abort()
         return bool(idle)
 
-    def _warn(self, sentence: str) -> None:
-        """Once: whoever attacks shall not fill the disk."""
-        if sentence not in self._warned:
-            self._warned.add(sentence)
-            _log.warning(sentence)
+    def _warn(self, message: str) -> None:
+        """Log a warning once, so that an attack cannot fill the disk."""
+        if message not in self._warned:
+            self._warned.add(message)
+            _log.warning(message)
 
 
 class _Limited:
-    """What connections of both protocols have: an age, a budget and a deadline."""
+    """Limits for connections of both protocols: bytes, and time to read answers."""
 
     is_kept = False
     byte_budget = _HTTP_BYTES
 
     def connection_made(self, transport) -> None:
-        self.heard = time.monotonic()
+        self.last_received = time.monotonic()
         self.address = (transport.get_extra_info("peername") or [""])[0]
         self._bytes = Budget(*self.byte_budget)
         self._unread: asyncio.TimerHandle | None = None
@@ -218,7 +218,7 @@ class _Limited:
         super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
+        self.last_received = time.monotonic()
         if self._bytes.spend(len(data)):
             super().data_received(data)
         else:
@@ -239,7 +239,7 @@ class _Limited:
 
 
 class _Http(_Limited, H11Protocol):
-    """HTTP, with a deadline for requests to come and a limit of how many come."""
+    """HTTP with a deadline for each request and a limit on requests per second."""
 
     _deadline: asyncio.TimerHandle | None = None
 
@@ -264,17 +264,17 @@ class _Http(_Limited, H11Protocol):
 
     def handle_websocket_upgrade(self, event) -> None:
         for name, value in self.headers:
-            # Of these, websockets would end in a traceback.
+            # websockets would raise an unexpected error on these.
             if not value.isascii() and name.startswith(
                 (b"connection", b"upgrade", b"sec-websocket-")
             ):
                 return self.send_400_response("Invalid WebSocket request received.")
         super().handle_websocket_upgrade(event)
-        self.transport = None  # It is the other protocol's now.
+        self.transport = None  # It belongs to the other protocol now.
         self._stop_deadline()
 
     def _watch(self) -> None:
-        """Run the deadline while no request is being answered, whatever comes."""
+        """Keep the deadline running while no request is being answered."""
         if self.cycle and not self.cycle.response_complete:
             self._stop_deadline()
         elif self.transport and not self._deadline:
@@ -288,7 +288,7 @@ class _Http(_Limited, H11Protocol):
 
 
 class _WebSocket(_Limited, WebSocketsSansIOProtocol):
-    """WebSocket, with a limit of the frames that come."""
+    """WebSocket with a limit on frames per second."""
 
     byte_budget = _WEBSOCKET_BYTES
     _is_dropped = False
@@ -299,11 +299,11 @@ class _WebSocket(_Limited, WebSocketsSansIOProtocol):
         self._frames = Budget(MAX_FRAMES, MAX_FRAMES)
 
     def data_received(self, data: bytes) -> None:
-        # A frame can have two bytes, and parsing one takes longer than sending it.
+        # A frame can be two bytes, and parsing one takes longer than sending it.
         for begin in range(0, len(data), _PIECE):
             if not (self._is_dropped or self.transport.is_closing()):
                 super().data_received(data[begin : begin + _PIECE])
-        if not self.handshake_initiated:  # The first data are a whole request.
+        if not self.handshake_initiated:  # The first data must be a complete request.
             self.transport.abort()
 
     def handle_events(self) -> None:
@@ -312,33 +312,33 @@ class _WebSocket(_Limited, WebSocketsSansIOProtocol):
         else:
             self._drop(
                 _POLICY,
-                f"A page may send {MAX_FRAMES} messages a second; received more.",
+                f"A page may send at most {MAX_FRAMES} messages per second.",
             )
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text":
             text = b"".join(self.frames)
             if len(text) > MAX_TEXT_BYTES:
-                reason = f"A message of text may have {MAX_TEXT_BYTES} bytes."
+                reason = f"A text message may have at most {MAX_TEXT_BYTES} bytes."
                 return self._drop(_TOO_LARGE, reason)
             try:
                 text.decode()
             except UnicodeDecodeError:
-                return self._drop(_NOT_TEXT, "A message of text must be UTF-8.")
+                return self._drop(_NOT_TEXT, "A text message must be UTF-8.")
         super().send_receive_event_to_app()
 
     async def send(self, message) -> None:
         await self.writable.wait()
-        if self.close_sent:  # uvicorn would take it for an error of the application.
+        if self.close_sent:  # uvicorn would report an error of the application.
             raise ClientDisconnected
         await super().send(message)
 
     def _drop(self, code: int, reason: str) -> None:
-        """Read no more, says why, and close a little later, so that it can be heard."""
+        """Stop reading, send the reason, and close after the client can have read it."""
         if self._is_dropped:
             return
         self._is_dropped = self.close_sent = True
-        self.read_paused = False  # Or uvicorn would go on reading.
+        self.read_paused = False  # Otherwise uvicorn would resume reading.
         self.transport.pause_reading()
         with contextlib.suppress(InvalidState):
             self.conn.send_close(code, reason)

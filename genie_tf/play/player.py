@@ -1,4 +1,4 @@
-"""One player: what the page asks for, and frames at a steady rate in return."""
+"""One player: handles the page's messages and sends frames at a steady rate."""
 
 import asyncio
 import json
@@ -15,36 +15,35 @@ from genie_tf.play.timeline import Moment, Timeline
 from genie_tf.play.work_slots import WorkSlots
 
 IDLE_SECONDS = 600
-MAX_COMMANDS = 8  # That wait for their turn.
-MAX_UNSEEN = 3  # Frames on their way to the page.
+MAX_COMMANDS = 8  # Commands waiting for their turn.
+MAX_UNSEEN = 3  # Frames sent but not yet drawn.
 PREVIEW_FRAMES = 10
 RECORDED_SECONDS = 30
 MAX_RECORDED_BYTES = 64 * 2**20
-# Frames that nobody waits for at once give way to the frames of other players.
+# Previews and recomputed frames yield to the frames of other players.
 _PREVIEW_COST = 4
-# A code of WebSockets: what came is not allowed.
-_POLICY = 1008
+_POLICY = 1008  # WebSocket close code: policy violation.
 
 
 class Player:
-    """A connection, and the world that is played over it.
+    """Player in one browser tab: a connection and the world played over it.
 
-    Two tasks: one hears what the page says, at once; the other does what takes time, in
-    order, and makes frames while a key is held. A page that is slow to say that it has
-    seen its frames gets fewer of them, and keeps nobody else waiting.
+    There are two tasks. One receives messages immediately; the other runs commands in
+    order and makes frames while a key is held. A page that is slow to confirm its frames
+    gets fewer of them, and does not slow down other players.
 
     Args:
-        socket: the connection, accepted.
-        simulator: a `Simulator`, or what behaves as one.
-        share: of the time of the thread that runs the simulator.
-        fps: frames a second while a key is held.
-        sampling: values of all settings, until the page changes them.
-        take_seat: is called before each world; raises a ValueError if there is no seat.
-        start_timeline: begins a world from a picture.
+        socket: accepted connection.
+        simulator: a `Simulator`, or an object with the same methods.
+        share: share of the simulator thread's time.
+        fps: frames per second while a key is held.
+        sampling: initial values of all settings, which the page can change.
+        take_seat: called before each world; raises a ValueError if no seat is free.
+        start_timeline: starts a world from an image.
 
     Attributes:
-        recording: frames recorded.
-        downloads: where a recording is encoded.
+        recording: recorded frames.
+        downloads: slots in which the recording is encoded.
     """
 
     def __init__(
@@ -68,8 +67,8 @@ class Player:
         self._start_timeline = start_timeline
         self._sending = asyncio.Lock()
         self._timeline: Timeline | None = None
-        # Of the keys: the action held, one that was pressed and waits for its frame
-        # though its key may be up again, and the number of the newest message of them.
+        # Action of the held key, action of a key pressed since the last frame (even if
+        # released again), and id of the newest message about them.
         self._held_action: int | None = None
         self._pressed: deque[int] = deque(maxlen=1)
         self._input_id = 0
@@ -81,29 +80,30 @@ class Player:
         self._reported: dict = {}
 
     async def play(self) -> None:
-        """Serve the page until it leaves or is sent away."""
+        """Serve the page until it leaves or is disconnected."""
         tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._act())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ended:
-            if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
-                raise end
-            if isinstance(end, str):
-                await self._socket.close(_POLICY, end)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, str):
+                await self._socket.close(_POLICY, result)
+            elif isinstance(result, Exception):
+                if not isinstance(result, WebSocketDisconnect):
+                    raise result
 
-    # What the page says.
+    # Messages from the page.
 
     async def _receive(self) -> str | None:
-        """Return why the page is sent away, unless it leaves by itself."""
+        """Return why the page must be disconnected, or None if it left by itself."""
         while True:
             try:
                 message = await asyncio.wait_for(self._socket.receive(), IDLE_SECONDS)
             except asyncio.TimeoutError:
-                return f"Nothing was heard of this page for {IDLE_SECONDS} seconds."
+                return f"This page sent nothing for {IDLE_SECONDS} seconds."
             if message["type"] == "websocket.disconnect":
                 return None
             try:
@@ -113,9 +113,9 @@ class Player:
             self._wake.set()
 
     def _handle(self, message: dict) -> None:
-        """Do at once what has no frames, and put the rest in line."""
+        """Run a command that sends no frames, and queue any other."""
         if message.get("bytes") is not None:
-            command = {"type": "start", "picture": message["bytes"]}
+            command = {"type": "start", "prompt": message["bytes"]}
         else:
             simulator = self._simulator
             command = parse(message["text"], simulator.num_actions, simulator.settings)
@@ -133,13 +133,13 @@ class Player:
             self._sampling = {**self._sampling, **command}
         elif len(self._commands) == MAX_COMMANDS:
             raise ValueError(
-                f"At most {MAX_COMMANDS} messages wait for their turn; this one of type "
-                f"{command['type']} came while all were waiting."
+                f"At most {MAX_COMMANDS} messages can wait for their turn; a message of "
+                f"type {command['type']} arrived while all were waiting."
             )
         else:
             self._commands.append(command)
 
-    # What takes time.
+    # Commands and frames.
 
     async def _act(self) -> None:
         interval = 1 / self._fps
@@ -153,7 +153,7 @@ class Player:
                     await self._send_error(error)
             else:
                 await asyncio.sleep(due - time.monotonic())
-                # What is late by more than a frame, after a pause too, starts anew.
+                # If more than a frame late, as after a pause, start a new schedule.
                 late = time.monotonic() - due
                 due += interval + (late if late > interval else 0)
                 await self._advance(self._next_action)
@@ -164,54 +164,54 @@ class Player:
         return bool(self._timeline and is_asked and not self._paused)
 
     def _next_action(self) -> int | None:
-        if self._paused:  # Since the frame was asked for.
+        if self._paused:  # The page may have paused since the frame was requested.
             return None
-        try:  # Which the other task may empty in between.
+        try:  # The other task may empty it at any time.
             return self._pressed.pop()
         except IndexError:
             return self._held_action
 
     async def _wait_for_page(self, is_due=lambda: True) -> None:
-        """Wait until there is something to do, and the page has seen its frames."""
+        """Wait until there is something to do and the page has drawn its frames."""
         while self._unseen >= MAX_UNSEEN or not is_due():
             self._wake.clear()
             await self._wake.wait()
 
     async def _advance(self, choose) -> None:
-        """Make a frame of the action that `choose` returns when it is our turn."""
+        """Make and send a frame; `choose` returns its action at this player's turn."""
         await self._recall()
 
-        def make():
+        def make_frame():
             begin, id, action = time.monotonic(), self._input_id, choose()
-            if action is None:  # The key is up again.
+            if action is None:  # The key has been released.
                 return None
             return self._timeline.advance(action, self._sampling), begin, id
 
-        if made := await self._share.run(make):
-            moment, begin, id = made
+        if result := await self._share.run(make_frame):
+            moment, begin, id = result
             await self._send_frame(NEW, moment, self._timeline.number, begin, id)
 
     async def _recall(self) -> None:
-        # A step at a time, so that others have their turns between.
+        # One step at a time, so that other players get turns in between.
         while not await self._share.run(self._timeline.recall, cost=_PREVIEW_COST):
             pass
 
     async def _do(self, type: str, **rest) -> None:
         if self._timeline is None and type != "start":
-            raise ValueError("There is no world yet: send a picture to start from.")
+            raise ValueError("There is no world yet: send a prompt frame first.")
         await getattr(self, f"_do_{type}")(**rest)
 
-    async def _do_start(self, picture: bytes) -> None:
+    async def _do_start(self, prompt: bytes) -> None:
         simulator = self._simulator
-        if len(picture) != simulator.num_bytes:
+        if len(prompt) != simulator.num_bytes:
             height, width, _ = simulator.frame_shape
             raise ValueError(
-                f"A picture to start from must be {simulator.num_bytes} bytes, of {height} "
-                f"rows of {width} pixels of 3 colors; received {len(picture)} bytes."
+                f"A prompt frame must have {simulator.num_bytes} bytes: {height} rows of "
+                f"{width} pixels of 3 colors; received {len(prompt)} bytes."
             )
         self._take_seat()
         begin = time.monotonic()
-        self._timeline = await self._share.run(self._start_timeline, picture)
+        self._timeline = await self._share.run(self._start_timeline, prompt)
         self._pressed.clear()
         await self._send_line()
         await self._send_present(begin)
@@ -229,7 +229,7 @@ class Player:
         await self._send_present(time.monotonic())
 
     async def _do_calibrate(self) -> None:
-        """Show what each action would do, held for some frames."""
+        """Send a preview of each action, held for some frames."""
         await self._recall()
         simulator, now = self._simulator, self._timeline.state
         for action in range(simulator.num_actions):
@@ -249,7 +249,7 @@ class Player:
         if on:
             self.recording = [self._timeline.present.frame]
 
-    # What the page hears.
+    # Messages to the page.
 
     async def _send_frame(
         self,
@@ -279,13 +279,13 @@ class Player:
         await self._send_frame(AGAIN, timeline.present, timeline.number, begin)
 
     async def _send_line(self) -> None:
-        """Send the actions of the whole line, once it is another one."""
+        """Send all actions of the present line."""
         line = self._timeline.line
         actions = [moment.action for moment in line.moments]
         await self._send_json({"type": "line", "first": line.first, "actions": actions})
 
     async def _report(self) -> None:
-        """Send what else there is to know, where it has changed."""
+        """Send branches and recording state if they have changed."""
         branches = self._timeline.branches if self._timeline else []
         report = {
             "type": "report",
@@ -307,5 +307,5 @@ class Player:
     async def _send(self, send: Callable, message: bytes | str) -> None:
         async with self._sending:
             if self._socket.application_state is WebSocketState.DISCONNECTED:
-                raise WebSocketDisconnect  # The other task has found out already.
+                raise WebSocketDisconnect  # The other task has noticed already.
             await send(message)

@@ -1,4 +1,4 @@
-"""Shares the time of one thread fairly between players."""
+"""Fair sharing of one thread's time between players."""
 
 import asyncio
 import contextlib
@@ -9,20 +9,20 @@ from typing import NamedTuple
 
 
 class Scheduler:
-    """Runs functions one at a time, so that all who ask get the same time.
+    """Runs functions one at a time, so that all shares get the same amount of time.
 
     This is fair queueing: each share counts the seconds it has used, and the next turn
-    goes to the share that would have used the least after it. Nobody saves up time while
-    idle: a share that is new, or was idle, starts where those that wait are now.
+    goes to the share that would have used the least after it. Idle shares save up no
+    time: a share that is new, or was idle, starts where the waiting ones are now.
 
     Args:
-        clock: returns the time in seconds.
+        clock: function that returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, "genie-play")
-        self._now = 0.0  # Seconds that a share has used which was never idle.
+        self._now = 0.0  # Seconds used by a share that was never idle.
         self._waiting: list[_Turn] = []
         self._is_running = False
 
@@ -32,7 +32,7 @@ class Scheduler:
             self._start_next()
 
     def _start_next(self) -> None:
-        # Those who asked for the others have left.
+        # The callers of finished ones have left.
         waiting = [turn for turn in self._waiting if not turn.result.done()]
         self._waiting = waiting
         self._is_running = bool(waiting)
@@ -43,14 +43,14 @@ class Scheduler:
             self._thread.submit(self._take, turn)
 
     def _take(self, turn: "_Turn") -> None:
-        """Run in the thread."""
+        """Run a turn's function; called in the thread."""
         result, error, start = None, None, self._clock()
         try:
             result = turn.function()
-        except BaseException as raised:
-            error = raised
+        except BaseException as exception:
+            error = exception
         seconds = self._clock() - start
-        with contextlib.suppress(RuntimeError):  # The server has ended.
+        with contextlib.suppress(RuntimeError):  # The server may have ended.
             turn.loop.call_soon_threadsafe(self._finish, turn, seconds, result, error)
 
     def _finish(self, turn: "_Turn", seconds: float, result, error) -> None:
@@ -72,22 +72,22 @@ class Share:
     """One player's part of a scheduler's time."""
 
     def __init__(self, scheduler: Scheduler):
-        self.used = 0.0  # Seconds, as far as `Scheduler` counts them.
-        self.seconds = 0.0  # What the last turn took.
+        self.used = 0.0  # Seconds used, as `Scheduler` counts them.
+        self.seconds = 0.0  # Duration of the last turn.
         self._scheduler = scheduler
 
     async def run(self, function: Callable, *arguments, cost: float = 1):
-        """Run a function in the scheduler's thread, when it is this share's turn.
+        """Run a function in the scheduler's thread when it is this share's turn.
 
-        Canceling gives the turn up, unless it has begun.
+        Canceling gives up the turn, unless it has begun.
 
         Args:
-            function: does a small piece of work, such as one frame.
-            *arguments: its arguments.
-            cost: how many seconds each second counts; above 1 for what can wait.
+            function: does a small amount of work, such as one frame.
+            *arguments: arguments of the function.
+            cost: factor on the seconds charged; above 1 for work that can wait.
 
         Returns:
-            What the function returns.
+            The result of the function.
         """
         loop = asyncio.get_running_loop()
         begin = max(self._scheduler._now, self.used)
@@ -108,7 +108,7 @@ class _Turn(NamedTuple):
     share: Share
     function: Callable
     cost: float
-    begin: float  # Seconds that the share has used before it, and after, as expected.
-    end: float
+    begin: float  # Seconds that the share has used before the turn.
+    end: float  # Expected seconds after the turn.
     loop: asyncio.AbstractEventLoop
     result: asyncio.Future

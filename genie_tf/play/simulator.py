@@ -1,4 +1,4 @@
-"""A world as whoever plays it sees it: pictures and actions in, frames of bytes out."""
+"""World in terms of bytes: an image and actions in, frames out."""
 
 from collections.abc import Mapping
 
@@ -11,15 +11,20 @@ from genie_tf.samplers import WorldSampler
 
 
 class Simulator:
-    """Plays a world for any number of players, who keep their states themselves.
+    """Simulates a world for any number of players, who keep their own states.
 
     Args:
-        world: what is played.
+        world: model of the world.
 
     Attributes:
         frame_shape: (height, width, channels).
-        num_actions: how many actions there are.
-        settings: what can be set about sampling.
+        num_actions: number of actions.
+        settings: sampling settings of the world's dynamics.
+
+    Example:
+        simulator = Simulator(genie_tf.load("genie_coinrun_fast"))
+        state, frame = simulator.start(bytes(simulator.num_bytes))
+        state, frame = simulator.step(state, action=1, sampling={"num_steps": 4})
     """
 
     def __init__(self, world: WorldModel):
@@ -28,26 +33,26 @@ class Simulator:
         self.settings = world.dynamics.sampling_settings
         self._sampler = WorldSampler(world)
 
-    def start(self, picture: bytes) -> tuple[dict, bytes]:
-        """Begin a world.
+    def start(self, prompt: bytes) -> tuple[dict, bytes]:
+        """Start a world from a prompt frame.
 
         Args:
-            picture: the pixels of its first frame, `num_bytes` of them, row by row.
+            prompt: pixels of the prompt frame, row by row, `num_bytes` bytes.
 
         Returns:
-            The state, for `step`; and the frame as the tokenizer has it.
+            The state for `step`, and the frame as the tokenizer reconstructs it.
         """
-        prompt = np.frombuffer(picture, "uint8").reshape(1, 1, *self.frame_shape)
-        state, video = self._sampler.reset(prompt)
+        frames = np.frombuffer(prompt, "uint8").reshape(1, 1, *self.frame_shape)
+        state, video = self._sampler.reset(frames)
         return state, _pixels(video[0, 0])
 
     def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:
-        """The state and the frame that follow; the same ones for the same arguments."""
+        """Return the next state and frame, which depend only on the arguments."""
         state, frame = self._sampler.step(state, [action], sampling=sampling)
         return state, _pixels(frame[0])
 
     def warm_up(self) -> int:
-        """Compile what the first players would wait for.
+        """Compile the model, so that the first player does not wait for it.
 
         Returns:
             The size of a state, in bytes.
@@ -61,7 +66,7 @@ class Simulator:
 
     @property
     def num_bytes(self) -> int:
-        """Of a frame."""
+        """Bytes per frame."""
         return int(np.prod(self.frame_shape))
 
 

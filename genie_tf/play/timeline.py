@@ -1,4 +1,4 @@
-"""What one player has done, in bounded memory: to go back, and to act differently."""
+"""One player's history in bounded memory, with rewinding and branches."""
 
 import itertools
 import math
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 
 class Moment(NamedTuple):
-    """One frame, and what led to it.
+    """One frame and the action that led to it.
 
     Attributes:
-        action: None for the picture that a world starts from.
-        sampling: how the frame was made.
-        frame: its pixels.
-        state: that of the simulator, kept for one moment in `stride` alone.
+        action: action taken; None for the prompt frame.
+        sampling: settings with which the frame was sampled.
+        frame: pixels.
+        state: state of the simulator, kept for only one moment per stride.
     """
 
     action: int | None
@@ -23,12 +23,12 @@ class Moment(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Moments in a row, of which the first has a state.
+    """Consecutive moments; the first has a state.
 
     Attributes:
-        id: tells it from all other lines of a timeline.
-        first: number of its oldest moment, a multiple of the stride.
-        moments: the oldest first.
+        id: unique id within the timeline.
+        first: number of the oldest moment, a multiple of the stride.
+        moments: moments, oldest first.
     """
 
     id: int
@@ -42,24 +42,24 @@ class Line(NamedTuple):
 
 
 class Timeline:
-    """A line of moments, a place in it, and the lines left behind.
+    """Line of moments, the present moment in it, and abandoned lines (branches).
 
-    Acting anywhere but at the line's end begins another line. States are large, so most
-    are computed again when they are needed: the same actions lead to the same frames.
+    Acting anywhere but at the end of the line starts another line. States are large, so
+    most are recomputed when needed: the same actions lead to the same frames.
 
     Args:
-        simulator: a `Simulator`, or what behaves as one.
-        picture: what to start from, as of `Simulator.start`.
-        max_moments: how many moments of a line are kept.
-        max_branches: how many other lines are kept.
-        max_state_bytes: of all states together.
-        state_bytes: of one state.
+        simulator: a `Simulator`, or an object with the same methods.
+        prompt: pixels of the prompt frame; see `Simulator.start`.
+        max_moments: number of moments to keep per line.
+        max_branches: number of branches to keep.
+        max_state_bytes: limit for all states together, in bytes.
+        state_bytes: size of one state, in bytes.
     """
 
     def __init__(
         self,
         simulator,
-        picture: bytes,
+        prompt: bytes,
         max_moments: int,
         max_branches: int,
         max_state_bytes: int,
@@ -71,8 +71,8 @@ class Timeline:
         kept = max(max_state_bytes // (state_bytes * (max_branches + 1)), 1)
         self._stride = math.ceil(max_moments / kept)
         self._ids = itertools.count(1)
-        self._state, frame = simulator.start(picture)
-        self._state_number = 0  # Number of the moment that `_state` belongs to.
+        self._state, frame = simulator.start(prompt)
+        self._state_number = 0  # Number of the moment of `_state`.
         self.line = Line(0, 0, [Moment(None, {}, frame, self._state)])
         self.branches: list[Line] = []
         self.number = 0
@@ -84,14 +84,14 @@ class Timeline:
 
     @property
     def state(self) -> dict:
-        """Of the present moment; to be had once `recall` says so."""
+        """State of the present moment; valid once `recall` returns True."""
         return self._state
 
     def recall(self) -> bool:
-        """Compute one step towards the state of the present moment.
+        """Compute one step toward the state of the present moment.
 
         Returns:
-            Whether the state is there, and none had to be computed.
+            Whether the state was already there.
         """
         if self._state_number == self.number:
             return True
@@ -102,10 +102,10 @@ class Timeline:
         return False
 
     def advance(self, action: int, sampling: Mapping) -> Moment:
-        """Act at the present moment, whose state has been recalled.
+        """Act at the present moment, whose state must have been recalled.
 
         Returns:
-            The moment that follows, which is the present one from now on.
+            The next moment, which becomes the present one.
         """
         self._state, frame = self._step(self._state, action, sampling)
         if self.number < self.line.last:
@@ -123,7 +123,7 @@ class Timeline:
         """Make another moment of the line the present one.
 
         Raises:
-            ValueError: if the line has no such moment, or not any more.
+            ValueError: if the line does not have this moment, or no longer has it.
         """
         if not self.line.first <= number <= self.line.last:
             raise ValueError(
@@ -134,10 +134,10 @@ class Timeline:
         self._find_state()
 
     def switch(self, branch: int) -> None:
-        """Go to the end of another line, and keep this one as a branch.
+        """Go to the end of a branch, and keep the present line as a branch.
 
         Raises:
-            ValueError: if there is no line with this id.
+            ValueError: if no branch has this id.
         """
         ids = [line.id for line in self.branches]
         if branch not in ids:
@@ -152,13 +152,13 @@ class Timeline:
         self._find_state()
 
     def _branch_off(self) -> None:
-        """Leave the line for one that is the same up to the present moment."""
+        """Start a new line from the moments up to the present one."""
         self.branches = [*self.branches, self.line][-self._max_branches :]
         moments = self.line.moments[: self.number - self.line.first + 1]
         self.line = Line(next(self._ids), self.line.first, moments)
 
     def _find_state(self) -> None:
-        """Take the nearest state that is kept, from which `recall` goes on."""
+        """Load the nearest earlier state that was kept; `recall` continues from it."""
         number = self.number
         while self.line.moments[number - self.line.first].state is None:
             number -= 1

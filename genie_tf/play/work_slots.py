@@ -1,4 +1,4 @@
-"""A bounded number of tasks that clients ask for."""
+"""Bounded number of concurrent tasks for clients."""
 
 import asyncio
 from collections import deque
@@ -6,15 +6,15 @@ from collections.abc import Coroutine
 
 
 class WorkDropped(Exception):
-    """Work was ended, for newer work or because whoever asked for it has left."""
+    """Work was canceled, by newer work or because its client left."""
 
 
 class WorkSlots:
-    """Bounds how much work is done at a time, without letting anybody wait.
+    """Limits concurrent tasks without making clients wait.
 
     Args:
-        count: when so much is being done, the oldest gives way to what is new. Those who
-            mean well are done sooner than those who are slow on purpose.
+        count: maximum number of tasks. Beyond it, a new task cancels the oldest one:
+            clients that are slow on purpose lose to those that finish quickly.
     """
 
     def __init__(self, count: int):
@@ -22,10 +22,10 @@ class WorkSlots:
         self._tasks: deque[asyncio.Task] = deque()
 
     async def run(self, work: Coroutine):
-        """Return the result of work.
+        """Return the result of `work`.
 
         Raises:
-            WorkDropped: if it was ended.
+            WorkDropped: if the work was canceled.
         """
         if len(self._tasks) == self._count:
             self._tasks.popleft().cancel()

@@ -1,14 +1,14 @@
-"""Trained models as folders: what they are, how they came to be, and nothing that runs.
+"""Trained models as folders, which contain no code.
 
-A preset is a folder of `config.json`, which names the class of the model and of each part
-with its arguments, and `<part>.weights.h5` for each, with its checksum in the former. A
-Genie has the parts tokenizer, latent_action_model and dynamics, a guided one lacks the
-second; a part by itself is a preset of one part. `README.md` tells people what
-`config.json` says.
+A preset is a folder with a `config.json`, which names the classes and arguments of the
+model and its parts, and one `<part>.weights.h5` for each part, whose checksum is in
+`config.json`. A Genie has the parts tokenizer, latent_action_model and dynamics; a guided
+Genie has no latent_action_model; a part by itself is a preset with one part. `README.md`
+shows `config.json` in readable form.
 
-- `model.py`: `PresetModel`, the base class of all models, which knows them by name.
-- `folder.py`: where presets are and what they say, without Keras.
+- `model.py`: `PresetModel`, the base class of all models, which registers them by name.
+- `folder.py`: finds presets and reads their `config.json`, without Keras.
 - `saving.py`, `loading.py`: models to folders and back.
-- `weights_file.py`: checks of a file of weights before Keras reads it.
+- `weights_file.py`: checks a weights file before Keras reads it.
 - `files/`: the presets that ship with genie_tf.
 """

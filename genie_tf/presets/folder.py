@@ -1,6 +1,6 @@
-"""Where presets are and what they say of themselves, without a model or Keras.
+"""Finds presets and reads their `config.json`, without building a model or loading Keras.
 
-The presets that ship with genie_tf are the folders of `genie_tf/presets/files`.
+The presets that ship with genie_tf are the folders in `genie_tf/presets/files`.
 """
 
 import hashlib
@@ -12,31 +12,31 @@ from pathlib import Path
 
 from genie_tf.files import local_path, open_regular
 
-# The form of config.json; a larger number is refused.
+# Format of config.json; newer formats are refused.
 FORMAT = 1
 
 _SHIPPED = Path(__file__).with_name("files")
-# Of frames in pixels, so that a picture fits in memory; and of actions.
+# Limit on a frame's sides in pixels, so that frames fit in memory, and on actions.
 _MAX_SIZE = 4096
 
 _MAX_CONFIG_BYTES = 2**20
 
-# `read_actions` checks the others, against the model.
+# `read_actions` checks the other entries, against the model.
 _TEXTS = ("class_name", "description", "dataset", "command")
 _DICTS = ("sha256", "scores", "settings", "world")
 
 
 def list_presets() -> dict[str, str]:
-    """The presets that ship with genie_tf: their names, each with a line about it."""
+    """Return the names of the presets that ship with genie_tf, with their descriptions."""
     return {name: read_config(name)["description"] for name in _names()}
 
 
 def find_preset(preset: str | os.PathLike) -> Path:
-    """The folder of a preset.
+    """Return the folder of a preset.
 
     Args:
-        preset: the name of one that ships with genie_tf, or a folder. A folder with
-            such a name is to be given as "./NAME".
+        preset: name of a preset that ships with genie_tf, or a folder. Write "./NAME" for
+            a folder that has the name of a shipped preset.
 
     Raises:
         ValueError: if it is neither.
@@ -53,16 +53,16 @@ def find_preset(preset: str | os.PathLike) -> Path:
 
 
 def read_config(preset: str | os.PathLike) -> dict:
-    """What a preset's config.json says.
+    """Return the content of a preset's config.json.
 
     Args:
         preset: a name or folder, see `find_preset`.
 
     Returns:
         A dict: `class_name` of the model; `parts`, the class name and arguments of each
-        part; `description`, one line; `sha256` of each file of weights; `world`, sizes of
-        a world; and, where they are known, `dataset`, `command`, `scores`, `settings`,
-        `action_names` and `keys`, see `save_preset`.
+        part; `description`, one line; `sha256` of each weights file; `world`, its frame
+        shape and number of actions; and, where known, `dataset`, `command`, `scores`,
+        `settings`, `action_names` and `keys`, see `save_preset`.
 
     Raises:
         ValueError: if there is no such preset, or it cannot be read.
@@ -70,12 +70,12 @@ def read_config(preset: str | os.PathLike) -> dict:
     path = find_preset(preset) / "config.json"
     try:
         config = {"description": "", "sha256": {}, "world": {}, **_read_json(path)}
-        # Before there were formats, a preset had its parts only.
+        # The oldest presets have parts and no format.
         has_parts = isinstance(config.get("parts"), dict)
         version = config.get("format", 0 if has_parts else None)
         if type(version) is not int:
             raise ValueError("It lacks its format.")
-        # One of another format may have other parts.
+        # Other formats may describe parts differently.
         if version == FORMAT and not (
             "class_name" in config
             and all(isinstance(x["class_name"], str) for x in config["parts"].values())
@@ -106,35 +106,34 @@ def read_config(preset: str | os.PathLike) -> dict:
 
 
 def holds_preset(folder: Path) -> bool:
-    """Whether a folder is that of a preset."""
+    """Return whether a folder holds a preset."""
     try:
-        read_config(folder.absolute())  # Not the name of one that ships.
+        read_config(folder.absolute())  # Never the name of a shipped preset.
     except ValueError:
         return False
     return True
 
 
 def _read_json(path: Path):
-    """Return what a small file says."""
+    """Return the content of a small JSON file."""
     with open_regular(path) as file:
         content = file.read(_MAX_CONFIG_BYTES + 1)
     if len(content) > _MAX_CONFIG_BYTES:
         raise ValueError(f"{path} has more than {_MAX_CONFIG_BYTES:,} bytes.")
     value = json.loads(content.decode(), object_pairs_hook=_without_duplicates)
-    json.dumps(
-        value, ensure_ascii=False
-    ).encode()  # Raises if half a character is left.
+    # Raises an error on a lone surrogate.
+    json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
 def _without_duplicates(pairs: list[tuple]) -> dict:
     if len(dict(pairs)) < len(pairs):
-        raise ValueError("A name is there twice.")
+        raise ValueError("A name occurs twice.")
     return dict(pairs)
 
 
 def read_world(preset: str | os.PathLike) -> tuple[tuple[int, int], int]:
-    """Height and width of a world's frames, and its number of actions.
+    """Return the height and width of a world's frames, and its number of actions.
 
     Args:
         preset: a name or folder, see `find_preset`.
@@ -159,17 +158,17 @@ def read_world(preset: str | os.PathLike) -> tuple[tuple[int, int], int]:
 def read_actions(
     preset: str | os.PathLike, num_actions: int
 ) -> tuple[list[str], dict[str, int]]:
-    """Return what a preset says of its actions.
+    """Return the names and keys of a preset's actions.
 
     Args:
-        preset: the name of one that ships with genie_tf, or a folder.
-        num_actions: how many actions its model has.
+        preset: a name or folder, see `find_preset`.
+        num_actions: number of actions of its model.
 
     Returns:
-        A short text for each action, or none at all; and the actions that keys stand for, by the names of the keys.
+        A short name for each action, or []; and a dict from keys to actions, or {}.
 
     Raises:
-        ValueError: if there is no such preset, or it speaks of other actions.
+        ValueError: if there is no such preset, or its names or keys don't fit the actions.
     """
     config = read_config(preset)
     names, keys = config.get("action_names"), config.get("keys")
@@ -178,7 +177,7 @@ def read_actions(
 
 
 def check_actions(names, keys, num_actions: int) -> None:
-    """Raise a ValueError unless names and keys are those of so many actions."""
+    """Raise a ValueError unless names and keys fit this number of actions."""
     if names is not None and not (
         isinstance(names, (list, tuple))
         and len(names) == num_actions
@@ -196,13 +195,13 @@ def check_actions(names, keys, num_actions: int) -> None:
         )
     ):
         raise ValueError(
-            f"`keys` must give each key one of the {num_actions} actions, by its number "
-            f"from 0 on; received {reprlib.repr(keys)}."
+            f"`keys` must map each key to an action from 0 to {num_actions - 1}; received "
+            f"{reprlib.repr(keys)}."
         )
 
 
-def sha256_of(path: Path) -> str:
-    """Return the checksum of a file."""
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 checksum of a file."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):

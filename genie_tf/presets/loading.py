@@ -1,4 +1,4 @@
-"""Preset folders to models, checked before anything large is read or built."""
+"""Loads models from preset folders, after checking sizes before reading or building."""
 
 import os
 import reprlib
@@ -9,7 +9,7 @@ import keras
 
 from genie_tf.forks import runs_nothing
 from genie_tf.presets import registry
-from genie_tf.presets.folder import find_preset, read_config, sha256_of
+from genie_tf.presets.folder import file_sha256, find_preset, read_config
 from genie_tf.presets.weights_file import (
     check_arrays,
     check_memory,
@@ -24,13 +24,12 @@ def load_preset(
     """Return the model of a preset, or a part of it.
 
     Args:
-        preset: the name of one that ships with genie_tf, or a folder.
-        kind: the class that the model has to be of: `Genie`, `GuidedGenie`, `WorldModel`
-            for any of them, or the class of a part, which is then all that is loaded.
+        preset: a name or folder, see `find_preset`.
+        kind: expected class of the model: `Genie`, `GuidedGenie`, `WorldModel` for either,
+            or the class of a part, in which case only that part is loaded.
 
     Raises:
-        ValueError: if there is no such preset, or it holds another model, or is
-            damaged.
+        ValueError: if there is no such preset, it holds another model, or it is damaged.
     """
     outline_preset(preset, kind)
     return _assemble(preset, kind, _load_part)
@@ -39,14 +38,14 @@ def load_preset(
 def outline_preset(
     preset: str | os.PathLike, kind: type[keras.Model] = keras.Model
 ) -> keras.Model:
-    """Check a preset without using memory for it.
+    """Check a preset without allocating its weights.
 
     Args:
         preset, kind: see `load_preset`.
 
     Returns:
-        What `load_preset` would return, with one block in each transformer and without
-        weights: only good to look at sizes.
+        The model that `load_preset` would return, but without weights and with at most
+        one block in each transformer. Use it only to read sizes.
 
     Raises:
         ValueError: see `load_preset`.
@@ -57,7 +56,7 @@ def outline_preset(
         arguments = read_config(preset)["parts"]
         for name, part in model.parts().items():
             check_memory(
-                f"The frames of a video that {os.fspath(preset)} remembers",
+                f"The frames that {os.fspath(preset)} caches",
                 part.cache_bytes(arguments[name]),
             )
     return model
@@ -68,26 +67,26 @@ def _assemble(
     kind: type[keras.Model],
     make_part: Callable[[Path, str, dict], keras.Model],
 ) -> keras.Model:
-    """Make the model of a preset, or a part of it, with a function that makes parts."""
+    """Build the model of a preset, or a part of it, from parts that `make_part` returns."""
     folder = find_preset(preset)
     config = read_config(folder)
-    held, classes = _classes(folder, config)
-    whole = issubclass(held, kind)
-    names = [name for name in classes if whole or issubclass(classes[name], kind)]
+    model_class, classes = _classes(folder, config)
+    is_model = issubclass(model_class, kind)
+    names = [name for name in classes if is_model or issubclass(classes[name], kind)]
     if not names:
         raise ValueError(
             f"Expected {os.fspath(preset)} to hold a {registry.describe(kind)}; it holds a "
-            f"{held.__name__}."
+            f"{model_class.__name__}."
         )
-    made = {name: make_part(folder, name, config) for name in names}
-    if held.part_name or not whole:
-        return made[names[0]]
+    parts = {name: make_part(folder, name, config) for name in names}
+    if model_class.part_name or not is_model:
+        return parts[names[0]]
     try:
-        model = held(**made)
+        model = model_class(**parts)
         if config["world"] != model.about():
             raise ValueError(
-                f"config.json says {reprlib.repr(config['world'])} of the world, which "
-                f"is {model.about()}."
+                f"config.json describes the world as {reprlib.repr(config['world'])}; the "
+                f"model is {model.about()}."
             )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder} holds parts of several models: {error}") from error
@@ -95,52 +94,55 @@ def _assemble(
 
 
 def _classes(folder: Path, config: Mapping) -> tuple[type, dict[str, type]]:
-    """Return the class of a preset's model, and those of its parts.
+    """Return the class of a preset's model, and the classes of its parts.
 
     Raises:
-        ValueError: if there are no such classes, or they don't fit each other.
+        ValueError: if a class is unknown, or the classes don't fit each other.
     """
     try:
-        held = registry.model_class(config["class_name"])
+        model_class = registry.model_class(config["class_name"])
         classes = {
             name: registry.model_class(settings["class_name"])
             for name, settings in config["parts"].items()
         }
-        expected = {held.part_name: held} if held.part_name else dict(held.part_classes)
+        part_name = model_class.part_name
+        expected = (
+            {part_name: model_class} if part_name else dict(model_class.part_classes)
+        )
         if classes.keys() != expected.keys():
             raise ValueError(
-                f"a {held.__name__} has the parts {', '.join(expected)}; received "
+                f"a {model_class.__name__} has the parts {', '.join(expected)}; received "
                 f"{', '.join(classes)[:200] or 'none'}."
             )
         for name, base in expected.items():
             if not issubclass(classes[name], base):
                 raise ValueError(
-                    f"the {name} of a {held.__name__} is a {base.__name__}; received a "
-                    f"{classes[name].__name__}."
+                    f"the {name} of a {model_class.__name__} is a {base.__name__}; "
+                    f"received a {classes[name].__name__}."
                 )
     except ValueError as error:
         raise ValueError(
             f"Expected {folder}/config.json to describe a model: {error}"
         ) from error
-    return held, {name: classes[name] for name in expected}
+    return model_class, {name: classes[name] for name in expected}
 
 
 def _load_part(folder: Path, name: str, config: dict) -> keras.Model:
-    """Build a part that `_outline_part` found good, and load its weights."""
+    """Build a part that `_outline_part` has checked, and load its weights."""
     settings = config["parts"][name]
     part = registry.make_model(settings, keras.Model)
     weights = folder / f"{name}.weights.h5"
     try:
         part.load_weights(weights)
     except (OSError, ValueError, KeyError) as error:
-        raise not_expected(weights, "they are of another model") from error
+        raise not_expected(weights, "they belong to another model") from error
     return part
 
 
 def _outline_part(folder: Path, name: str, config: dict) -> keras.Model:
     """Check a part's arguments and weights; return it with few blocks and no weights.
 
-    Nothing is read or built before its size is known to be no more than expected.
+    Sizes are checked before anything is read or built.
     """
     arguments = dict(config["parts"][name])
     part_class = registry.model_class(arguments.pop("class_name"))
@@ -165,16 +167,16 @@ def _outline_part(folder: Path, name: str, config: dict) -> keras.Model:
 
 
 def _check_sha256(path: Path, sha256: dict) -> None:
-    """Raise a ValueError if a file is not the one that was written."""
+    """Raise a ValueError if a file does not have its checksum from config.json."""
     expected = sha256.get(path.name)
     if expected is None:
         raise ValueError(
             f"{path.with_name('config.json')} lacks the sha256 of {path.name}: rerun the "
             "same genie-train command, which writes the model again."
         )
-    found = sha256_of(path)
-    if found != expected:
+    actual = file_sha256(path)
+    if actual != expected:
         raise ValueError(
-            f"{path} is damaged or swapped: expected the sha256 {expected!s:.64}, as "
-            f"config.json says; received {found}."
+            f"{path} is damaged or swapped: expected the sha256 {expected!s:.64} from "
+            f"config.json; received {actual}."
         )

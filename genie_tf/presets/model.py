@@ -1,4 +1,4 @@
-"""What all models share: a name in the registry, and presets to be saved as."""
+"""Base class of all models: registration by name, loading and saving of presets."""
 
 import os
 from collections import Counter
@@ -17,18 +17,17 @@ from genie_tf.presets.without_weights import without_weights
 
 
 class PresetModel(keras.Model):
-    """A model that is a preset, or part of one: see `genie_tf.presets`.
+    """A model that can be saved as a preset or as part of one, see `genie_tf.presets`.
 
-    Classes are found by name as soon as they are defined, but for those that only say
-    what others have to do: `class Name(PresetModel, contract=True)`.
+    Subclasses are registered by name when they are defined, except abstract ones:
+    `class Name(PresetModel, contract=True)`.
 
     Attributes:
-        part_name: what part of a world this is, which names its file of weights; None
-            for a world, and for what is only a base class.
-        layer_classes: for each argument that is itself the arguments of a layer, a
-            function from these to the layer's class. A layer is an attribute of the same
-            name.
-        cached_layer: the transformer whose keys and values are remembered in play.
+        part_name: name of the part of a world that this model is, and of its weights file;
+            None for a world or an abstract class.
+        layer_classes: for each argument that holds the arguments of a layer, a function
+            from these to the layer's class. The layer is the attribute of the same name.
+        cached_layer: the transformer whose keys and values are cached during play.
 
     Raises:
         RuntimeError: in a process where no model can run, see `check_can_run`.
@@ -48,33 +47,33 @@ class PresetModel(keras.Model):
         super().__init__(**kwargs)
 
     def arguments(self) -> dict:
-        """Return the arguments that make this model what it is, plain numbers and words."""
+        """Return the constructor arguments, as numbers, strings, lists and dicts."""
         raise NotImplementedError
 
     def settings(self) -> dict:
-        """Return class name and arguments, as a preset and a config have them."""
+        """Return the class name and arguments, as in presets and configs."""
         return {"class_name": type(self).__name__, **self.arguments()}
 
     def parts(self) -> dict[str, "PresetModel"]:
-        """Return the models this one is made of, by name; itself, if of no others."""
+        """Return the models this one consists of, by name; just itself if it is a part."""
         return {self.part_name: self}
 
     def about(self) -> dict:
-        """Return what has to be known of a world before it is loaded; {} of a part."""
+        """Return what must be known of a world before it is loaded; {} for a part."""
         return {}
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens of a frame whose keys and values are remembered in play."""
+        """Tokens per frame whose keys and values are cached during play."""
         return self.num_patches
 
     def cache_bytes(self, arguments: dict) -> int:
-        """Return how much a video takes in play, with as many blocks as arguments say."""
+        """Return the size of one session's cache in bytes, for the `num_blocks` given."""
         if self.cached_layer is None:
             return 0
         layer = getattr(self, self.cached_layer)
         numbers = 2 * layer.num_heads * layer.head_dim * self.cached_tokens
-        # In float32.
+        # 4 bytes per float32.
         return 4 * numbers * layer.window * arguments[self.cached_layer]["num_blocks"]
 
     def get_config(self):
@@ -85,20 +84,20 @@ class PresetModel(keras.Model):
         config = dict(config)
         trainable = config.pop("trainable", True)
         model = super().from_config(config)
-        if not trainable:  # Only now, when all layers are there to be told.
+        if not trainable:  # Not before all layers exist.
             model.trainable = False
         return model
 
     @classmethod
     def outline(cls, arguments: dict) -> tuple["PresetModel", Counter]:
-        """Check arguments without using memory for weights, however large the model.
+        """Check arguments without allocating weights, however large the model.
 
         Returns:
-            The model with at most one block in each transformer, and without weights; and
-            the arrays of all of its blocks, see `count_arrays`.
+            The model without weights and with at most one block in each transformer; and
+            the arrays of the full model, see `count_arrays`.
 
         Raises:
-            ValueError: if the class has no such arguments.
+            ValueError: if the class does not accept these arguments.
         """
         try:
             registry.check_arguments(cls, arguments)
@@ -128,12 +127,11 @@ class PresetModel(keras.Model):
         """Return the trained model of this class in a preset.
 
         Args:
-            preset: the name of one that ships with genie_tf, of
-                `genie_tf.list_presets()`, or a folder. A part is found in the preset of
-                a world too.
+            preset: a name from `genie_tf.list_presets()`, or a folder. A part can also be
+                loaded from the preset of a world.
 
         Raises:
-            ValueError: if there is no such preset, or it holds another model, or is
+            ValueError: if there is no such preset, it holds another model, or it is
                 damaged.
         """
         return load_preset(preset, cls)
@@ -145,6 +143,6 @@ class PresetModel(keras.Model):
             folder, description, **about: see `genie_tf.presets.saving.save_preset`.
 
         Raises:
-            ValueError: as `save_preset` does.
+            ValueError: see `save_preset`.
         """
         save_preset(self, folder, description, **about)

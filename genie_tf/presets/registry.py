@@ -1,4 +1,4 @@
-"""Classes of models by name, for presets and configs."""
+"""Model classes by name, for presets and configs."""
 
 import inspect
 import reprlib
@@ -7,37 +7,37 @@ from collections.abc import Mapping
 _CLASSES: dict[str, type] = {}
 
 
-def register(made: type) -> None:
-    """Make a class known by its name; a later one of that name replaces it."""
-    _CLASSES[made.__name__] = made
+def register(cls: type) -> None:
+    """Register a class by its name, replacing an earlier class of that name."""
+    _CLASSES[cls.__name__] = cls
 
 
 def model_class(name: str, base: type = object) -> type:
-    """Return the class of models that has a name.
+    """Return the model class of a name.
 
     Args:
-        name: of the class.
-        base: what it has to be derived from.
+        name: name of the class.
+        base: required base class.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such class, or it is not derived from `base`.
     """
     try:
-        found = _CLASSES[name]
+        cls = _CLASSES[name]
     except (KeyError, TypeError):
         raise ValueError(
             f"There is no model {reprlib.repr(name)}; genie_tf has "
             f"{', '.join(sorted(_CLASSES))}."
         ) from None
-    if not issubclass(found, base):
-        raise ValueError(f"Expected a {describe(base)}; received {found.__name__}.")
-    return found
+    if not issubclass(cls, base):
+        raise ValueError(f"Expected a {describe(base)}; received {cls.__name__}.")
+    return cls
 
 
 def describe(kind: type) -> str:
-    """Return the names of the classes that are of a kind, such as "Genie or GuidedGenie".
+    """Return the names of the classes of a kind, such as "Genie or GuidedGenie".
 
-    Classes derived from one of these go without saying.
+    Classes derived from one of these are left out.
     """
     classes = [x for x in _CLASSES.values() if issubclass(x, kind)]
     first = [x for x in classes if not any(y in x.__mro__[1:] for y in classes)]
@@ -45,32 +45,32 @@ def describe(kind: type) -> str:
 
 
 def make_model(settings: Mapping, base: type):
-    """Make a model from its class name and arguments.
+    """Build a model from its class name and arguments.
 
     Args:
         settings: `class_name`, and the arguments of that class.
-        base: what the class has to be derived from.
+        base: required base class.
 
     Raises:
         ValueError: if there is no such class, or it has no such arguments.
     """
     arguments = dict(settings)
-    found = model_class(arguments.pop("class_name", None), base)
-    check_arguments(found, arguments)
-    return found(**arguments)
+    cls = model_class(arguments.pop("class_name", None), base)
+    check_arguments(cls, arguments)
+    return cls(**arguments)
 
 
-def check_arguments(made: type, arguments) -> None:
-    """Raise a ValueError unless a class names these arguments, `class_name` apart."""
+def check_arguments(cls: type, arguments) -> None:
+    """Raise a ValueError unless a class names these arguments, except `class_name`."""
     if not isinstance(arguments, dict):
         raise ValueError(
-            f"The arguments of {made.__name__} must have names; received "
+            f"The arguments of {cls.__name__} must have names; received "
             f"{reprlib.repr(arguments)}."
         )
-    parameters = inspect.signature(made).parameters.values()
+    parameters = inspect.signature(cls).parameters.values()
     named = {x.name for x in parameters if x.kind != x.VAR_KEYWORD}
     unknown = arguments.keys() - named - {"class_name"}
     if unknown:
         raise ValueError(
-            f"{made.__name__} has no arguments {', '.join(sorted(map(reprlib.repr, unknown)))}."
+            f"{cls.__name__} has no arguments {', '.join(sorted(map(reprlib.repr, unknown)))}."
         )

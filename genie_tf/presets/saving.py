@@ -1,4 +1,4 @@
-"""Models to preset folders."""
+"""Saves models as preset folders."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from genie_tf.files import local_path, replacing_folder
-from genie_tf.presets.folder import FORMAT, check_actions, read_config, sha256_of
+from genie_tf.presets.folder import FORMAT, check_actions, file_sha256, read_config
 from genie_tf.presets.weights_file import count_arrays, expected_size
 
 
@@ -26,30 +26,28 @@ def save_preset(
     action_names: Sequence[str] | None = None,
     keys: Mapping[str, int] | None = None,
 ) -> None:
-    """Write a model as a preset folder, replacing one of that name when complete.
+    """Write a model as a preset folder, replacing a preset there once complete.
 
     Args:
         model: a `PresetModel`: a world, or one of its parts.
-        folder: where to write.
+        folder: output folder.
         description: one line about the model.
-        dataset: what it was trained on.
-        command: what trained it.
-        scores: what it reached, by the names of the metrics.
-        settings: those of the training.
-        action_names: one short text for each action, such as "left".
-        keys: the actions that the keys of a keyboard stand for, by the names that
-            browsers have for keys, such as {"ArrowLeft": 2}.
+        dataset: name of the training data.
+        command: the training command.
+        scores: values of the metrics, by name.
+        settings: training settings.
+        action_names: one short text per action, such as "left".
+        keys: actions by the names that browsers give to keys, such as {"ArrowLeft": 2}.
 
     Raises:
-        ValueError: if the model can't be a preset, the actions are not the model's,
-            what is said of it can't be written, or something else is in the folder's
-            place.
-        OSError: if the disk is full. Whatever was in the folder stays.
+        ValueError: if the model can't be a preset, the names or keys don't fit its
+            actions, the rest can't be written as JSON, or `folder` is not a preset.
+        OSError: if the disk is full. The old content of the folder stays.
     """
     folder = local_path(folder)
     if not hasattr(model, "parts"):
         raise ValueError(
-            f"A preset is made of a Genie or one of its parts; received {type(model)}."
+            f"Only a Genie or one of its parts can be a preset; received {type(model)}."
         )
     parts = model.parts()
     check_actions(action_names, keys, getattr(model, "num_actions", 0))
@@ -88,13 +86,13 @@ def save_preset(
         for name, part in parts.items():
             weights = partial / f"{name}.weights.h5"
             _save_weights(part, weights)
-            config["sha256"][weights.name] = sha256_of(weights)
+            config["sha256"][weights.name] = file_sha256(weights)
         (partial / "config.json").write_text(json.dumps(config, indent=1))
         (partial / "README.md").write_text(card)
 
 
 def digest(part: keras.Model) -> str:
-    """A text that two parts share if they have the same settings and weights."""
+    """Return a checksum of a part's settings and weights."""
     sha = hashlib.sha256(json.dumps(part.settings(), sort_keys=True).encode())
     for variable in part.variables:
         sha.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)))
@@ -107,7 +105,7 @@ def _save_weights(part: keras.Model, path: Path) -> None:
     Raises:
         OSError: if the disk is full.
     """
-    # On a full disk HDF5 fails in several places, some of which only print.
+    # On a full disk some HDF5 failures only print, so reserve the space first.
     with path.open("wb") as file:
         os.posix_fallocate(
             file.fileno(), 0, expected_size(count_arrays(part.variables))
@@ -126,7 +124,7 @@ def _is_preset(folder: Path) -> bool:
 
 
 def _card(kind: str, config: dict) -> str:
-    """What `config.json` says, for people."""
+    """Return the content of `config.json` as Markdown."""
     texts = [f"# {kind}", config["description"]]
     if "dataset" in config:
         texts.append(f"Trained on {config['dataset']}.")
@@ -145,5 +143,5 @@ def _card(kind: str, config: dict) -> str:
         texts.append(f"Keys: {', '.join(keys)}.")
     if "settings" in config:
         settings = json.dumps(config["settings"], indent=1)
-        texts.append(f"Settings of the training:\n\n```json\n{settings}\n```")
+        texts.append(f"Training settings:\n\n```json\n{settings}\n```")
     return "\n\n".join(texts) + "\n"

@@ -1,4 +1,4 @@
-"""How many tokens stay masked after each step of MaskGIT's decoding."""
+"""Mask schedule: the number of masked tokens after each MaskGIT step."""
 
 import math
 
@@ -6,10 +6,10 @@ from keras import ops
 
 
 def cosine_schedule(progress):
-    """Share of tokens left masked after a share of the steps (MaskGIT, section 3.3).
+    """Return the share of tokens left masked (MaskGIT, section 3.3).
 
     Args:
-        progress: share of the steps taken, in (0, 1].
+        progress: share of steps done, in (0, 1].
 
     Returns:
         cos(pi progress / 2), from 1 down to 0.
@@ -18,17 +18,16 @@ def cosine_schedule(progress):
 
 
 def num_left_masked(step, num_steps, num_at_start: int, num_now):
-    """How many tokens to mask again after a step of decoding.
+    """Return the number of tokens to mask again after a decoding step.
 
-    At least one, so that every step has work, and at least one fewer than now, so
-    that every step settles a token. The last step's samples are the answer whatever
-    this says.
+    At least one, so that each step has tokens to sample, and less than now, so that
+    each step decides a token. The result of the last step is not used.
 
     Args:
         step: 0 for the first step.
-        num_steps: steps in all.
-        num_at_start: tokens masked before the first step.
-        num_now: int32 tokens masked now, of any shape.
+        num_steps: total number of steps.
+        num_at_start: number of tokens masked before the first step.
+        num_now: number of tokens masked now, int32 of any shape.
 
     Returns:
         int32, of the shape of `num_now`.

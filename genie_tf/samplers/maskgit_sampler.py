@@ -1,5 +1,4 @@
-"""MaskGIT's decoding of one frame, as in the original (section 3.2 there), and in orders
-that do not ask how sure the network is.
+"""MaskGIT decoding of a frame (MaskGIT, section 3.2), also in confidence-free orders.
 
 Axes: b batch, n patches, k codes.
 """
@@ -13,33 +12,33 @@ from genie_tf.noise import fold, gumbel, uniform
 from genie_tf.samplers.mask_schedule import num_left_masked
 from genie_tf.sampling_settings import ORDERS
 
-# What a frame's key is folded with, beside the numbers of steps.
-_PLACES = 1_000_000
+# Numbers to fold into the key of a frame. Steps use 0, 1, 2, ...
+_PRIORITY = 1_000_000
 _CONFIDENCE = 2_000_000
 
 
-def maskgit_step(logits, tokens, masked, step, key, places, sampling: Mapping):
-    """One step of decoding: samples all masked tokens, masks the last ones again.
+def maskgit_step(logits, tokens, masked, step, key, priority, sampling: Mapping):
+    """Sample all masked tokens, and choose which of them to mask again.
 
     Args:
         logits: float32 (b, n, k).
         tokens: int32 (b, n), known where not masked.
         masked: bool (b, n).
         step: scalar integer, 0 for the first step.
-        key: uint32 (b,), of the frame.
-        places: float32 (b, n), larger where a token is settled sooner, unless that goes
-            by confidence.
+        key: uint32 (b,), key of the frame.
+        priority: float32 (b, n), larger for tokens to decide earlier; unused in
+            confidence order.
         sampling: scalar tensors, see `settings_as_tensors`.
 
     Returns:
-        The step's answer, int32 (b, n), all positions filled; and which positions to
-        mask again, bool (b, n).
+        Tokens, int32 (b, n), without masks; and the positions to mask again, bool
+        (b, n).
     """
     n = logits.shape[1]
     sampled = draw(logits, fold(key, step), sampling["temperature"], sampling["top_k"])
-    answer = ops.where(masked, sampled, tokens)
+    tokens = ops.where(masked, sampled, tokens)
     log_probability = ops.take_along_axis(
-        ops.log_softmax(logits, axis=-1), answer[..., None], axis=-1
+        ops.log_softmax(logits, axis=-1), tokens[..., None], axis=-1
     )[..., 0]
     progress = (ops.cast(step, "float32") + 1) / ops.cast(
         sampling["num_steps"], "float32"
@@ -47,12 +46,11 @@ def maskgit_step(logits, tokens, masked, step, key, places, sampling: Mapping):
     noise = gumbel(fold(key, step + _CONFIDENCE), n)
     noise = sampling["choice_temperature"] * (1 - progress) * noise
     by_confidence = sampling["order"] == ORDERS.index("confidence")
-    sureness = ops.where(by_confidence, log_probability + noise, places)
-    sureness = ops.where(masked, sureness, float("inf"))
-    rank = ops.argsort(ops.argsort(sureness, axis=-1), axis=-1)
+    priority = ops.where(by_confidence, log_probability + noise, priority)
+    priority = ops.where(masked, priority, float("inf"))
+    rank = ops.argsort(ops.argsort(priority, axis=-1), axis=-1)
     num_now = ops.sum(ops.cast(masked, "int32"), axis=-1, keepdims=True)
-    again = rank < num_left_masked(step, sampling["num_steps"], n, num_now)
-    return answer, again
+    return tokens, rank < num_left_masked(step, sampling["num_steps"], n, num_now)
 
 
 def draw(logits, key, temperature, top_k):
@@ -61,16 +59,17 @@ def draw(logits, key, temperature, top_k):
     Args:
         logits: float32 (b, n, k).
         key: uint32 (b,).
-        temperature, top_k: scalar tensors, see `sampling_settings.py`.
+        temperature: scalar tensor, see `sampling_settings.py`.
+        top_k: scalar tensor, see `sampling_settings.py`.
     """
     n, k = logits.shape[1:]
 
-    def of_the_likeliest():
+    def keep_likeliest():
         rank = ops.clip(top_k, 1, k) - 1
         least = ops.take(ops.flip(ops.sort(logits, axis=-1), axis=-1), rank, axis=-1)
         return ops.where(logits >= least[..., None], logits, -1e9)
 
-    logits = ops.cond(top_k > 0, of_the_likeliest, lambda: logits)
+    logits = ops.cond(top_k > 0, keep_likeliest, lambda: logits)
     # Gumbel-max: the argmax is a draw from softmax(logits / temperature).
     noisy = ops.cond(
         temperature > 0,
@@ -80,13 +79,13 @@ def draw(logits, key, temperature, top_k):
     return ops.argmax(noisy, axis=-1)
 
 
-def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Mapping):
-    """Fill in one frame's tokens, step by step.
+def sample_frame(predict: Callable, grid: tuple[int, int], key, sampling: Mapping):
+    """Sample the tokens of a frame, step by step.
 
     Args:
-        logits_of: function of tokens, int32 (b, n), and masked, bool (b, n), to
+        predict: function that maps tokens, int32 (b, n), and masked, bool (b, n), to
             logits, float32 (b, n, k).
-        grid: rows and columns of the patches, n in all.
+        grid: (rows, columns) of the n patches.
         key: uint32 (b,); equal keys give equal frames.
         sampling: scalar tensors, see `settings_as_tensors`.
 
@@ -94,16 +93,16 @@ def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Mapp
         int32 (b, n).
     """
     b, n = ops.shape(key)[0], grid[0] * grid[1]
-    places = ops.where(
+    priority = ops.where(
         sampling["order"] == ORDERS.index("halton"),
         -halton_order(*grid).astype("float32"),
-        uniform(fold(key, _PLACES), n),
+        uniform(fold(key, _PRIORITY), n),
     )
 
     def body(step, state):
         tokens, masked = state
-        logits = logits_of(tokens, masked)
-        return maskgit_step(logits, tokens, masked, step, key, places, sampling)
+        logits = predict(tokens, masked)
+        return maskgit_step(logits, tokens, masked, step, key, priority, sampling)
 
     tokens = ops.zeros((b, n), dtype="int32")
     masked = ops.ones((b, n), dtype="bool")
@@ -112,14 +111,16 @@ def sample_frame(logits_of: Callable, grid: tuple[int, int], key, sampling: Mapp
 
 
 def halton_order(rows: int, columns: int) -> np.ndarray:
-    """When the Halton sequence of bases 2 and 3 first comes to each cell of a grid.
+    """Return the order in which a Halton sequence visits the cells of a grid.
+
+    The bases are 2 and 3. Consecutive cells are far apart (Besnier et al. 2025).
 
     Args:
-        rows, columns: of the grid.
+        rows: number of rows of the grid.
+        columns: number of columns of the grid.
 
     Returns:
-        A permutation of 0..rows * columns - 1, row-major: cells that follow each other
-        lie far apart (Besnier et al. 2025).
+        The rank of each cell, row-major: a permutation of 0..rows * columns - 1.
     """
     order: dict[int, int] = {}
     index = 0
@@ -133,7 +134,7 @@ def halton_order(rows: int, columns: int) -> np.ndarray:
 
 
 def _halton(index: int, base: int) -> float:
-    """A number of Halton's sequence, in (0, 1): the digits of `index` mirrored."""
+    """Return a number of the Halton sequence, in (0, 1): mirrored digits of `index`."""
     value, weight = 0.0, 1.0
     while index:
         weight /= base

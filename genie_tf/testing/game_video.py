@@ -1,10 +1,10 @@
-"""A short video that looks like one of a game."""
+"""A short video that looks like a game."""
 
 import numpy as np
 
 
 def game_video(time: int = 6) -> np.ndarray:
-    """Draw a square that moves over a landscape: flat areas, edges, gradients.
+    """Draw a square that moves across a landscape with flat areas, edges and gradients.
 
     Returns:
         uint8 (time, 48, 64, 3).

@@ -1,4 +1,4 @@
-"""Which modules import which, read from the sources of genie_tf without running them."""
+"""Import graph of genie_tf, read from its sources without running them."""
 
 import ast
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ _FOLDERS = ("genie_tf", "datasets", "experiments")
 
 
 def find_modules(root: Path) -> dict[str, Path]:
-    """Return the names of all modules below a copy of the repository, and their files."""
+    """Return the names and files of all modules of a repository."""
     modules = {}
     for folder in _FOLDERS:
         for path in sorted((root / folder).rglob("*.py")):
@@ -20,11 +20,11 @@ def find_modules(root: Path) -> dict[str, Path]:
 
 
 def import_graph(modules: dict[str, Path]) -> dict[str, set[str]]:
-    """Return, for each module, the other modules whose code its imports run.
+    """Return the modules that each module's imports run.
 
-    Imports inside functions count; imports under `if TYPE_CHECKING` don't, because they
-    never run. Importing `a.b` also runs the package `a`. A package that the importing
-    module is itself in is left out: it is running already.
+    Imports inside functions count; imports under `if TYPE_CHECKING` do not: they never
+    run. Importing `a.b` also runs the package `a`. Packages that contain the importing
+    module are left out: they are running already.
     """
     graph = {}
     for module, path in modules.items():
@@ -38,14 +38,14 @@ def import_graph(modules: dict[str, Path]) -> dict[str, set[str]]:
 
 
 def parents(name: str) -> Iterable[str]:
-    """Yield a dotted name and those of the packages around it: a.b.c, a.b, a."""
+    """Yield a dotted name and its parent packages: a.b.c, a.b, a."""
     while name:
         yield name
         name = name.rpartition(".")[0]
 
 
 class _Imports(ast.NodeVisitor):
-    """Collects the dotted names of all modules and members that a file imports."""
+    """Collector of the dotted names of all modules and members that a file imports."""
 
     def __init__(self, package: str):
         self.names = set()
@@ -62,7 +62,7 @@ class _Imports(ast.NodeVisitor):
         self.names |= {alias.name for alias in node.names}
 
     def visit_ImportFrom(self, node):
-        # As many dots as packages to go up, the first for the file's own.
-        around = [*parents(self._package)][node.level - 1] if node.level else ""
-        module = ".".join(filter(None, (around, node.module)))
+        # One dot is the file's own package; each further dot goes up one package.
+        parent = [*parents(self._package)][node.level - 1] if node.level else ""
+        module = ".".join(filter(None, (parent, node.module)))
         self.names |= {f"{module}.{alias.name}" for alias in node.names}

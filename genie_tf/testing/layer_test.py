@@ -1,4 +1,4 @@
-"""One test that every layer and model of ours has to pass."""
+"""Test that every layer and model must pass."""
 
 import inspect
 import json
@@ -21,37 +21,37 @@ def run_layer_test(
     without_gradient: tuple[str, ...] = (),
     custom_objects: dict | None = None,
 ):
-    """Run everything a Keras layer or model has to pass, or fails with the reason.
+    """Check the contract of a Keras layer or model.
 
-    - Configuration: constructor arguments and keys of `get_config` have the same
-      names, the config survives JSON, and `from_config` makes a layer of equal config.
-    - Calls: on symbolic tensors, of known and of unknown batch size, they promise the
-      structure, shapes and dtypes that calls on arrays return.
-    - Training: a gradient, finite and not zero, reaches every trainable variable.
-    - Saving: weights, and a `.keras` file, bring back equal variables and outputs.
-    - Precision: under `mixed_bfloat16` variables stay float32, and outputs have the
-      dtype they should and are close to those in float32.
+    - Configuration: the keys of `get_config` are the constructor's arguments, and
+      `from_config` restores the config, also from JSON.
+    - Calls: symbolic calls, with known and unknown batch size, return the structure,
+      shapes and dtypes of calls on arrays.
+    - Training: every trainable variable gets a finite, nonzero gradient.
+    - Saving: a weights file and a `.keras` file restore variables and outputs.
+    - Precision: under `mixed_bfloat16`, variables stay float32, and outputs have the
+      expected dtype and are close to those in float32.
 
     Variables are moved off their initial values first: a kernel of zeros would stop
-    gradients, and a bias of zeros would hide that nobody saves it.
+    gradients, and a bias of zeros would hide that it is not saved.
 
     Args:
-        layer_class: a subclass of `keras.layers.Layer`, as `keras.Model` is.
-        init_kwargs: its constructor arguments.
-        inputs: what the layer is called on: an array, or a shape, which stands for
-            normal random numbers; or a dict of those; a list of those for several
-            positional arguments, a dict for keyword arguments. The first axis of each is the batch.
+        layer_class: a subclass of `keras.layers.Layer`, such as a `keras.Model`.
+        init_kwargs: constructor arguments.
+        inputs: input of the call: an array, or a shape for normal random numbers, or a
+            dict of those; a list of them for several positional arguments, a dict for
+            keyword arguments. The first axis is the batch.
         call_kwargs: further arguments of the call, such as `training`.
-        mixed_output_dtype: dtype of the float outputs under `mixed_bfloat16`: float32
-            for a layer that promises so; None where outputs differ.
+        mixed_output_dtype: dtype of float outputs under `mixed_bfloat16`: "float32" for
+            a layer that promises it; None if outputs differ in dtype.
         mixed_tolerance: largest distance of an output under `mixed_bfloat16` from that
-            in float32, relative to its norm; wider where rounding can flip a choice.
-        without_gradient: ends of paths of trainable variables that these inputs do
-            not reach, such as "mask_token".
+            in float32, relative to its norm; larger if rounding can flip a choice.
+        without_gradient: path suffixes of trainable variables that these inputs do not
+            reach, such as "mask_token".
         custom_objects: classes that the config of this layer mentions by name.
 
     Raises:
-        AssertionError: if the layer does not pass; the message says where.
+        AssertionError: if a check fails; the message says which.
     """
     inputs = _to_tensors(inputs)
 
@@ -77,27 +77,26 @@ def _check_config(layer):
     keys = set(config) - inherited
     _require(
         arguments == keys,
-        f"{where}: its keys are not the constructor's arguments: "
+        f"{where}: keys and constructor arguments differ: "
         f"{sorted(arguments - keys)} are not stored, {sorted(keys - arguments)} are "
         "not accepted.",
     )
     try:
         text = json.dumps(config, sort_keys=True)
     except TypeError as error:
-        raise AssertionError(f"{where}: the config is no JSON: {error}.") from error
-    revived = type(layer).from_config(json.loads(text)).get_config()
-    revived = json.dumps(revived, sort_keys=True)
+        raise AssertionError(f"{where}: the config is not JSON: {error}.") from error
+    restored = type(layer).from_config(json.loads(text)).get_config()
+    restored = json.dumps(restored, sort_keys=True)
     _require(
-        revived == text,
-        f"{where}: from_config makes a layer of another config; {text} became "
-        f"{revived}.",
+        restored == text,
+        f"{where}: from_config does not restore the config; {text} became {restored}.",
     )
 
 
 def _constructor_arguments(layer_class):
-    """Names of the constructor's arguments: ours, and those Keras stores by itself.
+    """Return the names of constructor arguments: ours, and those that Keras stores.
 
-    Ours are followed up the parent classes as far as each passes `**kwargs` on.
+    Ours include those of parent classes, as long as each class passes `**kwargs` on.
     """
     ours, inherited = set(), set()
     passed_on = True
@@ -140,14 +139,14 @@ def _check_gradients(layer, call, without_gradient):
 
 
 def _gradients(layer, call):
-    """Of the sum of squared distances of all float outputs to random targets.
+    """Return gradients of the squared distance of all float outputs to random targets.
 
-    Plain squares would hide what a layer learns if it normalizes its outputs: their
-    norm is constant, its gradient nothing but rounding errors.
+    Squares of outputs would not do for a layer that normalizes its outputs: their norm
+    is constant, and its gradient only rounding errors.
     """
     rng = np.random.default_rng(0)
 
-    def loss_of(outputs):
+    def compute_loss(outputs):
         distances = [
             ops.sum((ops.cast(x, "float32") - rng.standard_normal(x.shape)) ** 2)
             for x in tree.flatten(outputs)
@@ -159,9 +158,9 @@ def _gradients(layer, call):
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            loss = loss_of(call(layer))
+            loss = compute_loss(call(layer))
         gradients = tape.gradient(loss, [v.value for v in layer.trainable_variables])
-        # Those of embeddings come sparse.
+        # Gradients of embeddings are sparse.
         return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
     if keras.backend.backend() == "jax":
         import jax
@@ -172,11 +171,11 @@ def _gradients(layer, call):
             def stateless(*args, **kwargs):
                 return layer.stateless_call(trainable, state, *args, **kwargs)[0]
 
-            return loss_of(call(stateless))
+            return compute_loss(call(stateless))
 
         return jax.grad(loss)([v.value for v in layer.trainable_variables])
     raise NotImplementedError(
-        "Gradients need the backend tensorflow or jax; it is "
+        "Gradients need the backend tensorflow or jax; received "
         f"{keras.backend.backend()}."
     )
 
@@ -184,9 +183,9 @@ def _gradients(layer, call):
 def _check_saving(layer, call, inputs):
     where = type(layer).__name__
     twin = _twin(layer)
-    call(twin)  # Builds it, this time from arrays.
+    call(twin)  # Builds it, here from arrays.
     is_model = isinstance(layer, keras.Model)
-    # Only models write files: a layer goes by a model around it.
+    # Only models can be saved: wrap a layer in a model.
     model, twin_model = (
         x if is_model else _as_model(x, call, inputs) for x in (layer, twin)
     )
@@ -197,15 +196,15 @@ def _check_saving(layer, call, inputs):
         model.save(pathlib.Path(folder, "model.keras"))
         loaded = keras.saving.load_model(pathlib.Path(folder, "model.keras"))
     loaded = loaded if is_model else loaded.get_layer(layer.name)
-    for how, revived in (("weights", twin), ("a .keras file", loaded)):
-        for ours, theirs in zip(layer.weights, revived.weights, strict=True):
+    for file, restored in (("weights", twin), ("a .keras file", loaded)):
+        for ours, theirs in zip(layer.weights, restored.weights, strict=True):
             values = (ops.convert_to_numpy(v.value) for v in (ours, theirs))
             _require(
                 np.array_equal(*values),
-                f"{where}: saved as {how} and loaded, {ours.path} is another.",
+                f"{where}: saved as {file} and loaded, {ours.path} differs.",
             )
         _require_close(
-            call(revived), call(layer), 1e-5, f"{where} saved as {how} and loaded"
+            call(restored), call(layer), 1e-5, f"{where} saved as {file} and loaded"
         )
 
 
@@ -216,7 +215,7 @@ def _check_precision(layer, call, inputs, output_dtype, tolerance):
     for variable in mixed.weights:
         _require(
             not _is_float(variable) or _dtype(variable) == "float32",
-            f"{where}: {variable.path} must stay float32; it is {_dtype(variable)}.",
+            f"{where}: {variable.path} must stay float32; is {_dtype(variable)}.",
         )
     for ours, theirs in zip(mixed.weights, layer.weights, strict=True):
         ours.assign(theirs)
@@ -236,12 +235,12 @@ def _require(condition, message):
 
 
 def _require_promise(symbolic, outputs, where):
-    """Structure, dtypes and shapes, of which symbolic ones may leave sizes open."""
+    """Compare structure, dtypes and shapes; symbolic shapes can have unknown sizes."""
 
     def structure(outputs):
         return tree.map_structure(lambda x: (_dtype(x), len(x.shape)), outputs)
 
-    kept = structure(symbolic) == structure(outputs) and all(
+    equal = structure(symbolic) == structure(outputs) and all(
         size in (None, actual)
         for x, y in zip(tree.flatten(symbolic), tree.flatten(outputs), strict=True)
         for size, actual in zip(x.shape, y.shape, strict=True)
@@ -251,14 +250,14 @@ def _require_promise(symbolic, outputs, where):
         for x in (symbolic, outputs)
     )
     _require(
-        kept,
+        equal,
         f"{where}: a symbolic call promises {promised}, a call on arrays returns "
         f"{returned}.",
     )
 
 
 def _require_close(outputs, expected, tolerance, where):
-    """Compare float outputs: integers are choices, which rounding may flip."""
+    """Compare float outputs only: rounding can change integers, which are choices."""
     for x, y in zip(tree.flatten(outputs), tree.flatten(expected), strict=True):
         if _is_float(x):
             x, y = (ops.convert_to_numpy(ops.cast(z, "float32")) for z in (x, y))
@@ -271,7 +270,7 @@ def _require_close(outputs, expected, tolerance, where):
 
 
 def _to_tensors(inputs):
-    """Inputs as a list of tensors, for positional arguments, or a dict."""
+    """Return inputs as a list of tensors, for positional arguments, or as a dict."""
     rng = np.random.default_rng(0)
 
     def to_tensor(x):
@@ -296,7 +295,7 @@ def _symbolic_call(layer, call, inputs, unknown_batch=False):
 
 
 def _as_model(layer, call, inputs):
-    """A functional model of this layer alone."""
+    """Wrap a layer in a functional model."""
     tensors = tree.map_structure(
         lambda x: keras.Input(x.shape[1:], dtype=_dtype(x)), inputs
     )
@@ -304,7 +303,7 @@ def _as_model(layer, call, inputs):
 
 
 def _twin(layer, **changes):
-    """A new layer of the same config but, as in another program, of another name."""
+    """Make a layer of equal config but, as in another program, of a different name."""
     config = {**layer.get_config(), **changes}
     del config["name"]
     return type(layer).from_config(config)
@@ -318,7 +317,7 @@ def _randomize(layer):
         value = ops.convert_to_numpy(variable.value)
         if id(variable) in trainable:
             change = 0.1 * rng.standard_normal(value.shape)
-        elif _is_float(variable):  # Perhaps a variance, which has to stay positive.
+        elif _is_float(variable):  # It can be a variance, which must stay positive.
             change = 0.1 * rng.random(value.shape)
         else:
             change = 1

@@ -1,4 +1,4 @@
-"""What tests change in presets, and what they ask of them."""
+"""Helpers to change and check presets in tests."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import numpy as np
 from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
 from genie_tf.testing.tiny_models import tiny_genie
 
-# Of a Genie, by name.
+# Classes of the parts of a Genie, by name.
 PARTS = {
     "tokenizer": VideoTokenizer,
     "latent_action_model": LatentActionModel,
@@ -20,7 +20,7 @@ PARTS = {
 
 
 def changed_genie() -> Genie:
-    """Return a Genie no variable of which has its initial value."""
+    """Return a Genie with all variables moved off their initial values."""
     genie = tiny_genie()
     rng = np.random.default_rng(0)
     for variable in genie.weights:
@@ -30,37 +30,37 @@ def changed_genie() -> Genie:
     return genie
 
 
-def assert_equal_weights(found: keras.Model, expected: keras.Model) -> None:
+def assert_equal_weights(model: keras.Model, expected: keras.Model) -> None:
     """Raise an AssertionError unless two models have equal weights."""
-    for mine, theirs in zip(found.weights, expected.weights, strict=True):
-        np.testing.assert_array_equal(mine, theirs, err_msg=mine.path)
+    for ours, theirs in zip(model.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
 
 
 def change_config(folder: Path, change: Callable[[dict], None]) -> None:
-    """Change what a preset's config.json says."""
+    """Change the config.json of a preset."""
     config = json.loads((folder / "config.json").read_text())
     change(config)
     (folder / "config.json").write_text(json.dumps(config))
 
 
 def change_part(folder: Path, name: str, **changes) -> None:
-    """Change the arguments of a part in a preset's config.json."""
+    """Change the arguments of a part in the config.json of a preset."""
     change_config(folder, lambda config: config["parts"][name].update(changes))
 
 
-def sign(folder: Path, name: str) -> None:
-    """Make a preset's config.json agree with weights of a part that have changed."""
+def update_checksum(folder: Path, name: str) -> None:
+    """Update the checksum in config.json after the weights of a part changed."""
     path = folder / f"{name}.weights.h5"
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    change_config(folder, lambda config: config["sha256"].update({path.name: found}))
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    change_config(folder, lambda config: config["sha256"].update({path.name: checksum}))
 
 
-def error_of(function: Callable, *arguments, **settings) -> str:
-    """Return the one line of the ValueError that a call ends with."""
+def error_message(function: Callable, *arguments, **settings) -> str:
+    """Return the one-line message of the ValueError that a call raises."""
     try:
         function(*arguments, **settings)
     except ValueError as error:
         if "\n" in str(error):
-            raise AssertionError(f"Expected one line; received {error}") from error
+            raise AssertionError(f"Expected one line; got {error}") from error
         return str(error)
     raise AssertionError("Expected a ValueError; nothing was raised.")

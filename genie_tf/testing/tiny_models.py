@@ -1,4 +1,4 @@
-"""Models and clips as small as can be, for tests of what is around them."""
+"""Minimal models and clips, for tests of the code around them."""
 
 import random
 
@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from genie_tf.evaluation.action_probe import probe_name
 from genie_tf.layers import VectorQuantizer, code_counts, patchify, unpatchify
 from genie_tf.metrics.codebook_usage import usage_from_counts
 from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
@@ -16,8 +17,8 @@ TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "window": 8}
 
 
 def tiny_tokenizer(**changes) -> VideoTokenizer:
-    """A `VideoTokenizer`, the same each time, but for the arguments given."""
-    random.seed(0)  # Keras draws the seeds of its initializers from it.
+    """Make a `VideoTokenizer`, equal in each call, with changed arguments."""
+    random.seed(0)  # Keras draws the seeds of its initializers from `random`.
     return VideoTokenizer(
         **{
             "frame_shape": FRAME_SHAPE,
@@ -32,7 +33,7 @@ def tiny_tokenizer(**changes) -> VideoTokenizer:
 
 
 def tiny_latent_action_model(**changes) -> LatentActionModel:
-    """A `LatentActionModel`, the same each time, but for the arguments given."""
+    """Make a `LatentActionModel`, equal in each call, with changed arguments."""
     random.seed(1)
     return LatentActionModel(
         **{
@@ -48,7 +49,7 @@ def tiny_latent_action_model(**changes) -> LatentActionModel:
 
 
 def tiny_genie(**changes) -> Genie:
-    """A `Genie`, the same each time, of `tiny_tokenizer` with the arguments given."""
+    """Make a `Genie`, equal in each call, with changed arguments of its tokenizer."""
     tokenizer = tiny_tokenizer(**changes)
     latent_action_model = tiny_latent_action_model()
     dynamics = MaskGitDynamics(
@@ -57,23 +58,24 @@ def tiny_genie(**changes) -> Genie:
         action_dim=8,
         transformer=TRANSFORMER,
     )
-    # As if trained: an untrained one copies the frame before, whatever the action.
+    # As if trained: an untrained one copies the previous frame, whatever the action.
     kernel = dynamics.to_change.kernel
     kernel.assign(3 * np.random.default_rng(0).normal(size=kernel.shape))
     return Genie(tokenizer, latent_action_model, dynamics)
 
 
-def save_action_probe(path, groups: int, frame_size: tuple[int, int]) -> None:
-    """Write an action probe that knows mean colors, as `load_action_probe` reads it."""
+def save_action_probe(path, actions, frame_size: tuple[int, int]) -> None:
+    """Write an untrained action probe of mean colors for `load_action_probe`."""
     video = keras.Input((None, *frame_size, 3))
     before = keras.layers.Cropping3D(((0, 1), (0, 0), (0, 0)))(video)
     color = keras.layers.AveragePooling3D((1, *frame_size))(before)
-    logits = keras.layers.Dense(groups)(keras.layers.Reshape((-1, 3))(color))
-    keras.Model(video, logits).save(path)
+    groups = keras.layers.Dense(len(set(actions.groups)))
+    logits = groups(keras.layers.Reshape((-1, 3))(color))
+    keras.Model(video, logits, name=probe_name(actions)).save(path)
 
 
 class TinyAutoencoder(keras.Model):
-    """What training needs of a model, and quick to compile: a code for each patch."""
+    """Trainable model that compiles quickly: a vector-quantized code for each patch."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -113,7 +115,7 @@ class TinyAutoencoder(keras.Model):
 
 
 def tiny_batch(step: int, batch: int = 4, time: int = 4) -> dict[str, np.ndarray]:
-    """The batch of clips of a step: noise that drifts, masks of half or more."""
+    """Return the batch of a step: drifting noise, and masks of at least half of it."""
     rng = np.random.default_rng(step)
     height, width, channels = FRAME_SHAPE
     first = rng.integers(256, size=(batch, 1, height, width, channels))

@@ -1,4 +1,4 @@
-"""A world without a model, for tests of how worlds are served."""
+"""A world without a model, for tests of serving worlds."""
 
 import time
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from genie_tf.sampling_settings import ALL_SETTINGS
 
 
 class ToySimulator:
-    """A white square on grey that actions move: left, right, up, down. Nothing else does.
+    """White square on gray, moved only by actions: left, right, up, down.
 
     Args:
-        seconds: that a step takes.
+        seconds: duration of a step.
     """
 
     frame_shape = (16, 16, 3)
@@ -22,15 +22,15 @@ class ToySimulator:
 
     def __init__(self, seconds: float = 0.0):
         self.seconds = seconds
-        self.actions: list[int] = []  # All that were ever taken.
+        self.actions: list[int] = []  # All actions taken, in all sessions.
 
     def warm_up(self) -> int:
-        """The size of a state, as if it were one of a small model."""
+        """Return the size of a state, as for a small model."""
         return 2**20
 
-    def start(self, picture: bytes) -> tuple[dict, bytes]:
-        """The square begins in the middle; of the picture the first byte is the grey."""
-        state = {"grey": picture[0], "row": 8, "column": 8}
+    def start(self, frame: bytes) -> tuple[dict, bytes]:
+        """Center the square, on the gray of the frame's first byte."""
+        state = {"gray": frame[0], "row": 8, "column": 8}
         return state, self._frame(**state)
 
     def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:
@@ -41,7 +41,7 @@ class ToySimulator:
         state = {**state, name: (state[name] + (-1, 1)[action % 2]) % 16}
         return state, self._frame(**state)
 
-    def _frame(self, grey: int, row: int, column: int) -> bytes:
-        frame = np.full(self.frame_shape, grey, "uint8")
+    def _frame(self, gray: int, row: int, column: int) -> bytes:
+        frame = np.full(self.frame_shape, gray, "uint8")
         frame[row, column] = 255
         return frame.tobytes()

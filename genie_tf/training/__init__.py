@@ -1,1 +1,1 @@
-"""Training: optimizers, engines, checkpoints and the loop."""
+"""Training: optimizers, engines, checkpoints and the training loop."""

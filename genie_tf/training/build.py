@@ -1,4 +1,4 @@
-"""Builds what a config describes: models, and engines that train them."""
+"""Builds the model and the training engine of a config."""
 
 import inspect
 import random
@@ -26,20 +26,20 @@ def make_engine(
     virtual_devices: int = 1,
     mesh: str = "",
 ):
-    """Return the `Engine` of a config, of the backend that Keras runs on.
+    """Return the `Engine` of a config for the backend that Keras runs on.
 
     Args:
         config: see `experiments/configs`.
-        strategy, tpu: see `make_strategy`, for TensorFlow.
-        virtual_devices: split the CPU into so many devices.
-        mesh: see `parse_mesh`, for JAX.
+        strategy, tpu: see `make_strategy`; TensorFlow only.
+        virtual_devices: number of devices to split the CPU into.
+        mesh: see `make_sharding`; JAX only.
 
     Raises:
-        ValueError: if the devices or the config are not as needed.
+        ValueError: if the devices or the config cannot be used.
     """
     schedule = WarmupDecay(steps=config.steps, **config.schedule)
 
-    def make(engine_class, devices):
+    def build_engine(engine_class, devices):
         return engine_class(
             lambda: build_model(config),
             lambda model: make_optimizer(model, schedule, **config.optimizer),
@@ -51,30 +51,30 @@ def make_engine(
     if keras.config.backend() == "jax":
         if strategy != "auto" or tpu:
             raise ValueError(
-                "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax all "
-                "devices of this machine are used, as --mesh says."
+                "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax, "
+                "training runs on all devices of this machine, arranged by --mesh."
             )
         from genie_tf.training.jax_engine import JaxEngine
         from genie_tf.training.sharding import make_sharding
 
-        return make(JaxEngine, make_sharding(mesh, virtual_devices))
+        return build_engine(JaxEngine, make_sharding(mesh, virtual_devices))
     if mesh:
         raise ValueError("--mesh needs JAX: set KERAS_BACKEND=jax.")
     from genie_tf.training.engine import TensorFlowEngine
     from genie_tf.training.strategies import make_strategy
 
-    return make(TensorFlowEngine, make_strategy(strategy, tpu, virtual_devices))
+    return build_engine(TensorFlowEngine, make_strategy(strategy, tpu, virtual_devices))
 
 
 def build_model(config: ConfigDict) -> keras.Model:
     """Return the untrained model of a config's stage.
 
     Raises:
-        ValueError: if there is no such stage, the tokenizer can't be loaded, or a
-            model has no such arguments.
+        ValueError: if there is no such stage, the tokenizer can't be loaded, or a model
+            does not accept its arguments.
     """
-    # Keras draws the seeds of its initializers from here. Its own set_random_seed would
-    # load TensorFlow, whichever backend there is.
+    # Keras draws the seeds of its initializers from `random`. Its own set_random_seed
+    # would load TensorFlow on any backend.
     random.seed(config.seed)
     stages = {"tokenizer": Tokenizer, "latent_action_model": ActionModel}
     if config.stage in stages:
@@ -82,7 +82,7 @@ def build_model(config: ConfigDict) -> keras.Model:
     if config.stage == "genie":
         if not config.tokenizer:
             raise ValueError(
-                "Genie needs a trained tokenizer: give its folder as --config.tokenizer"
+                "Genie needs a trained tokenizer: pass its folder as --config.tokenizer"
                 "=WORKDIR/model."
             )
         world = build_world(config, Tokenizer.from_preset(config.tokenizer))
@@ -95,7 +95,7 @@ def build_model(config: ConfigDict) -> keras.Model:
 
 
 def build_world(config: ConfigDict, tokenizer: Tokenizer) -> WorldModel:
-    """Return the untrained `Genie` or `GuidedGenie` of a config, around a tokenizer."""
+    """Return the untrained `Genie` or `GuidedGenie` of a config, with a given tokenizer."""
     if config.num_true_actions:
         return GuidedGenie(
             tokenizer, _build_dynamics(config, tokenizer, config.num_true_actions)
@@ -110,7 +110,7 @@ def build_world(config: ConfigDict, tokenizer: Tokenizer) -> WorldModel:
 
 
 def _build(group: ConfigDict, remat: bool, base: type) -> keras.Model:
-    """Return the model of a group of settings."""
+    """Return the model that a group of settings describes."""
     settings = _settings(group, remat)
     try:
         return make_model(settings, base)
@@ -122,10 +122,10 @@ def _build_dynamics(
     config: ConfigDict, tokenizer: Tokenizer, action_dim: int
 ) -> Dynamics:
     settings = _settings(config.dynamics, config.remat)
-    made = model_class(settings.pop("class_name", None), Dynamics)
-    check_arguments(made, settings)
+    dynamics_class = model_class(settings.pop("class_name", None), Dynamics)
+    check_arguments(dynamics_class, settings)
     try:
-        return made.for_world(tokenizer, action_dim, settings)
+        return dynamics_class.for_world(tokenizer, action_dim, settings)
     except TypeError as error:
         raise _no_arguments(error) from error
 
@@ -135,7 +135,7 @@ def _no_arguments(error: TypeError) -> ValueError:
 
 
 def _settings(group: ConfigDict, remat: bool) -> dict:
-    """Return class name and arguments of a model, those of its layers included."""
+    """Return the class name and arguments of a model and its layers."""
     settings = group.to_dict()
     layers = model_class(settings.get("class_name")).layer_classes
     for name, layer_class in layers.items():
@@ -150,7 +150,7 @@ def _settings(group: ConfigDict, remat: bool) -> dict:
 
 
 def _quantizer(arguments: Mapping) -> dict:
-    """Return a quantizer's arguments; `levels` ask for a `FiniteScalarQuantizer`."""
+    """Return a quantizer's arguments; `levels` select a `FiniteScalarQuantizer`."""
     if arguments.get("levels"):
         name = "FiniteScalarQuantizer"
         return {"class_name": name, "levels": tuple(arguments["levels"])}

@@ -1,10 +1,10 @@
-"""Checkpoints a training can be resumed from, whole or not there at all.
+"""Checkpoints from which training resumes; each is complete or absent.
 
-A checkpoint is a folder `step_00000100` of `state.npz`, all variables of model and
-optimizer and the metrics not logged yet; `model.json`, the settings of the model; and
-`metrics.json`, the scores it is kept by. It is written by a thread of its own, under
-another name, and renamed when complete. None of it holds code, and reading runs none.
-What else is in the folder is left alone.
+A checkpoint is a folder such as `step_00000100` with `state.npz`, all variables of model
+and optimizer and the metrics not logged yet; `model.json`, the settings of the model; and
+`metrics.json`, the scores that decide whether it is kept. A separate thread writes it
+under another name and renames it when complete. Checkpoints contain no code. Other files
+in the folder are left alone.
 """
 
 import json
@@ -23,22 +23,27 @@ from absl import logging
 
 from genie_tf.files import replacing_folder
 
-# What kills leave behind.
+# Files left behind by killed runs.
 _LEFTOVER = re.compile(r"\.step_\d+\.(partial|replaced)|\.partial_\d+")
 
 
 class Checkpoints:
-    """The checkpoints of a training.
+    """Checkpoints of a training run.
 
-    As a context, waits at its end until the last one is written; after Ctrl-C not for
-    long, and drops one that takes longer.
+    Leaving the context waits until the last one is written. After Ctrl-C it waits only
+    briefly, then drops an unfinished one.
 
     Args:
-        folder: where they are; need not exist.
-        keep_last: how many of the newest to keep.
-        keep_every: keep also those whose step is a multiple of it; 0 for none.
-        keep_best: keep also the one best by this metric of `save`; "" for none.
-        best_is: "lowest" or "highest", which value of that metric is best.
+        folder: folder of the checkpoints; need not exist.
+        keep_last: number of newest checkpoints to keep.
+        keep_every: also keep steps that are a multiple of this number; 0 for none.
+        keep_best: also keep the best checkpoint by this metric of `save`; "" for none.
+        best_is: "lowest" or "highest", the best value of that metric.
+
+    Example:
+        with Checkpoints(workdir / "checkpoints") as checkpoints:
+            step, pending = checkpoints.restore(model, optimizer)
+            checkpoints.save(step + 1, model, optimizer)
     """
 
     def __init__(
@@ -83,17 +88,17 @@ class Checkpoints:
         pending: Mapping[str, np.ndarray] | None = None,
         scores: Mapping[str, float] | None = None,
     ) -> None:
-        """Start to write the checkpoint of a step; training may go on meanwhile.
+        """Start writing the checkpoint of a step; training can continue meanwhile.
 
         Args:
-            step: steps done.
+            step: number of steps done.
             model: the model.
-            optimizer: its built optimizer, which knows the step of the learning rate.
+            optimizer: its built optimizer, which counts the steps of the schedule.
             pending: metrics that have not been logged yet, by name.
-            scores: metrics the checkpoint may be kept by.
+            scores: metrics that can decide whether the checkpoint is kept.
 
         Raises:
-            OSError: if the checkpoint before could not be written.
+            OSError: if the previous checkpoint could not be written.
         """
         self.wait()
         arrays = {
@@ -101,10 +106,10 @@ class Checkpoints:
             **{f"optimizer/{i}": x.value for i, x in enumerate(optimizer.variables)},
             **{f"pending/{name}": x for name, x in (pending or {}).items()},
         }
-        # Copies: the variables go on changing.
+        # Copies, because training changes the variables.
         arrays = {name: np.array(x) for name, x in arrays.items()}
         texts = {
-            "model.json": _arguments_of(model),
+            "model.json": _arguments_json(model),
             "metrics.json": json.dumps(dict(scores or {})),
         }
         self._writing = self._writer.submit(self._write, step, arrays, texts)
@@ -113,30 +118,30 @@ class Checkpoints:
         """Wait until the last checkpoint is written.
 
         Raises:
-            OSError: if it could not be.
+            OSError: if it could not be written.
         """
         if self._writing:
             writing, self._writing = self._writing, None
             writing.result()
 
     def latest_step(self) -> int:
-        """The step of the newest checkpoint that is whole, 0 if there is none."""
-        steps = [_step_of(path) for path in self._all() if path not in self._damaged]
+        """Return the step of the newest undamaged checkpoint, or 0."""
+        steps = [_parse_step(path) for path in self._all() if path not in self._damaged]
         return steps[-1] if steps else 0
 
     def restore(
         self, model: keras.Model, optimizer: keras.optimizers.Optimizer
     ) -> tuple[int, dict[str, np.ndarray]]:
-        """Read the newest whole checkpoint into a model and its optimizer.
+        """Read the newest undamaged checkpoint into a model and its optimizer.
 
-        Damaged ones are named in a warning and passed over.
+        Damaged checkpoints are skipped with a warning.
 
         Returns:
-            The steps done, 0 if there is no checkpoint, and the pending metrics.
+            The number of steps done, 0 without a checkpoint; and the pending metrics.
 
         Raises:
-            ValueError: if the checkpoint is of a model or an optimizer with other
-                settings, or if all are damaged.
+            ValueError: if the checkpoint belongs to a model or an optimizer with other
+                settings, or all are damaged.
         """
         checkpoints = self._all()
         for checkpoint in reversed(checkpoints):
@@ -146,22 +151,22 @@ class Checkpoints:
                 self._damaged.append(checkpoint)
                 logging.warning("%s Trying the one before it.", error)
             else:
-                return _step_of(checkpoint), pending
+                return _parse_step(checkpoint), pending
         if checkpoints:
             raise ValueError(
                 f"All checkpoints in {self.folder} are damaged: remove them to start "
-                "anew."
+                "from scratch."
             )
         return 0, {}
 
     def _all(self) -> list[Path]:
-        """Return the checkpoints by their step, and nothing else that is there."""
+        """Return the checkpoints in order of their steps."""
         if not self.folder.is_dir():
             return []
         named = [x for x in self.folder.iterdir() if re.fullmatch(r"step_\d+", x.name)]
         return sorted(
-            (x for x in named if x.is_dir() and x == self._path(_step_of(x))),
-            key=_step_of,
+            (x for x in named if x.is_dir() and x == self._path(_parse_step(x))),
+            key=_parse_step,
         )
 
     def _path(self, step: int) -> Path:
@@ -176,13 +181,13 @@ class Checkpoints:
             for name, text in texts.items():
                 (partial / name).write_text(text)
             self._write_arrays(partial / "state.npz", arrays)
-            while self._damaged:  # Now that no other worker reads them.
+            while self._damaged:  # No other worker reads them any more.
                 _delete(self._damaged.pop())
         for checkpoint in set(self._all()) - self._kept():
             _delete(checkpoint)
 
     def _write_arrays(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-        """As `np.savez`, which leaves its archive open when the disk is full."""
+        """Do what `np.savez` does, but close the archive when the disk is full."""
         with zipfile.ZipFile(path, "w") as archive:
             for name, array in arrays.items():
                 if self._interrupted.is_set():
@@ -194,7 +199,7 @@ class Checkpoints:
         checkpoints = self._all()
         kept = set(checkpoints[-self.keep_last :])
         if self.keep_every:
-            kept |= {x for x in checkpoints if _step_of(x) % self.keep_every == 0}
+            kept |= {x for x in checkpoints if _parse_step(x) % self.keep_every == 0}
         if self.keep_best:
             scores = {x: self._score(x) for x in checkpoints}
             scored = [x for x in checkpoints if scores[x] is not None]
@@ -204,7 +209,7 @@ class Checkpoints:
         return kept
 
     def _score(self, checkpoint: Path) -> float | None:
-        """Return what a checkpoint is kept by, if it has been evaluated."""
+        """Return the `keep_best` metric of a checkpoint; None if it was not evaluated."""
         path = checkpoint / "metrics.json"
         try:
             score = _read_object(path).get(self.keep_best)
@@ -219,7 +224,7 @@ class Checkpoints:
 
 
 def flatten(settings, prefix: str = "") -> dict:
-    """Return the settings of all groups, by names such as "encoder.dim"."""
+    """Return nested settings as one dict with keys such as "encoder.dim"."""
     if not isinstance(settings, dict):
         return {prefix: settings}
     return {
@@ -234,14 +239,14 @@ class _DamagedError(Exception):
 
 
 def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
-    """Assign all variables of a checkpoint; its pending metrics."""
+    """Assign all variables of a checkpoint; return its pending metrics."""
     try:
         saved = flatten(_read_object(checkpoint / "model.json"))
         with np.load(_regular(checkpoint / "state.npz"), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # Whatever damaged bytes lead to.
+    except Exception as error:  # Damaged bytes can raise anything.
         raise _DamagedError(f"The checkpoint {checkpoint} is damaged.") from error
-    difference = _difference(saved, flatten(json.loads(_arguments_of(model))))
+    difference = _difference(saved, flatten(json.loads(_arguments_json(model))))
     variables = {
         **{f"model/{i}": variable for i, variable in enumerate(model.weights)},
         **{f"optimizer/{i}": x for i, x in enumerate(optimizer.variables)},
@@ -257,8 +262,8 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
         difference = difference or "another optimizer than the config asks for"
     if difference:
         raise ValueError(
-            f"The checkpoint {checkpoint} is of {difference}: go on with the settings "
-            "it was made with, or start in another --workdir."
+            f"The checkpoint {checkpoint} is of {difference}: continue with its original "
+            "settings, or start in another --workdir."
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])
@@ -266,7 +271,7 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
 
 
 def _read_object(path: Path) -> dict:
-    """Return what a JSON file says.
+    """Return the object in a JSON file.
 
     Raises:
         OSError, ValueError, RecursionError: if it does not hold an object.
@@ -278,7 +283,7 @@ def _read_object(path: Path) -> dict:
 
 
 def _regular(path: Path) -> Path:
-    """Return the path of a file; reading a pipe or a device may never end."""
+    """Return the path of a regular file; reading a pipe or a device might never end."""
     if not path.is_file():
         raise FileNotFoundError(path)
     return path
@@ -293,20 +298,20 @@ def _delete(path: Path) -> None:
         logging.warning("%s cannot be deleted.", path)
 
 
-def _step_of(checkpoint: Path) -> int:
+def _parse_step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step_"))
 
 
-def _arguments_of(model: keras.Model) -> str:
+def _arguments_json(model: keras.Model) -> str:
     return json.dumps(model.arguments(), indent=1)
 
 
-def _difference(saved: dict, asked: dict) -> str:
-    """The first setting in which two models differ, in words; empty if in none."""
-    for name in saved | asked:
-        if saved.get(name) != asked.get(name):
+def _difference(saved: dict, requested: dict) -> str:
+    """Return the first setting in which two models differ, in words; "" if none."""
+    for name in saved | requested:
+        if saved.get(name) != requested.get(name):
             return (
                 f"a model with {name}={saved.get(name)}, where the config asks for "
-                f"{asked.get(name)}"
+                f"{requested.get(name)}"
             )
     return ""

@@ -1,4 +1,4 @@
-"""Training steps on whatever devices there are: tf.distribute with XLA."""
+"""Training steps on any devices: tf.distribute with XLA."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +16,18 @@ _program = functools.partial(tf.function, autograph=False)
 class TensorFlowEngine:
     """An `Engine` on the devices of a strategy.
 
-    With one replica the whole step is one XLA program. With several, forward and
-    backward pass are one XLA program a replica; gradients, metrics and what the
-    codebooks learn from are then reduced over replicas, so that any number of
-    replicas computes what one would. So does any number of parts of a batch.
+    With one replica the whole step is one XLA program. With several, the forward and
+    backward pass are one XLA program per replica; gradients, metrics and codebook
+    statistics are then reduced over replicas. The result does not depend on the number
+    of replicas, nor on `accumulate`.
 
     Args:
-        make_model: makes the model, under the strategy's scope.
-        make_optimizer: makes the built optimizer of a model.
-        clip_norm: largest norm of all gradients together; None for no limit.
+        make_model: builds the model, under the strategy's scope.
+        make_optimizer: builds the optimizer of a model.
+        clip_norm: largest global norm of the gradients; None for no limit.
         strategy: a `tf.distribute.Strategy`; the current one by default.
-        accumulate: parts that a replica's share of a batch is run in, one after the
-            other, to save memory.
+        accumulate: number of parts in which a replica processes its share of a batch, one
+            after the other, to save memory.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class TensorFlowEngine:
         gradients = tape.gradient(
             metrics["loss"],
             self.model.trainable_variables,
-            # Norms of queries and keys have no part in a window of one frame.
+            # Query and key norms are unused in a window of one frame.
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        # Those of a table of embeddings come as rows.
+        # Embedding gradients are IndexedSlices.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return gradients, metrics, codebook_stats
 
@@ -132,7 +132,7 @@ class TensorFlowEngine:
             gradients, metrics = context.all_reduce("mean", (gradients, metrics))
             codebook_stats = self._gather(context, codebook_stats)
         gradients, norm = clip_by_global_norm(gradients, self.clip_norm)
-        # Under a strategy, Keras sums gradients over replicas once more.
+        # Under a strategy, Keras sums gradients over replicas again.
         self.optimizer.apply([g / self.num_replicas for g in gradients])
         self.model.update_codebooks(codebook_stats)
         usage = self.model.codebook_metrics(codebook_stats)
@@ -146,9 +146,9 @@ class TensorFlowEngine:
         return {**metrics, **self.model.codebook_metrics(codebook_stats)}
 
     def _gather(self, context, tensors):
-        """What all replicas have, one after the other."""
+        """Concatenate the tensors of all replicas."""
         return {
-            name: tf.ensure_shape(  # all_gather forgets how much that is.
+            name: tf.ensure_shape(  # all_gather loses the static shape.
                 context.all_gather(x, axis=0),
                 (x.shape[0] * self.num_replicas, *x.shape[1:]),
             )
@@ -166,7 +166,7 @@ class TensorFlowEngine:
         return self._over_replicas(self._eval_replica, batch)
 
     def _over_replicas(self, function, batches, index=None):
-        """Call a function of a batch, or of one of several, on every replica."""
+        """Call a function on every replica, with its batch or with batch `index`."""
 
         def run(batch):
             if index is not None:
@@ -183,7 +183,7 @@ class TensorFlowEngine:
 
 
 def _place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Which worker this program is, 0 for the chief, and of how many."""
+    """Return the index of this worker, 0 for the chief, and the number of workers."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
     resolver = strategy.cluster_resolver
@@ -194,11 +194,11 @@ def _place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 
 
 def _repeat(function: Callable, number: int):
-    """Call `function(0)`, `function(1)`, ... in a loop of the program.
+    """Call `function(0)`, `function(1)`, ... in a loop within the program.
 
     Args:
         function: returns two structures of tensors.
-        number: how many calls.
+        number: number of calls.
 
     Returns:
         The sum of the first structures, and the second ones stacked.

@@ -1,4 +1,4 @@
-"""A folder that one program at a time writes in."""
+"""A lock that lets only one program at a time write in a folder."""
 
 import contextlib
 import fcntl
@@ -13,16 +13,16 @@ from absl import logging
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other programs that call this out of a folder.
+    """Lock a folder against other programs that call this.
 
-    The system frees the folder when the program ends, however that comes about.
+    The system releases the lock when the program ends, even if it is killed.
 
     Args:
-        folder: exists. The file `.lock` in it tells who holds it.
+        folder: an existing folder. Its file `.lock` names the holder of the lock.
 
     Raises:
-        ValueError: if another program holds it.
-        OSError: if nothing can be written in it.
+        ValueError: if another program holds the lock.
+        OSError: if the folder is not writable.
     """
     path = folder / ".lock"
     descriptor = _take(path)
@@ -35,13 +35,13 @@ def locked(folder: Path) -> Iterator[None]:
         os.write(descriptor, holder.encode())
         yield
     finally:
-        with contextlib.suppress(OSError):  # Before another program can hold it.
+        with contextlib.suppress(OSError):  # Still locked: nobody else can hold it.
             path.unlink()
         os.close(descriptor)
 
 
 def _take(path: Path) -> int:
-    """Open and locks a file; its descriptor."""
+    """Open and lock a file; return its descriptor."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -51,15 +51,15 @@ def _take(path: Path) -> int:
             os.close(descriptor)
             raise ValueError(
                 f"Another program is training in {path.parent} "
-                f"({holder or 'which one is not known'}): wait for its end, stop it, or "
-                "choose another --workdir."
+                f"({holder or 'unknown process'}): wait until it ends, stop it, or choose "
+                "another --workdir."
             ) from error
-        except OSError as error:  # Of a file system without locks.
+        except OSError as error:  # The file system has no locks.
             logging.warning(
-                "Other programs can write in %s too: %s", path.parent, error
+                "Cannot keep other programs from writing in %s: %s", path.parent, error
             )
             return descriptor
-        # It may have been deleted, by the program before, since it was opened.
+        # The previous holder might have deleted the file since it was opened.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor

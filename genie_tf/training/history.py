@@ -1,8 +1,9 @@
-"""What the steps of a training were made with: settings, data and commands.
+"""Records the settings, data and commands of a training run.
 
 In a workdir, `config.json` has the settings of the last command, and `history.json` a list
-of phases: `from_step`, the steps done before; `settings`; `inputs`, what the names of data
-and trained parts stood for; and `command`. Workdirs of earlier versions have the former only.
+of phases: `from_step`, the number of steps done before; `settings`; `inputs`, which
+identify data and trained parts; and `command`. Workdirs of earlier versions have only
+`config.json`.
 """
 
 import hashlib
@@ -20,28 +21,28 @@ from genie_tf.training.checkpoints import flatten
 
 # Settings that may change from one command to the next.
 _FREE = (
-    # How long the run is. What follows from it keeps its share of the steps.
+    # The length of the run. Settings that follow from it keep their share of the steps.
     "steps",
     # What is written, and when.
     *("log_every", "evaluate_every", "checkpoint_every"),
     *("keep_last", "keep_every", "keep_best", "best_is"),
-    # How the same numbers are computed.
+    # How the same results are computed.
     *("steps_per_call", "accumulate", "remat"),
     # Checkpoints compare the models themselves.
     *("model", "latent_action_model", "dynamics"),
 )
-# Their names say less than what is in `inputs`.
+# Phases record these in more detail as `inputs`.
 _INPUTS = ("dataset", "tokenizer", "action_model")
-# Frames of a clip that a dataset is known by.
+# Frames per clip in the checksum of a dataset.
 _SAMPLE = 16
 
 
 def describe_data(dataset: str, episodes: Episodes) -> dict:
-    """Return what tells a training split from another one of the same name.
+    """Return a description that distinguishes training splits of the same name.
 
     Args:
         dataset: its name or folder.
-        episodes: those of the split. Three of them are read.
+        episodes: episodes of the split. Three of them are read.
     """
     folder = local_path(dataset)
     lengths = episodes.lengths
@@ -61,36 +62,36 @@ def describe_data(dataset: str, episodes: Episodes) -> dict:
 
 
 def check_changes(workdir: Path, settings: dict, inputs: dict, steps_done: int) -> None:
-    """Compare settings and data with those a training was made with so far.
+    """Check that settings and data are those of the steps done so far.
 
     Args:
-        workdir: of a training with a checkpoint.
-        settings, inputs: what the next steps would be made with.
-        steps_done: how many steps there are.
+        workdir: of a run with a checkpoint.
+        settings, inputs: settings and inputs of the next steps.
+        steps_done: number of steps done.
 
     Raises:
-        ValueError: if they differ, or what they were is not known.
+        ValueError: if they differ, or the earlier ones are unknown.
     """
     phases = _read(workdir)
-    # A command that was allowed to change something may not have made a step.
+    # A command with --allow_change might not have completed a step.
     allowed = [phases[-1], *_before(phases, steps_done)[-1:]]
     changes = [_changes(phase, _phase(0, settings, inputs)) for phase in allowed]
     if all(changes):
         named = "; ".join(f"{x} was {old}, is {new}" for x, old, new in changes[0])
         raise ValueError(
             f"The {steps_done} steps in {workdir} were trained with other settings: "
-            f"{named}. Give the earlier ones, choose another --workdir, or go on with "
-            "--allow_change, which is recorded."
+            f"{named}. Use the earlier settings, choose another --workdir, or continue "
+            "with --allow_change, which is recorded."
         )
 
 
 def record(
     workdir: Path, settings: dict, inputs: dict, command: str, start: int
 ) -> list[dict]:
-    """Write what the steps from `start` on are made with, if there are any.
+    """Record the settings, inputs and command of the steps from `start` on, if any.
 
     Returns:
-        All phases that have steps.
+        All phases with at least one step.
     """
     phase = _phase(start, settings, inputs, command)
     try:
@@ -111,11 +112,11 @@ def record(
 
 
 def describe_phases(phases: list[dict], steps: int) -> list[dict]:
-    """Return the steps of each phase, its command, and what tells it from the others.
+    """Return the steps of each phase, its command, and the settings that differ.
 
     Args:
         phases: see `record`.
-        steps: how many there are in all.
+        steps: number of steps of the run.
     """
     ends = [*(phase["from_step"] for phase in phases[1:]), steps]
     known = [_describe(phase) for phase in phases]
@@ -139,10 +140,10 @@ def describe_phases(phases: list[dict], steps: int) -> list[dict]:
 
 
 def _describe(phase: dict) -> dict:
-    """Return what the steps of a phase were made with; nothing if that is not known."""
+    """Return the inputs and settings of a phase; {} if unknown."""
     if not phase["settings"]:
         return {}
-    first, last = _decay_of(phase["settings"])
+    first, last = _decay_range(phase["settings"])
     return {
         **phase["inputs"],
         **_flat(phase["settings"], [*_FREE, "schedule.decay_steps"]),
@@ -157,7 +158,7 @@ def _phase(from_step: int, settings: dict, inputs: dict, command: str = "") -> d
         "inputs": inputs,
         "command": command,
     }
-    return json.loads(json.dumps(phase, default=list))  # Tuples are read as lists.
+    return json.loads(json.dumps(phase, default=list))  # Tuples become lists.
 
 
 def _read(workdir: Path) -> list[dict]:
@@ -183,9 +184,8 @@ def _read(workdir: Path) -> list[dict]:
             raise ValueError("It lacks the first steps.")
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(
-            f"{path} cannot be read, so that it is not known with which settings "
-            f"{workdir} was trained: choose another --workdir, or go on with "
-            "--allow_change, which is recorded."
+            f"{path} cannot be read, so the training settings of {workdir} are unknown: "
+            "choose another --workdir, or continue with --allow_change, which is recorded."
         ) from error
     return phases
 
@@ -196,9 +196,9 @@ def _before(phases: list[dict], step: int) -> list[dict]:
 
 
 def _changes(old: Mapping, new: Mapping) -> list[tuple]:
-    """Return what differs between two phases: names, old values and new ones.
+    """Return the name, old value and new value of all that differs between two phases.
 
-    What one of them lacks, as those of earlier versions may, is not compared.
+    Entries that either one lacks, as in earlier versions, are not compared.
     """
     if not old["settings"]:
         return [("the config", "unknown", "known")]
@@ -220,7 +220,7 @@ def _changes(old: Mapping, new: Mapping) -> list[tuple]:
 
 
 def _flat(settings: dict, hidden: Sequence[str]) -> dict:
-    """Return settings by names such as "schedule.peak", but for hidden ones and groups."""
+    """Return flattened settings, without hidden ones and hidden groups."""
     return {
         name: value
         for name, value in flatten(settings).items()
@@ -229,7 +229,7 @@ def _flat(settings: dict, hidden: Sequence[str]) -> dict:
 
 
 def _keep_share(old: Mapping, new: Mapping) -> bool:
-    """Whether the fall of the learning rate takes the same share of all steps.
+    """Return whether the learning rate decays over the same share of all steps.
 
     See `choose_size`, which rounds down.
     """
@@ -243,15 +243,15 @@ def _keep_share(old: Mapping, new: Mapping) -> bool:
 
 
 def _same_past(old: Mapping, new: Mapping) -> bool:
-    """Whether the learning rates before a new phase are those of the old one."""
-    decays = [_decay_of(phase["settings"]) for phase in (old, new)]
-    # The first step of a fall is still at the full rate.
+    """Return whether two phases agree on the learning rates before the new phase."""
+    decays = [_decay_range(phase["settings"]) for phase in (old, new)]
+    # The first step of the decay still has the full rate.
     begun = any(first < new["from_step"] for first, _ in decays)
     return decays[0] == decays[1] or not begun
 
 
-def _decay_of(settings: Mapping) -> tuple[float, float]:
-    """Return the first and the last step of the fall of the learning rate."""
+def _decay_range(settings: Mapping) -> tuple[float, float]:
+    """Return the first and last step of the decay of the learning rate."""
     steps = settings.get("steps", 0)
     decay_steps = settings.get("schedule", {}).get("decay_steps", 0)
     return (steps - decay_steps + 1, steps) if decay_steps else (math.inf, math.inf)

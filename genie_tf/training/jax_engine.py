@@ -1,4 +1,4 @@
-"""Training steps on a mesh of JAX devices, with weights whole or divided."""
+"""Training steps on a mesh of JAX devices, with replicated or sharded weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,16 +14,17 @@ from genie_tf.training.sharding import Sharding
 class JaxEngine:
     """An `Engine` on all JAX devices of this machine.
 
-    A call is one program, which XLA divides among the devices as batch and weights are
-    (GSPMD, Xu et al. 2021). However they are, it computes what one device would.
+    Each call is one program, which XLA partitions like the batch and the weights (GSPMD,
+    Xu et al. 2021). The result does not depend on the sharding.
 
     Args:
-        make_model: makes the model.
-        make_optimizer: makes the built optimizer of a model.
-        clip_norm: largest norm of all gradients together; None for no limit.
-        sharding: how weights and batches lie on the devices; by default each device has
-            all weights and a share of the batch.
-        accumulate: parts that a batch is run in, one after the other, to save memory.
+        make_model: builds the model.
+        make_optimizer: builds the optimizer of a model.
+        clip_norm: largest global norm of the gradients; None for no limit.
+        sharding: sharding of weights and batches; by default each device has all weights
+            and a share of the batch.
+        accumulate: number of parts in which a batch is processed, one after the other, to
+            save memory.
     """
 
     worker, num_workers = 0, 1
@@ -72,7 +73,7 @@ class JaxEngine:
             name: np.stack([b[name].reshape(*parts, *x.shape[1:]) for b in batches])
             for name, x in batches[0].items()
         }
-        # Bound to their devices, as they come back: else JAX would compile twice.
+        # On the devices where they are returned: otherwise JAX would compile twice.
         values = jax.device_put(
             jax.tree.map(lambda variable: variable.value, self._variables), self._places
         )
@@ -106,7 +107,7 @@ class JaxEngine:
             (_, outputs), new = jax.value_and_grad(self._loss, has_aux=True)(
                 trainable, fixed, clips
             )
-            # Each device keeps but its share of the sum.
+            # Each device keeps only its share of the sum.
             new = jax.lax.with_sharding_constraint(new, self._places[0])
             return jax.tree.map(jnp.add, gradients, new), outputs
 
@@ -138,7 +139,7 @@ class JaxEngine:
             return {**metrics, **self.model.codebook_metrics(codebook_stats)}
 
     def _scope(self, trainable, fixed):
-        """Inside, the model computes with these values, and assigns to none of its own."""
+        """Return a context in which the model reads and assigns these values."""
         return keras.StatelessScope(
             [
                 *zip(self._variables[0], trainable, strict=True),

@@ -1,4 +1,4 @@
-"""AdamW and learning-rate schedules, as the papers use them."""
+"""AdamW, Muon and learning-rate schedules."""
 
 import contextlib
 import inspect
@@ -13,20 +13,20 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("genie_tf")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly, stays constant, and falls over the last steps.
+    """A learning rate with linear warm-up, a constant phase, and decay at the end.
 
-    One rule for the three schedules of the field: constant after warm-up
-    (`decay_steps=0`), cosine (`decay_steps` all that follow the warm-up, shape
-    "cosine") and warm-up-stable-decay (`decay_steps` the last part, shape "linear").
+    It covers three common schedules: constant after warm-up (`decay_steps=0`), cosine
+    (`decay_steps` is all steps after the warm-up, shape "cosine") and
+    warm-up-stable-decay (`decay_steps` is the last part, shape "linear").
 
     Args:
-        peak: the highest rate.
-        steps: steps of the whole training.
-        warmup_steps: steps of the rise.
-        decay_steps: steps of the fall, the last ones.
-        final: the rate at the end of the fall.
-        shape: "linear" or "cosine", the form of the fall.
-        warmup_from: share of the peak from which the rise starts.
+        peak: highest rate.
+        steps: steps of the full run.
+        warmup_steps: steps of the warm-up.
+        decay_steps: steps of the decay, at the end of the run.
+        final: rate at the end of the decay.
+        shape: "linear" or "cosine", the shape of the decay.
+        warmup_from: start of the warm-up, as a fraction of the peak.
     """
 
     def __init__(
@@ -76,21 +76,22 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class _ScaledMuon(keras.optimizers.Muon):
-    """Muon of Keras 3.12, the last for Python 3.10, with the step sizes of later ones."""
+    """Muon of Keras 3.12, the last for Python 3.10, with the step sizes of later Keras."""
 
     def update_step(self, gradient, variable, learning_rate):
-        # It goes by the name of a variable, which TensorFlow's own have not.
+        # It reads the path of a variable, which TensorFlow variables lack.
         variable = self._trainable_variables[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate)
 
     def zeropower_via_newtonschulz5(self, x, steps):
         rows, columns = x.shape
-        wanted, theirs = 0.2 * max(rows, columns) ** 0.5, max(1, rows / columns) ** 0.5
-        return super().zeropower_via_newtonschulz5(x, steps) * (wanted / theirs)
+        new_scale = 0.2 * max(rows, columns) ** 0.5
+        old_scale = max(1, rows / columns) ** 0.5
+        return super().zeropower_via_newtonschulz5(x, steps) * (new_scale / old_scale)
 
 
 def _muon(schedule, *, weight_decay, **settings) -> keras.optimizers.Muon:
-    """Muon that decays all it is told to by `weight_decay`, with any Keras."""
+    """Return Muon with one `weight_decay` for all variables, on any Keras."""
     decay = {"weight_decay": weight_decay}
     if "rms_rate" not in inspect.signature(keras.optimizers.Muon).parameters:
         return _ScaledMuon(schedule, **decay, **settings)
@@ -108,23 +109,27 @@ def make_optimizer(
     decay_all: bool = False,
     ema: float = 0.0,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of what is trainable of a model, built.
+    """Return the built optimizer of a model's trainable variables.
 
     Frozen parts have no moments.
 
     Args:
         model: a built model.
-        schedule: of the learning rate.
+        schedule: learning-rate schedule.
         name: "adamw", as in Genie; or "muon", which orthogonalizes the momentum of
             kernels (Jordan et al. 2024; steps scaled as Adam's, Liu et al. 2025) and
-            leaves all else to AdamW.
+            leaves everything else to AdamW.
         beta_1, beta_2: decay of AdamW's moments; both 0.9 in Genie.
         weight_decay: decay of kernels per unit of learning rate.
-        decay_all: decay biases, norms, embeddings and codebooks as well.
-        ema: decay of the weights' exponential moving average a step; 0 for none.
+        decay_all: also decay biases, norms, embeddings and codebooks.
+        ema: decay per step of the weights' exponential moving average; 0 for none.
 
     Raises:
-        ValueError: if there is no optimizer of that name, or no such `ema`.
+        ValueError: if `name` is unknown or `ema` is not in [0, 1).
+
+    Example:
+        schedule = WarmupDecay(peak=3e-4, steps=1000, warmup_steps=100)
+        optimizer = make_optimizer(model, schedule)
     """
     if not 0 <= ema < 1:
         raise ValueError(f"`ema` must be in [0, 1); received {ema}.")
@@ -165,7 +170,7 @@ def make_optimizer(
 def averaged_weights(
     model: keras.Model, optimizer: keras.optimizers.Optimizer
 ) -> Iterator[None]:
-    """Inside, weights are their averages over time, if the optimizer has any."""
+    """Within the context, replace weights by their moving averages, if any."""
     if not optimizer.use_ema:
         yield
         return
@@ -180,14 +185,14 @@ def averaged_weights(
 
 
 def clip_by_global_norm(gradients, limit: float | None):
-    """Scale all gradients together so that their norm is `limit` at most.
+    """Scale all gradients together so that their global norm is at most `limit`.
 
     Args:
         gradients: list of tensors.
         limit: largest norm; None for no limit.
 
     Returns:
-        The list, scaled; and the norm before.
+        The scaled gradients, and their norm before scaling.
     """
     norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
     if limit is None:

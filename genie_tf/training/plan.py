@@ -1,4 +1,4 @@
-"""What a training will need, found out without allocating its weights."""
+"""Estimates FLOPs and memory of a training run, without allocating its weights."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,14 +13,14 @@ from genie_tf.models.trainable_model import TrainableModel
 from genie_tf.presets.without_weights import without_weights
 from genie_tf.training.sharding import divided_dimension
 
-_FLOAT32 = 4  # Bytes of a number.
+_FLOAT32 = 4  # Bytes.
 
 
 def count_parameters(make_model: Callable[[], TrainableModel]) -> dict[str, int]:
-    """Return the numbers in all weights of each part of a model, without memory for any.
+    """Return the number of parameters of each part of a model, without allocating any.
 
     Args:
-        make_model: as of `without_weights`.
+        make_model: see `without_weights`.
 
     Returns:
         A dict from the name of each of the model's `parts` to its number of parameters.
@@ -29,7 +29,7 @@ def count_parameters(make_model: Callable[[], TrainableModel]) -> dict[str, int]
     return {name: part.count_params() for name, part in parts.items()}
 
 
-def transformers_of(model: TrainableModel) -> list[STTransformer]:
+def find_transformers(model: TrainableModel) -> list[STTransformer]:
     """Return the transformers of all parts of a model."""
     layers = [layer for part in model.parts().values() for layer in part.layers]
     return [layer for layer in layers if isinstance(layer, STTransformer)]
@@ -37,13 +37,13 @@ def transformers_of(model: TrainableModel) -> list[STTransformer]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training step costs for one clip.
+    """Cost of a training step for one clip.
 
     Args:
         forward: FLOPs of the forward pass.
         backward: FLOPs of the backward pass.
         kept: bytes of activations that are kept for the backward pass.
-        block: bytes that the backward pass needs besides, for the block it is at.
+        block: additional bytes that the backward pass needs for the current block.
     """
 
     forward: float = 0
@@ -65,26 +65,26 @@ class Cost:
 
 
 def step_costs(model: TrainableModel, frames: int, shards: int = 1) -> dict[str, Cost]:
-    """What a training step costs for one clip, for each part of a model.
+    """Return the cost of a training step for one clip, for each part of a model.
 
-    FLOPs are those of matrix products alone: norms, softmax and the like are another 2%
-    at a width of 256, and less in a wider model. Activations are what XLA keeps: inputs
-    of norms and products, and what softmax and GELU are made of. docs/scaling.md
-    compares both with compiled programs.
+    FLOPs only count matrix products: norms, softmax and the like add 2% at a width of
+    256, and less in a wider model. Activations are those that XLA keeps: inputs of norms
+    and products, and intermediates of softmax and GELU. docs/scaling.md compares both
+    with compiled programs.
 
     Args:
-        model: a `TrainableModel`; it needs no weights.
-        frames: of a clip.
-        shards: devices that tensor parallelism divides heads and hidden widths among.
-            Bytes are those of one of them, FLOPs of all.
+        model: a `TrainableModel`; it does not need weights.
+        frames: frames per clip.
+        shards: number of devices among which tensor parallelism divides heads and hidden
+            widths. Bytes are per device, FLOPs for all devices.
 
     Returns:
-        A dict from the name of each of the model's `parts`.
+        A dict from the name of each of the model's `parts` to its cost.
     """
     costs = {}
     for name, part in model.parts().items():
         if isinstance(part, Tokenizer) and part is not model:
-            # A frozen tokenizer encodes, and keeps nothing.
+            # A frozen tokenizer only encodes, and keeps nothing.
             cost = _cost(part.encoder_calls(frames), shards)
             cost = Cost(forward=cost.forward)
         else:
@@ -98,7 +98,7 @@ def _cost(calls: Iterable[LayerCall], shards: int) -> Cost:
 
 
 def _call_cost(call: LayerCall, shards: int) -> Cost:
-    """What a call of a layer costs; nothing, of a kind that hardly costs."""
+    """Return the cost of a call of a layer; zero for cheap kinds of layers."""
     layer, rows = call.layer, call.frames * call.patches
     if isinstance(layer, STTransformer):
         return _transformer(layer, call.frames, call.patches, shards)
@@ -117,14 +117,14 @@ def _call_cost(call: LayerCall, shards: int) -> Cost:
 
 
 def _classifier(table: keras.layers.Embedding, rows: int) -> Cost:
-    """Logits as products with a table of codes, the last of which is the mask token."""
+    """Return the cost of logits from an embedding table that ends with the mask token."""
     codes, width = table.input_dim - 1, table.output_dim
     codes_kept = Cost(kept=_FLOAT32 * rows * width)
     return _product(rows * codes * width) + codes_kept + _logits(rows, codes)
 
 
 def _logits(rows: int, codes: int) -> Cost:
-    """Logits and their exponentials; at the loss, the logits' gradient."""
+    """Return the bytes of logits and exponentials, and of the gradient at the loss."""
     size = _FLOAT32 * rows * codes
     return Cost(kept=2 * size, block=size)
 
@@ -133,55 +133,58 @@ def _transformer(layer: STTransformer, frames: int, n: int, shards: int) -> Cost
     tokens, size = frames * n, _size(layer)
     dim, hidden, heads = layer.dim, layer.mlp_dim, layer.num_heads
     width = heads * layer.head_dim
-    # Of a token in a block. The feed-forward keeps its input before and after the norm,
+    # Per token and block. The feed-forward keeps its input before and after the norm,
     # and its hidden layer before and after GELU, with GELU's tanh.
     multiplications = 2 * dim * hidden
     kept = size * (2 * dim + 3 * hidden / shards)
     widest = size * hidden / shards
-    # How many tokens each attends to; over time none, where it sees its frame alone.
+    # How many tokens each token attends to; 0 over time in a window of one frame.
     past = frames if layer.window > 1 else 0
     lengths = {"st": (n, past), "space": (n,), "space_time": (n * frames,)}
     for length in lengths[layer.attention]:
-        projections = 3 if length else 1  # Alone, it takes its own value.
+        projections = 3 if length else 1  # A window of one frame only has values.
         multiplications += width * ((projections + 1) * dim + 2 * length)
         # Before their norm, queries and keys are one tensor with the values.
         inputs = width * (projections + 1 + 3 * (layer.qk_norm and length > 0))
-        # Softmax keeps its exponentials, in float32, and its shares.
+        # Softmax keeps its exponentials in float32, and its outputs.
         scores = heads * length
         kept += size * 2 * dim + (size * (inputs + scores) + _FLOAT32 * scores) / shards
         widest = max(widest, _FLOAT32 * scores / shards)
     block = _product(tokens * multiplications)
     residual = size * tokens * dim
     # The backward pass has gradients of the residual and of one other tensor at a time.
-    again, kept, at_hand = 0, tokens * kept, residual + tokens * widest
+    recomputed, kept, temporary = 0, tokens * kept, residual + tokens * widest
     if layer.remat:
-        # A block keeps its input; the rest is computed anew when the backward pass comes
-        # to it, all but the last product.
-        again = block.forward - _product(tokens * hidden * dim).forward
-        kept, at_hand = residual, at_hand + kept
+        # A block keeps only its input. The backward pass computes the rest again, except
+        # the last product.
+        recomputed = block.forward - _product(tokens * hidden * dim).forward
+        kept, temporary = residual, temporary + kept
     return Cost(
         layer.num_blocks * block.forward,
-        layer.num_blocks * (block.backward + again),
+        layer.num_blocks * (block.backward + recomputed),
         layer.num_blocks * kept + residual,
-        at_hand,
+        temporary,
     )
 
 
 def _quantizer(layer: VectorQuantizer, rows: int) -> Cost:
-    """Similarities have no gradient; latents before and after their norm, and codes."""
+    """Return the cost of similarities, which have no gradient.
+
+    Kept are the latents before and after their norm, and the codes.
+    """
     numbers = rows * layer.code_dim
     return Cost(2 * numbers * layer.num_codes, kept=_FLOAT32 * 3 * numbers)
 
 
 def _dense(layer: keras.layers.Dense, rows: int, gradients: int = 2) -> Cost:
-    """One gradient is that of the weights, the other that of the input, if it has any."""
+    """Return the cost of a dense layer; its gradients are those of weights and input."""
     inputs, outputs = layer.kernel.shape
     product = _product(rows * inputs * outputs, gradients)
     return product + Cost(kept=_size(layer) * rows * inputs)
 
 
 def _product(multiplications: float, gradients: int = 2) -> Cost:
-    """Each multiplication comes with a sum; each gradient is a product as large."""
+    """Return the FLOPs of a product: 2 per multiplication, and as many per gradient."""
     return Cost(2 * multiplications, 2 * multiplications * gradients)
 
 
@@ -190,10 +193,10 @@ def _size(layer: keras.layers.Layer) -> int:
 
 
 def muon_flops(model: keras.Model) -> float:
-    """FLOPs of Muon in a step: 5 Newton-Schulz iterations of each kernel's momentum.
+    """Return the FLOPs of Muon per step: 5 Newton-Schulz iterations for each kernel.
 
-    An iteration has products of r x c with c x r, r x r with r x r, and r x r with r x c,
-    where r is the smaller side of a kernel (Jordan et al. 2024).
+    An iteration multiplies r x c by c x r, r x r by r x r, and r x r by r x c, where r is
+    the smaller side of a kernel (Jordan et al. 2024).
     """
     sides = [sorted(v.shape) for v in model.trainable_variables if v.name == "kernel"]
     return sum(5 * 2 * (2 * r * r * c + r**3) for r, c in sides)
@@ -204,14 +207,14 @@ class Memory:
     """Bytes that a device holds in a training step.
 
     Args:
-        weights: of all parts, in float32.
-        moments: what the optimizer keeps, in float32.
-        gradients: in float32; and their sum over the parts of a batch, if of several.
-        activations: kept for the backward pass, and of the block it is at.
-        gathered: with ZeRO-3, the weights of the block at hand, and its gradients until
+        weights: weights of all parts, in float32.
+        moments: state of the optimizer, in float32.
+        gradients: gradients in float32; plus their sum if a batch has several parts.
+        activations: activations kept for the backward pass, and those of the current block.
+        gathered: with ZeRO-3, the weights of the current block, and its gradients until
             they are divided.
-        peak: all of it, but of gradients and activations only the larger: the backward
-            pass frees the ones as it makes the others.
+        peak: the sum, but with only the larger of gradients and activations: the backward
+            pass frees activations as it computes gradients.
     """
 
     weights: float
@@ -231,44 +234,44 @@ def step_memory(
     ema: float = 0.0,
     accumulate: int = 1,
 ) -> Memory:
-    """What each device holds in a training step.
+    """Return the bytes that each device holds in a training step.
 
     Args:
-        model: a `TrainableModel`; it needs no weights.
-        frames: of a clip.
+        model: a `TrainableModel`; it does not need weights.
+        frames: frames per clip.
         batch: clips of all devices together.
-        mesh: devices along "data", "fsdp" and "model", as of `Sharding`; 1 where left
-            out. Along "fsdp" weights, moments and gradients are divided, and weights
+        mesh: number of devices along "data", "fsdp" and "model", see `Sharding`; 1 by
+            default. Along "fsdp", weights, moments and gradients are divided, and weights
             gathered block by block (ZeRO-3, Rajbhandari et al. 2020); along "model",
             those of heads and hidden widths (Shoeybi et al. 2019).
-        optimizer, ema: as of `make_optimizer`.
-        accumulate: parts that a batch is run in.
+        optimizer, ema: see `make_optimizer`.
+        accumulate: number of parts in which a batch is processed.
     """
     fsdp, shards = mesh.get("fsdp", 1), mesh.get("model", 1)
 
-    def held(variables: Iterable) -> float:
-        """Bytes of variables that tensor parallelism alone divides."""
+    def num_bytes(variables: Iterable) -> float:
+        """Return the bytes of variables, divided by tensor parallelism only."""
         return _FLOAT32 * sum(
             math.prod(v.shape) / (1 if divided_dimension(v.path) is None else shards)
             for v in variables
         )
 
     def slots(variable) -> int:
-        """Muon has no second moment of kernels."""
+        """Return the number of optimizer slots; Muon has no second moment of kernels."""
         moments = 1 if optimizer == "muon" and variable.name == "kernel" else 2
         return moments + (ema > 0)
 
     trainable = model.trainable_variables
-    weights = held(model.variables) / fsdp
-    moments = held(v for v in trainable for _ in range(slots(v))) / fsdp
-    gradients = held(trainable) / fsdp
+    weights = num_bytes(model.variables) / fsdp
+    moments = num_bytes(v for v in trainable for _ in range(slots(v))) / fsdp
+    gradients = num_bytes(trainable) / fsdp
     summed = gradients if accumulate > 1 else 0
 
     gathered = 0
     if fsdp > 1:
         gathered = 2 * max(
-            held(layer.blocks[0].variables) * _size(layer) / _FLOAT32
-            for layer in transformers_of(model)
+            num_bytes(layer.blocks[0].variables) * _size(layer) / _FLOAT32
+            for layer in find_transformers(model)
         )
 
     cost = sum(step_costs(model, frames, shards).values(), Cost())

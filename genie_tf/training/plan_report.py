@@ -1,25 +1,26 @@
-"""What training will need on many devices, as text."""
+"""Report of the time and memory that training needs on many devices."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 
 import keras
 from ml_collections import ConfigDict
 
+from genie_tf.presets.without_weights import without_weights
 from genie_tf.training.plan import (
+    find_transformers,
     muon_flops,
     step_costs,
     step_memory,
-    transformers_of,
 )
 
-# Tensor parallelism exchanges activations in every block: it stays within a machine.
-_DEVICES_OF_A_MACHINE = 8
+# Tensor parallelism exchanges activations in every block, so it stays in one machine.
+_DEVICES_PER_MACHINE = 8
 
 
 def plan_report(
-    model: keras.Model,
+    make_model: Callable[[], keras.Model],
     config: ConfigDict,
     devices: int,
     device_memory_gb: float,
@@ -27,20 +28,20 @@ def plan_report(
     utilization: float = 0.4,
     model_parallel: int | None = None,
 ) -> str:
-    """Return parameters, FLOPs, days, and memory under three layouts.
+    """Return a text with parameters, FLOPs, days, and memory under three layouts.
 
     Args:
-        model: what the config trains; it needs no weights.
-        config: as in `experiments/configs`.
-        devices: how many there are.
-        device_memory_gb: memory of each, in 10^9 bytes.
-        device_tflops: peak of each, in 10^12 FLOPs per second.
-        utilization: share of the peak that training reaches, in (0, 1].
-        model_parallel: devices among which tensor parallelism divides a layer; by
-            default as many as possible, up to 8.
+        make_model: returns the model that the config trains; see `without_weights`.
+        config: see `experiments/configs`.
+        devices: number of devices.
+        device_memory_gb: memory per device, in 10^9 bytes.
+        device_tflops: peak per device, in 10^12 FLOPs per second.
+        utilization: fraction of the peak that training reaches, in (0, 1].
+        model_parallel: number of devices among which tensor parallelism divides a layer;
+            by default as many as possible, up to 8.
 
     Raises:
-        ValueError: if these numbers and the config do not fit each other.
+        ValueError: if a number is out of range or does not fit the config.
     """
     for name, number in (
         ("devices", devices),
@@ -57,6 +58,7 @@ def plan_report(
             f"config.batch_size must divide evenly among --devices={devices} and "
             f"config.accumulate={config.accumulate} parts each; is {config.batch_size}."
         )
+    model = without_weights(make_model)
     shards = _model_parallel(model, devices, model_parallel)
     work, flops = _work(model, config, devices)
     seconds = flops * config.steps / (devices * device_tflops * 1e12 * utilization)
@@ -70,29 +72,29 @@ accumulate={config.accumulate}, {config.optimizer.name}
 {seconds / 86400:,.1f} days on {devices} devices at {utilization:.0%} of \
 {device_tflops:g} TFLOP/s
 
-GB a device holds, of {device_memory_gb:g}:
+GB per device, of {device_memory_gb:g}:
 
 {_layouts(model, config, devices, shards, device_memory_gb)}"""
 
 
 def _model_parallel(model: keras.Model, devices: int, wanted: int | None) -> int:
-    """Devices that can divide every transformer among them: as many as wanted."""
-    layers = transformers_of(model)
+    """Return the number of devices that divide a layer, after checking `wanted`."""
+    layers = find_transformers(model)
     divisor = math.gcd(devices, *(n for x in layers for n in (x.num_heads, x.mlp_dim)))
     if wanted is None:
-        choices = range(1, _DEVICES_OF_A_MACHINE + 1)
+        choices = range(1, _DEVICES_PER_MACHINE + 1)
         return max(n for n in choices if divisor % n == 0)
     if wanted < 1 or divisor % wanted:
         raise ValueError(
             f"--model_parallel must divide --devices={devices} and all heads and hidden "
-            f"widths, which {divisor} does; is {wanted}."
+            f"widths, so {divisor} is the largest choice; is {wanted}."
         )
     return wanted
 
 
 def _work(model: keras.Model, config: ConfigDict, devices: int) -> tuple[str, float]:
-    """A table of the parts, and the FLOPs of a step."""
-    rows = [("part", "", "parameters", "FLOPs a step")]
+    """Return a table of the parts, and the FLOPs per step."""
+    rows = [("part", "", "parameters", "FLOPs per step")]
     costs = step_costs(model, config.clip_length)
     total = 0.0
     for name, part in model.parts().items():
@@ -101,7 +103,7 @@ def _work(model: keras.Model, config: ConfigDict, devices: int) -> tuple[str, fl
         rows.append((name, state, _millions(part), f"{flops:.2e}"))
         total += flops
     if config.optimizer.name == "muon":
-        flops = devices * muon_flops(model)  # Each does all of it.
+        flops = devices * muon_flops(model)  # Every device does all of it.
         rows.append(("Muon", "on each device", "", f"{flops:.2e}"))
         total += flops
     rows.append(("total", "", _millions(model), f"{total:.2e}"))
@@ -111,9 +113,9 @@ def _work(model: keras.Model, config: ConfigDict, devices: int) -> tuple[str, fl
 def _layouts(
     model: keras.Model, config: ConfigDict, devices: int, shards: int, memory_gb: float
 ) -> str:
-    """A table of what a device holds."""
-    held = ("weights", "moments", "gradients", "activations", "gathered", "peak")
-    rows = [("layout", "mesh", *held, "")]
+    """Return a table of the memory per device."""
+    columns = ("weights", "moments", "gradients", "activations", "gathered", "peak")
+    rows = [("layout", "mesh", *columns, "")]
     for layout, mesh in (
         ("data parallel", {"data": devices}),
         ("ZeRO-3", {"fsdp": devices}),
@@ -129,9 +131,9 @@ def _layouts(
             config.accumulate,
         )
         axes = ",".join(f"{axis}:{size}" for axis, size in mesh.items())
-        held = (f"{number / 1e9:,.1f}" for number in astuple(memory))
+        sizes = (f"{number / 1e9:,.1f}" for number in astuple(memory))
         verdict = "fits" if memory.peak <= memory_gb * 1e9 else "too much"
-        rows.append((layout, axes, *held, verdict))
+        rows.append((layout, axes, *sizes, verdict))
     return _aligned(rows)
 
 
@@ -140,7 +142,7 @@ def _millions(model: keras.Model) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows in columns: two of texts, from the left, then numbers, to the right."""
+    """Return rows as text: two left-aligned columns, the rest right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

@@ -1,4 +1,4 @@
-"""How weights and batches lie on a mesh of devices: `keras.distribution`, on JAX."""
+"""Sharding of weights and batches over a mesh of devices: `keras.distribution` on JAX."""
 
 import math
 import re
@@ -8,46 +8,46 @@ import keras
 
 # Axes of a mesh, from the outermost.
 _AXES = ("data", "fsdp", "model")
-# Layers of the ST-transformer whose outputs, or inputs, tensor parallelism divides.
+# Layers of the ST-transformer whose outputs or inputs tensor parallelism divides.
 _DIVIDED_OUTPUTS = ("to_qkv", "mlp_in")
 _DIVIDED_INPUTS = ("to_output", "mlp_out")
-# Layers whose outputs are tokens of the model's width.
+# Layers that output tokens of the model's width.
 _TOKENS_OUT = "st_block|layer_normalization|dense"
-# Small tables that are looked up by index, or clustered, which would gather them whole.
+# Small tables: lookups and clustering would gather them on every device anyway.
 _TABLES = ("codebook", "embeddings", "recent")
 
 
 class Sharding(keras.distribution.ModelParallel):
-    """A mesh of devices with three axes, and what of a training lies where.
+    """A mesh of devices with three axes, and the placement of tensors on it.
 
-    - "data": the batch is divided, and each device has all weights (data parallel).
-    - "fsdp": the batch is divided, and so are weights, moments and gradients (ZeRO
-      stage 3, Rajbhandari et al. 2020), but for small tables.
-    - "model": heads of attentions and the hidden width of feed-forwards are divided
-      (tensor parallel, Shoeybi et al. 2019).
+    - "data": the batch is divided; each device has all weights (data parallel).
+    - "fsdp": the batch, weights, moments and gradients are divided, except for small
+      tables (ZeRO stage 3, Rajbhandari et al. 2020).
+    - "model": attention heads and the hidden width of feed-forwards are divided (tensor
+      parallel, Shoeybi et al. 2019).
 
     Args:
-        mesh: devices along each axis, such as {"data": 4, "model": 2}. An axis left out
-            has one device; an empty mesh has all there are along "data".
+        mesh: number of devices along each axis, such as {"data": 4, "model": 2}; 1 by
+            default. An empty mesh has all devices along "data".
 
     Raises:
-        ValueError: if the mesh has other axes, or not as many devices as there are.
+        ValueError: if the mesh has other axes, or not exactly the devices available.
     """
 
     def __init__(self, mesh: Mapping[str, int]):
         devices = keras.distribution.list_devices()
         mesh = dict(mesh) or {"data": len(devices)}
-        unknown = ", ".join(mesh.keys() - set(_AXES))
+        unknown = ", ".join(sorted(mesh.keys() - set(_AXES)))
         if unknown:
             raise ValueError(
                 f"A mesh has the axes {', '.join(_AXES)}; received {unknown}."
             )
         shape = tuple(mesh.get(axis, 1) for axis in _AXES)
         if math.prod(shape) != len(devices) or min(shape) < 1:
-            asked = ",".join(f"{axis}:{size}" for axis, size in mesh.items())
+            text = ",".join(f"{axis}:{size}" for axis, size in mesh.items())
             raise ValueError(
-                f"The mesh {asked} must have as many devices as there are, "
-                f"{len(devices)}; it has {math.prod(shape)}."
+                f"The mesh {text} must have exactly the {len(devices)} devices available; "
+                f"it has {math.prod(shape)}."
             )
         device_mesh = keras.distribution.DeviceMesh(shape, _AXES, devices)
         super().__init__(layout_map=keras.distribution.LayoutMap(device_mesh))
@@ -55,38 +55,38 @@ class Sharding(keras.distribution.ModelParallel):
 
     @property
     def num_batch_shares(self) -> int:
-        """How many parts a batch is divided into."""
+        """Number of parts into which a batch is divided."""
         return self.size["data"] * self.size["fsdp"]
 
     def get_variable_layout(self, variable) -> keras.distribution.TensorLayout:
         return keras.distribution.TensorLayout(
-            self.axes_of(variable.path, variable.shape), self.device_mesh
+            self.variable_axes(variable.path, variable.shape), self.device_mesh
         )
 
     def batch_layout(self, axis: int = 0):
-        """Where tensors lie that have the batch on an axis: a `NamedSharding` of JAX."""
+        """Return JAX's `NamedSharding` of tensors with the batch on an axis."""
         from jax.sharding import NamedSharding, PartitionSpec
 
         spec = PartitionSpec(*[None] * axis, ("data", "fsdp"))
         return NamedSharding(self.device_mesh.backend_mesh, spec)
 
     def get_tensor_layout(self, path: str):
-        """Divide the tokens between the parts of a block by the batch alone.
+        """Divide the tokens between the layers of a block by the batch only.
 
-        Left to itself, XLA may divide them as the weights are, and gather them whole.
+        XLA might otherwise divide them like the weights, and gather them.
         """
         *_, layer, _ = path.split("/")
         return self.batch_layout() if re.match(_TOKENS_OUT, layer) else None
 
-    def axes_of(self, path: str, shape: tuple[int, ...]) -> list[str | None]:
-        """Along which axis of the mesh each dimension of a variable is divided.
+    def variable_axes(self, path: str, shape: tuple[int, ...]) -> list[str | None]:
+        """Return the mesh axis that divides each dimension of a variable, or None.
 
         Args:
-            path: of the variable, such as ".../st_block/mlp_in/kernel".
-            shape: of the variable.
+            path: path of the variable, such as ".../st_block/mlp_in/kernel".
+            shape: shape of the variable.
 
         Raises:
-            ValueError: if the numbers of heads or hidden widths do not divide evenly.
+            ValueError: if heads or hidden widths do not divide evenly.
         """
         axes: list[str | None] = [None] * len(shape)
         divided = divided_dimension(path)
@@ -109,10 +109,10 @@ class Sharding(keras.distribution.ModelParallel):
 
 
 def divided_dimension(path: str) -> int | None:
-    """Which dimension of a variable tensor parallelism divides; None if it is whole.
+    """Return the dimension of a variable that tensor parallelism divides, or None.
 
     Args:
-        path: of the variable, such as ".../st_block/mlp_in/kernel".
+        path: path of the variable, such as ".../st_block/mlp_in/kernel".
     """
     *_, layer, name = ("", *path.split("/"))
     if layer in _DIVIDED_OUTPUTS:
@@ -121,15 +121,15 @@ def divided_dimension(path: str) -> int | None:
 
 
 def make_sharding(mesh: str = "", virtual_devices: int = 1) -> Sharding:
-    """The sharding of a text, before anything else has used JAX's devices.
+    """Return the sharding for a mesh; call this before anything uses JAX's devices.
 
     Args:
-        mesh: devices along each axis, such as "data:4,model:2"; by default all are
-            along "data".
-        virtual_devices: split the CPU into so many devices, to try several.
+        mesh: number of devices along each axis, such as "data:4,model:2"; by default all
+            are along "data".
+        virtual_devices: number of devices to split the CPU into, for tests.
 
     Raises:
-        ValueError: if that is not possible here.
+        ValueError: if this machine does not have these devices.
     """
     if virtual_devices < 1:
         raise ValueError(f"virtual_devices must be 1 or more; is {virtual_devices}.")

@@ -1,4 +1,4 @@
-"""Which devices to train on: `tf.distribute` strategies by name."""
+"""Chooses the devices to train on: `tf.distribute` strategies by name."""
 
 import json
 import os
@@ -11,17 +11,17 @@ _STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 def make_strategy(
     name: str = "auto", tpu: str | None = None, virtual_devices: int = 1
 ) -> tf.distribute.Strategy:
-    """The strategy of a name, before anything else has used TensorFlow's devices.
+    """Return a strategy by name; call this before anything uses TensorFlow's devices.
 
     Args:
         name: "one" device; "mirrored", all GPUs or virtual CPUs of this machine;
-            "multi_worker", as the environment variable TF_CONFIG says; "tpu"; "auto":
-            what there is, in the order TPU by name, TF_CONFIG, several devices, one.
-        tpu: name or address of the TPU, as `TPUClusterResolver` takes it.
-        virtual_devices: split the CPU into so many devices, to try several replicas.
+            "multi_worker", the cluster in the environment variable TF_CONFIG; "tpu";
+            "auto", the first available of TPU by name, TF_CONFIG, several devices, one.
+        tpu: name or address of the TPU, for `TPUClusterResolver`.
+        virtual_devices: number of devices to split the CPU into, for tests.
 
     Raises:
-        ValueError: if that is not possible here.
+        ValueError: if this machine does not have these devices.
     """
     if name not in _STRATEGIES:
         raise ValueError(
@@ -45,7 +45,7 @@ def make_strategy(
         if not workers:
             raise ValueError(
                 "The strategy multi_worker expects the environment variable TF_CONFIG "
-                "to name the workers and the task of this one; it names none."
+                "to name all workers and the task of this one; it names none."
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     kind = "CPU" if virtual_devices > 1 else "GPU"
@@ -58,7 +58,7 @@ def make_strategy(
 
 
 def _workers() -> list[str]:
-    """The addresses that TF_CONFIG names."""
+    """Return the addresses of the workers in TF_CONFIG."""
     text = os.environ.get("TF_CONFIG", "{}")
     try:
         cluster = json.loads(text).get("cluster", {})
@@ -78,7 +78,7 @@ def _tpu_strategy(tpu: str | None) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
-            f"The strategy tpu found no TPU{f' {tpu}' if tpu else ''}: give its name or "
+            f"The strategy tpu found no TPU{f' {tpu}' if tpu else ''}: pass its name or "
             "address as --tpu, or choose another strategy "
             f"({str(error).splitlines()[0]})."
         ) from error

@@ -1,4 +1,4 @@
-"""The one loop that trains every stage."""
+"""The training loop of all stages."""
 
 import contextlib
 import json
@@ -19,17 +19,23 @@ from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.event_file import EventFile
 from genie_tf.training.optimizers import averaged_weights
 
-_SHOWN = ("loss", "psnr", "validation/psnr", "dynamics/top1", "latent_action/psnr")
+_PROGRESS_METRICS = (
+    "loss",
+    "psnr",
+    "validation/psnr",
+    "dynamics/top1",
+    "latent_action/psnr",
+)
 
 
 class Engine(Protocol):
-    """Holds a model and its optimizer on some devices, and steps them.
+    """A model and its optimizer on some devices, with training and evaluation steps.
 
     Attributes:
         model: a tokenizer, a latent action model or a Genie.
         optimizer: its built optimizer.
-        worker: which worker this program is, 0 for the chief.
-        num_workers: of how many.
+        worker: index of this worker; 0 for the chief.
+        num_workers: number of workers.
     """
 
     model: keras.Model
@@ -41,34 +47,33 @@ class Engine(Protocol):
         """Raise a ValueError if this worker's share of a batch cannot be split."""
 
     def train_steps(self, batches: Sequence[Mapping[str, np.ndarray]]) -> dict:
-        """Steps of the optimizer, one a batch, without the host in between.
+        """Do one optimizer step per batch, without returning to the host in between.
 
         Args:
-            batches: of arrays with the batch in front: this worker's share of a global
-                batch.
+            batches: this worker's shares of global batches, dicts of arrays with the
+                batch as first axis.
 
         Returns:
-            Metrics, each (batches,), on the device still: reading one waits for the
-            steps.
+            Metrics, each (batches,), still on the device: reading one waits for the steps.
 
         Raises:
             ValueError: if a batch does not split evenly over the devices.
         """
 
     def eval_step(self, batch: Mapping[str, np.ndarray]) -> dict:
-        """The metrics of this worker's share of a global batch."""
+        """Return the metrics of this worker's share of a global batch."""
 
     def any_worker(self, flag: bool) -> bool:
-        """Whether the flag is true on any worker; all have to ask."""
+        """Return whether the flag is true on any worker; all workers must call this."""
 
 
 class Intervals(NamedTuple):
-    """After how many steps something is due.
+    """Intervals of the training loop, in steps.
 
     Attributes:
-        log, evaluate, checkpoint: multiples of `call`; all are due at the last step, and
-            what is evaluated is logged too.
-        call: steps that devices do before the host looks again.
+        log, evaluate, checkpoint: multiples of `call`. All three also happen at the last
+            step, and evaluations are always logged.
+        call: steps per call of the devices.
     """
 
     log: int
@@ -94,31 +99,29 @@ def train(
 ) -> tuple[int, list[dict]]:
     """Train from step `start` until `steps` are done.
 
-    Writes, in `workdir`: `metrics.jsonl`, a line for each log with the step, the means
-    over the steps since the last, and metrics of the validation batches as
-    `validation/...`; and, for TensorBoard, the same curves and pictures. Of several
-    workers the first alone writes.
+    Write to `workdir`: `metrics.jsonl`, one line per log with the step, the means over the
+    steps since the last log, and metrics of the validation batches as `validation/...`;
+    and, for TensorBoard, the same curves and images. Only the chief writes.
 
     Args:
-        engine: holds model and optimizer.
-        batches: the endless batches from `start` on; closed at the end.
-        batch_at: gives the batch after so many steps.
-        checkpoints: where to save to.
-        start, pending: what `Checkpoints.restore` returned.
-        steps: how many steps in all.
-        workdir: where to write; exists.
-        every: when to log, evaluate and save.
-        validation: batches to evaluate on, with the averaged weights if there are any.
-        description: of the progress bar.
-        stop: asked after each call whether to save and stop; several workers ask each
-            other when they log.
+        engine: model and optimizer on their devices.
+        batches: endless batches from `start` on; closed at the end.
+        batch_at: returns the batch after a number of steps.
+        checkpoints: checkpoints of the run.
+        start, pending: results of `Checkpoints.restore`.
+        steps: total number of steps.
+        workdir: existing output folder.
+        every: intervals of logs, evaluations and checkpoints.
+        validation: batches to evaluate on, with the averaged weights if any.
+        description: label of the progress bar.
+        stop: called after each call; returns whether to save and stop. Several workers
+            share their answers when they log.
 
     Returns:
-        The steps done, and the records of `metrics.jsonl`.
+        The number of steps done, and the records of `metrics.jsonl`.
 
     Raises:
-        FloatingPointError: if a metric is not finite; the batch that led there is
-            written into `workdir`.
+        FloatingPointError: if a metric is not finite; its batch is written to `workdir`.
         OSError: if something cannot be written.
     """
     writes = engine.worker == 0
@@ -152,7 +155,7 @@ def train(
                 stopped = engine.any_worker(stop())
             if not (saves or logs or stopped):
                 continue
-            values = _joined(since)
+            values = _concatenate(since)
             since = [values]
             _check_finite(
                 values, step, batch_at, checkpoints, workdir if writes else None
@@ -167,11 +170,11 @@ def train(
                 with averaged_weights(engine.model, engine.optimizer):
                     record |= _scores(engine, validation)
                     if writes:
-                        log.pictures(step, validation[0], engine.model)
+                        log.reconstructions(step, validation[0], engine.model)
             if logs and writes:
                 log.write(step, record)
                 progress.set_postfix(
-                    {k: f"{v:.3g}" for k, v in record.items() if k in _SHOWN}
+                    {k: f"{v:.3g}" for k, v in record.items() if k in _PROGRESS_METRICS}
                 )
             if (saves or stopped) and writes:
                 checkpoints.save(
@@ -186,13 +189,13 @@ def train(
 
 @contextlib.contextmanager
 def sigterm_caught() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM ends nothing; the function given tells whether it has come."""
+    """Ignore SIGTERM within the context; yield a function that says if it has come."""
     caught = []
-    before = signal.signal(signal.SIGTERM, lambda *_: caught.append(True))
+    previous = signal.signal(signal.SIGTERM, lambda *_: caught.append(True))
     try:
         yield lambda: bool(caught)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _scores(engine: Engine, validation: list[Mapping]) -> dict[str, float]:
@@ -203,8 +206,8 @@ def _scores(engine: Engine, validation: list[Mapping]) -> dict[str, float]:
     }
 
 
-def _joined(parts: list[Mapping]) -> dict[str, np.ndarray]:
-    """Metrics of all steps, in order."""
+def _concatenate(parts: list[Mapping]) -> dict[str, np.ndarray]:
+    """Return the metrics of all steps, in order."""
     return {
         name: np.concatenate([np.asarray(part[name]) for part in parts])
         for name in parts[0]
@@ -222,7 +225,7 @@ def _check_finite(values, step, batch_at, checkpoints, folder: Path | None) -> N
     terms = [name for name in finite if not finite[name][index]]
     checkpoints.wait()
     message = (
-        f"Not finite at step {bad_step}: {', '.join(terms)}; the last checkpoint is of "
+        f"Not finite at step {bad_step}: {', '.join(terms)}; the last checkpoint is from "
         f"step {checkpoints.latest_step()}"
     )
     if folder:
@@ -234,7 +237,7 @@ def _check_finite(values, step, batch_at, checkpoints, folder: Path | None) -> N
 
 
 def _read_records(path: Path) -> list[dict]:
-    """Return the lines of a `metrics.jsonl` that are whole."""
+    """Return the complete lines of a `metrics.jsonl`."""
     records = []
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     for number, line in enumerate(lines, start=1):
@@ -244,9 +247,9 @@ def _read_records(path: Path) -> list[dict]:
                 raise ValueError("It has no step.")
             records.append(record)
         except (ValueError, TypeError, KeyError, RecursionError):
-            # A kill may have cut off the last line.
+            # A killed run can leave half a last line.
             if number < len(lines):
-                logging.warning("Line %d of %s is damaged and left out.", number, path)
+                logging.warning("Line %d of %s is damaged and skipped.", number, path)
     return records
 
 
@@ -255,7 +258,7 @@ class _MetricsLog:
 
     def __init__(self, workdir: Path, start: int):
         self._path = workdir / "metrics.jsonl"
-        # What came after the checkpoint is about to be done again.
+        # Steps after the checkpoint are about to be repeated.
         self.records = [r for r in _read_records(self._path) if r["step"] <= start]
         with replacing(self._path) as path:
             path.write_text("".join(json.dumps(r) + "\n" for r in self.records))
@@ -267,13 +270,11 @@ class _MetricsLog:
             file.write(json.dumps(self.records[-1]) + "\n")
         self._events.scalars(step, record)
 
-    def pictures(self, step: int, batch, model):
-        """Truth above what the model makes of it, one row pair a clip, four clips."""
+    def reconstructions(self, step: int, batch, model) -> None:
+        """Write four clips as pairs of rows: ground truth above reconstruction."""
         batch = {name: array[:4] for name, array in batch.items()}
-        truth, made = batch["video"], to_bytes(model.reconstruct(batch))
+        truth, reconstruction = batch["video"], to_bytes(model.reconstruct(batch))
         b, t, height, width, c = truth.shape
-        pairs = np.stack([truth, made], axis=1)  # b 2 t height width c
-        picture = pairs.transpose(0, 1, 3, 2, 4, 5).reshape(
-            b * 2 * height, t * width, c
-        )
-        self._events.image(step, "reconstructions", picture)
+        pairs = np.stack([truth, reconstruction], axis=1)  # b 2 t height width c
+        image = pairs.transpose(0, 1, 3, 2, 4, 5).reshape(b * 2 * height, t * width, c)
+        self._events.image(step, "reconstructions", image)

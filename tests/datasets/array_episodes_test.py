@@ -1,4 +1,4 @@
-"""Episodes as arrays: what is written is read, and clips are those of TFDS."""
+"""Array datasets: written episodes are read back, and clips equal those of TFDS."""
 
 import os
 
@@ -14,7 +14,7 @@ from genie_tf.datasets.array_episodes import (
 from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.coinrun import coinrun_dataset_builder
 from genie_tf.datasets.episodes import open_episodes
-from genie_tf.datasets.episodes import split_names as episodes_of
+from genie_tf.datasets.episodes import split_names as all_split_names
 from genie_tf.datasets.rlds_episodes import RldsEpisodes, split_names
 from genie_tf.errors import DataError
 
@@ -35,7 +35,7 @@ def folder(tmp_path):
     return tmp_path / "arrays"
 
 
-def test_clips_are_parts_of_the_episodes_written(folder):
+def test_clips_are_parts_of_written_episodes(folder):
     read = ArrayEpisodes(folder, "train")
     np.testing.assert_array_equal(read.lengths, [3, 12, 5])
     batch = read.read_clips([(1, 7), (0, 0), (2, 2)], 3)
@@ -47,22 +47,22 @@ def test_clips_are_parts_of_the_episodes_written(folder):
     assert (batch["video"].dtype, batch["action"].dtype) == (np.uint8, np.int32)
 
 
-def test_a_split_may_have_no_actions(folder):
+def test_split_without_actions_has_only_video(folder):
     assert ArrayEpisodes(folder, "test").read_clips([(0, 0)], 2).keys() == {"video"}
 
 
-def test_arrays_have_no_metadata(folder):
+def test_reading_metadata_is_an_error(folder):
     with pytest.raises(ValueError, match="no 'theme': arrays hold no metadata"):
         ArrayEpisodes(folder, "train").read_metadata("theme")
 
 
-def test_files_are_plain_arrays_of_numpy(folder):
+def test_video_file_is_plain_numpy_array(folder):
     video = np.load(folder / "train" / "video.npy", allow_pickle=False)
     expected = np.concatenate([frames for frames, _ in episodes([3, 12, 5])])
     np.testing.assert_array_equal(video, expected)
 
 
-def test_batches_are_those_of_the_dataset_they_were_made_of(tmp_path):
+def test_batches_equal_those_of_original_dataset(tmp_path):
     config = coinrun_dataset_builder.CoinRunConfig(
         name="tiny",
         description="A few levels.",
@@ -85,15 +85,15 @@ def test_batches_are_those_of_the_dataset_they_were_made_of(tmp_path):
         for dataset in ("coinrun/tiny", str(tmp_path / "arrays"))
     ]
     for _ in range(4):
-        expected, found = map(next, batches)
-        assert found.keys() == expected.keys() == {"video", "action"}
+        expected, actual = map(next, batches)
+        assert actual.keys() == expected.keys() == {"video", "action"}
         for name in expected:
-            np.testing.assert_array_equal(found[name], expected[name])
+            np.testing.assert_array_equal(actual[name], expected[name])
     for iterator in batches:
         iterator.close()
 
 
-def test_names_and_groups_of_actions_are_kept(folder, tmp_path):
+def test_action_names_and_groups_are_stored(folder, tmp_path):
     assert ArrayEpisodes(folder, "train").actions is None
     actions = Actions(("left", "wait", "sleep"), (0, 1, 1))
     frames = np.zeros((4, 4, 6, 3), np.uint8)
@@ -108,7 +108,7 @@ def test_names_and_groups_of_actions_are_kept(folder, tmp_path):
         episodes.read_clips([(0, 0)], 4)
 
 
-def test_a_failure_leaves_nothing(tmp_path):
+def test_failed_write_leaves_no_files(tmp_path):
     def fail():
         yield from episodes([3])
         raise OSError("No space left on device")
@@ -118,14 +118,14 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_tfds_other_datasets_are_not_known(folder, monkeypatch):
+def test_only_arrays_open_without_tfds(folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     open_episodes(str(folder), "train")
     with pytest.raises(ValueError) as error:
         open_episodes("coinrun/random_hard", "train")
     assert str(error.value) == (
-        "'coinrun/random_hard' is no folder of arrays, which would hold arrays.json, "
-        "and TFDS, which may know it by that name, is not installed."
+        "'coinrun/random_hard' is not a folder with an arrays.json, and TFDS, which may "
+        "know a dataset of that name, is not installed."
     )
 
 
@@ -145,7 +145,7 @@ WRONG_EPISODES = {
     "no frames": ((FRAMES[:0], None), f"frames of uint8 (0, 4, 6, 3){FORM}."),
     "another size": (
         (FRAMES[:, :2], ACTIONS),
-        "frames of (2, 6, 3), and those before have (4, 6, 3); expected frames of one "
+        "frames of (2, 6, 3), and earlier ones have (4, 6, 3); expected frames of one "
         "size.",
     ),
     "an action too few": (
@@ -170,7 +170,7 @@ WRONG_EPISODES = {
     ),
     "no actions": (
         (FRAMES, None),
-        "no actions, unlike those before; expected actions for all episodes of a split, "
+        "no actions, unlike earlier ones; expected actions for all episodes of a split, "
         "or for none.",
     ),
 }
@@ -179,20 +179,20 @@ WRONG_EPISODES = {
 @pytest.mark.parametrize(
     ("episode", "message"), WRONG_EPISODES.values(), ids=WRONG_EPISODES
 )
-def test_episodes_of_another_form_are_refused(tmp_path, episode, message):
+def test_write_rejects_episodes_of_another_form(tmp_path, episode, message):
     with pytest.raises(DataError) as error:
         write_arrays(tmp_path / "a", {"train": [(FRAMES, ACTIONS), episode]})
     assert str(error.value) == f"Episode 1 of split 'train' has {message}"
     assert not list(tmp_path.iterdir())
 
 
-def test_splits_have_frames_of_one_size(tmp_path):
+def test_write_rejects_splits_with_different_frame_sizes(tmp_path):
     splits = {"train": [(FRAMES, None)], "test": [(FRAMES[:, :, :3], None)]}
     with pytest.raises(DataError, match="Episode 0 of split 'test' has frames of "):
         write_arrays(tmp_path / "a", splits)
 
 
-def test_only_some_episodes_have_no_actions_first(tmp_path):
+def test_write_rejects_actions_after_episode_without_actions(tmp_path):
     with pytest.raises(
         DataError, match="Episode 1 of split 'train' has actions, unlike"
     ):
@@ -200,16 +200,16 @@ def test_only_some_episodes_have_no_actions_first(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.uint64])
-def test_actions_are_any_integers(tmp_path, dtype):
+def test_actions_of_any_integer_type_are_read_as_int32(tmp_path, dtype):
     actions = np.array([0, 1, 1], dtype)
     write_arrays(tmp_path / "a", {"train": [(FRAMES, actions)]})
-    found = ArrayEpisodes(tmp_path / "a", "train").read_numbers(0)["action"]
-    assert found.dtype == np.int32
-    np.testing.assert_array_equal(found, [0, 1, 1])
+    stored = ArrayEpisodes(tmp_path / "a", "train").read_numbers(0)["action"]
+    assert stored.dtype == np.int32
+    np.testing.assert_array_equal(stored, [0, 1, 1])
 
 
 def replace(name, change):
-    """Return a change of a folder: of one array of its split train."""
+    """Return a function that changes one array of a folder's train split."""
 
     def change_folder(folder):
         path = folder / "train" / f"{name}.npy"
@@ -244,17 +244,20 @@ def make_pickle(folder):
 WRONG_FOLDERS = {
     "a missing file": (
         unlink,
-        "video.npy to hold a whole array; it does not (there is no",
+        "video.npy to hold a complete array; it does not (there is no",
     ),
     "a file cut short": (
         cut,
-        "video.npy to hold a whole array; it does not (mmap length",
+        "video.npy to hold a complete array; it does not (mmap length",
     ),
     "a pipe": (
         make_pipe,
-        "video.npy to hold a whole array; it does not (there is no such",
+        "video.npy to hold a complete array; it does not (there is no such",
     ),
-    "objects": (make_pickle, "whole array; it does not (Array can't be memory-mapped"),
+    "objects": (
+        make_pickle,
+        "complete array; it does not (Array can't be memory-mapped",
+    ),
     "floats": (
         replace("video", lambda x: x / 255),
         "holds float64 (20, 4, 6, 3); expe",
@@ -323,11 +326,11 @@ WRONG_FOLDERS = {
     ),
     "no video": (
         describe('{"splits": {"train": ["lengths"]}}'),
-        "must name the arrays v",
+        "must list the arrays v",
     ),
     "more": (
         describe('{"splits": {"train": ["video", "lengths", "../../x"]}}'),
-        "must name the arrays video, lengths and, if there are actions, action, of each",
+        "must list the arrays video, lengths and, if there are actions, action for each",
     ),
 }
 
@@ -335,7 +338,7 @@ WRONG_FOLDERS = {
 @pytest.mark.parametrize(
     ("change", "message"), WRONG_FOLDERS.values(), ids=WRONG_FOLDERS
 )
-def test_folders_of_another_form_are_refused(folder, change, message):
+def test_opening_rejects_folders_of_another_form(folder, change, message):
     change(folder)
     with pytest.raises(DataError) as error:
         ArrayEpisodes(folder, "train")
@@ -343,7 +346,7 @@ def test_folders_of_another_form_are_refused(folder, change, message):
     assert str(folder) in str(error.value)
 
 
-def test_any_order_of_axes_in_memory(folder):
+def test_fortran_order_is_read(folder):
     expected = list(map(np.array, ArrayEpisodes(folder, "train").read_episode(1)))
     replace("video", np.asfortranarray)(folder)
     np.testing.assert_equal(
@@ -351,47 +354,47 @@ def test_any_order_of_axes_in_memory(folder):
     )
 
 
-def test_addresses_and_homes(folder, tmp_path, monkeypatch):
+def test_urls_are_rejected_and_home_is_expanded(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write_arrays("~/mine", {"train": episodes([3])})
     assert (tmp_path / "mine").is_dir()
     assert open_episodes("~/mine", "train").lengths == [3]
-    assert episodes_of("~/mine") == ["train"]
+    assert all_split_names("~/mine") == ["train"]
     for function in (ArrayEpisodes, open_episodes, write_arrays):
         with pytest.raises(ValueError, match="Expected a path on this machine"):
             function("gs://bucket/mine", "train")
 
 
 def test_errors_are_one_sentence(folder, tmp_path):
-    def error_of(function, *arguments):
+    def error_message(function, *arguments):
         with pytest.raises(ValueError) as error:
             function(*arguments)
         return str(error.value)
 
-    assert error_of(write_arrays, folder, {}) == (
+    assert error_message(write_arrays, folder, {}) == (
         f"{folder} exists already: choose another folder."
     )
     new = tmp_path / "b"
-    assert error_of(write_arrays, new, {"train": iter(())}) == (
-        "The split train has no episodes."
+    assert error_message(write_arrays, new, {"train": iter(())}) == (
+        "Split 'train' has no episodes."
     )
-    assert error_of(write_arrays, new, {}) == (
+    assert error_message(write_arrays, new, {}) == (
         "Expected `splits` to name splits, such as train and test; received none."
     )
-    assert error_of(write_arrays, new, []) == (
+    assert error_message(write_arrays, new, []) == (
         "Expected `splits` to map names of splits to their episodes; received list."
     )
-    assert error_of(write_arrays, new, {3: []}) == (
+    assert error_message(write_arrays, new, {3: []}) == (
         "Expected `splits` to name splits, such as train and test; received 3."
     )
-    assert error_of(write_arrays, new, {"train/x": []}) == (
+    assert error_message(write_arrays, new, {"train/x": []}) == (
         "Expected `splits` to name splits, such as train and test; received 'train/x'."
     )
-    assert error_of(write_arrays, new, {"train": [FRAMES]}) == (
+    assert error_message(write_arrays, new, {"train": [FRAMES]}) == (
         "Episode 0 of split 'train' is ndarray; expected a pair of frames and actions, "
         "or of frames and None."
     )
     assert not is_array_dataset(new)
-    assert error_of(ArrayEpisodes, folder, "train[:10%]") == (
+    assert error_message(ArrayEpisodes, folder, "train[:10%]") == (
         f"Dataset '{folder}' has no split 'train[:10%]': its splits are train, test."
     )

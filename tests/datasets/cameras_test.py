@@ -1,4 +1,4 @@
-"""Clips of any camera, frame rate and size, on episodes of the form of RT-1's."""
+"""Clips of any camera, frame rate and size, from episodes in the form of RT-1."""
 
 import itertools
 from unittest import mock
@@ -13,13 +13,13 @@ from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.frames import fit_frames
 
-# With its version, TFDS reads what is on disk; without, it asks the network first.
+# Without the version, TFDS would query the network before it reads the disk.
 RT1 = "fractal20220817_data:0.1.0"
 LENGTH = 12
 
 
 class Fractal20220817Data(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """RT-1's features as TFDS has them; step s shows the grey 10 s, by hand 10 s + 100."""
+    """RT-1's features in TFDS; step s is gray 10 s in image, 10 s + 100 in hand_image."""
 
     VERSION = tfds.core.Version("0.1.0")
 
@@ -37,7 +37,7 @@ class Fractal20220817Data(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 "image": tfds.features.Image(
                     shape=(256, 320, 3), encoding_format="jpeg"
                 ),
-                # Of other datasets of Open X-Embodiment.
+                # From other Open X-Embodiment datasets.
                 "hand_image": tfds.features.Image(shape=(32, 32, 3)),
                 "depth": tfds.features.Tensor(shape=(32, 32, 1), dtype=np.float32),
                 "natural_language_embedding": numbers(512),
@@ -114,7 +114,7 @@ def first_batch(dataset, batch_size=2, stride=1, **settings):
         ("hand_image", (32, 32, 3), 100),
     ],
 )
-def test_rt1_by_each_camera(data_dir, camera, shape, darkest):
+def test_each_camera_is_read(data_dir, camera, shape, darkest):
     batch = first_batch(RT1, data_dir=data_dir, camera=camera)
     assert batch.keys() == {"video"}  # The actions are continuous.
     assert batch["video"].shape == (2, 4, *shape)
@@ -122,19 +122,19 @@ def test_rt1_by_each_camera(data_dir, camera, shape, darkest):
     np.testing.assert_array_equal(np.diff(steps), 1)
 
 
-def test_an_unknown_camera_is_answered_with_those_there_are(data_dir):
+def test_unknown_camera_error_lists_cameras(data_dir):
     with pytest.raises(ValueError) as error:
         first_batch(RT1, data_dir=data_dir, camera="depth")
     assert str(error.value) == (
-        f"The observations of dataset '{RT1}' have no camera 'depth': those they have "
-        "are hand_image, image; depth (Tensor of float32 (32, 32, 1)), "
+        f"The observations of dataset '{RT1}' have no camera 'depth'; available: "
+        "hand_image, image; unusable: depth (Tensor of float32 (32, 32, 1)), "
         "natural_language_embedding (Tensor of float32 (512,)), "
-        "natural_language_instruction (Text) cannot be used, expected frames of uint8 "
-        "(height, width, 3), red, green and blue from 0 to 255."
+        "natural_language_instruction (Text); expected frames of uint8 (height, width, "
+        "3), red, green and blue from 0 to 255."
     )
 
 
-def test_frames_of_the_size_a_model_is_for(data_dir):
+def test_frame_size_scales_frames(data_dir):
     small = first_batch(RT1, data_dir=data_dir, frame_size=(64, 64))["video"]
     whole = first_batch(RT1, data_dir=data_dir)["video"]
     assert (small.dtype, small.shape) == (np.uint8, (2, 4, 64, 64, 3))
@@ -142,7 +142,7 @@ def test_frames_of_the_size_a_model_is_for(data_dir):
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_only_the_frames_of_a_clip_are_decoded(data_dir, stride):
+def test_only_frames_of_clips_are_decoded(data_dir, stride):
     decode = rlds_decoding._decode_image
     with mock.patch.object(
         rlds_decoding, "_decode_image", side_effect=decode
@@ -150,14 +150,14 @@ def test_only_the_frames_of_a_clip_are_decoded(data_dir, stride):
         batch = first_batch(RT1, data_dir=data_dir, batch_size=1, stride=stride)
     levels = batch["video"][0, :, 0, 0, 0].astype(int)
     np.testing.assert_array_equal(np.diff(levels), 10 * stride)
-    # One frame when the split is opened, one clip to use and up to four ahead of it.
+    # One frame on opening, the clip in use, and up to four clips ahead.
     num_clips, rest = divmod(counted.call_count - 1, 4)
     assert 1 <= num_clips <= 5 and rest == 0
 
 
 @pytest.fixture
 def arrays(tmp_path):
-    """An episode whose step s is of the grey s, and has action s."""
+    """Array dataset with one episode, whose step s is gray s and has action s."""
     frames = np.arange(LENGTH, dtype=np.uint8)[:, None, None, None]
     frames = np.broadcast_to(frames, (LENGTH, 4, 6, 3))
     write_arrays(tmp_path / "arrays", {"train": [(frames, np.arange(LENGTH))]})
@@ -165,7 +165,7 @@ def arrays(tmp_path):
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_a_stride_leaves_out_steps(arrays, stride):
+def test_stride_skips_steps(arrays, stride):
     clips = ClipDataset(open_episodes(arrays, "train"), 4, stride)
     batches = clips.batches(batch_size=1, seed=0)
     seen = set()
@@ -178,18 +178,18 @@ def test_a_stride_leaves_out_steps(arrays, stride):
     assert seen == set(range(LENGTH))
 
 
-def test_sizes_of_arrays(arrays):
+def test_arrays_are_scaled_to_frame_size(arrays):
     video = first_batch(arrays, frame_size=(2, 2))["video"]
     assert video.shape == (2, 4, 2, 2, 3)
     whole = first_batch(arrays)["video"]
     np.testing.assert_array_equal(video, whole[:, :, :2, :2])
 
 
-def test_frames_are_scaled_and_cut_off_evenly():
+def test_fit_frames_scales_and_crops_evenly():
     video = np.zeros((2, 3, 30, 60, 3), np.uint8)
     video[..., :15, :] = video[..., -15:, :] = 255
     assert fit_frames(video, (10, 10)).shape == (2, 3, 10, 10, 3)
-    # At the edges, a little of what is cut off may show.
+    # Cropped pixels may bleed into the edges.
     assert fit_frames(video, (10, 10))[..., 1:-1, :].max() == 0
     assert fit_frames(video, (10, 20))[..., [0, -1], :].min() == 255
     assert fit_frames(video, (30, 60)) is video
@@ -198,16 +198,16 @@ def test_frames_are_scaled_and_cut_off_evenly():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stride": 0}, "stride must be at least 1, received 0."),
-        ({"frame_size": (0, 8)}, "frame_size must be at least 1, received 0."),
+        ({"stride": 0}, "stride must be at least 1; received 0."),
+        ({"frame_size": (0, 8)}, "frame_size must be at least 1; received 0."),
         (
             {"stride": 4},
-            "No episode of {!r}, split 'train', is long enough: clips of 13 frames were "
-            "asked for and the longest episode has 12.",
+            "No episode of {!r}, split 'train', is long enough: requested clips of 13 "
+            "frames; the longest episode has 12.",
         ),
         (
             {"camera": "wrist"},
-            "The arrays of {!r} are of one camera without a name; received 'wrist'.",
+            "The arrays of {!r} have a single, unnamed camera; received camera 'wrist'.",
         ),
     ],
 )

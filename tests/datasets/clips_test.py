@@ -1,4 +1,4 @@
-"""Tests of clip batches, on episodes whose pixels and actions say where they are from."""
+"""Tests of clip batches, on episodes whose pixels and actions encode their position."""
 
 import itertools
 import threading
@@ -21,7 +21,7 @@ CLIPS_PER_EPISODE = [length // CLIP_LENGTH for length in LENGTHS]
 class NumberedEpisodes(tfds.core.GeneratorBasedBuilder):
     """Step s of episode e shows one pixel, (e, s, 0), and has action 1000 e + s.
 
-    Its metadata, of the plain ones, hold -7 e.
+    In the config plain, the episode metadata hold -7 e.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -91,7 +91,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture
 def open_clips(data_dir):
-    """A function that gives the clips of a split."""
+    """Function that opens the clips of a split."""
 
     def open_dataset(dataset="numbered_episodes/plain", split="train", **settings):
         clip_length = settings.pop("clip_length", CLIP_LENGTH)
@@ -104,7 +104,7 @@ def open_clips(data_dir):
 
 @pytest.fixture
 def batches(open_clips):
-    """A function that gives batches of clips, which end with the test."""
+    """Function that opens batches of clips, closed after the test."""
     opened = []
 
     def open_batches(clips=None, batch_size=4, seed=0, **settings):
@@ -118,7 +118,7 @@ def batches(open_clips):
 
 
 def noise(rng, clip):
-    """A transform that shows which random numbers it gets."""
+    """Add random numbers to a clip."""
     return {"noise": rng.random(3)}
 
 
@@ -133,7 +133,7 @@ def origins(video):
     return [tuple(pixel) for pixel in video[:, 0, 0, 0, :2].tolist()]
 
 
-def test_shapes_and_dtypes(batches):
+def test_batches_have_documented_shapes_and_dtypes(batches):
     batch = next(batches(transforms=[noise]))
     assert {key: (value.dtype, value.shape) for key, value in batch.items()} == {
         "video": (np.uint8, (4, CLIP_LENGTH, 1, 1, 3)),
@@ -142,9 +142,7 @@ def test_shapes_and_dtypes(batches):
     }
 
 
-def test_a_clip_is_consecutive_frames_of_one_episode_and_the_actions_between(
-    batches,
-):
+def test_clip_holds_consecutive_frames_of_one_episode_and_their_actions(batches):
     batch = take(batches(), 50)
     episodes, steps = batch["video"][:, :, 0, 0, 0], batch["video"][:, :, 0, 0, 1]
     assert np.all(episodes == episodes[:, :1])
@@ -153,7 +151,7 @@ def test_a_clip_is_consecutive_frames_of_one_episode_and_the_actions_between(
     np.testing.assert_array_equal(batch["action"], frames[:, :-1])
 
 
-def test_metadata_is_that_of_the_episode_of_each_clip(batches, open_clips):
+def test_metadata_matches_episode_of_each_clip(batches, open_clips):
     batch = take(batches(open_clips(metadata="sevens", split="train[2:7]")), 20)
     assert batch["sevens"].dtype == np.int32
     episodes = batch["video"][:, 0, 0, 0, 0].astype(int)
@@ -161,16 +159,16 @@ def test_metadata_is_that_of_the_episode_of_each_clip(batches, open_clips):
     np.testing.assert_array_equal(batch["sevens"], -7 * episodes)
 
 
-def test_an_epoch_tiles_every_episode_once(batches, open_clips):
+def test_epoch_tiles_every_episode_once(batches, open_clips):
     epoch_size = open_clips().num_clips
     assert epoch_size == sum(CLIPS_PER_EPISODE)
     first, second = (
         origins(batch["video"])
         for batch in itertools.islice(batches(batch_size=epoch_size), 2)
     )
-    assert first != second  # another order, other phases
+    assert first != second  # different order and phases
     for clip_origins in (first, second):
-        # Episodes are stored shuffled, but their pixels know their numbers.
+        # Episodes are stored shuffled, but their pixels hold their numbers.
         starts = [
             sorted(s for e, s in clip_origins if e == n) for n in range(len(LENGTHS))
         ]
@@ -186,7 +184,7 @@ def test_phases_reach_every_step_of_an_episode(batches, open_clips):
         assert set(steps) == (set(range(length)) if length >= CLIP_LENGTH else set())
 
 
-def test_resuming_at_a_step_equals_getting_there(batches):
+def test_start_step_equals_uninterrupted_run(batches):
     whole = batches(transforms=[noise])
     next(itertools.islice(whole, 24, 24), None)
     np.testing.assert_equal(
@@ -194,7 +192,7 @@ def test_resuming_at_a_step_equals_getting_there(batches):
     )
 
 
-def test_the_seed_fixes_everything(batches):
+def test_seed_determines_batches(batches):
     same, again, other = (
         take(batches(transforms=[noise], seed=seed), 4) for seed in (3, 3, 4)
     )
@@ -203,7 +201,7 @@ def test_the_seed_fixes_everything(batches):
         assert np.any(same[key] != other[key])
 
 
-def test_examples_do_not_depend_on_the_batch_size(batches):
+def test_examples_do_not_depend_on_batch_size(batches):
     np.testing.assert_equal(
         take(batches(transforms=[noise], batch_size=6), 2),
         take(batches(transforms=[noise], batch_size=3), 4),
@@ -243,7 +241,7 @@ def test_clips_are_shuffled_within_windows_of_episodes(batches, open_clips):
         assert len(unfinished) <= 2
 
 
-def test_part_of_a_split(batches, open_clips):
+def test_parts_of_a_split_are_disjoint(batches, open_clips):
     first, rest = (open_clips(split=split) for split in ("train[:3]", "train[3:]"))
     assert first.num_clips + rest.num_clips == open_clips().num_clips
     parts = [
@@ -253,19 +251,21 @@ def test_part_of_a_split(batches, open_clips):
     assert not parts[0] & parts[1]
 
 
-def test_images_inside_an_observation_and_continuous_actions(batches, open_clips):
+def test_image_in_observation_is_read_and_continuous_actions_are_ignored(
+    batches, open_clips
+):
     batch = take(batches(open_clips("numbered_episodes/robot")), 4)
     assert set(batch) == {"video"}
     np.testing.assert_array_equal(batch["video"], take(batches(), 4)["video"])
 
 
-def test_short_episodes_are_counted_once(batches):
+def test_short_episodes_are_reported_once(batches):
     with mock.patch.object(clips.logging, "warning") as warning:
         take(batches(), 20)
     messages = [call.args[0] % call.args[1:] for call in warning.call_args_list]
-    assert [message for message in messages if "left out" in message] == [
+    assert [message for message in messages if "skipped" in message] == [
         "numbered_episodes/plain, split train: 2 of 8 episodes are shorter than 5 "
-        "frames and left out."
+        "frames and are skipped."
     ]
 
 
@@ -280,7 +280,7 @@ def test_workers_share_each_batch(batches):
             np.testing.assert_array_equal(joined, array)
 
 
-def test_a_batch_that_workers_cannot_share(batches):
+def test_uneven_batch_is_rejected(batches):
     with pytest.raises(ValueError) as error:
         batches(batch_size=6, shard=(0, 4))
     assert str(error.value) == (
@@ -288,7 +288,7 @@ def test_a_batch_that_workers_cannot_share(batches):
     )
 
 
-def test_closing_ends_the_threads(batches):
+def test_close_ends_threads(batches):
     iterator = batches()
     next(iterator)
     assert any(thread.name.startswith("clips") for thread in threading.enumerate())
@@ -296,7 +296,7 @@ def test_closing_ends_the_threads(batches):
     assert not any(thread.name.startswith("clips") for thread in threading.enumerate())
 
 
-def test_only_the_frames_of_clips_are_decoded(batches):
+def test_only_frames_of_clips_are_decoded(batches):
     decompress = rlds_decoding.deflate.zlib_decompress
     with mock.patch.object(
         rlds_decoding.deflate, "zlib_decompress", side_effect=decompress
@@ -304,12 +304,12 @@ def test_only_the_frames_of_clips_are_decoded(batches):
         iterator = batches(batch_size=1)
         next(iterator)
         iterator.close()
-    # One frame when the split is opened, one clip to use and some ahead of it.
+    # One frame on opening, the clip in use, and some clips ahead.
     num_clips, rest = divmod(counted.call_count - 1, CLIP_LENGTH)
     assert 1 <= num_clips <= 1 + clips._NUM_AHEAD and rest == 0
 
 
-def test_coinrun_clips_are_its_episodes(batches, tmp_path):
+def test_coinrun_clip_equals_episode(batches, tmp_path):
     config = coinrun_dataset_builder.CoinRunConfig(
         name="tiny", description="One level.", levels={"train": [7]}, steps_per_level=20
     )
@@ -334,17 +334,17 @@ def flip(file, position):
 
 
 def flip_in_frame(file):
-    return flip(file, file.index(b"x\x9c") + 3)  # Of the first zlib stream.
+    return flip(file, file.index(b"x\x9c") + 3)  # In the first zlib stream.
 
 
-# The size of a record stands at the start of the file.
+# Byte 1 belongs to the size of the first record.
 @pytest.mark.parametrize("damage", [cut, lambda x: flip(x, 1), flip_in_frame])
-def test_a_damaged_file_is_named(batches, tmp_path, damage):
+def test_damaged_file_is_named(batches, tmp_path, damage):
     builder = NumberedEpisodes(config="plain", data_dir=tmp_path)
     builder.download_and_prepare()
     (path,) = builder.data_path.glob("*.tfrecord-*")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match=f"^{path} is damaged: delete the folder"):
+    with pytest.raises(ValueError, match=f"^{path} is damaged: delete its folder"):
         episodes = open_episodes("numbered_episodes/plain", "train", tmp_path)
         next(batches(ClipDataset(episodes, CLIP_LENGTH), sum(CLIPS_PER_EPISODE)))
 
@@ -356,8 +356,8 @@ def test_a_damaged_file_is_named(batches, tmp_path, damage):
             {"dataset": "coinrn/random_hard"},
             "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
             "coinrun/random_hard_small, coinrun/held_hard_small, coinrun/genieredux, "
-            "and procgen/GAME_random_hard of other games; tfds.list_builders() lists those of "
-            "TFDS; a folder of a dataset holds dataset_info.json or arrays.json.",
+            "and procgen/GAME_random_hard for other games; tfds.list_builders() lists "
+            "those of TFDS; a dataset folder holds dataset_info.json or arrays.json.",
         ),
         (
             {"dataset": "coinrun/easy"},
@@ -372,37 +372,37 @@ def test_a_damaged_file_is_named(batches, tmp_path, damage):
         (
             {"dataset": "numbered_episodes/numbers"},
             "Dataset 'numbered_episodes/numbers' does not hold RLDS episodes: expected "
-            "a dataset of 'steps' with an 'observation' and 'is_first', found number.",
+            "a dataset of 'steps' with an 'observation' and 'is_first'; found number.",
         ),
         (
             {"clip_length": 41},
             "No episode of 'numbered_episodes/plain', split 'train', is long enough: "
-            "clips of 41 frames were asked for and the longest episode has 40.",
+            "requested clips of 41 frames; the longest episode has 40.",
         ),
         (
             {"metadata": "name"},
-            "The episodes of dataset 'numbered_episodes/plain' have no whole number "
-            "'name' in their metadata: those they have are sevens.",
+            "The episodes of dataset 'numbered_episodes/plain' have no integer 'name' in "
+            "their metadata; available: sevens.",
         ),
         (
             {"dataset": "numbered_episodes/robot", "metadata": "theme"},
-            "The episodes of dataset 'numbered_episodes/robot' have no whole number "
-            "'theme' in their metadata: those they have are none.",
+            "The episodes of dataset 'numbered_episodes/robot' have no integer 'theme' "
+            "in their metadata; available: none.",
         ),
-        ({"clip_length": 0}, "clip_length must be at least 1, received 0."),
-        ({"batch_size": -1}, "batch_size must be at least 1, received -1."),
-        ({"seed": -1}, "seed must be at least 0, received -1."),
-        ({"start_step": -5}, "start_step must be at least 0, received -5."),
+        ({"clip_length": 0}, "clip_length must be at least 1; received 0."),
+        ({"batch_size": -1}, "batch_size must be at least 1; received -1."),
+        ({"seed": -1}, "seed must be at least 0; received -1."),
+        ({"start_step": -5}, "start_step must be at least 0; received -5."),
         (
             {"split": "train[:0]"},
             "No episode of 'numbered_episodes/plain', split 'train[:0]', is long enough: "
-            "clips of 5 frames were asked for and the longest episode has 0.",
+            "requested clips of 5 frames; the longest episode has 0.",
         ),
     ],
 )
 def test_errors_are_one_sentence(batches, open_clips, arguments, message):
-    of_batches = ("batch_size", "seed", "start_step")
-    settings = {x: arguments[x] for x in of_batches if x in arguments}
+    names = ("batch_size", "seed", "start_step")
+    settings = {x: arguments[x] for x in names if x in arguments}
     with pytest.raises(ValueError) as error:
         if settings:
             batches(**settings)

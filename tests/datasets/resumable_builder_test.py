@@ -1,4 +1,4 @@
-"""Tests of builds that are stopped: nothing whole is made twice, and nothing differs."""
+"""Tests of stopped builds: finished shards are kept, and the result is the same."""
 
 import functools
 import os
@@ -86,13 +86,13 @@ def one_worker(monkeypatch):
 
 @pytest.fixture
 def stopped(tmp_path, one_worker):
-    """A folder in which a build failed in its third shard, perhaps after later ones."""
+    """Folder of a build that failed in its third shard."""
     with pytest.raises(RuntimeError, match="Stopped"):
         build(tmp_path, stop=stop_at(20, fail))
     return tmp_path
 
 
-def test_examples_stay_in_order(tmp_path):
+def test_examples_are_in_order(tmp_path):
     builder = build(tmp_path)
     for split, firsts in SHARDS.items():
         numbers = [int(x["number"]) for x in builder.as_dataset(split=split)]
@@ -100,7 +100,7 @@ def test_examples_stay_in_order(tmp_path):
     assert builder.info.splits["train"].shard_lengths == [10, 10, 10, 10]
 
 
-def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
+def test_files_do_not_depend_on_number_of_workers(tmp_path, monkeypatch):
     built = []
     for workers in (1, 3):
         monkeypatch.setattr(Counting, "workers", workers)
@@ -108,14 +108,14 @@ def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
     assert built[0] == built[1]
 
 
-def test_a_build_goes_on_where_it_failed(stopped, tmp_path_factory):
+def test_failed_build_resumes(stopped, tmp_path_factory):
     builder = build(stopped)
     assert builder.made[0] == 20
     assert files(builder) == files(build(tmp_path_factory.mktemp("whole")))
     assert not list(stopped.rglob("*unfinished*"))
 
 
-def test_a_build_goes_on_where_it_was_killed(tmp_path, one_worker):
+def test_killed_build_resumes(tmp_path, one_worker):
     killed = subprocess.run([sys.executable, __file__, tmp_path], check=False)
     assert killed.returncode == -signal.SIGKILL
     builder = build(tmp_path)
@@ -134,7 +134,7 @@ def test_shards_are_kept_until_tfds_has_finished(tmp_path):
     assert not build(tmp_path).made
 
 
-def test_file_systems_without_links(tmp_path):
+def test_build_works_without_links(tmp_path):
     with mock.patch.object(os, "link", side_effect=OSError):
         built = files(build(tmp_path))
     assert built == files(build(tmp_path / "linked"))
@@ -143,14 +143,14 @@ def test_file_systems_without_links(tmp_path):
 @pytest.mark.parametrize(
     "damage", [lambda x: x[:-7], lambda x: x[:40] + b"!" + x[41:], lambda x: b""]
 )
-def test_a_damaged_shard_is_made_again(stopped, damage):
+def test_damaged_shard_is_rebuilt(stopped, damage):
     (kept,) = stopped.rglob("*train*00001-of*")
     kept.write_bytes(damage(kept.read_bytes()))
     assert build(stopped).made[:2] == [10, 20]
 
 
-def test_a_full_disk_is_named_and_whole_shards_are_kept(tmp_path, one_worker):
-    """A limit on the size of files stands for the disk's."""
+def test_full_disk_is_reported_and_finished_shards_are_kept(tmp_path, one_worker):
+    """A file size limit simulates the full disk."""
     with mock.patch.object(Counting, "text_size", LARGE):
         builder = Counting(data_dir=tmp_path)
         limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -168,12 +168,12 @@ def test_a_full_disk_is_named_and_whole_shards_are_kept(tmp_path, one_worker):
         assert build(tmp_path).made[0] == 10
 
 
-def test_an_interrupted_build_waits_for_no_shard(tmp_path):
+def test_interrupted_build_does_not_wait_for_shards(tmp_path):
     def interrupt_or_wait(first):
         if first == 0:
             raise KeyboardInterrupt
         if first == 10:
-            # Without the interruption, this shard would become whole.
+            # Without the interruption, this shard would be finished.
             builder._cancelled.wait(timeout=5)
 
     builder = Counting(data_dir=tmp_path, stop=interrupt_or_wait)
@@ -190,7 +190,7 @@ def test_folders_of_killed_builds_are_removed(tmp_path):
     assert not left.exists()
 
 
-def test_two_builds_at_once(tmp_path, one_worker):
+def test_concurrent_builds_are_rejected(tmp_path, one_worker):
     def build_too():
         with pytest.raises(OSError, match="Another program is writing in"):
             build(tmp_path)
@@ -198,14 +198,14 @@ def test_two_builds_at_once(tmp_path, one_worker):
     build(tmp_path, stop=stop_at(0, build_too))
 
 
-def test_shards_of_other_settings_are_not_mixed_in(stopped):
+def test_shards_of_other_settings_are_rejected(stopped):
     with mock.patch.object(Counting, "settings", "eleven"):
-        with pytest.raises(ValueError, match="are of other settings than those asked"):
+        with pytest.raises(ValueError, match="have other settings than this build"):
             build(stopped)
     assert build(stopped).made[0] == 20
 
 
-def test_array_record(tmp_path):
+def test_array_record_is_supported(tmp_path):
     builder = build(tmp_path, file_format="array_record")
     numbers = [int(x["number"]) for x in builder.as_data_source(split="train")]
     assert numbers == list(range(40))

@@ -1,4 +1,4 @@
-"""Records that are not what the dataset's description says, and damaged files."""
+"""Records that do not match the dataset's features, and damaged files."""
 
 import io
 import os
@@ -33,7 +33,7 @@ def frame(number):
 
 
 class Kinds(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Episodes of LENGTHS whose frames are stored as OBSERVATIONS says."""
+    """Episodes of LENGTHS, with one config per feature in OBSERVATIONS."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in OBSERVATIONS]
@@ -74,7 +74,7 @@ class Kinds(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A function that gives the folder of a dataset of one kind."""
+    """Function that builds a dataset of one kind and returns its folder."""
     data_dir = tmp_path_factory.mktemp("kinds")
 
     def build(kind):
@@ -87,7 +87,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def changed(whole, tmp_path):
-    """A function that copies a dataset and changes the last record of its train split."""
+    """Function that copies a dataset and changes records of its train split."""
 
     def change_record(kind, change, records=slice(-1, None)):
         folder = shutil.copytree(whole(kind), tmp_path / "changed")
@@ -121,10 +121,10 @@ def read_all(folder):
 
 
 @pytest.mark.parametrize("kind", OBSERVATIONS)
-def test_frames_and_actions_are_those_written(whole, kind, caplog):
+def test_frames_and_actions_are_read_back(whole, kind, caplog):
     episodes = read_all(whole(kind))
     assert sorted(episodes.lengths) == [4, 6, 9]
-    assert "1 of 4 episodes have no steps and are left out" in caplog.text
+    assert "1 of 4 episodes have no steps and are skipped" in caplog.text
     np.testing.assert_array_equal(episodes.read_metadata("theme"), episodes.lengths)
     assert episodes.frame_shape == SHAPE
     for episode, length in enumerate(episodes.lengths):
@@ -136,16 +136,18 @@ def test_frames_and_actions_are_those_written(whole, kind, caplog):
         np.testing.assert_array_equal(reward, np.arange(length) / 2)
 
 
-def test_frames_of_several_sizes_are_scaled_or_refused(changed):
+def test_mixed_frame_sizes_are_scaled_or_rejected(changed):
     folder, _ = changed("any_size", put(png(np.zeros((16, 6, 3), np.uint8))))
     scaled = RldsEpisodes(str(folder), "train", frame_size=(4, 4))
     assert {scaled.read_episode(i)[0].shape[1:] for i in range(3)} == {(4, 4, 3)}
     assert scaled.frame_shape == (4, 4, 3)
-    with pytest.raises(DataError, match=r"several sizes, \(8, 6\) and \(16, 6\): they"):
+    with pytest.raises(
+        DataError, match=r"several sizes, \(8, 6\) and \(16, 6\): scale"
+    ):
         read_all(folder)
 
 
-# What features may hold instead of what the description says.
+# Changes that make a record disagree with the features.
 
 
 def png(pixels):
@@ -170,7 +172,7 @@ def store(name, **lists):
 
 
 def put(value, name="observation", kind="bytes_list"):
-    """Replace the values of the first step, which is read on opening, and the last."""
+    """Replace the value of the first step, which is read on opening, and the last."""
 
     def change(feature):
         values = getattr(feature[f"steps/{name}"], kind).value
@@ -179,7 +181,7 @@ def put(value, name="observation", kind="bytes_list"):
     return change
 
 
-# A PNG that says that it is 65,000 pixels wide and high.
+# A PNG that declares a size of 65,000 x 65,000 pixels.
 HUGE = png(np.zeros(SHAPE, np.uint8))
 HUGE = HUGE[:16] + 2 * (65_000).to_bytes(4, "big") + HUGE[24:]
 HUGE = HUGE[:29] + zlib.crc32(HUGE[12:29]).to_bytes(4, "big") + HUGE[33:]
@@ -193,9 +195,9 @@ WRONG = {
         r"not \d in a by",
     ),
     "a bomb": ("zlib", put(zlib.compress(bytes(10**8))), "a step cannot be decoded"),
-    "too little": ("zlib", put(zlib.compress(bytes(9))), "it is not of 144 bytes"),
+    "too little": ("zlib", put(zlib.compress(bytes(9))), "its size is not 144 bytes"),
     "not zlib": ("zlib", put(b"garbage"), "a step cannot be decoded"),
-    "too few bytes": ("bytes", put(bytes(143)), "it is not of 144 bytes"),
+    "too few bytes": ("bytes", put(bytes(143)), "its size is not 144 bytes"),
     "numbers": ("image", store("observation", **FLOATS), "values in a float_list, not"),
     "another size": ("image", put(png(np.zeros((6, 8, 3), "u1"))), "is .6, 8., not .8"),
     "a huge image": ("image", put(HUGE), "exceeds limit of"),
@@ -218,7 +220,7 @@ WRONG = {
     "a large action": (
         "zlib",
         put(2**31, "action", "int64_list"),
-        "expected actions of 32",
+        "expected actions that fit 32",
     ),
     "no boolean": ("bytes", put(2, "action", "int64_list"), "that are not bool"),
     "no is_first": ("zlib", remove("is_first"), "there is no steps/is_first"),
@@ -228,9 +230,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("kind", "change", "message"), WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("which", ["all", "last"])
-def test_records_are_compared_with_the_description(
-    changed, kind, change, message, which
-):
+def test_records_are_checked_against_features(changed, kind, change, message, which):
     def change_filled(feature):
         if feature["steps/is_first"].int64_list.value:
             change(feature)
@@ -238,14 +238,14 @@ def test_records_are_compared_with_the_description(
     records = slice(None) if which == "all" else slice(-1, None)
     folder, path = changed(kind, change_filled, records)
     with pytest.raises(DataError, match=message) as error:
-        if which == "all":  # Already when it is opened.
+        if which == "all":  # The error is raised on opening.
             RldsEpisodes(str(folder), "train")
         else:
             read_all(folder)
     assert str(error.value).startswith(path)
 
 
-def test_actions_must_be_known(whole):
+def test_unknown_action_is_rejected(whole):
     folder = str(whole("zlib"))
     RldsEpisodes(folder, "train", num_actions=2).read_clips([(0, 0)], 3)
     episodes = RldsEpisodes(folder, "train", num_actions=1)
@@ -272,7 +272,7 @@ def test_actions_must_be_known(whole):
         ),
     ],
 )
-def test_splits_that_do_not_exist(whole, split):
+def test_unknown_split_is_rejected(whole, split):
     with pytest.raises(ValueError) as error:
         RldsEpisodes(str(whole("zlib")), split)
     assert str(error.value) == (
@@ -281,7 +281,7 @@ def test_splits_that_do_not_exist(whole, split):
     )
 
 
-def test_splits_are_joined(whole):
+def test_splits_can_be_joined(whole):
     episodes = RldsEpisodes(str(whole("zlib")), "train[:50%]+test")
     assert len(episodes.lengths) in (4, 5)
 
@@ -290,7 +290,7 @@ def test_splits_are_joined(whole):
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"[]", b"null", b"\xff\0", b"[" * 10**6]
 )
-def test_descriptions_that_are_none(whole, tmp_path, name, content):
+def test_invalid_description_is_rejected(whole, tmp_path, name, content):
     folder = shutil.copytree(whole("zlib"), tmp_path / "copy")
     (folder / name).write_bytes(content)
     with pytest.raises(
@@ -299,7 +299,7 @@ def test_descriptions_that_are_none(whole, tmp_path, name, content):
         read_all(folder)
 
 
-def test_a_description_imports_nothing(whole, tmp_path, monkeypatch):
+def test_description_does_not_import_modules(whole, tmp_path, monkeypatch):
     folder = shutil.copytree(whole("zlib"), tmp_path / "copy")
     (tmp_path / "evil.py").write_text("raise SystemExit('I run.')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -311,7 +311,7 @@ def test_a_description_imports_nothing(whole, tmp_path, monkeypatch):
         read_all(folder)
 
 
-def test_shards_must_be_files(whole, tmp_path):
+def test_shard_must_be_regular_file(whole, tmp_path):
     folder = shutil.copytree(whole("zlib"), tmp_path / "copy")
     (shard,) = folder.glob("*train*")
     shard.unlink()
@@ -322,8 +322,8 @@ def test_shards_must_be_files(whole, tmp_path):
         read_all(folder)
 
 
-def test_damaged_files_are_named(whole, tmp_path):
-    """Bytes changed, cut off or put in anywhere are found, or change nothing."""
+def test_damaged_file_is_named(whole, tmp_path):
+    """Bytes changed, removed or inserted anywhere are detected, or have no effect."""
     rng = random.Random(0)
     expected = [read_all(whole(kind)).read_episode(2) for kind in ("zlib", "image")]
     num_found = 0
@@ -339,18 +339,18 @@ def test_damaged_files_are_named(whole, tmp_path):
         rest = rng.choice([content[place + len(new) :], content[place:], b""])
         file.write_bytes(content[:place] + new + rest)
         try:
-            found = read_all(folder).read_episode(2)
+            episode = read_all(folder).read_episode(2)
         except ValueError as error:
             assert str(folder) in str(error)
             num_found += 1
         else:
-            np.testing.assert_equal(found, expected[kind])
+            np.testing.assert_equal(episode, expected[kind])
         shutil.rmtree(folder)
     assert num_found > 60
 
 
 @pytest.mark.parametrize("name", ["", "/", "a//b", "../x", "x y", "coinrun/", "co\0in"])
-def test_names_of_no_dataset(tmp_path, name):
+def test_unknown_dataset_is_rejected(tmp_path, name):
     with pytest.raises(ValueError) as error:
         split_names(name, tmp_path)
     assert str(error.value).startswith(
@@ -358,13 +358,13 @@ def test_names_of_no_dataset(tmp_path, name):
     )
 
 
-def test_a_version_that_does_not_exist(tmp_path):
+def test_unknown_version_is_rejected(tmp_path):
     message = "^Dataset 'coinrun:9.9.9' cannot be opened or built: .* only: 2.1.0.$"
     with pytest.raises(ValueError, match=message):
         split_names("coinrun:9.9.9", tmp_path)
 
 
-def test_addresses_and_homes(whole, tmp_path, monkeypatch):
+def test_urls_are_rejected_and_home_is_expanded(whole, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(whole("zlib").parent))
     assert split_names("~/1.0.0") == ["train", "test"]
     for arguments in (("gs://bucket/data",), ("coinrun/tiny", "s3://bucket/data")):

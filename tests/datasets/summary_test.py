@@ -1,4 +1,4 @@
-"""What a summary counts, against numpy on the same arrays."""
+"""Summaries compared with numpy on the same arrays."""
 
 import numpy as np
 import pytest
@@ -22,40 +22,40 @@ def splits(tmp_path):
     return {split: ArrayEpisodes(tmp_path / "arrays", split) for split in LENGTHS}
 
 
-def test_counts_and_pixels_are_those_of_the_arrays(splits, tmp_path):
-    found = summary.summarize(splits, seed=0)
-    for split, described in found.items():
+def test_counts_and_pixels_match_arrays(splits, tmp_path):
+    summaries = summary.summarize(splits, seed=0)
+    for split, described in summaries.items():
         frames, actions = zip(*episodes(split), strict=True)
         files = (tmp_path / "arrays" / split).iterdir()
         assert described["episodes"] == len(LENGTHS[split])
         assert described["frames"] == sum(LENGTHS[split])
         assert described["bytes"] == sum(file.stat().st_size for file in files)
         assert described["bytes_per_frame"] == described["bytes"] / described["frames"]
-        # These are few enough for all to be looked at.
+        # Few enough that all frames are sampled.
         pixels = np.concatenate(frames).reshape(-1, 3)
         assert described["pixels"]["frames"] == sum(LENGTHS[split])
         assert described["pixels"]["sizes"] == [(4, 6)]
         np.testing.assert_allclose(described["pixels"]["mean"], pixels.mean(axis=0))
         np.testing.assert_allclose(described["pixels"]["std"], pixels.std(axis=0))
         assert "rewards" not in described
-    assert "actions" not in found["test"]
+    assert "actions" not in summaries["test"]
     actions = np.concatenate([actions for _, actions in episodes("train")]).tolist()
-    assert found["train"]["actions"] == {
+    assert summaries["train"]["actions"] == {
         "episodes": 4,
         "counts": {str(key): actions.count(key) for key in sorted(set(actions))},
     }
 
 
-def test_splits_share_the_bars_of_lengths(splits):
-    found = summary.summarize(splits, seed=0)
-    lengths = found["train"]["lengths"]
+def test_splits_share_histogram_bars(splits):
+    summaries = summary.summarize(splits, seed=0)
+    lengths = summaries["train"]["lengths"]
     assert [lengths[key] for key in ("min", "median", "mean", "max")] == [
         1,
         4,
         5.25,
         12,
     ]
-    bars = {name: split["lengths"]["histogram"] for name, split in found.items()}
+    bars = {name: split["lengths"]["histogram"] for name, split in summaries.items()}
     edges = [(bar["from"], bar["to"]) for bar in bars["train"]]
     assert edges == [(bar["from"], bar["to"]) for bar in bars["test"]]
     assert edges == [(first, first + 2) for first in range(1, 26, 3)]
@@ -65,12 +65,12 @@ def test_splits_share_the_bars_of_lengths(splits):
             assert bar["episodes"] == sum(inside)
 
 
-def test_one_length_is_one_bar(splits):
+def test_single_length_makes_one_bar(splits):
     described = summary.summarize({"test": splits["test"]}, seed=0)["test"]["lengths"]
     assert described["histogram"] == [{"from": 25, "to": 25, "episodes": 1}]
 
 
-def test_only_so_many_are_looked_at(splits, monkeypatch):
+def test_numbers_of_episodes_and_frames_are_limited(splits, monkeypatch):
     monkeypatch.setattr(summary, "_NUM_EPISODES", 2)
     monkeypatch.setattr(summary, "_NUM_FRAMES", 7)
     seeds = [summary.summarize(splits, seed)["train"] for seed in (0, 0, 1)]

@@ -1,4 +1,4 @@
-"""Videos as episodes: videos whose grey levels say which frame is which."""
+"""Videos as episodes: gray levels of the videos identify their frames."""
 
 import contextlib
 import os
@@ -34,8 +34,8 @@ CODECS = {
 }
 
 
-def greys(levels, height=32, width=32):
-    """Frames of one grey each, uint8 (time, height, width, 3)."""
+def gray_frames(levels, height=32, width=32):
+    """Return uniform gray frames, uint8 (time, height, width, 3)."""
     levels = np.array(levels, np.uint8)[:, None, None, None]
     return np.broadcast_to(levels, (len(levels), height, width, 3))
 
@@ -52,7 +52,7 @@ def write_video(path, frames, fps=10):
     return path
 
 
-def write_pictures(folder, frames, ending="png"):
+def write_images(folder, frames, ending="png"):
     folder.mkdir()
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / f"frame{number}.{ending}")
@@ -63,25 +63,25 @@ def read(path, max_steps=1000, **form):
     return list(read_episodes(path, max_steps=max_steps, **{**FORM, **form}))
 
 
-def levels_of(episodes):
-    """The grey of each frame of each episode."""
+def gray_levels(episodes):
+    """Return the gray level of each frame of each episode."""
     return [frames.mean(axis=(1, 2, 3)) for _, frames in episodes]
 
 
 @pytest.mark.parametrize("ending", CODECS)
-def test_frames_of_each_kind_of_file(tmp_path, ending):
+def test_each_file_type_is_decoded(tmp_path, ending):
     levels = 20 + 7 * np.arange(25)
-    episodes = read(write_video(tmp_path / f"a.{ending}", greys(levels)))
-    (found,) = levels_of(episodes)
+    episodes = read(write_video(tmp_path / f"a.{ending}", gray_frames(levels)))
+    (decoded,) = gray_levels(episodes)
     assert episodes[0][1].shape == (25, 8, 8, 3)
-    # GIFs have 8 greys here, the others lose a little.
-    np.testing.assert_allclose(found, levels, atol=20 if ending == "gif" else 3)
+    # GIFs have 8 grays here; the others are slightly lossy.
+    np.testing.assert_allclose(decoded, levels, atol=20 if ending == "gif" else 3)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "jpeg"])
-def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path, ending):
+def test_frames_of_folder_are_in_numerical_order(tmp_path, ending):
     levels = 20 + 7 * np.arange(25)
-    ((start, frames),) = read(write_pictures(tmp_path / "a", greys(levels), ending))
+    ((start, frames),) = read(write_images(tmp_path / "a", gray_frames(levels), ending))
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), levels, atol=1)
     assert start == 0
 
@@ -95,25 +95,25 @@ def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path, ending):
         (60, np.arange(60) // 2),
     ],
 )
-def test_frame_rate(tmp_path, fps, expected):
-    path = write_video(tmp_path / "a.mp4", greys(20 + 7 * np.arange(30)), fps=30)
-    (found,) = levels_of(read(path, fps=fps))
-    np.testing.assert_allclose(found, 20 + 7 * expected, atol=3)
+def test_frames_are_resampled_to_fps(tmp_path, fps, expected):
+    path = write_video(tmp_path / "a.mp4", gray_frames(20 + 7 * np.arange(30)), fps=30)
+    (levels,) = gray_levels(read(path, fps=fps))
+    np.testing.assert_allclose(levels, 20 + 7 * expected, atol=3)
 
 
 def test_no_episode_crosses_a_cut(tmp_path):
-    """Nor do scenes of one frame leave anything."""
+    """A scene of one frame makes no episode."""
     scenes = [40 + 2 * np.arange(7), 200 + 2 * np.arange(12), [10], 120 - np.arange(5)]
-    path = write_video(tmp_path / "a.mp4", greys(np.concatenate(scenes)))
+    path = write_video(tmp_path / "a.mp4", gray_frames(np.concatenate(scenes)))
     episodes = read(path, max_steps=8)
     parts = [scenes[0], scenes[1][:8], scenes[1][8:], scenes[3]]
-    for found, expected in zip(levels_of(episodes), parts, strict=True):
-        np.testing.assert_allclose(found, expected, atol=3)
+    for levels, expected in zip(gray_levels(episodes), parts, strict=True):
+        np.testing.assert_allclose(levels, expected, atol=3)
     starts = [start for start, _ in episodes]
     np.testing.assert_allclose(starts, [0, 0.7, 1.5, 2.0], atol=1e-3)
 
 
-def test_a_moving_thing_is_no_cut(tmp_path):
+def test_moving_object_is_no_cut(tmp_path):
     frames = np.zeros((20, 64, 64, 3), np.uint8)
     for number, frame in enumerate(frames):
         frame[20:40, 2 * number : 2 * number + 20] = 255
@@ -124,26 +124,26 @@ def test_a_moving_thing_is_no_cut(tmp_path):
     ("durations", "expected"),
     [
         ([100, 300, 100, 500], [[90, 100, 100, 100, 110] + 5 * [100]]),
-        # Nobody wants to see the same for longer than ten seconds.
+        # A still frame is shown for at most ten seconds.
         ([100, 11_000, 100, 200], [[90] + 100 * [100], [110, 100, 100]]),
         ([100, 100, 100, 60_000], [[90, 100, 110] + 100 * [100]]),
     ],
 )
-def test_each_picture_is_shown_as_long_as_it_says(tmp_path, durations, expected):
+def test_frame_durations_are_respected(tmp_path, durations, expected):
     path = tmp_path / "a.gif"
-    first, *others = (Image.fromarray(f) for f in greys([90, 100, 110, 100]))
+    first, *others = (Image.fromarray(f) for f in gray_frames([90, 100, 110, 100]))
     first.save(path, save_all=True, append_images=others, duration=durations)
-    found = levels_of(read(path))
-    for levels, right in zip(found, expected, strict=True):
+    decoded = gray_levels(read(path))
+    for levels, right in zip(decoded, expected, strict=True):
         np.testing.assert_array_equal(levels, right)
 
 
-def test_frames_fill_the_size_and_are_cut_off_evenly(tmp_path):
+def test_frames_fill_size_and_are_cropped_evenly(tmp_path):
     frames = np.zeros((4, 60, 120, 3), np.uint8)
     frames[:, :, :28] = frames[:, :, -28:] = 255
     for path in (
         write_video(tmp_path / "a.mp4", frames),
-        write_pictures(tmp_path / "b", frames),
+        write_images(tmp_path / "b", frames),
     ):
         ((_, wide),) = read(path, height=30, width=60)
         assert wide.shape == (4, 30, 60, 3)
@@ -153,9 +153,8 @@ def test_frames_fill_the_size_and_are_cut_off_evenly(tmp_path):
         assert square.max() < 30
 
 
-def test_a_bad_picture_leaves_the_others(tmp_path):
-    """In its place the picture before it is shown."""
-    folder = write_pictures(tmp_path / "a", greys(range(20, 30)))
+def test_damaged_image_is_replaced_by_previous_one(tmp_path):
+    folder = write_images(tmp_path / "a", gray_frames(range(20, 30)))
     (folder / "frame6.png").write_bytes(b"nothing")
     (folder / ".frame7.png").write_bytes(b"hidden")
     (folder / "frame8.png").unlink()
@@ -167,21 +166,21 @@ def test_a_bad_picture_leaves_the_others(tmp_path):
     with pytest.raises(ValueError) as error:
         next(episodes)
     assert str(error.value) == (
-        "1 of its 10 pictures cannot be used (frame6.png: it cannot be read as a PNG, "
+        "1 of its 10 images cannot be used (frame6.png: it cannot be read as a PNG, "
         "JPEG or GIF image)"
     )
 
 
-def test_a_crash_leaves_what_was_before(tmp_path, monkeypatch):
-    path = write_video(tmp_path / "a.mp4", greys(range(20, 60)))
-    ended = decoder_process._receive
+def test_frames_before_a_crash_are_kept(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", gray_frames(range(20, 60)))
+    original = decoder_process._receive
 
     def receive(stream):
-        """The worker crashes after ten frames."""
+        """Simulate a crash of the worker after ten frames."""
         receive.count += 1
         if receive.count == 12:
             raise EOFError
-        return ended(stream)
+        return original(stream)
 
     receive.count = 0
     monkeypatch.setattr(decoder_process, "_receive", receive)
@@ -194,20 +193,20 @@ def test_a_crash_leaves_what_was_before(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five good videos, each of two scenes; some bad ones, and what is no video."""
+    """Folder of five good videos of two scenes each, some bad ones, and other files."""
     folder = tmp_path / "videos"
     (folder / "below").mkdir(parents=True)
-    frames = greys([*range(40, 60), *range(200, 220)])
+    frames = gray_frames([*range(40, 60), *range(200, 220)])
     for name in ("a.mp4", "b.webm", "below/c.avi", "below/d.MP4"):
         path = folder / name
         write_video(path.with_suffix(path.suffix.lower()), frames).rename(path)
-    write_pictures(folder / "e", frames)
+    write_images(folder / "e", frames)
     write_video(folder / "one.mp4", frames[:1])
     whole = (folder / "a.mp4").read_bytes()
     (folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.webm").touch()
     (folder / "text.mp4").write_text("no video at all\n" * 1000)
-    # FFmpeg would go to wherever such a list says.
+    # FFmpeg would open the files in such a list.
     (folder / "list.mp4").write_text("#EXTM3U\n#EXTINF:4,\na.mp4\n#EXT-X-ENDLIST\n")
     (folder / "notes.txt").write_text("filmed in May")
     (folder / ".hidden.mp4").touch()
@@ -225,21 +224,21 @@ def folder(tmp_path):
 GOOD = {"a.mp4", "b.webm", "below/c.avi", "below/d.MP4", "e"}
 BROKEN = "it cannot be decoded (Invalid data found when processing input)"
 BAD = {
-    "one.mp4": "no scene has two frames at 10 a second",
+    "one.mp4": "no scene has two frames at 10 per second",
     "half.mp4": BROKEN,
     "empty.webm": BROKEN,
     "text.mp4": BROKEN,
     "list.mp4": BROKEN,
-    "sound.mp4": "it has no pictures, or their codec is not known",
+    "sound.mp4": "it has no video, or its codec is unknown",
     "notes.txt": "its name does not end in .avi, .gif, .jpeg, .jpg, .m4v, .mkv, .mov, "
     ".mp4, .png, .webm",
 }
 
 
-def test_videos_are_found_wherever_they_are(folder):
-    found, left_out = find_videos(folder)
-    assert set(found) == GOOD | set(BAD) - {"notes.txt"}
-    assert left_out == {"notes.txt": BAD["notes.txt"]}
+def test_videos_in_subfolders_are_found(folder):
+    videos, skipped = find_videos(folder)
+    assert set(videos) == GOOD | set(BAD) - {"notes.txt"}
+    assert skipped == {"notes.txt": BAD["notes.txt"]}
 
 
 def test_links_are_followed_once(tmp_path):
@@ -255,9 +254,9 @@ def test_links_are_followed_once(tmp_path):
     (near / "own/4.mp4").hardlink_to(near / "own/3.mp4")
     (near / "gone.mp4").symlink_to(far / "gone.mp4")
     (near / "loop.mp4").symlink_to(near / "loop.mp4")
-    found, left_out = find_videos(near)
-    assert found == ["a_day/1.mp4", "a_day/deep/2.mp4", "own/3.mp4"]
-    assert left_out == {
+    videos, skipped = find_videos(near)
+    assert videos == ["a_day/1.mp4", "a_day/deep/2.mp4", "own/3.mp4"]
+    assert skipped == {
         "again": "it is the same as a_day/deep",
         "file.mp4": "it is the same as a_day/1.mp4",
         "gone.mp4": "it cannot be read (No such file or directory)",
@@ -267,18 +266,18 @@ def test_links_are_followed_once(tmp_path):
     }
 
 
-def test_pictures_next_to_videos_are_not_a_video(tmp_path):
+def test_images_next_to_videos_are_skipped(tmp_path):
     for name in ("a.mp4", "a.jpg", "cover.png", "day/b.webm", "day/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     for name in ("day/frames/1.png", "day/frames/2.png", "frames/1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found, left_out = find_videos(tmp_path)
-    assert found == ["a.mp4", "day/b.webm", "day/frames", "frames"]
-    assert left_out == dict.fromkeys(
+    videos, skipped = find_videos(tmp_path)
+    assert videos == ["a.mp4", "day/b.webm", "day/frames", "frames"]
+    assert skipped == dict.fromkeys(
         ["a.jpg", "cover.png", "day/b.png"],
-        "it is a picture next to videos: frames need a folder of their own",
+        "it is an image next to videos: put frames in a folder without videos",
     )
 
 
@@ -288,22 +287,22 @@ def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "zero.mp4").symlink_to("/dev/zero")
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as end:
         end.bind(str(tmp_path / "socket.mp4"))
-        found, left_out = find_videos(tmp_path)
-    assert not found
-    assert left_out == dict.fromkeys(
+        videos, skipped = find_videos(tmp_path)
+    assert not videos
+    assert skipped == dict.fromkeys(
         ["frame.png", "pipe.mp4", "socket.mp4", "zero.mp4"], "it is not a regular file"
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_told(tmp_path):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+def test_unreadable_folder_is_reported(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
-    found, left_out = find_videos(tmp_path)
-    assert left_out == {"closed": "it cannot be read (Permission denied)"}
+    _, skipped = find_videos(tmp_path)
+    assert skipped == {"closed": "it cannot be read (Permission denied)"}
 
 
-def test_names_of_any_bytes(folder, tmp_path):
-    """Latin 1, a line break and Japanese."""
+def test_names_can_hold_any_bytes(folder, tmp_path):
+    """Test Latin-1, a line break and Japanese."""
     (folder / "a.mp4").rename(os.fsdecode(bytes(folder) + b"/caf\xe9.mp4"))
     (folder / "b.webm").rename(folder / "two\nlines.webm")
     (folder / "e").rename(folder / "映像")
@@ -325,7 +324,7 @@ def test_names_of_any_bytes(folder, tmp_path):
     }
 
 
-def test_what_cannot_be_used_is_left_out_and_nothing_else(folder):
+def test_split_videos_skips_only_unusable_files(folder):
     splits, skipped = split_videos(folder, **FORM)
     assert skipped == BAD
     assert {split: len(names) for split, names in splits.items()} == {
@@ -335,20 +334,19 @@ def test_what_cannot_be_used_is_left_out_and_nothing_else(folder):
     assert split_videos(folder, **FORM) == (splits, skipped)
 
 
-def test_a_folder_without_enough_videos(tmp_path):
+def test_too_few_videos_are_rejected(tmp_path):
     with pytest.raises(ValueError) as error:
         split_videos(tmp_path, **FORM)
     assert str(error.value) == (
-        f"Training, validation and test need a video each, and {tmp_path} has 0 that "
-        "can be used."
+        "Expected at least 3 usable videos, for training, validation and test; "
+        f"{tmp_path} has 0."
     )
     for number in range(4):
         (tmp_path / f"{number}.mp4").write_text("no video")
     with pytest.raises(ValueError) as error:
         split_videos(tmp_path, **FORM)
     assert str(error.value).endswith(
-        f"has 0 that can be used (0.mp4: {BROKEN}; 1.mp4: {BROKEN}; 2.mp4: {BROKEN}; "
-        "...)."
+        f"has 0 (0.mp4: {BROKEN}; 1.mp4: {BROKEN}; 2.mp4: {BROKEN}; ...)."
     )
 
 
@@ -367,12 +365,12 @@ def build(folder, data_dir, splits, skipped):
     return builder
 
 
-def test_the_dataset_is_read_as_any_other(folder, tmp_path):
+def test_dataset_is_readable_by_tfds_and_clips(folder, tmp_path):
     splits, skipped = split_videos(folder, **FORM)
     (folder / "e" / "frame30.png").write_bytes(b"nothing")
     builder = build(folder, tmp_path, splits, skipped)
     assert builder.info.metadata["skipped"]["e"] == (
-        "a part of it, because 1 of its 40 pictures cannot be used (frame30.png: it "
+        "part of it, because 1 of its 40 images cannot be used (frame30.png: it "
         "cannot be read as a PNG, JPEG or GIF image)"
     )
     videos = set()
@@ -399,15 +397,17 @@ def test_the_dataset_is_read_as_any_other(folder, tmp_path):
         batches.close()
         assert video.shape == (2, 4, 8, 8, 3)
         steps = np.diff(video.mean(axis=(2, 3, 4)), axis=1)
-        # The frames are 1 brighter each, and the second scene 140: a little is lost.
+        # Each frame is 1 brighter than the previous one; coding is slightly lossy.
         np.testing.assert_allclose(steps, 1, atol=3)
 
 
-def test_a_video_that_has_gone_meanwhile(folder, tmp_path):
+def test_removed_videos_end_build(folder, tmp_path):
     splits, skipped = split_videos(folder, **FORM)
     for name in splits["test"]:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(ValueError, match="^The videos have changed: a split has none "):
+    with pytest.raises(
+        ValueError, match="^The videos have changed: a split has no usable "
+    ):
         build(folder, tmp_path, splits, skipped)
     assert not list(tmp_path.glob("video_folder/mine/*"))

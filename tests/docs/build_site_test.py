@@ -1,4 +1,4 @@
-"""The pages of the docs site, and the check of its links, without the generator."""
+"""Tests of the docs site's pages and link check, without the site generator."""
 
 import importlib.util
 from pathlib import Path
@@ -17,18 +17,18 @@ def build_site():
     return module
 
 
-def test_every_document_and_public_module_is_in_the_navigation(build_site, tmp_path):
-    rooms = build_site.gather_source(tmp_path / "source")
-    assert {"datasets", "errors", "layers"} <= set(rooms)
+def test_navigation_lists_every_document_and_public_module(build_site, tmp_path):
+    modules = build_site.gather_source(tmp_path / "source")
+    assert {"datasets", "errors", "layers"} <= set(modules)
     assert (tmp_path / "source/genie_tf/datasets/clips.py").is_file()
-    build_site.gather_pages(tmp_path / "pages", rooms)
+    build_site.gather_pages(tmp_path / "pages", modules)
     navigation = (tmp_path / "pages" / "navigation.md").read_text()
     pages = ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
-    for page in [*pages, *(f"reference/{room}.md" for room in rooms)]:
+    for page in [*pages, *(f"reference/{module}.md" for module in modules)]:
         assert f"]({page})\n" in navigation, f"README.md must list {page}"
 
 
-def test_a_notebook_becomes_a_page(build_site, tmp_path):
+def test_notebook_becomes_page(build_site, tmp_path):
     (tmp_path / "a.ipynb").write_text(
         '{"cells": [{"cell_type": "markdown", "source": ["# A\\n", "b"]},'
         ' {"cell_type": "code", "source": ["c = 1"]}]}'
@@ -37,7 +37,7 @@ def test_a_notebook_becomes_a_page(build_site, tmp_path):
     assert page == "# A\nb\n\n```python\nc = 1\n```\n"
 
 
-def test_broken_links_of_a_site_are_found(build_site, tmp_path):
+def test_broken_links_are_found(build_site, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "index.html").write_text(
         '<h1 id="top"><a href="#top"><a href="folder/"><a href="https://x.org/y">'

@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last."""
+"""Test that runs all cells of the notebook."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "train_a_tokenizer.ipynb"
 
 
-def test_the_notebook_trains_a_tokenizer(tmp_path):
+def test_notebook_trains_tokenizer(tmp_path):
     code = []
     for cell in json.loads(NOTEBOOK.read_text())["cells"]:
         if "parameters" in cell["metadata"].get("tags", ()):
@@ -19,14 +19,14 @@ def test_the_notebook_trains_a_tokenizer(tmp_path):
             )
         elif cell["cell_type"] == "code":
             code.append("".join(cell["source"]))
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", "\n\n".join(code)],
         cwd=tmp_path,
         env={**os.environ, "MPLBACKEND": "agg"},
         capture_output=True,
         text=True,
     )
-    assert ended.returncode == 0, ended.stderr
-    first, last = re.findall(r"PSNR (.*) dB", ended.stdout)
+    assert result.returncode == 0, result.stderr
+    first, last = re.findall(r"PSNR (.*) dB", result.stdout)
     assert float(last) > float(first) + 2
     assert (tmp_path / "my_tokenizer" / "tokenizer.weights.h5").is_file()

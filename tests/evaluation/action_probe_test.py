@@ -6,6 +6,7 @@ from genie_tf.evaluation.action_probe import (
     ActionProbe,
     load_action_probe,
     probe_answers,
+    probe_name,
     probe_scores,
 )
 from genie_tf.testing.tiny_models import save_action_probe
@@ -15,7 +16,7 @@ ACTIONS = Actions(("left", "right", "jump", "wait"), (0, 1, 2, 2))
 
 
 def brightening(video):
-    """Logits of groups: brighter is right, darker is left, the same is jump."""
+    """Return logits of groups: brighter is right, darker is left, same is jump."""
     change = np.diff(video.mean(axis=(2, 3, 4)), axis=1)
     return np.stack([-change, change, 0.01 - np.abs(change)], axis=-1)
 
@@ -24,7 +25,7 @@ PROBE = ActionProbe("probe.keras", ACTIONS, brightening)
 
 
 def clips(*brightness):
-    """Flat frames as bright as said, 0 to 255."""
+    """Flat frames of the given brightness, 0 to 255."""
     values = np.array(brightness, "uint8")[:, :, None, None, None]
     return np.broadcast_to(values, (*values.shape[:2], 8, 8, 3))
 
@@ -36,7 +37,7 @@ def test_probe_names_groups_between_frames():
     assert PROBE(video / 255).tolist() == expected
 
 
-def test_answers_are_of_the_frames_that_were_predicted():
+def test_answers_are_of_predicted_frames():
     truth, prediction = clips([0, 100, 100, 50]), clips([0, 0, 100])
     answers = probe_answers(PROBE, {"truth": truth, "prediction": prediction})
     assert answers["real"].tolist() == [[1, 2]]
@@ -61,8 +62,8 @@ def test_given_actions_are_scored_by_their_groups():
     assert scores["rows"]["real"]["majority"] == 3 / 4
 
 
-def test_latent_actions_stand_for_the_groups_they_most_often_meet():
-    latent = np.array([[4, 0, 0], [0, 0, 4]])  # 4 meets left alone, 0 mostly jump.
+def test_latent_actions_are_assigned_groups_they_most_often_meet():
+    latent = np.array([[4, 0, 0], [0, 0, 4]])  # 4 meets only left, 0 mostly jump.
     scores = probe_scores(PROBE, ANSWERS, TRUE, latent)
     assert accuracies(scores) == {
         "real": 3 / 4,
@@ -73,18 +74,23 @@ def test_latent_actions_stand_for_the_groups_they_most_often_meet():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Probes of three groups and of four, in frames of 8x8."""
-    folder = tmp_path_factory.mktemp("probes")
-    for groups in (3, 4):
-        save_action_probe(folder / f"{groups}.keras", groups, (8, 8))
-    return folder
+    """File of a probe of frames of 8x8."""
+    path = tmp_path_factory.mktemp("probes") / "probe.keras"
+    save_action_probe(path, ACTIONS, (8, 8))
+    return path
 
 
 def test_saved_probe_is_loaded(saved):
-    probe = load_action_probe(str(saved / "3.keras"), ACTIONS, (8, 8, 3))
+    probe = load_action_probe(str(saved), ACTIONS, (8, 8, 3))
     answers = probe(clips([0, 100, 100], [9, 9, 0]))
     assert answers.shape == (2, 2)
     assert set(answers.ravel()) <= {0, 1, 2}
+
+
+def test_names_differ_if_names_or_groups_of_actions_do():
+    renamed = ACTIONS._replace(names=("up", "right", "jump", "wait"))
+    regrouped = ACTIONS._replace(groups=(0, 1, 2, 3))
+    assert len({probe_name(actions) for actions in (ACTIONS, renamed, regrouped)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -94,19 +100,23 @@ def test_saved_probe_is_loaded(saved):
             "none.keras",
             ACTIONS,
             8,
-            "An action probe must be .*none.keras' is none that",
+            "must be an existing .keras file written by genie-features; received '.*none.k",
+        ),
+        ("probe.keras", None, 8, "a dataset that names its actions; this one does not"),
+        (
+            "probe.keras",
+            Actions(("left", "right", "jump"), (0, 1, 2)),
+            8,
+            "is not a probe of this dataset: .* the same actions; received the network ",
         ),
         (
-            "3.keras",
-            None,
-            8,
-            "needs a dataset that names its actions; this one doesn't",
+            "probe.keras",
+            ACTIONS,
+            9,
+            r"with frames \(9, 9, 3\); it takes \(None, None, 8, 8, 3\)",
         ),
-        ("4.keras", ACTIONS, 8, "and logits of 3 groups .* returns (1, 1, 4)."),
-        ("3.keras", ACTIONS, 9, "expected video of frames (9, 9, 3) .*, 8, 8, 3)."),
     ],
 )
 def test_probe_of_another_dataset_is_rejected(saved, name, actions, size, sentence):
-    pattern = sentence.replace("(", r"\(").replace(")", r"\)")
-    with pytest.raises(ValueError, match=pattern):
-        load_action_probe(str(saved / name), actions, (size, size, 3))
+    with pytest.raises(ValueError, match=sentence):
+        load_action_probe(str(saved.with_name(name)), actions, (size, size, 3))

@@ -1,7 +1,7 @@
-"""All scores, computed again from the models and the clips.
+"""All scores equal those computed here from models and clips.
 
-TensorFlow can be given virtual CPUs only before it starts, so this file is also a
-program, which evaluates on two of them.
+TensorFlow accepts virtual CPUs only before it starts, so this file is also a program,
+which evaluates on two of them.
 """
 
 import json
@@ -33,7 +33,7 @@ SAMPLING = {"num_steps": 1}
 
 
 def batches(frames=FRAMES):
-    """Batches of two clips: the sixth clip is one too many."""
+    """Yield batches of two clips; the sixth clip is one too many."""
     for step in range(4):
         yield tiny_batch(step, batch=2, time=frames)
 
@@ -44,7 +44,7 @@ def take(name):
 
 @pytest.fixture(scope="module", autouse=True)
 def without_compilation():
-    """Compiling anew for each evaluation would take most of the time."""
+    """Eager mode, because compiling would take most of the time."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -52,7 +52,7 @@ def without_compilation():
 
 def make_genie():
     genie = tiny_genie()
-    # As training does, so that tokens and actions vary.
+    # Train the codebooks, so that tokens and actions vary.
     for part in (genie.tokenizer, genie.latent_action_model):
         part.update_codebooks(part.losses_and_metrics(tiny_batch(9))[1])
     return genie
@@ -64,7 +64,7 @@ def genie():
 
 
 def print_scores_on_two_replicas():
-    """Those of a Genie, and, compiled, those of its tokenizer."""
+    """Print scores of a Genie, and compiled scores of its tokenizer."""
     strategy = make_strategy("mirrored", virtual_devices=2)
     with strategy.scope():
         genie = tiny_genie()
@@ -79,7 +79,7 @@ def print_scores_on_two_replicas():
 
 @pytest.fixture(scope="module")
 def guided(genie):
-    """Steered by the 15 actions of the clips."""
+    """Guided Genie with the 15 actions of the clips."""
     parts = tiny_genie()
     dynamics = type(parts.dynamics)(**{**parts.dynamics.arguments(), "action_dim": 15})
     return GuidedGenie(genie.tokenizer, dynamics)
@@ -111,13 +111,13 @@ def to_float(video):
 
 
 def psnr(target, prediction):
-    """(clips, time)."""
+    """Return the PSNR of each frame, (clips, time)."""
     error = (to_float(target) - to_float(prediction)).astype("float64")
     return -10 * np.log10(np.mean(error**2, axis=(2, 3, 4)))
 
 
 def ssim(target, prediction):
-    """(clips, time)."""
+    """Return the SSIM of each frame, (clips, time)."""
     frames = (to_float(x).reshape(-1, 16, 16, 3) for x in (target, prediction))
     values = [
         structural_similarity(
@@ -135,7 +135,7 @@ def ssim(target, prediction):
 
 
 def mean(values, tolerance=1e-5):
-    """Of a value for each clip, with Student's interval."""
+    """Return the mean over clips with Student's interval."""
     interval = stats.t.interval(
         0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
     )
@@ -146,7 +146,7 @@ def mean(values, tolerance=1e-5):
 
 
 class Estimate(dict):
-    """A value that is no mean, with any interval that has it."""
+    """A value that is not a mean, with any interval around it."""
 
     def __init__(self, value):
         super().__init__(value=pytest.approx(value, rel=1e-5))
@@ -175,7 +175,7 @@ def quality(target, prediction, ceiling=None):
     }
 
 
-def quality_of_repeating(video, reconstruction):
+def repeat_quality(video, reconstruction):
     future, ceiling = video[:, 1:], reconstruction[:, 1:]
     return {
         "repeat": quality(future, video[:, :-1], ceiling),
@@ -201,13 +201,13 @@ def tokenizer_scores(tokenizer):
     return {
         "videos": {
             "reconstruction": quality(video, made, made),
-            **quality_of_repeating(video, made),
+            **repeat_quality(video, made),
         },
         **usage(outputs["indices"], 24),
     }
 
 
-def test_exactly_the_clips_asked_for(scores, videos):
+def test_requested_number_of_clips_is_evaluated(scores, videos):
     assert (scores["clips"], scores["frames"]) == (CLIPS, FRAMES)
     np.testing.assert_array_equal(videos["truth"], take("video"))
     assert videos["reconstruction"].shape == (CLIPS, FRAMES, 16, 16, 3)
@@ -219,7 +219,7 @@ def test_tokenizer(scores, genie):
     assert scores["tokenizer"]["codes_used"] > 5
 
 
-def test_tokenizer_alone(genie):
+def test_tokenizer_by_itself(genie):
     scores, videos = evaluate(genie.tokenizer, batches(), CLIPS)
     assert set(scores) == {"clips", "frames", "tokenizer"}
     assert scores["tokenizer"] == tokenizer_scores(genie.tokenizer)
@@ -231,18 +231,18 @@ def test_latent_actions(scores, genie):
     outputs = genie.latent_action_model(video)
     reconstruction = np.array(genie.tokenizer(video)["reconstruction"])
     future, ceiling = video[:, 1:], reconstruction[:, 1:]
-    found = dict(scores["latent_actions"])
-    agreement = found.pop("agreement")
-    assert found == {
+    actual = dict(scores["latent_actions"])
+    agreement = actual.pop("agreement")
+    assert actual == {
         "videos": {
             "prediction": quality(future, np.array(outputs["prediction"]), ceiling),
-            **quality_of_repeating(video, reconstruction),
+            **repeat_quality(video, reconstruction),
             "ceiling": quality(future, ceiling, ceiling),
         },
         **usage(outputs["indices"], 5),
     }
-    assert found["codes_used"] > 2
-    # CoinRun's keys 9 to 14 do nothing, as 4 does.
+    assert actual["codes_used"] > 2
+    # CoinRun's actions 9 to 14 do nothing, like action 4.
     true = np.where(take("action") > 8, 4, take("action"))
     latent = np.array(outputs["indices"])
     nmi = normalized_mutual_info_score(true.ravel(), latent.ravel())
@@ -251,7 +251,7 @@ def test_latent_actions(scores, genie):
     assert np.sum(agreement["confusion"]) == CLIPS * (FRAMES - 1)
 
 
-def test_latent_actions_alone(genie, scores):
+def test_latent_actions_by_themselves(genie, scores):
     alone, videos = evaluate(
         genie.latent_action_model,
         batches(),
@@ -260,15 +260,15 @@ def test_latent_actions_alone(genie, scores):
     )
     assert set(alone) == {"clips", "frames", "latent_actions"}
     expected = dict(scores["latent_actions"])
-    found = dict(alone["latent_actions"])
-    for name, row in found.pop("videos").items():
-        # Without a tokenizer there is nothing to cap at.
+    actual = dict(alone["latent_actions"])
+    for name, row in actual.pop("videos").items():
+        # Without a tokenizer there is no cap.
         assert set(row) == {"psnr_of_mean_error", "psnr_median", "ssim"}
         for score, value in row.items():
             within = expected["videos"][name][score]
             assert value["ci95"] == pytest.approx(within["ci95"], 1e-4, 1e-5)
     del expected["videos"]
-    assert found == expected
+    assert actual == expected
     assert videos["next_frames"].shape == (CLIPS, FRAMES - 1, 16, 16, 3)
 
 
@@ -280,21 +280,21 @@ def test_dynamics_predicts_ten_frames(scores, videos):
         "repeat_reconstruction": np.repeat(videos["reconstruction"][:, :1], 10, axis=1),
         "ceiling": ceiling,
     }
-    found = scores["dynamics"]
-    assert (found["prompt_frames"], found["predicted_frames"]) == (1, 10)
-    assert found["videos"] == {
+    actual = scores["dynamics"]
+    assert (actual["prompt_frames"], actual["predicted_frames"]) == (1, 10)
+    assert actual["videos"] == {
         name: quality(truth, video, ceiling) for name, video in rows.items()
     }
     for name, video in rows.items():
         one = [slice(i, i + 1) for i in range(10)]
-        assert found["horizons"][name] == [
+        assert actual["horizons"][name] == [
             psnr_forms(truth[:, i], video[:, i], ceiling[:, i]) for i in one
         ]
-    assert len(found["horizons"]["random_actions"]) == 4
+    assert len(actual["horizons"]["random_actions"]) == 4
 
 
 def test_still_frames_are_capped_at_their_reconstruction(genie):
-    """Repeating them is exact: 100 dB, which would hide all else in a mean."""
+    """Repeating a still frame is exact: 100 dB, which would hide all else in a mean."""
     batch = tiny_batch(0, batch=2, time=5)
     batch["video"] = np.repeat(batch["video"][:, :1], 5, axis=1)
     scores, _ = evaluate(genie, iter([batch]), 2, sampling=SAMPLING)
@@ -304,9 +304,9 @@ def test_still_frames_are_capped_at_their_reconstruction(genie):
 
 
 def test_delta_psnr(genie, scores, videos):
-    """Both rollouts, made again frame by frame."""
+    """It equals the score of both rollouts, generated here frame by frame."""
     rollout = WorldSampler(genie)
-    changes, seen = [], []
+    changes, predictions = [], []
     for index, batch in enumerate(batches()):
         rng = np.random.default_rng((0, index))
         seed = int(rng.integers(2**31, size=(), dtype="int32"))
@@ -315,14 +315,14 @@ def test_delta_psnr(genie, scores, videos):
         actions = genie.latent_action_model.infer_actions(video)[:, :10]
         inferred = rollout.generate(video[:, :1], actions, seed, SAMPLING)
         drawn = rollout.generate(video[:, :1], random, seed, SAMPLING)
-        seen.append(np.array(inferred))
+        predictions.append(np.array(inferred))
         changes.append(
             delta_psnr(
                 video[:, 1:5], np.array(inferred)[:, 1:5], np.array(drawn)[:, 1:]
             )
         )
     np.testing.assert_allclose(
-        videos["prediction"], np.concatenate(seen)[:CLIPS], atol=1e-5
+        videos["prediction"], np.concatenate(predictions)[:CLIPS], atol=1e-5
     )
     changes = np.concatenate(changes)[:CLIPS]
     assert scores["dynamics"]["delta_psnr_4"] == mean(changes, 1e-4)
@@ -330,7 +330,7 @@ def test_delta_psnr(genie, scores, videos):
 
 
 def test_masked_tokens(scores, genie):
-    outputs = genie.outputs_of({"video": take("video"), "mask": take("mask")})
+    outputs = genie.compute_outputs({"video": take("video"), "mask": take("mask")})
     tokens, mask = np.array(outputs["tokens"]), take("mask")
     order = np.argsort(-np.array(outputs["logits"]), axis=-1)
     for k in (1, 2, 5, 16):
@@ -340,13 +340,13 @@ def test_masked_tokens(scores, genie):
     assert scores["dynamics"]["cross_entropy"]["mean"] > 0
 
 
-def test_shorter_clips_are_predicted_to_their_end(genie):
+def test_short_clips_are_predicted_to_their_end(genie):
     scores, videos = evaluate(genie, batches(5), 2, sampling=SAMPLING)
     assert scores["dynamics"]["predicted_frames"] == 4
     assert videos["prediction"].shape[1] == 5
 
 
-def test_equal_seeds_find_the_same_and_others_other(genie):
+def test_seed_determines_scores(genie):
     first, again, other = (
         evaluate(genie, batches(5), 4, sampling=SAMPLING, seed=seed)[0]
         for seed in (3, 3, 4)
@@ -356,36 +356,36 @@ def test_equal_seeds_find_the_same_and_others_other(genie):
     assert other["tokenizer"] == first["tokenizer"]
 
 
-def test_two_replicas_find_what_one_does(genie):
+def test_two_replicas_equal_one(genie):
     program = subprocess.run([sys.executable, __file__], capture_output=True, text=True)
     assert program.returncode == 0, program.stderr
-    replicas, found = json.loads(program.stdout.splitlines()[-1])
+    replicas, actual = json.loads(program.stdout.splitlines()[-1])
     assert replicas == 2
     for name, model in (("tokenizer", genie.tokenizer), ("genie", genie)):
         expected, _ = evaluate(model, batches(5), CLIPS, sampling=SAMPLING)
-        found_leaves, leaves = tree.flatten(found[name]), tree.flatten(expected)
-        assert len(found_leaves) == len(leaves)
-        for one, other in zip(found_leaves, leaves, strict=True):
-            if other is not None:  # "assigned" of a group may be.
+        actual_leaves, leaves = tree.flatten(actual[name]), tree.flatten(expected)
+        assert len(actual_leaves) == len(leaves)
+        for one, other in zip(actual_leaves, leaves, strict=True):
+            if other is not None:  # "assigned" of a group can be None.
                 other = pytest.approx(other, rel=1e-5, abs=1e-5)
             assert one == other
 
 
-def test_the_report_is_json(scores):
+def test_scores_are_json(scores):
     assert json.loads(json.dumps(scores)) == scores
 
 
-def test_actions_of_other_games_count_each(genie):
+def test_actions_of_other_games_are_not_grouped(genie):
     def twenty_actions():
         for batch in batches():
             yield {**batch, "action": batch["action"] + 5}
 
     scores, _ = evaluate(genie.latent_action_model, twenty_actions(), CLIPS)
-    found = scores["latent_actions"]["agreement"]["true_actions"]
-    assert found == (np.unique(take("action")) + 5).tolist()
+    actual = scores["latent_actions"]["agreement"]["true_actions"]
+    assert actual == (np.unique(take("action")) + 5).tolist()
 
 
-def test_without_true_actions_there_is_no_agreement(genie):
+def test_agreement_needs_true_actions(genie):
     def without_actions():
         for batch in batches():
             del batch["action"]
@@ -395,7 +395,7 @@ def test_without_true_actions_there_is_no_agreement(genie):
     assert "agreement" not in scores["latent_actions"]
 
 
-def test_latent_actions_between_tokens_have_no_pixels_to_score(genie):
+def test_latent_actions_from_tokens_have_no_pixel_scores(genie):
     of_tokens = tiny_latent_action_model(
         frame_shape=genie.tokenizer.grid_shape, patch_size=1
     )
@@ -405,7 +405,7 @@ def test_latent_actions_between_tokens_have_no_pixels_to_score(genie):
     assert scores["latent_actions"]["agreement"]
 
 
-def test_a_guided_genie_has_no_latent_actions(guided):
+def test_guided_genie_has_no_latent_actions(guided):
     scores, videos = evaluate(guided, batches(5), 2, sampling=SAMPLING)
     assert set(scores) == {"clips", "frames", "tokenizer", "dynamics"}
     rng = np.random.default_rng((0, 0))
@@ -415,12 +415,12 @@ def test_a_guided_genie_has_no_latent_actions(guided):
     np.testing.assert_allclose(videos["prediction"], played, atol=1e-5)
 
 
-def test_batches_that_are_not_for_the_model(genie, guided):
+def test_unsuitable_batches_are_rejected(genie, guided):
     batch = next(batches(4))
     with pytest.raises(ValueError, match="at least 5 frames; received 4"):
         check_batch(genie.tokenizer, batch)
     batch = next(batches())
-    with pytest.raises(ValueError, match="knows 15 actions; .* one of number 15"):
+    with pytest.raises(ValueError, match="has 15 actions, .* has action 15"):
         check_batch(guided, {**batch, "action": batch["action"] * 0 + 15})
     del batch["action"]
     with pytest.raises(ValueError, match="guided by true actions; the dataset has no"):
@@ -429,7 +429,7 @@ def test_batches_that_are_not_for_the_model(genie, guided):
         evaluate(guided, iter([batch]), 2)
 
 
-def test_held_actions_differ_by_nothing_else(genie):
+def test_held_actions_share_random_draws(genie):
     prompts = take("video")[:2, 0]
     held = hold_actions(genie, prompts, SAMPLING, frames=3, seed=7)
     assert held.shape == (2, 5, 4, 16, 16, 3)
@@ -440,7 +440,7 @@ def test_held_actions_differ_by_nothing_else(genie):
 
 
 class FakeNetwork:
-    """The mean color of each frame."""
+    """Network whose features are the mean color of each frame."""
 
     name, score_name = "colors", "FID of colors"
 

@@ -1,11 +1,8 @@
-"""Feature networks of each form, what they are given, and what is wrong with others."""
+"""Feature networks of each format, the frames they get, and their features."""
 
 import importlib.util
-import json
-import re
 import sys
 import types
-import zipfile
 
 import keras
 import numpy as np
@@ -16,6 +13,7 @@ from genie_tf.evaluation.feature_networks import (
     load_feature_network,
     num_samples_needed,
 )
+from genie_tf.testing.feature_networks import SavedMeans, means
 
 HUB = "https://tfhub.dev/"
 I3D = HUB + "deepmind/i3d-kinetics-400/1"
@@ -28,41 +26,13 @@ def video():
 
 
 def pixels_as_features(shape):
-    """A Keras model whose features are all that it was given."""
+    """Return a Keras model whose features are its input."""
     inputs = keras.Input(shape)
     return keras.Model(inputs, keras.layers.Flatten()(inputs), name="Pixels")
 
 
-def means(shape, name="Means"):
-    """A Keras model of any size, whose features are the mean of red, green and blue."""
-    inputs = keras.Input(shape)
-    pool = keras.layers.GlobalAveragePooling3D()
-    if len(shape) == 3:
-        pool = keras.layers.GlobalAveragePooling2D()
-    return keras.Model(inputs, pool(inputs), name=name)
-
-
-class SavedMeans(tf.Module):
-    """A SavedModel of one signature, of the mean colors of images or video."""
-
-    def __init__(self, shape, dtype=tf.float32, outputs=("features",), key="images"):
-        super().__init__()
-        spec = tf.TensorSpec(shape, dtype, name=key)
-
-        def call(images):
-            images = tf.cast(images, tf.float64)
-            mean = tf.reduce_mean(images, list(range(1, images.shape.rank - 1)))
-            return {name: mean + i for i, name in enumerate(outputs)}
-
-        self.call = tf.function(call, input_signature=[spec])
-
-    def save(self, folder, name="serving_default"):
-        tf.saved_model.save(self, folder, signatures={name: self.call})
-        return str(folder)
-
-
 def mean_colors(video):
-    """Of each frame, float64 in [-1, 1]."""
+    """Return the mean color of each frame, float64 in [-1, 1]."""
     return video.mean(axis=(-3, -2), dtype="float64") / 127.5 - 1
 
 
@@ -87,13 +57,13 @@ def test_fvd_has_features_of_each_clip(tmp_path, video):
     np.testing.assert_allclose(network(video), expected, atol=1e-6)
 
 
-def test_the_coinrun_network_names_its_score(tmp_path):
+def test_score_has_the_name_of_the_network(tmp_path):
     means((None, 64, 64, 3), "CoinRun").save(tmp_path / "any.keras")
     network = load_feature_network(str(tmp_path / "any.keras"), "fvd")
     assert (network.score_name, network.num_frames) == ("FVD-CoinRun", None)
 
 
-def test_frames_are_resized_as_by_tensorflow_without_antialias(tmp_path, video):
+def test_frames_are_resized_without_antialiasing(tmp_path, video):
     pixels_as_features((5, 20, 3)).save(tmp_path / "pixels.keras")
     network = load_feature_network(str(tmp_path / "pixels.keras"), "fid")
     frames = video.reshape(-1, *video.shape[2:]) / np.float32(127.5) - 1
@@ -114,7 +84,7 @@ def test_frames_are_resized_as_by_tensorflow_without_antialias(tmp_path, video):
         ("fvd", (None, None, 16, 24, 3), (16, 24)),
     ],
 )
-def test_sizes_that_are_left_open_are_the_published_ones(tmp_path, kind, shape, size):
+def test_free_frame_sizes_become_the_published_ones(tmp_path, kind, shape, size):
     folder = SavedMeans(shape).save(tmp_path / "means")
     network = load_feature_network(folder, kind)
     assert network.frame_size == size
@@ -123,7 +93,7 @@ def test_sizes_that_are_left_open_are_the_published_ones(tmp_path, kind, shape, 
     assert np.unique(network(video)) == pytest.approx(-0.6)
 
 
-def test_batches_are_those_of_a_whole(tmp_path):
+def test_features_do_not_depend_on_batches(tmp_path):
     rng = np.random.default_rng(0)
     video = rng.integers(256, size=(35, 9, 4, 4, 3), dtype=np.uint8)
     folder = SavedMeans((None, None, 4, 4, 3)).save(tmp_path / "means")
@@ -131,7 +101,7 @@ def test_batches_are_those_of_a_whole(tmp_path):
     np.testing.assert_allclose(features, mean_colors(video).mean(axis=1), atol=1e-6)
 
 
-def test_a_saved_model_without_signature_is_called(tmp_path, video):
+def test_saved_model_without_signature_is_called(tmp_path, video):
     class Callable(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
         def __call__(self, images):
@@ -143,8 +113,8 @@ def test_a_saved_model_without_signature_is_called(tmp_path, video):
     assert network(video).shape == (27, 3)
 
 
-def test_hub_modules_of_tensorflow_1_have_one_signature(tmp_path, video):
-    """Such as deepmind/i3d-kinetics-400/1."""
+def test_hub_module_of_tensorflow_1_is_supported(tmp_path, video):
+    """For example deepmind/i3d-kinetics-400/1."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         rgb = v1.placeholder(tf.float32, (None, None, 224, 224, 3))
@@ -164,13 +134,13 @@ def test_hub_modules_of_tensorflow_1_have_one_signature(tmp_path, video):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A tensorflow_hub that loads a SavedModel, whatever the handle."""
+    """Fake tensorflow_hub that loads the same SavedModel for every handle."""
     module = types.ModuleType("tensorflow_hub")
     module.__spec__ = types.SimpleNamespace()
-    module.asked = []
+    module.requests = []
 
     def load(handle):
-        module.asked.append(handle)
+        module.requests.append(handle)
         return tf.saved_model.load(tmp_path / "hub")
 
     module.load = load
@@ -202,18 +172,18 @@ def hub(monkeypatch, tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_handles_of_the_published_networks_have_the_plain_names(
+def test_published_networks_have_plain_score_names(
     tmp_path, hub, kind, handle, score_name
 ):
     shape = (None, 8, 8, 3) if kind == "fid" else (None, None, 8, 8, 3)
     SavedMeans(shape).save(tmp_path / "hub", "default")
     network = load_feature_network(handle, kind)
-    assert hub.asked == [handle]
+    assert hub.requests == [handle]
     assert network.score_name == score_name
 
 
-def test_images_are_in_the_range_that_hub_demands(tmp_path, hub):
-    """[0, 1] of "feature_vector"s; [-1, 1] of all others, as of TF-GAN's Inception."""
+def test_images_are_in_the_range_of_the_network(tmp_path, hub):
+    """It is [0, 1] for "feature_vector"s, and [-1, 1] for all others."""
     SavedMeans((None, 8, 8, 3)).save(tmp_path / "hub", "default")
     video = np.array([0, 51, 255], np.uint8).repeat(64).reshape(3, 1, 8, 8, 1)
     video = video.repeat(3, axis=-1)
@@ -225,14 +195,14 @@ def test_images_are_in_the_range_that_hub_demands(tmp_path, hub):
         np.testing.assert_allclose(features[:, 0], values, atol=1e-6)
 
 
-def test_pool_3_is_taken_of_several_outputs(tmp_path, hub, video):
+def test_pool_3_is_used_among_several_outputs(tmp_path, hub, video):
     SavedMeans((None, 8, 12, 3), outputs=("logits", "pool_3")).save(tmp_path / "hub")
     network = load_feature_network(HUB + "tensorflow/tfgan/eval/inception/1", "fid")
     expected = mean_colors(video).reshape(-1, 3) + 1
     np.testing.assert_allclose(network(video), expected, atol=1e-6)
 
 
-def test_hub_is_not_installed(monkeypatch):
+def test_missing_tensorflow_hub_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_hub", None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError) as error:
@@ -242,7 +212,7 @@ def test_hub_is_not_installed(monkeypatch):
     )
 
 
-def test_hub_does_not_answer(hub):
+def test_unreachable_hub_is_reported(hub):
     def load(handle):
         raise OSError("Name or service not known")
 
@@ -251,167 +221,8 @@ def test_hub_does_not_answer(hub):
         load_feature_network(I3D, "fvd")
     assert str(error.value) == (
         f"{I3D} could not be loaded: Name or service not known; on a machine without "
-        "network, give the folder of a copy."
+        "network access, pass the folder of a copy."
     )
-
-
-def save_keras(model):
-    return lambda folder: model().save(folder / "x.keras") or str(folder / "x.keras")
-
-
-def write(name, text="no network"):
-    def write_file(folder):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-        return str(folder / name.split("/")[0])
-
-    return write_file
-
-
-def signatures(*names):
-    def save(folder):
-        module = SavedMeans((None, 8, 8, 3))
-        calls = dict.fromkeys(names, module.call)
-        tf.saved_model.save(module, folder / "x", signatures=calls)
-        return str(folder / "x")
-
-    return save
-
-
-def bare(folder):
-    tf.saved_model.save(tf.Module(), folder / "x")
-    return str(folder / "x")
-
-
-def saved(*args, **kwargs):
-    return lambda folder: SavedMeans(*args, **kwargs).save(folder / "x")
-
-
-def with_lambda():
-    inputs = keras.Input((8, 8, 3))
-    return keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, 0, 0])(inputs))
-
-
-def two_inputs():
-    inputs = [keras.Input((8, 8, 3), name=name) for name in ("left", "right")]
-    return keras.Model(inputs, keras.layers.Add()(inputs), name="Two")
-
-
-def two_outputs():
-    inputs = keras.Input((8, 8, 3))
-    flat = keras.layers.Flatten(name="flat")(inputs)
-    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(inputs)
-    return keras.Model(inputs, [flat, pooled], name="Two")
-
-
-def unpooled():
-    inputs = keras.Input((8, 8, 3))
-    return keras.Model(inputs, keras.layers.ReLU()(inputs), name="Unpooled")
-
-
-def infinite():
-    inputs = keras.Input((8, 8, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
-    return keras.Model(inputs, keras.layers.Rescaling(np.inf)(pooled), name="Infinite")
-
-
-def changed_keras(**change):
-    """A .keras file whose dense layer is described by something else."""
-
-    def save(folder):
-        inputs = keras.Input((8, 8, 3))
-        pooled = keras.layers.GlobalAveragePooling2D()(inputs)
-        model = keras.Model(inputs, keras.layers.Dense(4, name="dense")(pooled))
-        model.save(folder / "whole.keras")
-        with (
-            zipfile.ZipFile(folder / "whole.keras") as whole,
-            zipfile.ZipFile(folder / "x.keras", "w") as changed,
-        ):
-            for name in whole.namelist():
-                content = whole.read(name)
-                if name == "config.json":
-                    described = json.loads(content)
-                    described["config"]["layers"][-1] |= change
-                    content = json.dumps(described)
-                changed.writestr(name, content)
-        return str(folder / "x.keras")
-
-    return save
-
-
-def of_keras(name, /, **config):
-    module, _, name = name.rpartition(".")
-    return {"module": module, "class_name": name, "config": config}
-
-
-NONE = (
-    "A feature network must be the folder of a SavedModel, a .keras file or a handle "
-    "such as https://tfhub.dev/deepmind/i3d-kinetics-400/1; '.*{}' is none that exists."
-)
-FOR_FID = "For FID, the network {} must take float32 images .batch, height, width, 3.,"
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda folder: str(folder / "none"), NONE.format("none")),
-        (lambda folder: str(folder / "none.keras"), NONE.format("none.keras")),
-        (lambda folder: str(folder), NONE.format("")),
-        (write("weights.h5"), NONE.format("weights.h5")),
-        (lambda folder: "https://example.com/x", NONE.format("https://example.com/x")),
-        (write("x.keras"), ".*x.keras could not be loaded as a Keras model of Keras'.*"),
-        (save_keras(with_lambda), ".*x.keras could not be loaded .*Lambda.*"),
-        (
-            changed_keras(config={"units": 10**9, "name": "dense"}),
-            ".*x.keras could not be loaded .*: its config.json describes 4,000,000,000 "
-            "numbers; its weights are [0-9,]+ bytes.",
-        ),
-        (changed_keras(padding="." * 2**22), ".* its config.json has 4,19.* bytes."),
-        *(
-            (changed_keras(**change), ".*x.keras could not be loaded as a Keras model.*")
-            for change in (
-                of_keras("os.system", command="false"),
-                of_keras("keras.layers.TFSMLayer", filepath="x", name="dense"),
-                of_keras("keras.layers.StringLookup", vocabulary="/etc/passwd"),
-                {"config": {"units": 4, "kernel_initializer": of_keras(
-                    "keras.config.enable_unsafe_deserialization")}},
-                {"config": {"units": 4, "kernel_initializer": of_keras(
-                    "keras.utils.get_file", origin="http://127.0.0.1/")}},
-            )
-        ),
-        (write("x/saved_model.pb"), ".*x could not be loaded as a SavedModel: .*"),
-        (save_keras(two_inputs), "The network Two .* one of its inputs; it has 2: left, r.*"),
-        (save_keras(two_outputs), "The network Two .* one of its outputs; it has 2: .*"),
-        (save_keras(unpooled), r"The network Unpooled .*for 16 it returned \(16, 8, 8, 3\)."),
-        (save_keras(infinite), "The network Infinite returned features that are not fin.*"),
-        (
-            save_keras(lambda: means((None, 8, 8, 3))),
-            FOR_FID.format("Means") + r" .*declares \(None, None, 8, 8, 3\).",
-        ),
-        (saved((None, 8, 8, 1)), FOR_FID.format("x") + r" .* \(None, 8, 8, 1\)."),
-        (saved((4, 8, 8, 3)), FOR_FID.format("x") + r" of any batch; .* \(4, 8, 8, 3\)."),
-        (saved((None, 8, 8, 3), tf.uint8), "The network x must take float32; .* uint8."),
-        (
-            saved((None, 8, 8, 3), outputs=("a", "b")),
-            "The network x must have one of its outputs; it has 2: a, b.",
-        ),
-        (
-            signatures("one", "two"),
-            "The SavedModel x must have one signature, or one called serving_default; it "
-            "has one, two.",
-        ),
-        (bare, "The SavedModel x must have a signature, or be callable; it has none .*"),
-    ],
-)  # fmt: skip
-def test_what_is_no_feature_network(tmp_path, make, message):
-    with pytest.raises(ValueError) as error:
-        load_feature_network(make(tmp_path), "fid")
-    assert re.fullmatch(message, str(error.value)), str(error.value)
-
-
-def test_a_wrong_kind():
-    with pytest.raises(ValueError, match="must be 'fid' or 'fvd'; received 'kid'."):
-        load_feature_network("x", "kid")
 
 
 @pytest.fixture(scope="module")
@@ -429,16 +240,16 @@ def fvd(tmp_path_factory):
         np.zeros((1, 9, 8, 8, 3), np.int32),
     ],
 )
-def test_what_is_no_video(fvd, video):
+def test_malformed_video_is_rejected(fvd, video):
     with pytest.raises(ValueError) as error:
         fvd(video)
     assert str(error.value) == (
-        "Features are of video (clips, time, height, width, 3), uint8, or float in "
+        "Expected video (clips, time, height, width, 3), uint8, or float in "
         f"[0, 1]; received shape {video.shape}, dtype {video.dtype}."
     )
 
 
-def test_clips_of_a_length_that_fvd_does_not_take(fvd, tmp_path):
+def test_unsupported_clip_lengths_are_rejected(fvd, tmp_path):
     with pytest.raises(ValueError, match="FVD-means needs clips of 9 frames .* 8."):
         fvd(np.zeros((1, 8, 8, 8, 3), np.uint8))
     folder = SavedMeans((None, 12, 8, 8, 3)).save(tmp_path / "twelve")
@@ -450,8 +261,8 @@ def test_clips_of_a_length_that_fvd_does_not_take(fvd, tmp_path):
         network(np.zeros((1, 10, 8, 8, 3), np.uint8))
 
 
-def test_a_network_that_fails_on_some_clips(tmp_path):
-    """Its three convolutions of 5 leave nothing of less than 13 frames."""
+def test_failing_network_is_reported(tmp_path):
+    """Its three convolutions of size 5 need at least 13 frames."""
     inputs = x = keras.Input((None, 8, 8, 3))
     for _ in range(3):
         x = keras.layers.Conv3D(2, (5, 1, 1))(x)
@@ -465,7 +276,7 @@ def test_a_network_that_fails_on_some_clips(tmp_path):
         network(np.zeros((1, 9, 8, 8, 3), np.uint8))
 
 
-def test_how_many_clips_are_needed(fvd, tmp_path):
+def test_score_needs_enough_clips(fvd, tmp_path):
     assert num_samples_needed(fvd) == 4
     fvd.check_clips(4, 9)
     with pytest.raises(ValueError) as error:

@@ -1,4 +1,4 @@
-"""genie-arrays as a user runs it, where a dataset or the disk is not as needed."""
+"""End-to-end runs of genie-arrays with unsuitable datasets or a full disk."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def two_sizes(tmp_path_factory):
     return builder.data_path
 
 
-def test_frames_of_two_sizes_are_refused(run_app, two_sizes, tmp_path):
+def test_frames_of_two_sizes_are_rejected(run_app, two_sizes, tmp_path):
     flags = f"--dataset={two_sizes}", "--output=arrays"
     ended = run_app("arrays", *flags, folder=tmp_path)
     assert ended.code == 2
@@ -45,14 +45,14 @@ def test_frames_of_two_sizes_are_refused(run_app, two_sizes, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_frames_of_two_sizes_are_shown(run_app, two_sizes, tmp_path):
+def test_preview_shows_frames_of_two_sizes(run_app, two_sizes, tmp_path):
     flags = f"--dataset={two_sizes}", "--output=shown"
     ended = run_app("preview", *flags, folder=tmp_path)
     assert ended.code == 0, ended.errors
     assert "8x8, 12x8" in (tmp_path / "shown/statistics.md").read_text()
 
 
-def test_a_disk_too_small_leaves_nothing(run_app, data_dir, tmp_path):
+def test_full_disk_leaves_no_files(run_app, data_dir, tmp_path):
     flags = "--dataset=coinrun/tiny", f"--data_dir={data_dir}", "--output=arrays"
     ended = run_app("arrays", *flags, folder=tmp_path, largest_file=20_000)
     assert ended.code == 2
@@ -63,3 +63,22 @@ def test_a_disk_too_small_leaves_nothing(run_app, data_dir, tmp_path):
     assert run_app("arrays", *flags, folder=tmp_path).code == 0
     episodes = open_episodes(str(tmp_path / "arrays"), "train")
     assert episodes.actions == GAMES["coinrun"].actions
+
+
+NO_CONFIG = (
+    "There is no dataset 'coinrun/easy': the configs of 'coinrun' are random_h.*"
+)
+NO_FOLDER = "cannot write to the folder file/below: choose another"
+# Invalid input: the run, its changed flags, and a pattern of the error.
+WRONG = [
+    ("arrays", {"output": "file/below"}, NO_FOLDER),
+    ("arrays", {"output": "part"}, "part exists already: choose another folder."),
+    ("arrays", {"dataset": "coinrun/easy"}, NO_CONFIG),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
+    check_refused(name, changes, sentence)

@@ -1,4 +1,4 @@
-"""Every config, in every size, describes a training that can be started."""
+"""Every config, in every size, builds a model and an optimizer."""
 
 import copy
 import importlib
@@ -31,7 +31,7 @@ SIZES = [
 
 
 def small(settings: dict) -> dict:
-    """The same arguments, with transformers that are quick to build."""
+    """Return the same arguments, with transformers that are quick to build."""
     settings = copy.deepcopy(settings)
     for value in [settings, *settings.values()]:
         if isinstance(value, dict) and "num_blocks" in value:
@@ -55,7 +55,7 @@ def test_config_can_be_trained(path, size, tokenizer):
     check(config, tokenizer)
 
 
-def test_the_preset_that_ships_is_of_its_config():
+def test_shipped_preset_matches_its_config():
     config = parse(Path(configs.__file__).parent / "coinrun_genie.py", "fast").to_dict()
     settings = read_config("genie_coinrun_fast")["settings"]
     for trained in ("tokenizer", "action_model"):
@@ -63,7 +63,7 @@ def test_the_preset_that_ships_is_of_its_config():
     assert json.loads(json.dumps(config)) == settings
 
 
-def test_phases_of_a_training_keep_their_share_of_the_steps():
+def test_phases_scale_with_steps():
     config = parse(Path(configs.__file__).parent / "coinrun_lam.py", "tiny")
     assert (config.steps, config.schedule.decay_steps) == (700, 340)
     assert config.model.quantizer.quantize_after == 650
@@ -76,14 +76,14 @@ def test_phases_of_a_training_keep_their_share_of_the_steps():
 
 
 @pytest.mark.parametrize("row", steerability.ROWS)
-def test_rows_of_the_ablation_can_be_trained_and_differ_from_the_base(row, tokenizer):
+def test_ablation_rows_can_be_trained_and_differ_from_base(row, tokenizer):
     config = parse(STEERABILITY, row)
     is_same = config.to_dict() == parse(STEERABILITY, "base").to_dict()
     assert is_same == (row in ("base", "separate"))
     check(config, tokenizer)
 
 
-def test_no_such_row():
+def test_unknown_row_is_rejected():
     with pytest.raises(ValueError, match="one of base, seed_1, .*; received 'none'"):
         steerability.get_config("none")
 
@@ -95,7 +95,7 @@ def parse(path, size):
 def check(config, tokenizer):
     for name in ("log_every", "evaluate_every", "checkpoint_every"):
         assert 1 <= config[name] <= config.steps
-    # Wide and deep models take long to build; the names of their arguments do not.
+    # Shrink wide and deep models, which take long to build; argument names stay.
     with config.unlocked():
         for name in ("model", "latent_action_model", "dynamics"):
             if name in config:
@@ -109,5 +109,5 @@ def check(config, tokenizer):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_docstring_shows_the_command(path):
+def test_docstring_shows_command(path):
     assert f"genie-train --config={path.stem}:" in path.read_text()

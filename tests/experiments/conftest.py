@@ -1,53 +1,136 @@
-"""Runs the apps as a user does, without importing TensorFlow anew for each run.
-
-This file is also a program: it imports what the apps need, and then runs each app that
-it is told to in a fork of itself.
-"""
+"""End-to-end runs of the programs that import TensorFlow only once."""
 
 import dataclasses
-import importlib
+import fcntl
 import json
 import os
 import re
-import resource
-import runpy
-import signal
+import shutil
 import subprocess
 import sys
-import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import pytest
-import tensorflow as tf
+from PIL import Image
 
-PRELOADED = (
-    "genie_tf.datasets.clips",
-    "genie_tf.datasets.rlds_episodes",
-    "genie_tf.evaluation",
-    "genie_tf.media",
-    "genie_tf.presets",
-    "genie_tf.training.engine",
-    "genie_tf.training.training_loop",
-    "matplotlib.figure",
-)
-# TensorFlow's own lines, about which no program can do anything.
+from genie_tf.datasets.actions import Actions
+from genie_tf.datasets.procgen.environment import GAMES
+from genie_tf.testing.tiny_models import save_action_probe, tiny_genie
+
+# TensorFlow's lines, which no program can suppress.
 NOISE = re.compile(r"[IWEF]\d{4} |\d{4}-\d\d-\d\d |WARNING: All log messages before")
 
 
 @dataclasses.dataclass
 class Run:
-    """How an app ended, and what it printed."""
+    """Exit code and output of a program."""
 
     code: int
     out: str
     errors: list[str]
 
+    def check_refused(self, app: str, sentence: str) -> None:
+        """Check that a program printed one error, which matches a pattern."""
+        assert self.code == 2, self.errors
+        (line,) = self.errors
+        assert re.fullmatch(f"{app}(.py)?: {sentence}", line), line
+
+
+def transformer(name: str) -> dict:
+    sizes = {"dim": 16, "num_blocks": 1, "num_heads": 2}
+    return {f"config.{name}.{size}": value for size, value in sizes.items()}
+
+
+def training(stage: str, settings: dict) -> dict:
+    return {
+        "config": f"coinrun_{stage}:tiny",
+        "workdir": stage,
+        "config.dataset": "coinrun/tiny",
+        "config.steps": 3,
+        "config.batch_size": 2,
+        "config.clip_length": 4,
+        "config.validation_clips": 2,
+        "config.log_every": 1,
+        **settings,
+    }
+
+
+# Flags of a small but complete run, by name; the first word is the program.
+RUNS = {
+    "train tokenizer": training(
+        "tokenizer",
+        {
+            "config.model.patch_size": 32,
+            "config.model.num_codes": 16,
+            "config.model.code_dim": 8,
+            **transformer("model.encoder"),
+            **transformer("model.decoder"),
+        },
+    ),
+    "train genie": training(
+        "genie",
+        {
+            "config.tokenizer": "tokenizer/model",
+            "config.latent_action_model.patch_size": 32,
+            "config.latent_action_model.num_actions": 3,
+            **transformer("latent_action_model.encoder"),
+            **transformer("latent_action_model.decoder"),
+            **transformer("dynamics.transformer"),
+        },
+    ),
+    "train guided": training(
+        "genie",
+        {
+            "workdir": "guided",
+            "config.tokenizer": "tokenizer/model",
+            "config.num_true_actions": 15,
+            "config.dynamics.conditioning": "token",
+            **transformer("dynamics.transformer"),
+        },
+    ),
+    "evaluate": {
+        "preset": "genie/model",
+        "dataset": "coinrun/tiny",
+        "output": "evaluation",
+        "clips": 2,
+        "steps": 2,
+    },
+    "generate": {
+        "preset": "genie/model",
+        "prompt": "evaluation/prompt.png",
+        "actions": "0,1,2",
+        "output": "out/video.png",
+        "steps": 2,
+    },
+    "export": {"preset": "genie/model", "output": "runs/genie/saved_model"},
+    "arrays": {"dataset": "coinrun/tiny", "output": "arrays"},
+    "play": {"preset": "genie/model", "port": 0},
+}
+
+
+# Files for --config.
+CONFIG_FILES = {
+    "no": "version = attr: 1",
+    "empty": "",
+    "raises": "def get_config():\n  1 / 0",
+    "imports": "import no",
+    "mine": """from genie_tf.experiments.configs import coinrun_tokenizer
+def get_config():
+  config = coinrun_tokenizer.get_config('tiny')
+  del config.camera
+  return config""",
+    "exits": "raise SystemExit(1)",
+    "sized": "def get_config(size):\n  pass",
+    "unsized": "def get_config():\n  pass",
+}
+
 
 @pytest.fixture(scope="session")
 def server():
     with subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, Path(__file__).with_name("serve_apps.py")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -59,10 +142,10 @@ def server():
 
 @pytest.fixture(scope="session")
 def run_app(server, tmp_path_factory):
-    """A function that runs an app with arguments, in a folder.
+    """Function that runs a program with arguments in a folder.
 
-    `largest_file`, in bytes, is all that a file can grow to; `terminate_at` names a file
-    at whose first byte the app receives SIGTERM; `home` is the home folder.
+    `largest_file` limits the bytes of a file; `terminate_at` names a file at whose first
+    byte the program receives SIGTERM; `home` is the home folder.
     """
     printed = tmp_path_factory.mktemp("printed")
 
@@ -84,67 +167,143 @@ def run_app(server, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    """A TFDS folder that holds coinrun/tiny, episodes of 20 steps."""
+def make_once(tmp_path_factory):
+    """Function that makes a folder once and shares it among all test processes."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make_folder(name: str, make: Callable[[Path], None]) -> Path:
+        folder, stamp = root / name, root / f"{name}.made"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not stamp.exists():
+                folder.mkdir()
+                make(folder)
+                stamp.touch()
+        return folder
+
+    return make_folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(make_once):
+    """TFDS folder of coinrun/tiny, episodes of 20 steps."""
     from genie_tf.datasets.coinrun import coinrun_dataset_builder
 
-    folder = tmp_path_factory.mktemp("datasets")
     config = coinrun_dataset_builder.CoinRunConfig(
         name="tiny",
         description="A few levels, for tests.",
         levels={"train": [1, 2, 3], "validation": [10_000], "test": [20_000, 20_001]},
         steps_per_level=20,
     )
-    builder = coinrun_dataset_builder.Builder(config=config, data_dir=folder)
-    builder.download_and_prepare()
+
+    def build(folder):
+        builder = coinrun_dataset_builder.Builder(config=config, data_dir=folder)
+        builder.download_and_prepare()
+
+    return make_once("datasets", build)
+
+
+@pytest.fixture(scope="session")
+def runs():
+    """`RUNS`, which tests cannot import."""
+    return RUNS
+
+
+@pytest.fixture(scope="session")
+def run(run_app, data_dir):
+    """Function that runs one of `RUNS` with some flags changed, or omitted (None)."""
+
+    def run_changed(name: str, folder: Path, changes: dict, **circumstances):
+        flags = {**RUNS[name], **changes}
+        if name not in ("generate", "export", "play"):
+            flags["data_dir"] = data_dir
+        arguments = [f"--{k}={v}" for k, v in flags.items() if v is not None]
+        return run_app(name.split()[0], *arguments, folder=folder, **circumstances)
+
+    return run_changed
+
+
+def contents(folder: Path) -> dict:
+    """Return all paths below a folder, with their modification times."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="session")
+def trained(run, make_once, tmp_path_factory):
+    """Folder of `tokenizer` and `genie`, trained for 3 steps; one copy per process."""
+
+    def train(folder):
+        for name in ("train tokenizer", "train genie"):
+            ended = run(name, folder, {})
+            assert ended.code == 0, ended.errors
+
+    shared = make_once("trained", train)
+    return shutil.copytree(shared, tmp_path_factory.mktemp("runs") / "trained")
+
+
+@pytest.fixture(scope="session")
+def evaluated(trained, run, make_once):
+    """Output folder of genie-evaluate, `evaluation` in the folder `trained`."""
+
+    def evaluate(folder):
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        save_feature_network(folder / "CoinRun.keras", width=1)
+        save_action_probe(folder / "probe.keras", GAMES["coinrun"].actions, (64, 64))
+        changes = {
+            "fvd_features": "CoinRun.keras",
+            "action_probe": "probe.keras",
+            "horizon": 4,
+            "horizon_clips": 3,
+        }
+        ended = run("evaluate", folder, changes)
+        assert ended.code == 0, ended.errors
+
+    shared = make_once("evaluated", evaluate)
+    return shutil.copytree(shared / "evaluation", trained / "evaluation")
+
+
+@pytest.fixture(scope="session")
+def user_folder(tmp_path_factory):
+    """Folder of a user: a Genie, a part of one, and unusable files."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "file").write_text("no folder")
+    for name, text in CONFIG_FILES.items():
+        (folder / f"{name}.py").write_text(text + "\n")
+    (folder / "text.png").write_text("no image")
+    (folder / "evaluation").mkdir()
+    Image.new("RGB", (16, 16)).save(folder / "evaluation/prompt.png")
+    genie = tiny_genie()
+    genie.save_to_preset(folder / "genie/model", "A card.")
+    genie.tokenizer.save_to_preset(folder / "part", "A card.")
+    genie.dynamics.save_to_preset(folder / "dynamics", "A card.")
+    save_feature_network(folder / "wide.keras", width=3)
+    save_action_probe(folder / "probe.keras", Actions(("a", "b"), (0, 1)), (16, 16))
+    (folder / "kept/model").mkdir(parents=True)
+    (folder / "reported").mkdir()
+    (folder / "reported/report.json").write_text("{}")
     return folder
 
 
-def serve() -> None:
-    """Run the apps that standard input names, and print how each ended."""
-    for module in PRELOADED:
-        importlib.import_module(module)
-    # Compiling would take most of the time; other tests do it.
-    function = tf.function
-    tf.function = lambda *args, jit_compile=None, **kwargs: function(*args, **kwargs)
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            become(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+def save_feature_network(path: Path, width: int):
+    """Write a network of mean colors, named as its file."""
+    video = keras.Input((None, None, None, 3))
+    mean = keras.layers.GlobalAveragePooling3D()(video)
+    features = keras.layers.Dense(width)(mean)
+    keras.Model(video, features, name=path.stem).save(path)
 
 
-def become(
-    app: str,
-    arguments: list[str],
-    folder: str,
-    printed: str,
-    largest_file: int = resource.RLIM_INFINITY,
-    terminate_at: str = "",
-    home: str = "",
-) -> None:
-    """Make this process `python -m genie_tf.experiments.APP ARGUMENTS`."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        with open(os.path.join(printed, name), "wb") as file:
-            os.dup2(file.fileno(), number)
-    os.chdir(folder)
-    if home:
-        os.environ["HOME"] = home
-    if largest_file != resource.RLIM_INFINITY:
-        os.environ.pop("TF_XLA_FLAGS", None)  # The compiled programs of all tests.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    if terminate_at:
-        threading.Thread(target=terminate, args=[terminate_at], daemon=True).start()
-    sys.argv = [app, *arguments]
-    runpy.run_module(f"genie_tf.experiments.{app}", run_name="__main__", alter_sys=True)
+@pytest.fixture(scope="session")
+def check_refused(run, user_folder):
+    """Function that checks that one of `RUNS` prints one error and writes nothing.
 
+    The error must match the pattern `sentence`. `unchanged` is a path in the folder.
+    """
 
-def terminate(at: str) -> None:
-    """Send SIGTERM to this process once there is something in a file."""
-    while not os.path.exists(at) or not os.path.getsize(at):
-        time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGTERM)
+    def check(name, changes, sentence, folder=user_folder, unchanged="."):
+        before = contents(folder / unchanged)
+        run(name, folder, changes).check_refused(name.split()[0], sentence)
+        assert contents(folder / unchanged) == before
 
-
-if __name__ == "__main__":
-    serve()
+    return check

@@ -1,4 +1,4 @@
-"""The demo's steps and curves, without running them."""
+"""Steps and curves of the demo, without running its commands."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ SCORES = {
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """The commands the demo runs, which here do nothing but leave their files."""
+    """Commands of the demo, replaced by a function that only writes their files."""
     commands = []
 
     def run(command, **_):
@@ -64,7 +64,7 @@ def commands(tmp_path, monkeypatch):
     return commands
 
 
-def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
+def test_demo_trains_evaluates_and_reports(commands, tmp_path):
     (tmp_path / "genie").mkdir()
     (tmp_path / "genie" / "left from last time").touch()
     demo.main()
@@ -110,14 +110,14 @@ def test_the_demo_trains_evaluates_and_reports(commands, tmp_path):
         (tmp_path / "report.md").read_text()
     )
     with Image.open(tmp_path / "curves.png") as curves:
-        # Six plots in two rows.
+        # Six plots are in two rows.
         assert curves.size == (3 * 480, 2 * 312)
 
 
 def test_curves_are_named_after_their_parts(commands, tmp_path):
     demo.main()
     folders = (tmp_path / name for name in ("tokenizer", "actions", "genie"))
-    curves = demo._curves(*folders)
+    curves = demo._read_curves(*folders)
     assert [record["step"] for record in curves] == [1, 2] * 3
     assert curves[0] == {
         "step": 1,
@@ -136,13 +136,13 @@ def test_curves_are_named_after_their_parts(commands, tmp_path):
     }
 
 
-def test_a_step_that_fails_ends_the_demo(capfd):
+def test_failing_step_ends_demo(capfd):
     with pytest.raises(
-        cli.UserError, match="platform_of_none ended with exit code 1, as said above"
+        cli.UserError, match="platform_of_none failed with exit code 1; see above"
     ):
         demo._run("platform_of_none", "--flag=a b")
     assert "$ python -m platform_of_none '--flag=a b'\n" in capfd.readouterr().out
 
 
-def test_a_step_is_timed():
+def test_step_is_timed():
     assert 0 < demo._run("platform") < 60

@@ -1,4 +1,4 @@
-"""genie-features as a user runs it, and the networks it trains."""
+"""End-to-end runs of genie-features, and the networks it trains."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from genie_tf.experiments.features import last_directions, make_networks
 
 
 class Frames(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Episodes with a theme, of black frames of some size, with actions or without."""
+    """Episodes of black frames with a theme, of several sizes, with or without actions."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
@@ -57,7 +57,7 @@ class Frames(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 @pytest.fixture(scope="module")
 def run(run_app, data_dir):
-    """A function that runs genie-features with some flags changed."""
+    """Function that runs genie-features with some flags changed."""
 
     def run_changed(folder, **changes):
         flags = {
@@ -75,7 +75,7 @@ def run(run_app, data_dir):
 
 @pytest.fixture(scope="module")
 def trained(run, tmp_path_factory):
-    """The folder of a short training, and what it printed."""
+    """Output folder of a short run, and its printed text."""
     folder = tmp_path_factory.mktemp("trained")
     ended = run(folder)
     assert ended.code == 0, ended.errors
@@ -84,7 +84,7 @@ def trained(run, tmp_path_factory):
     return folder / "features", ended.out
 
 
-def test_the_probe_reads_nine_groups_of_actions(trained):
+def test_action_probe_names_groups_of_actions(trained):
     actions = GAMES["coinrun"].actions
     path = str(trained[0] / "action_probe.keras")
     probe = load_action_probe(path, actions, (64, 64, 3))
@@ -98,7 +98,7 @@ def random_clips(time):
     return rng.integers(256, size=(2, time, 64, 64, 3), dtype=np.uint8)
 
 
-def test_the_file_is_a_feature_network(trained):
+def test_file_is_feature_network(trained):
     network = load_feature_network(str(trained[0] / "CoinRun.keras"), "fvd")
     assert network.score_name == "FVD-CoinRun"
     assert (network.frame_size, network.width) == ((64, 64), 32)
@@ -106,7 +106,7 @@ def test_the_file_is_a_feature_network(trained):
         assert network(random_clips(time)).shape == (2, 32)
 
 
-def test_the_report_has_the_scores(trained):
+def test_report_has_scores(trained):
     folder, printed = trained
     report = json.loads((folder / "report.json").read_text())
     assert (report["dataset"], report["steps"]) == ("coinrun/tiny", 2)
@@ -122,7 +122,7 @@ def test_the_report_has_the_scores(trained):
     assert "versions" in report
 
 
-def test_the_seed_decides(run, trained, tmp_path):
+def test_seed_decides_features(run, trained, tmp_path):
     features = []
     for seed in (0, 1):
         assert run(tmp_path, output=f"{seed}", seed=seed).code == 0
@@ -133,8 +133,8 @@ def test_the_seed_decides(run, trained, tmp_path):
     assert np.abs(features[1] - features[0]).max() > 0.01
 
 
-def test_an_action_is_read_around_its_step():
-    """Of one kernel of three frames, beside the change since the frame before."""
+def test_action_depends_on_neighboring_frames():
+    """One kernel spans three frames, each with its change."""
     keras.utils.set_random_seed(0)
     features, classifier = make_networks()
     video = random_clips(12)[:1].astype("float32") / 127.5 - 1
@@ -150,15 +150,15 @@ def test_an_action_is_read_around_its_step():
     assert features.predict_on_batch(video).shape == (1, 32)
 
 
-def test_the_direction_held_last():
-    """Groups are left, none, right by down, none, up."""
+def test_last_direction_held():
+    """Groups enumerate left, none, right, and within each down, none, up."""
     groups = np.array([[4, 3, 2, 1, 5, 6, 4, 0], [8, 4, 4, 1, 4, 7, 3, 5]])
     expected = [[-1, -1, 0, 0, 0, 1, 1, 0], [1, 1, 1, 0, 0, 1, 1, 1]]
     np.testing.assert_array_equal(last_directions(groups), expected)
 
 
-def test_features_tell_what_moves_from_what_stands():
-    """The same frames in another order have other features."""
+def test_features_depend_on_frame_order():
+
     keras.utils.set_random_seed(0)
     features, _ = make_networks()
     video = random_clips(9)[:1].astype("float32") / 127.5 - 1
@@ -169,28 +169,28 @@ def test_features_tell_what_moves_from_what_stands():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"output": None}, "expected --output, which --help describes"),
+        ({"output": None}, "expected --output; see --help"),
         ({"dataset": "coinrun/easy"}, "There is no dataset 'coinrun/easy': .*"),
         (
             {"dataset": "arrays"},
             ".* 'arrays' have no 'theme': arrays hold no metadata.",
         ),
-        ({"dataset": "frames/still"}, "frames/still has no actions, of which to learn"),
+        ({"dataset": "frames/still"}, "frames/still has no actions to learn from"),
         (
             {"dataset": "frames/small"},
-            r"the model is for frames of \(64, 64, 3\); frames/small has .*32, 32, 3\)",
+            r"the model expects frames of \(64, 64, 3\); frames/small has .*32, 32, 3\)",
         ),
         (
             {"dataset": "frames/keys"},
             "Dataset 'frames/keys', split 'train', has the action 20; expected actions "
             "from 0 to 14.",
         ),
-        ({"output": "file/below"}, "cannot write in the folder file/below: choose .*"),
+        ({"output": "file/below"}, "cannot write to the folder file/below: choose .*"),
         ({"steps": 0}, "flag --steps=0: .*"),
         ({"seed": -1}, "flag --seed=-1: .*"),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence(run, tmp_path, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(run, tmp_path, changes, sentence):
     (tmp_path / "file").write_text("no folder")
     frames = np.zeros((16, 64, 64, 3), np.uint8)
     episodes = [(frames, np.zeros(16, int))]
@@ -211,7 +211,7 @@ def test_wrong_input_is_told_in_one_sentence(run, tmp_path, changes, sentence):
     assert not (tmp_path / "features").exists()
 
 
-def test_a_disk_too_small_leaves_nothing_half_written(run_app, data_dir, tmp_path):
+def test_full_disk_leaves_no_partial_files(run_app, data_dir, tmp_path):
     flags = ["--dataset=coinrun/tiny", "--output=features", "--steps=1"]
     ended = run_app(
         "features",
@@ -225,7 +225,7 @@ def test_a_disk_too_small_leaves_nothing_half_written(run_app, data_dir, tmp_pat
     assert not list((tmp_path / "features").iterdir())
 
 
-def test_help_shows_an_example_and_the_flags(run_app, tmp_path):
+def test_help_shows_example_and_flags(run_app, tmp_path):
     ended = run_app("features", "--help", folder=tmp_path)
     assert ended.errors == []
     assert "genie-features --dataset=coinrun/random_hard_small" in ended.out

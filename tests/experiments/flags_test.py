@@ -1,4 +1,4 @@
-"""Flags set every argument of the models of every config that ships."""
+"""Flags for every model argument of every shipped config."""
 
 import inspect
 from importlib import import_module
@@ -16,7 +16,7 @@ from genie_tf.presets.without_weights import without_weights
 from genie_tf.testing.tiny_models import tiny_tokenizer
 from genie_tf.training.build import build_model, build_world
 
-# Arguments that a world gives its dynamics, and a model its quantizer.
+# Arguments that a world passes to its dynamics, and a model to its quantizer.
 GIVEN = {"num_codes", "num_patches", "action_dim", "code_dim"}
 LAYERS = {
     "encoder": STTransformer,
@@ -24,7 +24,7 @@ LAYERS = {
     "transformer": STTransformer,
     "quantizer": VectorQuantizer,
 }
-# Values to choose another one from; all of them fit each other.
+# Alternative values, which all fit each other.
 VALUES = {
     "frame_shape": [(32, 48, 3)],
     "patch_size": [2],
@@ -58,19 +58,19 @@ def all_configs():
 
 
 def parse(name: str, values: dict) -> ConfigDict:
-    """Return the config that a program has of its flags."""
+    """Return the config that a program reads from its flags."""
     parsed = flags.FlagValues()
     argv = ["program", f"--config={name}"]
     argv += [f"--config.{setting}={value}" for setting, value in values.items()]
     config_flags.DEFINE_config_file("config", flag_values=parsed, sys_argv=argv)
     parser = parsed["config"].parser = ConfigParser()
-    parser._loaded = False  # absl makes one for all of a process.
+    parser._loaded = False  # absl keeps one parser per process.
     parsed(argv)
     return parsed["config"].value
 
 
 def build(config: ConfigDict) -> dict:
-    """Return the models of a config by the groups of their settings, without weights."""
+    """Return the models of a config, without weights, by their groups of settings."""
     if config.stage != "genie":
         return {"model": without_weights(lambda: build_model(config))}
     shape = config.latent_action_model.frame_shape
@@ -83,34 +83,36 @@ def build(config: ConfigDict) -> dict:
     return parts
 
 
-def arguments_of(made: type, given=frozenset()) -> set[str]:
-    return inspect.signature(made).parameters.keys() - given - {"kwargs", "remat"}
+def list_arguments(constructor: type, given=frozenset()) -> set[str]:
+    return (
+        inspect.signature(constructor).parameters.keys() - given - {"kwargs", "remat"}
+    )
 
 
-def settings_of(config: ConfigDict, group: str) -> dict:
+def list_settings(config: ConfigDict, group: str) -> dict:
     """Return the flag of each argument of a model, with its value."""
-    made = model_class(config[group].class_name)
+    cls = model_class(config[group].class_name)
     flat = {}
-    for name in arguments_of(made, GIVEN if group == "dynamics" else set()):
+    for name in list_arguments(cls, GIVEN if group == "dynamics" else set()):
         if name in LAYERS:
-            for inner in arguments_of(LAYERS[name], GIVEN):
+            for inner in list_arguments(LAYERS[name], GIVEN):
                 flat[f"{group}.{name}.{inner}"] = config[group][name][inner]
         else:
             flat[f"{group}.{name}"] = config[group][name]
-    if made.__name__ == "CausalDynamics":
-        del flat["dynamics.transformer.attention"]  # It takes only one.
+    if cls.__name__ == "CausalDynamics":
+        del flat["dynamics.transformer.attention"]  # It has only one valid value.
     return flat
 
 
-def another(setting: str, value):
+def other_value(setting: str, value):
     values = VALUES[setting.rpartition(".")[2]]
     if "decoder" in setting:
         values = values[::-1]
     return next(x for x in values if x != value)
 
 
-def found_in(models: dict, setting: str):
-    """Return the value that a model has of a setting."""
+def read_setting(models: dict, setting: str):
+    """Return a model's value of a setting."""
     group, *names = setting.split(".")
     if names[0] == "quantizer":
         return getattr(models[group].quantizer, names[1])
@@ -121,7 +123,7 @@ def found_in(models: dict, setting: str):
 
 
 @pytest.mark.parametrize("name", all_configs())
-def test_a_flag_sets_each_argument(name):
+def test_flags_set_every_model_argument(name):
     config = load_config(name)
     groups = ["model"]
     if config.stage == "genie":
@@ -130,8 +132,8 @@ def test_a_flag_sets_each_argument(name):
             groups.append("latent_action_model")
     given = {"remat": True}
     for group in groups:
-        for setting, value in settings_of(config, group).items():
-            given[setting] = another(setting, value)
+        for setting, value in list_settings(config, group).items():
+            given[setting] = other_value(setting, value)
         if config[group].get("quantizer", {}).get("levels"):
             given[f"{group}.quantizer.levels"] = ()  # None, for a codebook.
     models = build(parse(name, given))
@@ -139,7 +141,7 @@ def test_a_flag_sets_each_argument(name):
     del given["remat"]
     for setting, value in given.items():
         if not setting.endswith("levels"):
-            assert found_in(models, setting) == value, setting
+            assert read_setting(models, setting) == value, setting
     for model in models.values():
         layers = [x for x in model.layers if isinstance(x, STTransformer)]
         assert layers and all(layer.remat for layer in layers)
@@ -152,10 +154,10 @@ def test_a_flag_sets_each_argument(name):
         ("coinrun_lam:tiny", "model", "num_actions action_dim"),
     ],
 )
-def test_levels_make_a_finite_scalar_quantizer(name, group, codes):
+def test_levels_select_finite_scalar_quantizer(name, group, codes):
     given = {f"{group}.{setting}": VALUES[setting][0] for setting in codes.split()}
     given[f"{group}.quantizer.levels"] = (3, 2, 2)
     quantizer = build(parse(name, given))[group].quantizer
     assert type(quantizer) is FiniteScalarQuantizer
-    for argument in arguments_of(FiniteScalarQuantizer, GIVEN):
+    for argument in list_arguments(FiniteScalarQuantizer, GIVEN):
         assert getattr(quantizer, argument) == VALUES[argument][0]

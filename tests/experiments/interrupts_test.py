@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: one line, exit code 130, and nothing half-written."""
+"""Ctrl-C at any time: one line, exit code 130, and no partial files."""
 
 import signal
 import subprocess
@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-# What a program does, as text, around a call of `run_interruptible`. It says when it is
-# where the test interrupts it.
+# A program that calls `run_interruptible`. It prints when the test may interrupt it.
 PROGRAM = """
 import sys, time
 from genie_tf.experiments.interrupts import run_interruptible
@@ -21,7 +20,7 @@ run_interruptible(work)
 {after}
 """
 SLEEP = "print('now', flush=True); time.sleep(60)"
-# Waits for itself, outside of the interpreter, so that no handler in Python is called.
+# Waits for itself outside the interpreter, so that no Python handler runs.
 DEADLOCK = (
     "import ctypes",
     "lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)",
@@ -55,7 +54,7 @@ def check_interrupted(process: subprocess.Popen, name: str) -> None:
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     lines = errors.splitlines()
-    # Above it may be progress bars.
+    # Progress bars can be above it.
     assert lines.pop() == f"{name}: interrupted"
     assert all("%|" in line or not line for line in lines), errors
 
@@ -69,17 +68,17 @@ def work(*lines: str, after: str = "") -> list[str]:
     "program",
     [
         work(SLEEP),
-        # Libraries complain, catch what is raised, or raise something else.
+        # Libraries print, catch the exception, or raise another.
         work(
             "try:",
             f"    {SLEEP}",
             "except BaseException:",
-            "    print('cannot go on', file=sys.stderr)",
+            "    print('cannot continue', file=sys.stderr)",
             "    raise RuntimeError",
         ),
         work("try:", f"    {SLEEP}", "except BaseException:", "    pass"),
         work("try:", f"    {SLEEP}", "finally:", "    time.sleep(60)"),
-        # A thread that goes on, for which the interpreter would wait at its end.
+        # A thread that keeps running, for which the interpreter would wait at exit.
         work(
             "import threading",
             "threading.Thread(target=time.sleep, args=[60]).start()",
@@ -98,7 +97,7 @@ def work(*lines: str, after: str = "") -> list[str]:
         "at its end",
     ],
 )
-def test_a_program_ends_with_one_line(program, tmp_path):
+def test_interrupted_program_prints_one_line(program, tmp_path):
     with start(program, tmp_path) as process:
         assert process.stdout.readline() == "now\n"
         check_interrupted(process, "genie-test")
@@ -119,18 +118,18 @@ def test_a_program_ends_with_one_line(program, tmp_path):
     ],
     ids=lambda argv: argv[0],
 )
-def test_programs_end_at_any_moment(argv, seconds, tmp_path):
-    """While they parse flags, import, build, compile, sample and write."""
+def test_programs_can_be_interrupted_anytime(argv, seconds, tmp_path):
+    """Interrupt parsing, imports, building, compiling, sampling and writing."""
     Image.new("RGB", (64, 64)).save(tmp_path / "frame.png")
     with start([sys.executable, "-c", MODULE.format(argv=argv)], tmp_path) as process:
         assert process.stdout.readline() == "now\n"
         time.sleep(seconds)
         check_interrupted(process, argv[0])
-    # What takes longer to remove is removed by the next run.
+    # The next run removes what takes longer to delete.
     assert {path.name for path in tmp_path.glob("[!.]*")} == {"frame.png"}
 
 
-def test_what_is_half_written_is_removed(tmp_path):
+def test_partial_files_are_removed(tmp_path):
     program = work(
         "from genie_tf.files import replacing",
         "with replacing('file.txt') as path:",
@@ -143,12 +142,12 @@ def test_what_is_half_written_is_removed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_closed_stays_without_output(tmp_path):
-    """No other file gets the number of a closed one, and what is printed."""
+def test_closed_streams_stay_closed(tmp_path):
+    """No file gets the descriptor of a closed stream, and with it printed text."""
     program = work(
         "import os, sys",
         "with open('mine', 'w'):",
-        "    sys.stdout = open(os.dup(1), 'w')  # The one before is collected.",
+        "    sys.stdout = open(os.dup(1), 'w')  # Collects the old one.",
         "    with open('yours', 'w'):",
         "        print('text', flush=True)",
         "        os.write(1, b'text')",
@@ -176,8 +175,8 @@ def test_temporary_files_are_removed(moment, tmp_path):
     assert not (tmp_path / "temporary").exists()
 
 
-def test_what_the_shell_ignores_stays_ignored(tmp_path):
-    """As for a program that nohup or a script has put in the background."""
+def test_ignored_sigint_stays_ignored(tmp_path):
+    """Nohup and background jobs in scripts ignore SIGINT."""
     program = work("print('now', flush=True)", "input()")
     process = subprocess.Popen(
         program,

@@ -1,4 +1,4 @@
-"""Wherever a program takes a path, it refuses gs:// and the like, and expands `~`."""
+"""Every path flag of a program rejects gs:// and the like, and expands `~`."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from genie_tf.experiments import arrays
 from genie_tf.testing.tiny_models import tiny_tokenizer
 
-# The flags of each program that are texts of another kind.
+# String flags that are not paths.
 NO_PATHS = {
     *("camera", "split", "name"),
     *("host", "allowed_origin", "root_path"),
@@ -16,8 +16,8 @@ NO_PATHS = {
 }
 
 
-def flags_of(program: Path, function: str) -> list[str]:
-    """The names of the flags that a program defines by a function."""
+def find_flags(program: Path, function: str) -> list[str]:
+    """Return the names of the flags that a program defines with a function."""
     calls = [
         n for n in ast.walk(ast.parse(program.read_text())) if isinstance(n, ast.Call)
     ]
@@ -36,17 +36,18 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_every_flag_for_a_path_is_defined_as_one(program):
-    texts = set(flags_of(PROGRAMS[program], "DEFINE_string"))
+def test_path_flags_are_defined_as_paths(program):
+    texts = set(find_flags(PROGRAMS[program], "DEFINE_string"))
     assert not texts - NO_PATHS
-    assert flags_of(PROGRAMS[program], "define_path")
+    paths = ("define_path", "define_config")
+    assert any(find_flags(PROGRAMS[program], function) for function in paths)
 
 
 @pytest.mark.parametrize(
     ("program", "flag"),
     [("export", "output"), ("preview", "dataset"), ("train", "config")],
 )
-def test_addresses_are_refused(run_app, tmp_path, program, flag):
+def test_urls_are_rejected(run_app, tmp_path, program, flag):
     ended = run_app(program, f"--{flag}=gs://bucket/x", folder=tmp_path)
     assert ended.code == 2
     (line,) = ended.errors
@@ -54,7 +55,7 @@ def test_addresses_are_refused(run_app, tmp_path, program, flag):
     assert not list(tmp_path.iterdir())
 
 
-def test_home_is_expanded(run_app, tmp_path):
+def test_tilde_is_expanded(run_app, tmp_path):
     home, folder = tmp_path / "home", tmp_path / "work"
     folder.mkdir()
     tiny_tokenizer().save_to_preset(home / "tokenizer", "Small.")
@@ -66,7 +67,7 @@ def test_home_is_expanded(run_app, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["", "~nobody-of-this-name/x"])
-def test_what_is_no_path_is_refused(run_app, tmp_path, path):
+def test_invalid_paths_are_rejected(run_app, tmp_path, path):
     ended = run_app("export", f"--output={path}", folder=tmp_path)
     assert ended.code == 2
     (line,) = ended.errors

@@ -1,4 +1,4 @@
-"""genie-play as a user starts it, with a model."""
+"""End-to-end runs of genie-play."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ from genie_tf.presets.saving import save_preset
 from genie_tf.testing.tiny_models import tiny_genie
 
 
-def test_a_model_is_played_until_it_is_interrupted(tmp_path):
+def test_model_is_served_until_interrupted(tmp_path):
     save_preset(tiny_genie(), tmp_path / "model", "A card.")
     command = ["-m", "genie_tf.experiments.play", "--preset=model", "--port=0"]
     with subprocess.Popen(
@@ -41,7 +41,7 @@ def test_a_model_is_played_until_it_is_interrupted(tmp_path):
 
 
 def interrupt(process: subprocess.Popen, address: str):
-    """Nobody delays the end: neither who plays, nor who sends a picture slowly."""
+    """Interrupt the server; neither a player nor a slow upload delays its end."""
     upload = http.client.HTTPConnection(address)
     upload.putrequest("POST", "/picture")
     upload.putheader("Content-Length", "100")
@@ -55,7 +55,7 @@ def interrupt(process: subprocess.Popen, address: str):
     upload.close()
 
 
-def test_addresses():
+def test_addresses_include_proxies_and_token():
     assert addresses("127.0.0.1", 8000) == ["http://127.0.0.1:8000"]
     assert addresses("::1", 8000) == ["http://[::1]:8000"]
     assert addresses("0.0.0.0", 80, token="abc") == ["http://0.0.0.0:80/?token=abc"]
@@ -79,8 +79,8 @@ def test_addresses():
         ),
         (
             "--root_path=genie",
-            "The root path must have the form /genie, of letters, digits and . _ ~ -; "
-            "received genie.",
+            "The root path must have the form /genie, with only letters, digits and "
+            ". _ ~ -; received genie.",
         ),
         (
             "--host=127.0.0.1",
@@ -89,7 +89,7 @@ def test_addresses():
         ),
     ],
 )
-def test_what_cannot_be_served(run_app, tmp_path, flag, sentence):
+def test_invalid_addresses_are_rejected(run_app, tmp_path, flag, sentence):
     with bind("127.0.0.1", 0) as taken:
         port = str(taken.getsockname()[1])
         ended = run_app(
@@ -113,3 +113,31 @@ def play_a_frame(address: str):
         messages = [socket.recv(timeout=60) for _ in range(4)]
     frames = [unpack_frame(m) for m in messages if isinstance(m, bytes)]
     assert [frame[:2] for frame in frames] == [(AGAIN, None), (NEW, 3)]
+
+
+NO_PRESET = (
+    "There is no preset none: expected a folder, or the name of one that ships with .*"
+)
+# Invalid input: the run, its changed flags, and a pattern of the error.
+WRONG = [
+    ("play", {"preset": "none"}, NO_PRESET),
+    (
+        "play",
+        {"host": "192.0.2.1"},
+        "Cannot serve at 192.0.2.1, port 0: Cannot assign requested address. Choose "
+        "another.",
+    ),
+    ("play", {"fps": 51}, "flag --fps=51: .*50.*"),
+    (
+        "play",
+        {"steps": 26},
+        "To play, `num_steps` must be at most 25; received 26.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "sentence"), WRONG)
+def test_invalid_input_is_rejected_in_one_sentence(
+    check_refused, name, changes, sentence
+):
+    check_refused(name, changes, sentence)

@@ -1,4 +1,4 @@
-"""genie-preview as a user runs it, on datasets of each form."""
+"""End-to-end runs of genie-preview on each kind of dataset."""
 
 import json
 import re
@@ -15,14 +15,14 @@ from PIL import Image
 from genie_tf.datasets.array_episodes import ArrayEpisodes, write_arrays
 from genie_tf.experiments import preview
 
-# With its version, TFDS reads what is on disk; without, it asks the network first.
+# With a version, TFDS reads from disk; without, it first asks the network.
 ROBOTS = "robots:1.0.0"
 LENGTHS = {"train": [20, 60, 1, 7, 33, 8, 90, 12, 5, 11], "test": [9, 3]}
 WRITTEN = {"contact_sheet.png", "clips.mp4", "statistics.json", "statistics.md"}
 
 
 class Robots(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Two cameras, of which one is large, and rewards now and then."""
+    """Episodes with a small and a large camera, and rare rewards."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -70,7 +70,7 @@ class Robots(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def picture(height, width, shade, step):
-    """A slope of color with a bright square that moves to the right."""
+    """Return a color gradient with a bright square that moves to the right."""
     y, x = np.mgrid[:height, :width]
     frame = np.stack([x * 0 + shade, 200 * y // height, 200 * x // width], axis=-1)
     left = step % (width - 8)
@@ -87,7 +87,7 @@ def robots(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def episodes(robots):
-    """All columns of all episodes of a split, read by TFDS."""
+    """Function that reads all columns of all episodes of a split with TFDS."""
 
     def read(split):
         dataset = tfds.load(ROBOTS, split=split, data_dir=robots)
@@ -101,7 +101,7 @@ def episodes(robots):
 
 @pytest.fixture(scope="module")
 def run(run_app, robots):
-    """A function that runs genie-preview with some flags changed."""
+    """Function that runs genie-preview with some flags changed."""
 
     def run_changed(folder, changes=(), **circumstances):
         flags = {"dataset": ROBOTS, "data_dir": robots, "output": "preview"}
@@ -113,12 +113,12 @@ def run(run_app, robots):
 
 
 @pytest.fixture(scope="module")
-def shown(run, tmp_path_factory):
-    """The folder that a preview wrote."""
+def output(run, tmp_path_factory):
+    """Output folder of genie-preview."""
     folder = tmp_path_factory.mktemp("shown")
     ended = run(folder)
     assert ended.code == 0, ended.errors
-    assert ended.out == ("Wrote preview/statistics.md, statistics.json and pictures.\n")
+    assert ended.out == ("Wrote preview/statistics.md, statistics.json and images.\n")
     assert {path.name for path in (folder / "preview").iterdir()} == WRITTEN
     return folder / "preview"
 
@@ -131,21 +131,21 @@ def read_mp4(path):
 
 
 @pytest.mark.parametrize("split", LENGTHS)
-def test_statistics_are_those_that_tfds_reads(shown, robots, episodes, split):
-    found = json.loads((shown / "statistics.json").read_text())["splits"][split]
+def test_statistics_match_tfds(output, robots, episodes, split):
+    actual = json.loads((output / "statistics.json").read_text())["splits"][split]
     expected = episodes(split)
     files = (robots / "robots/1.0.0").glob(f"robots-{split}.*")
     lengths = [len(steps["is_first"]) for steps in expected]
     assert sorted(lengths) == sorted(LENGTHS[split])
-    assert found["episodes"] == len(lengths)
-    assert found["frames"] == sum(lengths)
-    assert found["bytes"] == sum(file.stat().st_size for file in files)
-    assert found["lengths"]["median"] == np.median(lengths)
-    assert found["pixels"]["sizes"] == [[40, 60]]
+    assert actual["episodes"] == len(lengths)
+    assert actual["frames"] == sum(lengths)
+    assert actual["bytes"] == sum(file.stat().st_size for file in files)
+    assert actual["lengths"]["median"] == np.median(lengths)
+    assert actual["pixels"]["sizes"] == [[40, 60]]
     counts = Counter(np.concatenate([steps["action"] for steps in expected]).tolist())
-    assert found["actions"]["counts"] == {str(key): counts[key] for key in counts}
+    assert actual["actions"]["counts"] == {str(key): counts[key] for key in counts}
     sums = [float(steps["reward"].sum()) for steps in expected]
-    assert found["rewards"] == {
+    assert actual["rewards"] == {
         "episodes": len(lengths),
         "sum": pytest.approx(sum(sums)),
         "mean": pytest.approx(np.mean(sums)),
@@ -153,9 +153,9 @@ def test_statistics_are_those_that_tfds_reads(shown, robots, episodes, split):
     }
 
 
-def test_markdown_has_the_numbers(shown):
-    text = (shown / "statistics.md").read_text()
-    train = json.loads((shown / "statistics.json").read_text())["splits"]["train"]
+def test_markdown_has_statistics(output):
+    text = (output / "statistics.md").read_text()
+    train = json.loads((output / "statistics.json").read_text())["splits"]["train"]
     assert text.startswith(f"# {ROBOTS}\n")
     assert "| frames | 247 | 12 |" in text
     assert f"| bytes on disk | {train['bytes']:,} |" in text
@@ -165,8 +165,8 @@ def test_markdown_has_the_numbers(shown):
     assert f"| {action} | {count} ({count / 247:.1%}) |" in text
 
 
-def test_contact_sheet_shows_frames_of_the_dataset(shown, episodes):
-    sheet = np.array(Image.open(shown / "contact_sheet.png"))
+def test_contact_sheet_shows_evenly_spaced_frames(output, episodes):
+    sheet = np.array(Image.open(output / "contact_sheet.png"))
     height, width, gap = 3 * 40, 3 * 60, 2
     assert len(sheet) == 8 * (height + gap) - gap
     grid = sheet[:, -(8 * (width + gap) - gap) :]
@@ -175,7 +175,7 @@ def test_contact_sheet_shows_frames_of_the_dataset(shown, episodes):
         length = len(steps["is_first"])
         chosen = [round(i * (length - 1) / 7) for i in range(8)]
         frames = steps["observation"]["image"][chosen]
-        # The frames of an episode in a row, pixels three wide, two white ones between.
+        # The frames of an episode in a row, enlarged three times, with white gaps.
         frames = np.pad(
             frames.repeat(3, axis=1).repeat(3, axis=2),
             ((0, 0), (0, 0), (0, gap), (0, 0)),
@@ -187,17 +187,17 @@ def test_contact_sheet_shows_frames_of_the_dataset(shown, episodes):
         [number for number, frames in enumerate(expected) if (frames == row).all()]
         for row in rows
     ]
-    # Each row is one episode, and none is there twice.
-    assert all(len(found) == 1 for found in numbers)
-    assert len({found[0] for found in numbers}) == 8
+    # Each row is another episode.
+    assert all(len(matches) == 1 for matches in numbers)
+    assert len({matches[0] for matches in numbers}) == 8
 
 
-def test_mp4_has_the_clips(shown, robots, run, tmp_path, episodes):
-    video, fps = read_mp4(shown / "clips.mp4")
+def test_mp4_shows_clips(output, robots, run, tmp_path, episodes):
+    video, fps = read_mp4(output / "clips.mp4")
     assert fps == 10
-    # Ten episodes make three rows of three clips.
+    # Ten episodes fill three rows of three clips.
     assert video.shape == (50, 3 * 122 - 2, 3 * 182 - 2, 3)
-    # Two episodes, shorter than a clip, are one row.
+    # Two episodes, shorter than a clip, fill one row.
     ended = run(tmp_path, {"split": "test", "fps": 3})
     assert ended.code == 0, ended.errors
     video, fps = read_mp4(tmp_path / "preview/clips.mp4")
@@ -211,7 +211,7 @@ def test_mp4_has_the_clips(shown, robots, run, tmp_path, episodes):
         assert error.mean() < 4
 
 
-def test_clips_go_on_from_step_to_step(tmp_path):
+def test_clips_are_consecutive_steps(tmp_path):
     lengths = [200, 60, 3, 70, 100]
 
     def numbered():
@@ -238,7 +238,7 @@ def test_clips_go_on_from_step_to_step(tmp_path):
     assert len(starts) > 5
 
 
-def test_large_frames_are_made_smaller(run, tmp_path):
+def test_large_frames_are_scaled_down(run, tmp_path):
     ended = run(tmp_path, {"camera": "large", "split": "test"})
     assert ended.code == 0, ended.errors
     statistics = json.loads((tmp_path / "preview/statistics.json").read_text())
@@ -248,17 +248,17 @@ def test_large_frames_are_made_smaller(run, tmp_path):
     assert video.shape == (9, 128, 2 * 205 + 2, 3)
 
 
-def test_equal_seeds_give_equal_files(shown, run, tmp_path):
+def test_equal_seeds_give_equal_files(output, run, tmp_path):
     for seed in (0, 1):
         ended = run(tmp_path, {"output": f"{seed}", "seed": seed})
         assert ended.code == 0, ended.errors
     for name in WRITTEN:
-        expected = (shown / name).read_bytes()
+        expected = (output / name).read_bytes()
         assert (tmp_path / "0" / name).read_bytes() == expected
         assert (tmp_path / "1" / name).read_bytes() != expected
 
 
-def test_coinrun(run, tmp_path, data_dir):
+def test_coinrun_actions_are_counted_and_named(run, tmp_path, data_dir):
     flags = {"dataset": "coinrun/tiny", "data_dir": data_dir, "output": None}
     ended = run(tmp_path, flags)
     assert ended.code == 0, ended.errors
@@ -280,7 +280,7 @@ def test_coinrun(run, tmp_path, data_dir):
     assert f"| 7 right | {actions.count(7)} (" in text
 
 
-def test_a_video_folder_has_no_actions_and_no_rewards(run, run_app, tmp_path):
+def test_video_folder_has_no_actions_or_rewards(run, run_app, tmp_path):
     (tmp_path / "videos").mkdir()
     frames = [Image.fromarray(picture(64, 64, 0, step)) for step in range(20)]
     for name in "abc":
@@ -301,7 +301,7 @@ def test_a_video_folder_has_no_actions_and_no_rewards(run, run_app, tmp_path):
     )
 
 
-# Ends as the app does; but with an error if TensorFlow was imported.
+# Runs the program, and fails if it imported TensorFlow.
 WITHOUT = """
 import runpy, sys
 sys.modules["av"] = None
@@ -312,7 +312,7 @@ finally:
 """
 
 
-def test_arrays_without_tensorflow_and_mp4(tmp_path):
+def test_arrays_need_neither_tensorflow_nor_pyav(tmp_path):
     frames = np.stack([picture(40, 60, 0, step) for step in range(10)])
     write_arrays(tmp_path / "arrays", {"train": [(frames, np.arange(10) % 3)]})
     (tmp_path / "preview").mkdir()
@@ -337,18 +337,18 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"dataset": None}, "expected --dataset, which --help describes"),
+        ({"dataset": None}, "expected --dataset; see --help"),
         ({"dataset": "coinrn/tiny"}, "There is no dataset 'coinrn/tiny': .*"),
         ({"dataset": "coinrun/easy"}, "There is no dataset 'coinrun/easy': .*"),
         (
             {"dataset": "procgen/nnja_random_hard"},
-            "There is no dataset 'procgen/nnja_random_hard': Procgen has no game 'nnja': "
-            "it has bigfish, .*, starpilot.",
+            "There is no dataset 'procgen/nnja_random_hard': Procgen has no game 'nnja'; "
+            "available: bigfish, .*, starpilot.",
         ),
         (
             {"dataset": "procgen/ninja_random_memory"},
             "There is no dataset 'procgen/ninja_random_memory': Procgen's ninja has no "
-            "mode 'memory': it has easy, hard.",
+            "mode 'memory'; available: easy, hard.",
         ),
         (
             {"split": "tset"},
@@ -357,21 +357,21 @@ def test_arrays_without_tensorflow_and_mp4(tmp_path):
         ({"split": "train[:0]"}, rf"The split 'train\[:0\]' of '{ROBOTS}' is empty."),
         (
             {"camera": "hand"},
-            f"The observations of dataset '{ROBOTS}' have no camera 'hand': those they "
-            "have are image, large; speed .Tensor. cannot be used, expected .*",
+            f"The observations of dataset '{ROBOTS}' have no camera 'hand'; available: "
+            "image, large; unusable: speed .Tensor.; expected .*",
         ),
         ({"dataset": "arrays", "split": "test"}, "Dataset 'arrays' has no split .*"),
         (
             {"dataset": "arrays", "camera": "hand"},
-            "The arrays of 'arrays' are of one .*",
+            "The arrays of 'arrays' have a single, .*",
         ),
-        ({"output": "file/below"}, "cannot write in the folder file/below: choose .*"),
+        ({"output": "file/below"}, "cannot write to the folder file/below: choose .*"),
         ({"fps": 0}, r"flag --fps=0: .*\[0.01, 1000.*"),
         ({"fps": 1e30}, "flag --fps=1e.30: .* 1000.*"),
         ({"seed": -1}, "flag --seed=-1: .*"),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence(run, tmp_path, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(run, tmp_path, changes, sentence):
     (tmp_path / "file").write_text("no folder")
     frames = np.zeros((3, 8, 8, 3), np.uint8)
     write_arrays(tmp_path / "arrays", {"train": [(frames, None)]})
@@ -383,14 +383,14 @@ def test_wrong_input_is_told_in_one_sentence(run, tmp_path, changes, sentence):
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_a_disk_too_small_leaves_nothing_half_written(run, tmp_path):
+def test_full_disk_leaves_no_partial_files(run, tmp_path):
     ended = run(tmp_path, largest_file=1000)
     assert ended.code == 2
     assert re.search("preview(.py)?: .*File too large", ended.errors[-1]), ended.errors
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_help_shows_an_example_and_the_flags(run_app, tmp_path):
+def test_help_shows_example_and_flags(run_app, tmp_path):
     ended = run_app("preview", "--help", folder=tmp_path)
     assert ended.errors == []
     assert "genie-preview --dataset=coinrun/random_hard_small" in ended.out

@@ -1,4 +1,4 @@
-"""The published settings, at their real size, against what the papers say of them."""
+"""Published settings at their full size, compared with the papers."""
 
 import math
 from importlib import import_module
@@ -11,34 +11,34 @@ from genie_tf.layers import patch_grid
 from genie_tf.testing.tiny_models import TinyAutoencoder
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
-# The papers round, and leave the feed-forward open. The widths as published come to more
-# than "300M" for the latent action model, however narrow its feed-forward is.
+# The papers round, and do not report the feed-forward. With the published widths, the
+# latent action model exceeds "300M" however narrow its feed-forward is.
 TOLERANCE = {"tokenizer": 0.03, "latent_action_model": 0.2, "dynamics": 0.1}
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
 def rows():
-    """All models, built without their weights."""
+    """Rows of all models, built without weights."""
     return list(published.rows())
 
 
-def test_parameters_are_as_many_as_published(rows):
+def test_parameter_counts_match_papers(rows):
     print("\n" + published.table(rows))
     for row in rows:
         if row.published:
             expected = pytest.approx(row.published * 1e6, rel=TOLERANCE[row.part])
             assert row.parameters == expected, row
-    shown = {(row.config, row.part) for row in rows if row.published}
-    # The latent action models of all sizes are one; so are the models of all batches.
-    assert len(shown) == 4 + 1 + 9
+    published_models = {(row.config, row.part) for row in rows if row.published}
+    # All sizes share a latent action model, and all batch sizes share their models.
+    assert len(published_models) == 4 + 1 + 9
 
 
-def test_the_page_shows_the_table(rows):
+def test_docs_show_table(rows):
     assert published.table(rows) in (DOCS / "published.md").read_text()
 
 
-def test_every_published_size_is_in_the_table():
+def test_table_has_every_published_size():
     names = set()
     for path in Path(configs.__file__).parent.glob("[a-z]*_*.py"):
         text = path.read_text()
@@ -51,7 +51,7 @@ def test_every_published_size_is_in_the_table():
 
 
 @pytest.mark.parametrize("name", published.CONFIGS)
-def test_config_has_an_optimizer_and_a_schedule(name):
+def test_configs_build_optimizer_and_schedule(name):
     config = published.load(name)
     schedule = WarmupDecay(steps=config.steps, **config.schedule)
     make_optimizer(TinyAutoencoder(), schedule, **config.optimizer)
@@ -63,7 +63,7 @@ def test_config_has_an_optimizer_and_a_schedule(name):
 @pytest.mark.parametrize(
     "size, tokens_per_step, tokens",
     [
-        # Genie, section 3.1 and table 10; to as many digits as there.
+        # Genie, section 3.1 and table 10, with the digits printed there.
         ("2.3b_128", 1.9e6, None),
         ("2.3b_256", 3.8e6, None),
         ("2.3b_448", 6.6e6, None),
@@ -71,12 +71,12 @@ def test_config_has_an_optimizer_and_a_schedule(name):
         ("10.1b", None, 942e9),
     ],
 )
-def test_tokens_seen_are_as_many_as_published(size, tokens_per_step, tokens):
+def test_token_counts_match_paper(size, tokens_per_step, tokens):
     genie = published.load(f"platformers_genie:{size}")
     model = published.load("platformers_tokenizer:paper").model
     patches = math.prod(patch_grid(*model.frame_shape[:2], model.patch_size))
-    found = genie.batch_size * genie.clip_length * patches
+    actual = genie.batch_size * genie.clip_length * patches
     if tokens_per_step:
-        assert round(found / 1e6, 1) * 1e6 == pytest.approx(tokens_per_step)
+        assert round(actual / 1e6, 1) * 1e6 == pytest.approx(tokens_per_step)
     if tokens:
-        assert found * genie.steps == pytest.approx(tokens, rel=0.01)
+        assert actual * genie.steps == pytest.approx(tokens, rel=0.01)

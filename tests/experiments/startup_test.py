@@ -1,4 +1,4 @@
-"""Programs answer at once what they can tell without Keras, whose import takes seconds."""
+"""Programs report errors before they import Keras, which takes seconds."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ GENERATE = {
 }
 
 
-def answer(program: str, settings: dict, folder) -> str:
+def run_invalid(program: str, settings: dict, folder) -> str:
     flags = [f"--{name}={value}" for name, value in settings.items()]
     ended = subprocess.run(
         [sys.executable, "-c", RUN.format(program=program), *flags],
@@ -44,9 +44,11 @@ def answer(program: str, settings: dict, folder) -> str:
         ("tokenize_dataset", {"dataset": "coinrun/random_hard", "output": "tokens"}),
     ],
 )
-def test_a_wrong_preset_is_named_without_keras(program, settings, tmp_path):
-    said = answer(program, {**settings, "preset": "nope"}, tmp_path)
-    assert "There is no preset nope: expected a folder, or the name of one" in said
+def test_unknown_preset_is_reported_without_importing_keras(
+    program, settings, tmp_path
+):
+    errors = run_invalid(program, {**settings, "preset": "nope"}, tmp_path)
+    assert "There is no preset nope: expected a folder, or the name of one" in errors
 
 
 @pytest.mark.parametrize(
@@ -57,14 +59,16 @@ def test_a_wrong_preset_is_named_without_keras(program, settings, tmp_path):
         ({"output": "frames.txt"}, "frames.txt"),
     ],
 )
-def test_wrong_input_to_generate_is_named_without_keras(wrong, message, tmp_path):
+def test_invalid_generate_input_is_reported_without_importing_keras(
+    wrong, message, tmp_path
+):
     from PIL import Image
 
     Image.new("RGB", (4, 4)).save(tmp_path / "prompt.png")
-    assert message in answer("generate", GENERATE | wrong, tmp_path)
+    assert message in run_invalid("generate", GENERATE | wrong, tmp_path)
 
 
-def test_keras_is_imported_without_what_is_not_used():
+def test_keras_is_imported_without_unused_libraries():
     code = """
 import sys
 from genie_tf.experiments import cli

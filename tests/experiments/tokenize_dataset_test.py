@@ -1,4 +1,4 @@
-"""genie-tokenize as a user runs it: training from tokens is training from frames."""
+"""End-to-end runs of genie-tokenize, and training from tokens."""
 
 import json
 import re
@@ -46,7 +46,7 @@ TRAINING = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Tokenizers `one`, of single frames, `many`, of all frames before, and `other`."""
+    """Folder of tokenizers: `one` sees one frame, `many` all earlier ones, `other` one."""
     folder = tmp_path_factory.mktemp("tokens")
     for name, changes in {
         "one": {"encoder": {**TRANSFORMER, "window": 1}},
@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenize(run_app, folder, data_dir):
-    """A function that runs genie-tokenize with some flags changed."""
+    """Function that runs genie-tokenize with some flags changed."""
 
     def tokenize_changed(changes=(), **circumstances):
         flags = {
@@ -82,7 +82,9 @@ def tokenize(run_app, folder, data_dir):
 def tokens(tokenize, folder):
     ended = tokenize()
     assert ended.code == 0, ended.errors
-    assert ended.out.endswith("Wrote tokens, to be given as --config.dataset.\n")
+    assert ended.out.endswith(
+        "Wrote tokens. To train on it, pass it as --config.dataset.\n"
+    )
     assert not (folder / "tokens.unfinished").exists()
     return folder / "tokens"
 
@@ -96,20 +98,20 @@ def clips(folder, dataset, tokenizer="one", clip_length=5, stride=1, **settings)
     return batch
 
 
-def test_the_same_clips_with_their_tokens(folder, tokens, data_dir):
-    found = clips(folder, tokens)
+def test_clips_match_dataset_and_have_tokens(folder, tokens, data_dir):
+    actual = clips(folder, tokens)
     expected = clips(folder, "coinrun/tiny", data_dir=data_dir)
     tokenizer = VideoTokenizer.from_preset(folder / "one")
-    assert found["tokens"].dtype == np.int32
+    assert actual["tokens"].dtype == np.int32
     np.testing.assert_array_equal(
-        found.pop("tokens"), tokenizer.tokenize(expected["video"])
+        actual.pop("tokens"), tokenizer.tokenize(expected["video"])
     )
-    np.testing.assert_equal(found, expected)
+    np.testing.assert_equal(actual, expected)
     actions = open_episodes(str(tokens), "train").actions
     assert actions == GAMES["coinrun"].actions
 
 
-def test_tokens_are_read_without_frames(folder, tokens):
+def test_tokens_can_be_read_without_frames(folder, tokens):
     whole = clips(folder, tokens, stride=2)
     del whole["video"]
     np.testing.assert_equal(clips(folder, tokens, stride=2, video=False), whole)
@@ -119,10 +121,10 @@ def test_tokens_are_read_without_frames(folder, tokens):
     ("expected", "message"),
     [
         ({"num_codes": 1}, r"has the token \d+; expected tokens from 0 to 0.$"),
-        ({"num_patches": 5}, "has 4 tokens a frame; expected 5.$"),
+        ({"num_patches": 5}, "has 4 tokens per frame; expected 5.$"),
     ],
 )
-def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):
+def test_tokens_unknown_to_model_are_rejected(folder, tokens, expected, message):
     with pytest.raises(DataError, match=message):
         clips(folder, tokens, **expected)
 
@@ -134,18 +136,18 @@ def test_tokens_are_those_that_a_model_knows(folder, tokens, expected, message):
             "features.json",
             '"4"',
             '"5"',
-            "a step cannot be decoded .it is not of 10 byte",
+            "a step cannot be decoded .its size is not 10",
         ),
         ("features.json", "uint16", "float16", "expected a Tensor of uint16"),
         (
             "metadata.json",
             'length": null',
             'length": "x"',
-            "give tokens of clips of 'x' frames: make",
+            "have the clip length 'x'; expected 1 or more",
         ),
     ],
 )
-def test_descriptions_of_other_tokens(
+def test_damaged_descriptions_are_rejected(
     folder, tokens, tmp_path, file, old, new, message
 ):
     copy = shutil.copytree(tokens, tmp_path / "copy")
@@ -156,7 +158,7 @@ def test_descriptions_of_other_tokens(
         clips(folder, copy)
 
 
-def test_only_some_splits_have_actions(tokenize, folder):
+def test_splits_with_and_without_actions_are_rejected(tokenize, folder):
     frames = np.zeros((4, 64, 64, 3), "uint8")
     actions = np.zeros(4, int)
     splits = {"train": [(frames, actions)], "test": [(frames, None)]}
@@ -164,16 +166,16 @@ def test_only_some_splits_have_actions(tokenize, folder):
     ended = tokenize({"dataset": "some_actions", "output": "some"})
     assert ended.code == 2
     assert ended.errors[-1].endswith(
-        "Only some splits of 'some_actions' have actions (train), and all or none must "
-        "have them."
+        "Only some splits of 'some_actions' have actions (train); expected actions in "
+        "all splits or none."
     )
 
 
-def test_stock_tfds_reads_all_steps(tokens, data_dir):
-    found = tfds.builder_from_directory(tokens)
+def test_tfds_reads_all_steps(tokens, data_dir):
+    actual = tfds.builder_from_directory(tokens)
     expected = tfds.builder("coinrun/tiny", data_dir=data_dir)
     for split in expected.info.splits:
-        episodes = zip(found.as_dataset(split=split), expected.as_dataset(split=split))
+        episodes = zip(actual.as_dataset(split=split), expected.as_dataset(split=split))
         for ours, theirs in episodes:
             ours, theirs = (
                 next(episode["steps"].batch(99).as_numpy_iterator())
@@ -183,7 +185,7 @@ def test_stock_tfds_reads_all_steps(tokens, data_dir):
             np.testing.assert_equal(ours, {name: theirs[name] for name in ours})
 
 
-def test_training_from_tokens_is_training_from_frames(
+def test_training_from_tokens_equals_training_from_frames(
     run_app, folder, tokens, data_dir
 ):
     curves = []
@@ -199,7 +201,7 @@ def test_training_from_tokens_is_training_from_frames(
     assert curves[0] == curves[1]
 
 
-def test_clips_of_a_tokenizer_that_sees_several_frames(tokenize, folder):
+def test_tokens_of_several_frames_are_stored_as_clips(tokenize, folder):
     ended = tokenize({"preset": "many", "output": "clips", "clip_length": 6})
     assert ended.code == 0, ended.errors
     batch = clips(folder, folder / "clips", "many", clip_length=6)
@@ -208,16 +210,16 @@ def test_clips_of_a_tokenizer_that_sees_several_frames(tokenize, folder):
     with pytest.raises(ValueError) as error:
         clips(folder, folder / "clips", "many", clip_length=5)
     assert str(error.value) == (
-        f"The tokens of '{folder / 'clips'}' are of clips of 6 frames with stride 1; "
-        "asked for were 5 frames with stride 1."
+        f"The tokens of '{folder / 'clips'}' belong to clips of 6 frames with stride 1; "
+        "requested clips of 5 frames with stride 1."
     )
-    # Of 20 frames there are three clips.
+    # 20 frames hold three clips.
     assert tfds.builder_from_directory(folder / "clips").info.splits[
         "validation"
     ].num_examples == (20 // 6)
 
 
-def test_arrays_without_actions_are_tokenized_too(tokenize, folder):
+def test_arrays_without_actions_can_be_tokenized(tokenize, folder):
     frames = np.random.default_rng(0).integers(256, size=(9, 128, 96, 3), dtype="uint8")
     write_arrays(folder / "arrays", {"train": [(frames, None)]})
     ended = tokenize({"dataset": "arrays", "output": "of_arrays", "resize": True})
@@ -227,7 +229,7 @@ def test_arrays_without_actions_are_tokenized_too(tokenize, folder):
     assert batch["video"].shape == (3, 5, 64, 64, 3)
 
 
-def test_the_tokens_of_another_tokenizer_are_refused(run_app, folder, tokens):
+def test_tokens_of_other_tokenizer_are_rejected(run_app, folder, tokens):
     flags = {
         **TRAINING,
         "config.tokenizer": "other",
@@ -237,13 +239,13 @@ def test_the_tokens_of_another_tokenizer_are_refused(run_app, folder, tokens):
     ended = run_app("train", *(f"--{k}={v}" for k, v in flags.items()), folder=folder)
     assert ended.code == 2
     assert ended.errors == [
-        "train.py: The tokens of dataset 'tokens' were made by another tokenizer than "
-        "the one given: give that one, or run genie-tokenize again."
+        "train.py: The tokens of dataset 'tokens' come from another tokenizer: pass that "
+        "tokenizer, or run genie-tokenize again."
     ]
     assert not (folder / "refused").exists()
 
 
-def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
+def test_stopped_run_resumes(folder, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(token_cache, "_STEPS_PER_SHARD", 20)
     monkeypatch.setattr(token_cache.TokenCache, "_num_workers", lambda self: 1)
     calls = []
@@ -267,9 +269,9 @@ def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write("tokens", limit=3)
     assert not (tmp_path / "tokens").exists()
-    found = write("tokens")
+    actual = write("tokens")
     stopped, calls = len(calls), []
-    assert found == write("again")
+    assert actual == write("again")
     assert stopped == len(calls)
 
 
@@ -280,13 +282,12 @@ def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
         ({"dataset": "coinrn/tiny"}, "There is no dataset 'coinrn/tiny': .*"),
         (
             {"preset": "many"},
-            "The tokens of this tokenizer depend on the frames before: give the "
-            "config.clip_length of the training as --clip_length.",
+            "This tokenizer's tokens depend on earlier frames: pass the "
+            "config.clip_length of later training as --clip_length.",
         ),
         (
             {"clip_length": 5},
-            "The tokens of this tokenizer are of one frame each: leave out "
-            "--clip_length.",
+            "This tokenizer encodes each frame separately: omit --clip_length.",
         ),
         (
             {"preset": "many", "clip_length": 21},
@@ -295,16 +296,16 @@ def test_a_stopped_call_goes_on(folder, data_dir, tmp_path, monkeypatch):
         ({"output": "tokens"}, "tokens exists already: choose another folder."),
         (
             {"output": "one/config.json"},
-            "cannot write in the folder one/config.json: .*",
+            "cannot write to the folder one/config.json: .*",
         ),
         (
             {"dataset": "small"},
-            "The tokenizer is for frames of (64, 64, 3); small has frames of (16, 16, 3): "
-            "give --resize to scale them.",
+            "The tokenizer expects frames of (64, 64, 3); small has frames of (16, 16, 3): "
+            "pass --resize to scale them.",
         ),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence(
+def test_invalid_input_is_rejected_in_one_sentence(
     tokenize, folder, tokens, changes, sentence
 ):
     if not (folder / "small").exists():
@@ -319,14 +320,14 @@ def test_wrong_input_is_told_in_one_sentence(
     assert set(folder.rglob("*")) == before
 
 
-def test_what_is_not_installed_is_told(monkeypatch):
+def test_missing_module_is_reported(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(cli.UserError) as error:
         cli.check_installed("av", "reading videos needs PyAV", "[video]")
     assert str(error.value) == "reading videos needs PyAV: pip install genie_tf[video]"
 
 
-def test_a_disk_too_small_leaves_nothing_half_written(tokenize, folder):
+def test_full_disk_leaves_no_partial_files(tokenize, folder):
     ended = tokenize({"output": "large"}, largest_file=20_000)
     assert ended.code == 2, ended.errors
     assert re.search(

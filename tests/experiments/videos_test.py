@@ -1,4 +1,4 @@
-"""genie-videos as a user runs it: a folder becomes a dataset, and is trained on."""
+"""End-to-end runs of genie-videos, and training on its dataset."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ TINY = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three videos, a broken one and a file that is none."""
+    """Folder of three videos, a broken one and a text file."""
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("a", "b", "c"):
@@ -45,7 +45,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def make(run_app, folder):
-    """A function that runs genie-videos with some flags changed."""
+    """Function that runs genie-videos with some flags changed."""
 
     def make_changed(changes=(), **circumstances):
         flags = {"input": "videos", "name": "mine", "data_dir": "data"}
@@ -55,7 +55,7 @@ def make(run_app, folder):
     return make_changed
 
 
-def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
+def test_tokenizer_trains_on_video_folder(make, run_app, folder):
     ended = make({"clip_seconds": 2})
     assert ended.code == 0, ended.errors
     lines = ended.out.splitlines()[-4:]
@@ -90,24 +90,24 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
     ended = run_app("train", *arguments, "--config.camera=hand", folder=folder)
     assert ended.code == 2
     assert ended.errors[-1].endswith(
-        "The observations of dataset 'video_folder/mine' are of one camera without a "
-        "name; received 'hand'."
+        "The observations of dataset 'video_folder/mine' have a single, unnamed camera; "
+        "received camera 'hand'."
     )
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"input": "none"}, "there is no folder none, which --input names"),
-        ({"input": "videos/a.gif"}, "there is no folder videos/a.gif, which .*"),
+        ({"input": "none"}, "there is no folder none: check --input"),
+        ({"input": "videos/a.gif"}, "there is no folder videos/a.gif: .*"),
         (
             {"input": "empty"},
-            "Training, validation and test need a video each, and empty has 0 that can "
-            "be used.",
+            "Expected at least 3 usable videos, for training, validation and test; empty "
+            "has 0.",
         ),
         (
             {"name": "my/videos"},
-            "--name must only have letters, digits and _; received 'my/videos'",
+            "--name must contain only letters, digits and _; received 'my/videos'",
         ),
         *[
             (
@@ -143,11 +143,11 @@ def test_a_tokenizer_is_trained_on_ones_own_videos(make, run_app, folder):
         ({"fps": 0}, "flag --fps=0: .*0.01.*"),
         (
             {"data_dir": "videos/notes.txt"},
-            "cannot write in the folder videos/notes.txt: choose another",
+            "cannot write to the folder videos/notes.txt: choose another",
         ),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence(make, folder, changes, sentence):
+def test_invalid_input_is_rejected_in_one_sentence(make, folder, changes, sentence):
     (folder / "empty").mkdir()
     before = set(folder.rglob("*"))
     ended = make({key: str(value).replace("\\", "") for key, value in changes.items()})
@@ -157,29 +157,29 @@ def test_wrong_input_is_told_in_one_sentence(make, folder, changes, sentence):
     assert set(folder.rglob("*")) == before
 
 
-def test_a_dataset_that_exists_is_left_alone(make, folder):
+def test_existing_dataset_is_unchanged(make, folder):
     assert make().code == 0
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     ended = make()
     assert ended.code == 2
     assert ended.errors[-1].endswith(
-        "data/video_folder/mine/1.0.0 exists already: choose another --name, or delete "
+        "data/video_folder/mine/1.0.0 already exists: choose another --name, or delete "
         "that folder."
     )
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_a_disk_too_small_leaves_nothing(make, folder):
+def test_full_disk_leaves_no_files(make, folder):
     ended = make(largest_file=50_000)
     assert ended.code == 2, "\n".join(ended.errors[-8:])
-    sentence = "videos(.py)?: nothing is written: .*File too large$"
+    sentence = "videos(.py)?: nothing was written: .*File too large$"
     assert re.search(sentence, ended.errors[-1]), ended.errors
     assert not [path for path in folder.rglob("data/**/*") if path.is_file()]
     ended = make()
     assert ended.code == 0, ended.errors
 
 
-def test_what_a_killed_build_left_is_removed(make, folder):
+def test_leftovers_of_killed_build_are_removed(make, folder):
     left = folder / "data/video_folder/mine/incomplete.ABCDEF_1.0.0"
     left.mkdir(parents=True)
     (left / "part").write_text("half a shard")
@@ -187,7 +187,7 @@ def test_what_a_killed_build_left_is_removed(make, folder):
     assert [path.name for path in left.parent.iterdir()] == ["1.0.0"]
 
 
-def test_two_builds_at_once_are_refused(make, folder):
+def test_concurrent_builds_are_rejected(make, folder):
     place = folder / "data/video_folder/mine"
     place.mkdir(parents=True)
     descriptor = os.open(place, os.O_RDONLY)
@@ -196,7 +196,7 @@ def test_two_builds_at_once_are_refused(make, folder):
     os.close(descriptor)
     assert ended.code == 2
     assert ended.errors[-1].endswith(
-        "another program is building data/video_folder/mine: wait for its end, or choose "
+        "another program is building data/video_folder/mine: wait until it ends, or choose "
         "another --name"
     )
     assert make().code == 0

@@ -1,4 +1,4 @@
-"""Sizes, numbers and flags of any type are taken or refused in one sentence."""
+"""Checks of arguments accept or reject values of any type, in one sentence."""
 
 import re
 
@@ -11,7 +11,7 @@ from genie_tf.layers.arguments import check_frame_shape, check_whole
 SIZES = {"dim": 8, "num_blocks": 1, "num_heads": 2}
 
 
-def test_numpy_numbers_are_numbers():
+def test_numpy_numbers_are_accepted():
     check_whole(a=np.int64(3), b=3, c=0 + np.uint8(1))
     check_frame_shape([np.int32(16), 16, 3])
     assert STTransformer(**SIZES, window=np.int64(4)).window == 4
@@ -38,7 +38,7 @@ def test_numpy_numbers_are_numbers():
         ),
         (
             lambda: CausalTemporalAttention(num_heads=2, head_dim=3),
-            "`head_dim` must be even where attention reaches back in time, because "
+            "`head_dim` must be even for attention over time, because "
             "positions rotate pairs of features; received 3.",
         ),
         (
@@ -51,6 +51,6 @@ def test_numpy_numbers_are_numbers():
         ),
     ],
 )
-def test_other_arguments(make, sentence):
+def test_invalid_arguments_are_rejected(make, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         make()

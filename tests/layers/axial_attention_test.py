@@ -18,7 +18,7 @@ def random_tokens(shape=(B, T, N, D), seed=0):
 
 
 def changed_by(layer, tokens, where):
-    """Which outputs (b, t, n) change with the tokens at index `where`."""
+    """Return which outputs (b, t, n) change with the tokens at index `where`."""
     other = tokens.copy()
     other[where] += 1
     change = ops.convert_to_numpy(layer(other) - layer(tokens))
@@ -26,14 +26,14 @@ def changed_by(layer, tokens, where):
 
 
 def reference_attention(layer, tokens, visible, positions):
-    """Attention of one sequence (t, d) spelled out in numpy, token by token."""
+    """Compute attention of one sequence (t, d) in NumPy, token by token."""
     h, k = layer.num_heads, layer.head_dim
     projections = tokens @ layer.to_qkv.kernel.numpy()
     query, key, value = projections.reshape(-1, h, 3, k).transpose(2, 0, 1, 3)
     if layer.qk_norm:
         query, key = (x / np.sqrt((x**2).mean(-1, keepdims=True)) for x in (query, key))
 
-    def rotated(vector, position):
+    def rotate(vector, position):
         angle = position / 10_000 ** (np.arange(k // 2) / (k // 2))
         pairs = vector[: k // 2] + 1j * vector[k // 2 :]
         pairs = pairs * np.exp(1j * angle)
@@ -43,14 +43,14 @@ def reference_attention(layer, tokens, visible, positions):
     for i in range(len(tokens)):
         heads = []
         for head in range(h):
-            seen = [j for j in range(len(tokens)) if visible(i, j)]
+            others = [j for j in range(len(tokens)) if visible(i, j)]
             logits = [
-                rotated(query[i, head], positions[i])
-                @ rotated(key[j, head], positions[j])
-                for j in seen
+                rotate(query[i, head], positions[i])
+                @ rotate(key[j, head], positions[j])
+                for j in others
             ]
             weights = np.exp(np.array(logits) / np.sqrt(k))
-            heads.append(weights / weights.sum() @ value[seen, head])
+            heads.append(weights / weights.sum() @ value[others, head])
         outputs.append(np.concatenate(heads))
     return np.array(outputs) @ layer.to_output.kernel.numpy()
 
@@ -113,7 +113,7 @@ def test_space_time_attention_equals_its_definition(window, qk_norm):
         np.testing.assert_allclose(outputs[b].reshape(T * N, D), expected, atol=1e-5)
 
 
-def test_spatial_attention_sees_its_own_frame_alone():
+def test_spatial_attention_does_not_mix_frames():
     layer = SpatialAttention(num_heads=2, head_dim=4)
     changed = changed_by(layer, random_tokens(), (0, 2, 1))
     expected = np.zeros((B, T, N), bool)
@@ -121,21 +121,21 @@ def test_spatial_attention_sees_its_own_frame_alone():
     np.testing.assert_array_equal(changed, expected)
 
 
-def test_temporal_attention_sees_its_own_patch_position_alone():
+def test_temporal_attention_does_not_mix_patch_positions():
     layer = CausalTemporalAttention(num_heads=2, head_dim=4)
     changed = changed_by(layer, random_tokens(), (0, 1, 2))
     expected = np.zeros((B, T, N), bool)
-    # Frames 1 and later; so a patch sees itself one frame ago.
+    # Frames 1 and later: a patch attends to itself one frame ago.
     expected[0, 1:, 2] = True
     np.testing.assert_array_equal(changed, expected)
 
 
-def test_temporal_mask_of_a_window_of_3():
+def test_temporal_mask_with_window_3():
     layer = CausalTemporalAttention(num_heads=2, head_dim=4, window=3)
     tokens = random_tokens((1, 5, 1, D))
     mask = [changed_by(layer, tokens, (0, t))[0, :, 0] for t in range(5)]
     np.testing.assert_array_equal(
-        np.transpose(mask).astype(int),  # a row for each frame that sees
+        np.transpose(mask).astype(int),  # A row per query frame.
         [
             [1, 0, 0, 0, 0],
             [1, 1, 0, 0, 0],
@@ -146,7 +146,7 @@ def test_temporal_mask_of_a_window_of_3():
     )
 
 
-def test_temporal_mask_of_a_window_of_1_and_of_one_longer_than_the_video():
+def test_temporal_mask_with_window_1_and_window_longer_than_video():
     tokens = random_tokens((1, 3, 1, D))
     for window, expected in ((1, np.eye(3)), (8, np.tri(3))):
         layer = CausalTemporalAttention(num_heads=2, head_dim=4, window=window)
@@ -165,15 +165,15 @@ def test_order_of_the_past_matters():
     "attention", [CausalTemporalAttention, CausalSpaceTimeAttention]
 )
 @pytest.mark.parametrize("window, qk_norm", [(1, False), (3, True), (16, False)])
-def test_step_by_step_equals_all_at_once(attention, window, qk_norm):
-    frames = 5  # past windows of 1 and 3, so that slots are used again
+def test_steps_equal_call(attention, window, qk_norm):
+    frames = 5  # Longer than windows of 1 and 3, so that slots are reused.
     layer = attention(2, 4, qk_norm=qk_norm, window=window)
     tokens = random_tokens((B, frames, N, D))
     expected = ops.convert_to_numpy(layer(tokens))
     cache = layer.empty_cache(B, N)
     for t in range(frames):
         position = np.full(B, t, "int32")
-        # What is not written, leaves nothing behind.
+        # A frame that is not written has no effect.
         layer.step(random_tokens((B, 1, N, D), seed=t), cache, position)
         outputs, entry = layer.step(tokens[:, t : t + 1], cache, position)
         cache = layer.write(cache, entry, position)
@@ -183,20 +183,20 @@ def test_step_by_step_equals_all_at_once(attention, window, qk_norm):
 @pytest.mark.parametrize(
     "attention", [CausalTemporalAttention, CausalSpaceTimeAttention]
 )
-def test_videos_of_a_batch_may_be_of_any_age(attention):
+def test_videos_of_a_batch_can_differ_in_age(attention):
     layer = attention(2, 4, window=3)
     tokens = random_tokens((B, 7, N, D))
     expected = ops.convert_to_numpy(layer(tokens))
     cache = layer.empty_cache(B, N)
     for t in range(5):
-        # The second video is two frames ahead: those came before the cache's first use.
+        # The second video is two frames ahead; these are written at t == 0.
         position = np.array([t, t + 2], "int32")
         frame = np.stack([tokens[0, t : t + 1], tokens[1, t + 2 : t + 3]])
         if t == 0:
             for early in range(2):
-                place = np.full(B, early, "int32")
-                _, entry = layer.step(tokens[:, early : early + 1], cache, place)
-                cache = layer.write(cache, entry, place)
+                past = np.full(B, early, "int32")
+                _, entry = layer.step(tokens[:, early : early + 1], cache, past)
+                cache = layer.write(cache, entry, past)
         outputs, entry = layer.step(frame, cache, position)
         cache = layer.write(cache, entry, position)
         np.testing.assert_allclose(outputs[0, 0], expected[0, t], atol=1e-5)
@@ -204,7 +204,7 @@ def test_videos_of_a_batch_may_be_of_any_age(attention):
 
 
 @pytest.mark.parametrize("attention", [SpatialAttention, CausalTemporalAttention])
-def test_heads_need_not_add_up_to_the_width(attention):
+def test_width_of_heads_can_differ_from_model_width(attention):
     layer = attention(num_heads=3, head_dim=10)
     assert layer(random_tokens()).shape == (B, T, N, D)
     assert layer.to_qkv.kernel.shape == (D, 3 * 3 * 10)
@@ -212,12 +212,12 @@ def test_heads_need_not_add_up_to_the_width(attention):
 
 
 @pytest.mark.parametrize("attention", [SpatialAttention, CausalTemporalAttention])
-def test_qk_norm_makes_attention_blind_to_the_size_of_queries_and_keys(attention):
+def test_qk_norm_removes_scale_of_queries_and_keys(attention):
     tokens = random_tokens()
     for qk_norm in (True, False):
         layer = attention(num_heads=2, head_dim=4, qk_norm=qk_norm)
         before = ops.convert_to_numpy(layer(tokens))
-        # Of each head, columns of queries, then keys, then values.
+        # The columns of each head are queries, then keys, then values.
         scale = np.tile(np.repeat([1000, 1000, 1], 4), 2).astype("float32")
         layer.to_qkv.kernel.assign(layer.to_qkv.kernel * scale)
         difference = np.abs(ops.convert_to_numpy(layer(tokens)) - before).max()
@@ -230,5 +230,5 @@ def test_qk_norm_bounds_logits(attention):
     layer(random_tokens())
     query, key, _ = layer.project(1000 * random_tokens()[:, 0])
     logits = ops.einsum("bihk,bjhk->bhij", query, key)
-    # Both have a root mean square of 1, so a length of 2.
+    # Both have root mean square 1, so length 2.
     assert float(ops.max(ops.abs(logits))) <= 4 + 1e-3

@@ -20,11 +20,11 @@ def test_layer():
         {"num_codes": 30, "code_dim": 3, "levels": LEVELS},
         (2, 4, 3),
         mixed_output_dtype="float32",
-        mixed_tolerance=2.5,  # another level now and then
+        mixed_tolerance=2.5,  # Rounding can change the level.
     )
 
 
-def test_each_number_goes_to_one_of_its_levels_and_all_are_used():
+def test_outputs_are_levels_and_all_codes_are_used():
     outputs = FiniteScalarQuantizer(30, 3, LEVELS)(random_latents())
     quantized = ops.convert_to_numpy(outputs["quantized"])
     for axis, values in enumerate(([-1, 0, 1], [-1, 1], [-1, -0.5, 0, 0.5, 1])):
@@ -34,26 +34,25 @@ def test_each_number_goes_to_one_of_its_levels_and_all_are_used():
     assert float(outputs["loss"]) == 0
 
 
-def test_larger_latents_never_go_to_lower_levels():
+def test_quantization_is_monotonic_and_symmetric():
     quantizer = FiniteScalarQuantizer(12, 2, (3, 4))
     line = np.linspace(-4, 4, 200, dtype="float32")
     quantized = quantizer(np.stack([line, line], axis=1))["quantized"]
     steps = np.diff(ops.convert_to_numpy(quantized), axis=0)
     assert steps.min() >= 0
     np.testing.assert_array_equal(np.count_nonzero(steps, axis=0), [2, 3])
-    # The same upwards as downwards.
     np.testing.assert_allclose(quantized[::-1], -quantized, atol=1e-6)
 
 
-def test_codes_looked_up_are_those_quantized_to():
+def test_lookup_returns_quantized_outputs():
     quantizer = FiniteScalarQuantizer(30, 3, LEVELS)
     outputs = quantizer(random_latents())
-    found = quantizer.lookup(outputs["indices"])
-    np.testing.assert_allclose(found, outputs["quantized"], atol=1e-6)
+    codes = quantizer.lookup(outputs["indices"])
+    np.testing.assert_allclose(codes, outputs["quantized"], atol=1e-6)
     assert len(np.unique(quantizer.codes(), axis=0)) == 30
 
 
-def test_gradient_passes_straight_through_the_rounding():
+def test_gradient_is_straight_through():
     quantizer, latents = FiniteScalarQuantizer(30, 3, LEVELS), tf.constant([[0.3] * 3])
     with tf.GradientTape() as tape:
         tape.watch(latents)
@@ -64,7 +63,7 @@ def test_gradient_passes_straight_through_the_rounding():
     )
 
 
-def test_there_is_nothing_to_learn_or_to_update():
+def test_quantizer_has_no_weights_and_update_does_nothing():
     quantizer = FiniteScalarQuantizer(30, 3, LEVELS)
     assert not quantizer.weights
     outputs = quantizer(random_latents())
@@ -73,16 +72,16 @@ def test_there_is_nothing_to_learn_or_to_update():
 
 
 @pytest.mark.parametrize("levels", [(), (6, 1), (2, 2), (6,), (1, 6)])
-def test_levels_that_do_not_fit(levels):
+def test_levels_that_do_not_match_are_rejected(levels):
     with pytest.raises(ValueError) as error:
         FiniteScalarQuantizer(6, 2, levels)
     assert str(error.value) == (
-        "`levels` must be code_dim=2 numbers from 2 on whose product is num_codes=6; "
-        f"received {levels}."
+        "`levels` must be code_dim=2 numbers, each 2 or more, whose product is "
+        f"num_codes=6; received {levels}."
     )
 
 
-def test_which_quantizer_is_said_by_its_arguments():
+def test_make_quantizer_chooses_class_by_name():
     assert isinstance(
         make_quantizer(6, 2, {"class_name": "FiniteScalarQuantizer", "levels": (3, 2)}),
         FiniteScalarQuantizer,

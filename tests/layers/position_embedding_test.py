@@ -11,13 +11,13 @@ def test_layer():
     run_layer_test(SpatialPositionEmbedding, {}, (2, 3, 4, 8))
 
 
-def test_each_patch_has_its_own_embedding():
+def test_patches_have_different_embeddings():
     added = ops.convert_to_numpy(SpatialPositionEmbedding()(np.zeros((1, 1, 6, 8))))
     distances = np.linalg.norm(added[0, 0, :, None] - added[0, 0, None], axis=-1)
     assert distances[~np.eye(6, dtype=bool)].min() > 1e-2
 
 
-def test_embeddings_are_the_same_in_every_frame_and_video():
+def test_embeddings_are_equal_in_all_frames_and_videos():
     tokens = np.random.default_rng(0).normal(size=(2, 3, 4, 8)).astype("float32")
     added = SpatialPositionEmbedding()(tokens) - tokens
     np.testing.assert_allclose(
@@ -25,7 +25,7 @@ def test_embeddings_are_the_same_in_every_frame_and_video():
     )
 
 
-def test_product_of_rotated_vectors_depends_on_the_difference_of_positions():
+def test_product_of_rotated_vectors_depends_on_difference_of_positions():
     query, key = np.random.default_rng(0).normal(size=(2, 1, 1, 8)).astype("float32")
 
     def product(query_at, key_at):
@@ -40,10 +40,10 @@ def test_product_of_rotated_vectors_depends_on_the_difference_of_positions():
                 expected, abs=1e-3
             )
     differences = [product(difference, 0) for difference in range(-4, 5)]
-    assert np.diff(np.sort(differences)).min() > 1e-3  # and does depend on it
+    assert np.diff(np.sort(differences)).min() > 1e-3
 
 
-def test_rotation_keeps_lengths_and_leaves_position_0_alone():
+def test_rotation_keeps_lengths_and_does_not_change_position_0():
     vectors = np.random.default_rng(0).normal(size=(2, 5, 3, 8)).astype("float32")
     rotated = ops.convert_to_numpy(rotary_embedding(vectors, np.arange(5)))
     np.testing.assert_allclose(rotated[:, 0], vectors[:, 0], rtol=1e-6)
@@ -54,7 +54,7 @@ def test_rotation_keeps_lengths_and_leaves_position_0_alone():
 
 
 def test_rotation_is_computed_in_float32():
-    # In bfloat16, position 1001 would round to 1000 and be rotated alike.
+    # In bfloat16, position 1001 would round to 1000.
     vectors = ops.ones((1, 2, 1, 4), "bfloat16")
     rotated = rotary_embedding(vectors, np.array([1000, 1001]))
     assert keras.backend.standardize_dtype(rotated.dtype) == "bfloat16"

@@ -15,9 +15,9 @@ def random_tokens(shape=(B, T, N, D), seed=0):
 
 
 def changed_by(layer, tokens, where):
-    """Which outputs (b, t, n) change with the tokens at index `where`."""
+    """Return which outputs (b, t, n) change with the tokens at index `where`."""
     other = tokens.copy()
-    other[where] += random_tokens((D,), seed=1)  # layer norm ignores a constant
+    other[where] += random_tokens((D,), seed=1)  # Layer norm ignores a constant.
     change = ops.convert_to_numpy(layer(other) - layer(tokens))
     return np.abs(change).max(axis=-1) > 1e-5
 
@@ -41,14 +41,15 @@ def test_layer(layer, size, attention):
     run_layer_test(layer, arguments, (B, T, N, D))
 
 
-def test_a_block_has_one_feed_forward_after_both_attentions():
+def test_block_has_one_feed_forward_after_both_attentions():
     block = STBlock(num_heads=2, head_dim=8, mlp_dim=40)
     tokens = random_tokens()
     outputs = block(tokens)
-    seen = tokens + block.space(block.space_norm(tokens))
-    seen = seen + block.time(block.time_norm(seen))
-    np.testing.assert_allclose(outputs, seen + block.feed_forward(seen), atol=1e-5)
-    assert np.abs(outputs - seen).max() > 1e-2
+    attended = tokens + block.space(block.space_norm(tokens))
+    attended = attended + block.time(block.time_norm(attended))
+    expected = attended + block.feed_forward(attended)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    assert np.abs(outputs - attended).max() > 1e-2
 
     shapes = sorted(
         tuple(v.shape) for v in block.trainable_variables if v.name == "kernel"
@@ -60,13 +61,14 @@ def test_a_block_has_one_feed_forward_after_both_attentions():
 @pytest.mark.parametrize(
     "attention, part", [("space", "space"), ("space_time", "time")]
 )
-def test_the_other_blocks_have_one_attention_and_the_feed_forward(attention, part):
+def test_other_blocks_have_one_attention_and_one_feed_forward(attention, part):
     block = STBlock(num_heads=2, head_dim=8, mlp_dim=40, attention=attention)
     tokens = random_tokens()
     outputs = block(tokens)
     attend, norm = getattr(block, part), getattr(block, f"{part}_norm")
-    seen = tokens + attend(norm(tokens))
-    np.testing.assert_allclose(outputs, seen + block.feed_forward(seen), atol=1e-5)
+    attended = tokens + attend(norm(tokens))
+    expected = attended + block.feed_forward(attended)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
     shapes = sorted(
         tuple(v.shape) for v in block.trainable_variables if v.name == "kernel"
     )
@@ -74,7 +76,7 @@ def test_the_other_blocks_have_one_attention_and_the_feed_forward(attention, par
 
 
 @pytest.mark.parametrize("frame", [0, 2, 4])
-def test_of_spatial_attention_alone_no_frame_sees_another(frame):
+def test_spatial_attention_does_not_mix_frames(frame):
     transformer = make_transformer(attention="space")
     changed = changed_by(transformer, random_tokens(), (0, frame, 1))
     expected = np.zeros((B, T, N), bool)
@@ -84,37 +86,37 @@ def test_of_spatial_attention_alone_no_frame_sees_another(frame):
 
 @pytest.mark.parametrize("attention", ["st", "space_time"])
 @pytest.mark.parametrize("frame", [0, 2, 4])
-def test_a_frame_changes_itself_and_later_frames_and_no_others(frame, attention):
+def test_frame_affects_only_itself_and_later_frames(frame, attention):
     transformer = make_transformer(attention=attention)
     changed = changed_by(transformer, random_tokens(), (0, frame, 1))
     expected = np.zeros((B, T, N), bool)
-    expected[0, frame:] = True  # all patches: the blocks mix space and time
+    expected[0, frame:] = True  # All patches: blocks mix space and time.
     np.testing.assert_array_equal(changed, expected)
 
 
-def test_each_block_widens_what_a_frame_sees_by_its_window():
+def test_each_block_extends_context_by_its_window():
     transformer = make_transformer(num_blocks=2, window=2)
     changed = changed_by(transformer, random_tokens(), (0, 0))
-    # Frame 1 sees frame 0, and frame 2 sees frame 1, in the second block.
+    # Frame 1 attends to frame 0; in the second block, frame 2 attends to frame 1.
     np.testing.assert_array_equal(changed[0].all(axis=-1), [1, 1, 1, 0, 0])
     np.testing.assert_array_equal(changed[0].any(axis=-1), [1, 1, 1, 0, 0])
 
 
-def test_place_in_time_and_in_space_are_told_apart():
-    # One token unlike the rest: at frame t, patch s, or at frame s, patch t.
+def test_positions_in_time_and_space_are_distinguished():
+    # One token differs: at frame 0, patch 1, or at frame 1, patch 0.
     same = np.broadcast_to(random_tokens((D,)), (1, 3, 3, D))
     one, other = same.copy(), same.copy()
     one[0, 0, 1] = other[0, 1, 0] = random_tokens((D,), seed=1)
     transformer = make_transformer()
-    # Where both lie in the past and in the same frame.
+    # Frame 2, for which both are in the past.
     features = [ops.convert_to_numpy(transformer(x))[0, 2] for x in (one, other)]
     assert np.abs(features[0] - features[1]).max() > 1e-3
-    # Nor is one grid the other transposed.
-    whole = [ops.convert_to_numpy(transformer(x))[0] for x in (one, other)]
-    assert np.abs(whole[0] - whole[1].transpose(1, 0, 2)).max() > 1e-3
+    # One grid is not the transpose of the other.
+    grids = [ops.convert_to_numpy(transformer(x))[0] for x in (one, other)]
+    assert np.abs(grids[0] - grids[1].transpose(1, 0, 2)).max() > 1e-3
 
 
-def test_patches_of_equal_content_differ_by_their_place_alone():
+def test_patches_of_equal_content_differ_only_by_position():
     tokens = np.broadcast_to(random_tokens((D,)), (1, 2, N, D))
     transformer = make_transformer()
     outputs = ops.convert_to_numpy(transformer(tokens))[0]
@@ -138,7 +140,7 @@ def test_patches_of_equal_content_differ_by_their_place_alone():
         ("space_time", 16, False),
     ],
 )
-def test_step_by_step_equals_all_at_once(attention, window, qk_norm):
+def test_steps_equal_call(attention, window, qk_norm):
     frames = 5
     transformer = make_transformer(qk_norm=qk_norm, window=window, attention=attention)
     tokens = random_tokens((B, frames, N, D))
@@ -151,33 +153,33 @@ def test_step_by_step_equals_all_at_once(attention, window, qk_norm):
         np.testing.assert_allclose(outputs, expected[:, t : t + 1], atol=1e-4)
 
 
-def test_width_of_heads_and_feed_forward_by_default():
+def test_default_width_of_heads_and_feed_forward():
     arguments = STTransformer(dim=24, num_blocks=1, num_heads=3).arguments()
     assert arguments["head_dim"] == 8
     assert arguments["mlp_dim"] == 96
 
 
-def test_heads_need_not_add_up_to_the_width():
+def test_width_of_heads_can_differ_from_model_width():
     transformer = make_transformer(num_heads=3, head_dim=10)
     assert transformer(random_tokens()).shape == (B, T, N, D)
     assert transformer.blocks[0].space.to_output.kernel.shape == (30, D)
 
 
-def test_heads_that_do_not_divide_the_width():
+def test_heads_that_do_not_divide_width_are_rejected():
     with pytest.raises(
         ValueError, match="`num_heads` must divide `dim`.*received dim=16, num_heads=3"
     ):
         STTransformer(dim=16, num_blocks=1, num_heads=3)
 
 
-def test_tokens_of_another_width():
+def test_tokens_of_wrong_width_are_rejected():
     with pytest.raises(
         ValueError, match=r"width dim=16; received shape \(2, 5, 3, 8\)"
     ):
         make_transformer()(random_tokens((B, T, N, 8)))
 
 
-def test_computing_blocks_anew_changes_no_gradient():
+def test_remat_does_not_change_gradients():
     def outputs_and_gradients(remat):
         keras.utils.set_random_seed(0)
         transformer = make_transformer(remat=remat)
@@ -192,12 +194,12 @@ def test_computing_blocks_anew_changes_no_gradient():
 
         return run()
 
-    kept, anew = map(outputs_and_gradients, (False, True))
-    for found, expected in zip(anew, kept, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    expected, recomputed = map(outputs_and_gradients, (False, True))
+    for x, y in zip(recomputed, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
 
 
-def test_an_unknown_attention():
+def test_unknown_attention_is_rejected():
     with pytest.raises(
         ValueError, match="one of st, space, space_time; received 'time'"
     ):

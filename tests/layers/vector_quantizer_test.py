@@ -7,7 +7,7 @@ from keras import ops
 from genie_tf.layers import VectorQuantizer, code_counts
 from genie_tf.testing.layer_test import run_layer_test
 
-L = 4  # latent dim
+L = 4  # Latent dim.
 
 
 def random_latents(shape=(2, 3, 5, L), seed=0):
@@ -19,7 +19,7 @@ def unit(vectors):
 
 
 def make_quantizer(num_codes=6, **arguments):
-    """A quantizer whose codes are of different lengths."""
+    """Make a quantizer whose codes have different lengths."""
     quantizer = VectorQuantizer(num_codes, L, **arguments)
     quantizer.build((None, L))
     codes = random_latents((num_codes, L), seed=1)
@@ -28,7 +28,7 @@ def make_quantizer(num_codes=6, **arguments):
 
 
 def gradients(quantizer, latents, name, cotangent=1.0):
-    """Of one output, summed: with respect to the latents and to the codebook."""
+    """Return the gradients of a summed output for the latents and the codebook."""
     latents = tf.constant(latents)
     with tf.GradientTape() as tape:
         tape.watch(latents)
@@ -53,11 +53,11 @@ def test_layer():
         },
         (2, 3, L),
         mixed_output_dtype="float32",
-        mixed_tolerance=1.5,  # another code now and then
+        mixed_tolerance=1.5,  # Rounding can change the code.
     )
 
 
-def test_a_latent_becomes_the_code_of_largest_cosine():
+def test_latents_become_codes_of_largest_cosine():
     quantizer = make_quantizer()
     latents = random_latents() * np.array([[0.01], [1], [1], [1], [100]], "float32")
     outputs = quantizer(latents)
@@ -70,7 +70,7 @@ def test_a_latent_becomes_the_code_of_largest_cosine():
     np.testing.assert_allclose(outputs["latents"], unit(latents), atol=1e-6)
 
 
-def test_cosines_are_about_the_center():
+def test_cosines_are_relative_to_center():
     quantizer = make_quantizer()
     latents, center = random_latents(), np.array([1, -2, 0, 1], "float32")
     quantizer.center.assign(center)
@@ -82,7 +82,7 @@ def test_cosines_are_about_the_center():
     np.testing.assert_allclose(outputs["latents"], directions, atol=1e-6)
 
 
-def test_what_all_latents_share_is_forgotten():
+def test_common_part_of_latents_is_removed():
     latents = random_latents()
     shared = 5.0
     quantizer = make_quantizer()
@@ -95,7 +95,7 @@ def test_what_all_latents_share_is_forgotten():
     )
 
 
-def test_center_moves_a_tenth_of_the_way_to_the_mean_over_replicas():
+def test_center_moves_one_tenth_toward_mean_over_replicas():
     quantizer = make_quantizer()
     outputs = [quantizer(random_latents(seed=seed)) for seed in range(2)]
     gathered = {
@@ -107,7 +107,7 @@ def test_center_moves_a_tenth_of_the_way_to_the_mean_over_replicas():
     np.testing.assert_allclose(quantizer.center, 0.1 * mean, atol=1e-6)
 
 
-def test_outputs_are_the_latents_for_the_soft_updates_and_then_codes():
+def test_outputs_are_latents_in_soft_phase_and_then_codes():
     quantizer, latents = make_quantizer(quantize_after=2), random_latents()
     for soft in (True, True, False, False):
         outputs = quantizer(latents)
@@ -119,8 +119,8 @@ def test_outputs_are_the_latents_for_the_soft_updates_and_then_codes():
         update(quantizer, latents)
 
 
-@pytest.mark.parametrize("batch", [50, 500])  # Three are less, or more, than are kept.
-def test_after_the_soft_updates_codes_are_where_latents_gather(batch):
+@pytest.mark.parametrize("batch", [50, 500])  # Three batches are below or above 1,024.
+def test_codes_start_at_clusters_of_latents_after_soft_phase(batch):
     axes = np.concatenate([np.eye(L), -np.eye(L)])
     rng = np.random.default_rng(0)
     quantizer = make_quantizer(num_codes=2 * L, quantize_after=3)
@@ -133,7 +133,7 @@ def test_after_the_soft_updates_codes_are_where_latents_gather(batch):
     assert not quantizer.idle.numpy().any()
 
 
-def test_codes_looked_up_are_those_quantized_to():
+def test_lookup_returns_quantized_outputs():
     quantizer = make_quantizer()
     outputs = quantizer(random_latents())
     np.testing.assert_allclose(
@@ -150,11 +150,11 @@ def test_loss_is_codebook_loss_plus_weighted_commitment_loss(weight):
     np.testing.assert_allclose(outputs["loss"], (1 + weight) * distance, rtol=1e-5)
 
 
-def test_gradient_passes_straight_through_to_the_latents_and_not_to_the_codebook():
+def test_gradient_is_straight_through_to_latents_and_not_to_codebook():
     quantizer, latents = make_quantizer(), random_latents()
     cotangent = random_latents(seed=2)
     to_latents, to_codebook = gradients(quantizer, latents, "quantized", cotangent)
-    # As if the output were the latents on the unit sphere.
+    # The gradient of latents projected to the unit sphere.
     along = np.sum(cotangent * unit(latents), axis=-1, keepdims=True)
     expected = cotangent - along * unit(latents)
     expected /= np.linalg.norm(latents, axis=-1, keepdims=True)
@@ -163,7 +163,7 @@ def test_gradient_passes_straight_through_to_the_latents_and_not_to_the_codebook
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 3.0])
-def test_the_codebook_learns_from_the_codebook_loss_alone(weight):
+def test_codebook_learns_only_from_codebook_loss(weight):
     quantizer = make_quantizer(commitment_weight=weight)
     latents = random_latents()
     _, to_codebook = gradients(quantizer, latents, "loss")
@@ -178,7 +178,7 @@ def test_the_codebook_learns_from_the_codebook_loss_alone(weight):
     np.testing.assert_allclose(to_codebook, expected, atol=1e-5)
 
 
-def test_latents_learn_from_the_commitment_loss_by_its_weight():
+def test_latents_learn_from_weighted_commitment_loss():
     latents = random_latents()
     by_weight = [
         gradients(make_quantizer(commitment_weight=weight), latents, "loss")[0]
@@ -190,7 +190,7 @@ def test_latents_learn_from_the_commitment_loss_by_its_weight():
 
 
 def update(quantizer, latents):
-    """Update with a batch: its outputs, and which codes moved."""
+    """Update with a batch; return its outputs and which codes moved."""
     outputs = quantizer(latents)
     before = quantizer.codebook.numpy()
     quantizer.update(**quantizer.codebook_stats(outputs))
@@ -198,10 +198,10 @@ def update(quantizer, latents):
     return {name: ops.convert_to_numpy(x) for name, x in outputs.items()}, moved
 
 
-def test_codes_idle_at_the_start_move_onto_latents_each_onto_its_own():
+def test_initially_idle_codes_move_onto_different_latents():
     quantizer = make_quantizer(num_codes=12)
     latents = random_latents((2, 10, L))
-    latents[..., 0] = np.abs(latents[..., 0]) + 3  # in one corner: most codes are idle
+    latents[..., 0] = np.abs(latents[..., 0]) + 3  # In one corner: most codes are idle.
     outputs, moved = update(quantizer, latents)
     idle = np.setdiff1d(np.arange(12), outputs["indices"])
     assert len(idle) >= 6
@@ -212,12 +212,12 @@ def test_codes_idle_at_the_start_move_onto_latents_each_onto_its_own():
     distances = np.linalg.norm(codes[idle][:, None] - latents, axis=-1)
     np.testing.assert_allclose(distances.min(axis=1), 0, atol=1e-5)
     assert len(np.unique(distances.argmin(axis=1))) == len(idle)
-    # So no two codes tie.
+    # No two codes tie.
     cosines = codes @ codes.T
     assert cosines[~np.eye(12, dtype=bool)].max() < 1 - 1e-6
 
 
-def test_moved_codes_are_in_use_afterwards():
+def test_moved_codes_are_used_afterward():
     quantizer = make_quantizer(num_codes=12)
     latents = random_latents((8, L))
     _, moved = update(quantizer, latents)
@@ -226,25 +226,25 @@ def test_moved_codes_are_in_use_afterwards():
 
 
 def axes_quantizer(**arguments):
-    """Codes that point along the axes, up and down; and latents that use each."""
+    """Return a quantizer with codes along the axes, and latents equal to the codes."""
     quantizer = make_quantizer(num_codes=2 * L, **arguments)
     codes = np.concatenate([np.eye(L), -np.eye(L)]).astype("float32")
     quantizer.codebook.assign(codes)
     return quantizer, codes
 
 
-def test_a_code_may_stay_idle_for_its_limit_and_no_longer():
+def test_codes_move_when_idle_for_longer_than_the_limit():
     quantizer, codes = axes_quantizer(idle_limit=2)
     update(quantizer, codes)
     for updates in range(1, 5):
         noise = random_latents(codes.shape, updates) / 99
         _, moved = update(quantizer, codes[:1] + noise)
-        # The third time in a row without a use is one too many; then all starts anew.
+        # Codes move at the third update in a row without use; then counting restarts.
         expected = [False] + [updates == 3] * (2 * L - 1)
         np.testing.assert_array_equal(moved, expected)
 
 
-def test_codes_in_use_never_move():
+def test_used_codes_never_move():
     quantizer, codes = axes_quantizer(idle_limit=0)
     for seed in range(4):
         noise = random_latents(codes.shape, seed) / 99
@@ -268,14 +268,14 @@ def test_more_idle_codes_than_latents_move_over_several_updates():
 
 
 @pytest.mark.parametrize("limit, moved_at_first", [(None, False), (1_000, True)])
-def test_codes_may_never_move_or_only_at_the_start(limit, moved_at_first):
+def test_codes_can_stay_forever_or_move_only_at_start(limit, moved_at_first):
     quantizer, codes = axes_quantizer(idle_limit=limit)
     latents = codes[:1] + random_latents(codes.shape) / 99
     moved = [update(quantizer, latents)[1].any() for _ in range(5)]
     assert moved == [moved_at_first] + [False] * 4
 
 
-def test_with_ema_codes_follow_the_latents_that_chose_them():
+def test_codes_follow_their_latents_with_ema():
     quantizer, codes = axes_quantizer(idle_limit=None, ema=0.75)
     assert not quantizer.trainable_variables
     latents = (codes + random_latents(codes.shape) / 9)[:5]
@@ -288,7 +288,7 @@ def test_with_ema_codes_follow_the_latents_that_chose_them():
     np.testing.assert_allclose(quantizer.codebook, expected, atol=1e-6)
 
 
-def test_with_ema_the_loss_is_commitment_alone():
+def test_loss_is_only_commitment_with_ema():
     latents = random_latents()
     outputs = make_quantizer(ema=0.9)(latents)
     distance = np.mean((unit(latents) - outputs["quantized"]) ** 2)
@@ -310,18 +310,18 @@ def test_code_counts():
     np.testing.assert_array_equal(counts, [2, 1, 0, 0, 0, 1, 0])
 
 
-def test_everything_is_float32_in_mixed_precision():
+def test_outputs_are_float32_in_mixed_precision():
     quantizer = make_quantizer(num_codes=64, dtype="mixed_bfloat16")
     latents = ops.cast(random_latents((50, L)), "bfloat16")
     outputs = quantizer(latents)
     for name in ("quantized", "latents", "loss"):
         assert keras.backend.standardize_dtype(outputs[name].dtype) == "float32"
-    # Similarities in bfloat16 would confuse many of 64 codes.
+    # Similarities in bfloat16 would confuse many of the 64 codes.
     latents = ops.convert_to_numpy(ops.cast(latents, "float32"))
     nearest = np.argmax(unit(latents) @ unit(quantizer.codebook.numpy()).T, axis=-1)
     np.testing.assert_array_equal(outputs["indices"], nearest)
 
 
-def test_latents_of_another_width():
+def test_latents_of_wrong_width_are_rejected():
     with pytest.raises(ValueError, match=r"width code_dim=4; received shape \(2, 5\)"):
         VectorQuantizer(6, L)(np.zeros((2, 5)))

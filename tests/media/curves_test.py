@@ -21,7 +21,7 @@ def test_one_plot_per_metric(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["one.png", "two.png"]
 
 
-def test_an_unknown_metric_is_refused(tmp_path):
+def test_unknown_metric_is_rejected(tmp_path):
     with pytest.raises(
         ValueError, match="No record has fid; .* have loss, validation/psnr."
     ):

@@ -1,4 +1,4 @@
-"""Decoding in processes that can be ended, by whatever ends them."""
+"""Tests of decoding in worker processes, and of everything that can end them."""
 
 import concurrent.futures
 import io
@@ -27,9 +27,9 @@ def encoded(image, kind="PNG", **settings):
 
 
 def gif_with_a_comment(megabytes):
-    """Blocks of one byte each, which Pillow reads one by one in quadratic time."""
+    """Return a GIF with one-byte comment blocks, which Pillow reads in quadratic time."""
     gif = encoded(Image.new("L", (8, 8)), "GIF")
-    position = gif.index(b",")  # Here the pixels begin.
+    position = gif.index(b",")  # Start of the pixels.
     comment = b"!\xfe" + b"\x01a" * (megabytes << 19) + b"\0"
     return gif[:position] + comment + gif[position:]
 
@@ -38,11 +38,11 @@ SLOW = gif_with_a_comment(14)
 
 
 @pytest.fixture(autouse=True)
-def no_workers_of_other_tests():
+def no_idle_workers():
     decoder_process._idle.clear()
 
 
-def test_a_frame_is_what_the_picture_shows():
+def test_frame_has_pixels_of_image():
     pixels = np.random.default_rng(0).integers(256, size=(48, 64, 3)).astype("uint8")
     content = encoded(Image.fromarray(pixels))
     np.testing.assert_array_equal(decode_prompt_image(content, 48, 64), pixels)
@@ -51,7 +51,7 @@ def test_a_frame_is_what_the_picture_shows():
     assert not padded[:24].any() and not padded[-24:].any()
 
 
-def test_the_next_picture_uses_the_same_process():
+def test_next_image_reuses_process():
     content = encoded(Image.new("L", (8, 8)))
     decode_prompt_image(content, 8, 8)
     (worker,) = decoder_process._idle
@@ -61,12 +61,10 @@ def test_the_next_picture_uses_the_same_process():
     assert decoder_process._idle == [worker]
 
 
-def test_threads_decode_at_the_same_time():
-    pictures = [encoded(Image.new("L", (8, 8), 20 * level)) for level in range(12)]
+def test_threads_decode_concurrently():
+    images = [encoded(Image.new("L", (8, 8), 20 * level)) for level in range(12)]
     with concurrent.futures.ThreadPoolExecutor(6) as threads:
-        frames = threads.map(
-            lambda content: decode_prompt_image(content, 1, 1), pictures
-        )
+        frames = threads.map(lambda content: decode_prompt_image(content, 1, 1), images)
     assert [frame[0, 0, 0] for frame in frames] == [20 * level for level in range(12)]
     assert len(decoder_process._idle) <= decoder_process._MAX_IDLE
 
@@ -76,23 +74,26 @@ def test_threads_decode_at_the_same_time():
     [
         (b"", "it cannot be read as a PNG, JPEG or GIF image"),
         (bytes(16 * 2**20), "it cannot be read as a PNG, JPEG or GIF image"),
-        (bytes(16 * 2**20 + 1), "it has more than 16 MiB"),
-        (SLOW, "decoding it takes more than 0.3 s of computing"),
+        (bytes(16 * 2**20 + 1), "it is larger than 16 MiB"),
+        (SLOW, "decoding it takes more than 0.3 s of CPU time"),
     ],
     ids=["empty", "zeros", "large", "slow"],
 )
-def test_what_cannot_be_used_is_refused_in_a_sentence(content, problem):
-    refused(content, problem, seconds=0.3)
+def test_unusable_input_is_rejected_in_one_sentence(content, problem):
+    assert_rejected(content, problem, seconds=0.3)
 
 
 @pytest.mark.parametrize("height", [0, -1, 8.5])
-def test_a_frame_without_pixels_is_refused(height):
-    sentence = f"A frame must be some pixels high and wide; received {height} x 8."
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+def test_invalid_frame_size_is_rejected(height):
+    with pytest.raises(ValueError) as error:
         decode_prompt_image(b"", height, 8)
+    assert str(error.value) == (
+        "The height and width of a frame must be positive integers; received "
+        f"{height} x 8."
+    )
 
 
-def test_an_unknown_fit_is_refused():
+def test_unknown_fit_is_rejected():
     with pytest.raises(ValueError) as error:
         decode_prompt_image(b"", 8, 8, fit="stretch")
     assert str(error.value) == "`fit` must be one of crop, pad; received stretch."
@@ -100,34 +101,34 @@ def test_an_unknown_fit_is_refused():
 
 @pytest.fixture
 def worker():
-    """The worker that decodes next."""
+    """Worker that decodes next."""
     decode_prompt_image(encoded(Image.new("L", (8, 8))), 8, 8)
     (worker,) = decoder_process._idle
     return worker
 
 
-def refused(content, problem, **settings):
-    """And the next picture is read."""
+def assert_rejected(content, problem, **settings):
+    """Check that content is rejected and that the next image is read."""
     with pytest.raises(ValueError) as error:
         decode_prompt_image(content, 8, 8, **settings)
     assert str(error.value) == f"The prompt image cannot be used: {problem}."
     assert decode_prompt_image(encoded(Image.new("L", (8, 8), 9)), 1, 1)[0, 0, 0] == 9
 
 
-def test_a_crash_costs_one_picture(worker):
+def test_crash_costs_one_image(worker):
     crash = threading.Timer(0.2, worker._process.send_signal, [signal.SIGSEGV])
     crash.start()
-    refused(SLOW, "decoding it crashes")
+    assert_rejected(SLOW, "decoding it crashes")
     assert not worker.is_alive()
 
 
-def test_a_process_that_does_not_answer_is_ended(worker):
+def test_unresponsive_process_is_killed(worker):
     worker._process.send_signal(signal.SIGSTOP)
-    refused(SLOW, "decoding it takes more than 0.1 s of computing", seconds=0.1)
+    assert_rejected(SLOW, "decoding it takes more than 0.1 s of CPU time", seconds=0.1)
     assert not worker.is_alive()
 
 
-def test_an_unexpected_error_is_told(worker):
+def test_unexpected_error_is_reported(worker):
     with pytest.raises(ValueError, match=r"^decoding it fails \(TypeError\(.*'x'"):
         list(decoder_process.decode("image", {"x": 1}, 1.0))
     assert worker.is_alive()
@@ -137,10 +138,10 @@ def test_memory_is_limited(worker):
     limits = (2**28, 2**28)
     resource.prlimit(worker._process.pid, resource.RLIMIT_AS, limits)
     content = encoded(Image.new("RGBA", (8000, 5000)))
-    refused(content, "decoding it takes more than 3 GiB of memory")
+    assert_rejected(content, "decoding it takes more than 3 GiB of memory")
 
 
-def test_a_lower_limit_of_memory_stays():
+def test_lower_memory_limit_is_kept():
     program = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
@@ -150,13 +151,13 @@ try:
 except ValueError as error:
     print(error)
 """
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True
     )
-    assert "it cannot be read as a PNG" in ended.stdout, ended.stderr
+    assert "it cannot be read as a PNG" in result.stdout, result.stderr
 
 
-def test_ctrl_c_ends_the_worker(worker):
+def test_ctrl_c_ends_worker(worker):
     interrupt = threading.Timer(
         0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]
     )
@@ -166,7 +167,7 @@ def test_ctrl_c_ends_the_worker(worker):
     assert not worker.is_alive()
 
 
-def test_workers_end_with_their_program_and_do_not_serve_its_forks():
+def test_workers_end_with_program_and_do_not_serve_forks():
     program = """
 import io, os
 from PIL import Image
@@ -183,27 +184,27 @@ if not os.fork():
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
 assert decode_prompt_image(file.getvalue(), 8, 8)[0, 0, 0] == 7
 """
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert not ended.stderr
+    assert not result.stderr
     deadline = time.monotonic() + 10
-    while os.path.exists(f"/proc/{int(ended.stdout)}"):
+    while os.path.exists(f"/proc/{int(result.stdout)}"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 def test_workers_import_no_framework(worker):
-    """A worker has to start within a fraction of a second."""
+    """Workers must start within a fraction of a second."""
     libraries = Path(f"/proc/{worker._process.pid}/maps").read_text()
     assert "numpy" in libraries
     assert not re.search("tensorflow|matplotlib|jax|h5py", libraries)
 
 
-def test_damaged_files_are_used_or_refused():
-    """A few of those that the benchmark makes."""
+def test_damaged_files_are_used_or_rejected():
+    """Run the benchmark with a few files."""
     program = Path(__file__).parents[2] / "benchmarks/fuzz_media.py"
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, program, "--files=60"], capture_output=True, text=True
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -1,4 +1,4 @@
-"""Pictures against what Pillow makes of the same pixels by hand."""
+"""Tests of image reading against Pillow and known pixels."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from genie_tf.testing.game_video import game_video
 
 
 def encoded(image, kind, **settings):
-    """An image as the bytes of a file."""
+    """Return an image as the bytes of a file."""
     file = io.BytesIO()
     image.save(file, kind, **settings)
     return file.getvalue()
@@ -28,7 +28,7 @@ def mean_error(a, b):
     return np.abs(a.astype("int32") - b.astype("int32")).mean()
 
 
-def refused_as_unreadable(content):
+def assert_unreadable(content):
     with pytest.raises(
         ValueError, match="^it cannot be read as a PNG, JPEG or GIF image$"
     ):
@@ -53,21 +53,21 @@ def test_any_mode_becomes_rgb(kind, mode):
     np.testing.assert_array_equal(frame, np.stack([gray] * 3, axis=-1))
 
 
-def test_colors():
+def test_colors_are_kept():
     frame = game_video()[0]
     image = Image.fromarray(frame)
     np.testing.assert_array_equal(read(encoded(image, "PNG")), frame)
     assert mean_error(read(encoded(image, "JPEG", quality=95)), frame) < 4
 
 
-def test_cmyk_jpeg():
+def test_cmyk_jpeg_becomes_rgb():
     image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     frame = read(encoded(image, "JPEG", quality=95), 8, 8)
     assert mean_error(frame, np.full((8, 8, 3), (255, 0, 0))) < 8
 
 
 def png(width, height, bit_depth, color_type, rows, *more_chunks):
-    """A PNG of given rows, of forms that Pillow does not write."""
+    """Return a PNG with given rows, in formats that Pillow cannot write."""
     header = struct.pack(">IIBBBBB", width, height, bit_depth, color_type, 0, 0, 0)
     content = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     chunks = [(b"IHDR", header), *more_chunks, (b"IDAT", content), (b"IEND", b"")]
@@ -82,7 +82,7 @@ def png(width, height, bit_depth, color_type, rows, *more_chunks):
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_16_bits_become_8(channels):
-    """Gray, gray with alpha, RGB and RGBA; all opaque."""
+    """Check gray, gray with alpha, RGB and RGBA images, all opaque."""
     levels = np.arange(0, 256, 5)
     rows = np.repeat(levels, channels).reshape(1, -1, channels) * 257
     if channels % 2 == 0:
@@ -102,24 +102,22 @@ def test_16_bits_become_8(channels):
         (2, 16, [[51_200, 0, 9], [60_000] * 3], [51_200, 0, 9]),
     ],
 )
-def test_a_color_that_is_transparent_becomes_black(
-    color_type, bit_depth, pixels, transparent
-):
+def test_transparent_color_becomes_black(color_type, bit_depth, pixels, transparent):
     rows = np.array([pixels], ">u2" if bit_depth == 16 else "u1")
     chunk = (b"tRNS", np.array(transparent, ">u2").tobytes())
     frame = read(png(2, 1, bit_depth, color_type, rows, chunk), 1, 2)
     np.testing.assert_allclose(frame[0], [[0] * 3, [233] * 3], atol=1)
 
 
-def test_transparent_becomes_black():
+def test_transparent_pixels_become_black():
     pixels = np.full((2, 2, 4), 200, "uint8")
     pixels[..., 3] = [[0, 255], [128, 255]]
     frame = read(encoded(Image.fromarray(pixels), "PNG"), 2, 2)
     np.testing.assert_array_equal(frame[..., 0], [[0, 200], [100, 200]])
 
 
-def test_first_frame_of_a_gif():
-    """A transparent pixel of the palette is black."""
+def test_first_frame_of_gif_is_read():
+    """Check also that a transparent palette color becomes black."""
     first = Image.new("P", (2, 1), 1)
     first.putpalette([255, 0, 0, 10, 200, 30])
     first.putpixel((0, 0), 0)
@@ -131,7 +129,7 @@ def test_first_frame_of_a_gif():
 
 
 def profile_with_swapped_colors():
-    """sRGB, whose red and blue have changed places."""
+    """Return an sRGB profile with red and blue swapped."""
     profile = bytearray(
         ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     )
@@ -147,7 +145,7 @@ def test_color_profiles_are_converted_to_srgb(kind):
     assert mean_error(read(content), game_video()[0][..., ::-1]) < 4
 
 
-def test_a_profile_leaves_transparency():
+def test_color_profile_keeps_transparency():
     pixels = np.full((1, 3, 4), (250, 20, 30, 255), "uint8")
     pixels[0, :, 3] = 0, 128, 255
     image = Image.fromarray(pixels)
@@ -160,12 +158,12 @@ def test_a_profile_leaves_transparency():
 @pytest.mark.parametrize(
     "profile", [b"no profile", profile_with_swapped_colors()[:200]]
 )
-def test_a_damaged_profile_leaves_colors_as_they_are(mode, profile):
+def test_damaged_profile_is_ignored(mode, profile):
     content = encoded(Image.new(mode, (4, 4)), "PNG", icc_profile=profile)
     assert not read(content, 4, 4).any()
 
 
-def test_damaged_exif_data_leave_a_photo_as_it_is():
+def test_damaged_exif_data_are_ignored():
     image = Image.fromarray(game_video()[0])
     content = encoded(image, "JPEG", exif=b"Exif\0\0nothing", quality=95)
     assert mean_error(read(content), game_video()[0]) < 4
@@ -173,7 +171,7 @@ def test_damaged_exif_data_leave_a_photo_as_it_is():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_turned_upright(orientation):
-    """Each orientation is a way to store the same picture, by EXIF's table."""
+    """Store the same image in each EXIF orientation."""
     upright = game_video()[0]
     stored = {
         1: upright,
@@ -194,15 +192,15 @@ def test_photos_are_turned_upright(orientation):
 
 
 def test_large_photos_are_averaged():
-    """A checkerboard of single pixels, of which a frame can only show the mean."""
+    """Check a checkerboard of single pixels, which a frame can only show as its mean."""
     pixels = np.indices((640, 640)).sum(axis=0) % 2 * 200
     photo = encoded(Image.fromarray(pixels.astype("uint8")), "PNG")
     frame = read(photo, 64, 64)
     assert np.abs(frame.astype(int) - 100).max() <= 1
 
 
-def test_crop_cuts_the_middle_out():
-    """Five stripes; what covers a square is the three in the middle."""
+def test_crop_keeps_middle():
+    """Check five stripes: a square crop keeps the middle three."""
     wide = np.zeros((60, 100, 3), "uint8")
     colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
     for index, color in enumerate(colors):
@@ -227,7 +225,7 @@ def test_crop_cuts_the_middle_out():
         ((1000, 1), (64, 1), (0, 31)),
     ],
 )
-def test_pad_shows_all_of_it_on_black(size, scaled, corner):
+def test_pad_keeps_complete_image_on_black(size, scaled, corner):
     photo = encoded(Image.new("RGB", size, (90, 200, 30)), "PNG")
     frame = read(photo, 64, 64, fit="pad")
     expected = np.zeros((64, 64, 3), "uint8")
@@ -236,8 +234,8 @@ def test_pad_shows_all_of_it_on_black(size, scaled, corner):
     np.testing.assert_array_equal(frame, expected)
 
 
-def test_fits_are_pillows():
-    """Against the same done by hand."""
+def test_fits_equal_pillow():
+    """Compare with the same resizing and cropping done manually."""
     image = Image.fromarray(game_video()[0])
     method = Image.Resampling.LANCZOS
     cut = image.resize((24, 24), method, box=(8, 0, 56, 48))
@@ -248,7 +246,7 @@ def test_fits_are_pillows():
     assert not frame[:3].any() and not frame[21:].any()
 
 
-def test_what_is_transparent_leaves_no_color_behind():
+def test_transparent_pixels_leave_no_color():
     pixels = np.full((64, 64, 4), (255, 0, 0, 0), "uint8")
     pixels[:, 32:] = (0, 0, 255, 255)
     photo = encoded(Image.fromarray(pixels), "PNG")
@@ -257,27 +255,27 @@ def test_what_is_transparent_leaves_no_color_behind():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
-def test_cut_off_images_are_refused(kind):
-    whole = encoded(Image.fromarray(game_video()[0]), kind)
-    for length in (0, 1, 10, 30, len(whole) // 2, len(whole) - 30):
-        refused_as_unreadable(whole[:length])
+def test_truncated_images_are_rejected(kind):
+    content = encoded(Image.fromarray(game_video()[0]), kind)
+    for length in (0, 1, 10, 30, len(content) // 2, len(content) - 30):
+        assert_unreadable(content[:length])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
-def test_damaged_images_are_read_or_refused(kind):
-    whole = encoded(Image.fromarray(game_video()[0]), kind)
+def test_damaged_images_are_read_or_rejected(kind):
+    content = encoded(Image.fromarray(game_video()[0]), kind)
     rng = np.random.default_rng(0)
     for _ in range(100):
-        damaged = np.frombuffer(whole, "uint8").copy()
-        damaged[rng.integers(len(whole), size=4)] = rng.integers(256, size=4)
+        damaged = np.frombuffer(content, "uint8").copy()
+        damaged[rng.integers(len(content), size=4)] = rng.integers(256, size=4)
         with contextlib.suppress(ValueError):
             frame = read(damaged.tobytes(), 8, 8)
             assert frame.shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "WEBP", "PPM"])
-def test_other_formats_are_refused(kind):
-    refused_as_unreadable(encoded(Image.fromarray(game_video()[0]), kind))
+def test_other_formats_are_rejected(kind):
+    assert_unreadable(encoded(Image.fromarray(game_video()[0]), kind))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +294,7 @@ def test_too_many_pixels_are_not_decoded(size, recwarn):
     assert not recwarn.list
 
 
-def test_the_largest_are_read():
+def test_largest_images_are_read():
     image = Image.new("1", (8000, 5000), 1)
     frame = read(encoded(image, "PNG"), 8, 8)
     np.testing.assert_array_equal(frame, np.full((8, 8, 3), 255))

@@ -1,4 +1,4 @@
-"""What holds for all files that are written, and for the package."""
+"""Tests that apply to all written files, and to the package."""
 
 import json
 import os
@@ -16,7 +16,7 @@ RECORDS = [{"step": 10, "loss": 3.0}, {"step": 20, "loss": 2.0}]
 
 @pytest.mark.parametrize("size", [0, 100, 1000])
 @pytest.mark.parametrize("name", ["a.gif", "a.mp4", "a.png", "grid.png", "curves.png"])
-def test_on_a_full_disk_the_old_file_stays(tmp_path, name, size):
+def test_full_disk_keeps_old_file(tmp_path, name, size):
     (tmp_path / name).write_text("old")
     kind, before = resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(kind, (size, before[1]))

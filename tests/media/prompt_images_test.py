@@ -11,7 +11,7 @@ from genie_tf.testing.game_video import game_video
 
 
 @pytest.mark.parametrize("open_source", [str, Path, Path.read_bytes, Path.open])
-def test_sources(tmp_path, open_source):
+def test_any_source_is_read(tmp_path, open_source):
     path = tmp_path / "a.png"
     Image.fromarray(game_video()[0]).save(path)
     source = path.open("rb") if open_source is Path.open else open_source(path)
@@ -19,7 +19,7 @@ def test_sources(tmp_path, open_source):
     np.testing.assert_array_equal(frame, game_video()[0])
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_unreadable_files_are_reported(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
@@ -54,18 +54,18 @@ def test_files_that_cannot_be_read(tmp_path):
         assert str(error.value) == message
 
 
-def test_too_many_bytes_are_not_even_read():
+def test_oversized_content_is_not_read():
     class Endless(io.RawIOBase):
         def read(self, size):
             assert size == 16 * 2**20 + 1
             return bytes(size)
 
     for source in (Endless(), bytes(16 * 2**20 + 1)):
-        with pytest.raises(ValueError, match="it has more than 16 MiB.$"):
+        with pytest.raises(ValueError, match="it is larger than 16 MiB.$"):
             media.load_prompt_image(source, 8, 8)
 
 
-def test_an_unknown_fit_is_refused():
+def test_unknown_fit_is_rejected():
     with pytest.raises(ValueError) as error:
         media.load_prompt_image(b"", 8, 8, fit="stretch")
     assert str(error.value) == "`fit` must be one of crop, pad; received stretch."

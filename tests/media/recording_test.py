@@ -1,4 +1,4 @@
-"""Recordings as files, made in a process that can be ended."""
+"""Tests of encoding recordings in a separate process."""
 
 import asyncio
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 from genie_tf.media import recording
 
 
-def test_a_recording_is_a_file_of_its_frames():
+def test_recording_has_all_frames():
     frames = [np.full((8, 16, 3), 80 * index, "uint8").tobytes() for index in range(3)]
     content = asyncio.run(recording.encode(frames, (8, 16, 3), 10, "gif"))
     with Image.open(io.BytesIO(content)) as gif:
@@ -20,7 +20,7 @@ def test_a_recording_is_a_file_of_its_frames():
             assert gif.convert("RGB").getpixel((9, 9)) == (80 * index,) * 3
 
 
-def test_an_error_is_told():
+def test_error_is_reported():
     with pytest.raises(OSError) as error:
         asyncio.run(recording.encode([bytes(12)], (2, 2, 3), 10, "exe"))
     assert str(error.value).startswith(
@@ -28,15 +28,15 @@ def test_an_error_is_told():
     )
 
 
-def test_canceling_ends_the_process(monkeypatch):
+def test_canceling_ends_process(monkeypatch):
     async def run():
         start = asyncio.create_subprocess_exec
 
-        async def remember(*arguments, **more):
+        async def start_and_record(*arguments, **more):
             processes.append(await start(*arguments, **more))
             return processes[0]
 
-        monkeypatch.setattr(asyncio, "create_subprocess_exec", remember)
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_record)
         frames = [bytes(64 * 64 * 3)] * 700
         task = asyncio.create_task(recording.encode(frames, (64, 64, 3), 10, "gif"))
         while not processes:

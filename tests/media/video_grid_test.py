@@ -18,7 +18,7 @@ def test_clips_are_enlarged_and_in_place():
     assert (video[:, 12:14] == 255).all()
 
 
-def test_labels_are_written_left_of_their_rows():
+def test_labels_are_left_of_rows():
     rows = [game_video(), game_video(), game_video()]
     video = media.grid(rows, labels=["true", "", "predicted"], scale=2)
     margin = video.shape[2] - 2 * 64
@@ -31,7 +31,7 @@ def test_labels_are_written_left_of_their_rows():
         assert written.all() if index != 1 else not written.any()
 
 
-def test_columns_are_named_above():
+def test_column_names_are_above():
     rows = [[game_video(), 255 - game_video()]] * 2
     video = media.grid(rows, ["a", "b"], 2, columns=["", "right"])
     margin = video.shape[2] - 2 * (2 * 64 + 2) + 2
@@ -41,7 +41,7 @@ def test_columns_are_named_above():
     assert heading[margin + 130 :].any() and not heading[: margin + 130].any()
 
 
-def test_bytes_and_floats_may_meet():
+def test_bytes_and_floats_can_be_mixed():
     floats = game_video().astype("float32") / 255
     video = media.grid([[game_video(), floats]], scale=1)
     np.testing.assert_array_equal(video[:, :, :64], video[:, :, 66:])
@@ -71,6 +71,6 @@ def test_bytes_and_floats_may_meet():
         ({"rows": [game_video()], "scale": 1.5}, "positive integer; received 1.5"),
     ],
 )
-def test_bad_grids_are_refused(arguments, message):
+def test_invalid_grids_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         media.grid(**arguments)

@@ -1,4 +1,4 @@
-"""What video files say about how they are shown, one thing after the other.
+"""Tests of video reading, one display property at a time.
 
 Expected values come from the standards and from FFmpeg's filters.
 """
@@ -26,7 +26,7 @@ def read(path, height=8, width=8):
 
 
 def write(path, frames, codec="libx264", pixels="yuv420p", options=None, **context):
-    """Encode frames of PyAV, ten a second; `context` says how they are shown."""
+    """Encode PyAV frames at 10 fps; `context` sets display properties."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10, options=options or {})
         stream.width, stream.height = frames[0].width, frames[0].height
@@ -43,13 +43,13 @@ def write(path, frames, codec="libx264", pixels="yuv420p", options=None, **conte
 
 
 def quarters(height=64, width=64):
-    """Red and green above, blue and gray below."""
+    """Return an image with red and green above, blue and gray below."""
     rows = np.array([[RED, GREEN], [BLUE, GRAY]], np.uint8)
     return rows.repeat(height // 2, axis=0).repeat(width // 2, axis=1)
 
 
-def colors_of(frame):
-    """The colors of the four quarters of a frame."""
+def quarter_colors(frame):
+    """Return the colors of the four quarters of a frame."""
     height, width = frame.shape[0] // 4, frame.shape[1] // 4
     return frame[height :: 2 * height, width :: 2 * width].astype(int)
 
@@ -59,7 +59,7 @@ def rgb_frames(pixels, number=3):
 
 
 def yuv_frames(values, pixels="yuv420p", number=3):
-    """Frames of one color, given as it is stored."""
+    """Return frames of one color, given by its stored values."""
     frames = []
     for _ in range(number):
         frame = av.VideoFrame(64, 64, pixels)
@@ -71,7 +71,7 @@ def yuv_frames(values, pixels="yuv420p", number=3):
     return frames
 
 
-# All ways to turn and mirror: stored (x, y) is shown at (ax + cy, bx + dy), but for a shift.
+# All rotations and mirrorings: stored (x, y) is displayed at (ax + cy, bx + dy), shifted.
 @pytest.mark.parametrize(
     "matrix",
     [
@@ -79,7 +79,7 @@ def yuv_frames(values, pixels="yuv420p", number=3):
         *[(0, b, c, 0) for b in (1, -1) for c in (1, -1)],
     ],
 )
-def test_display_matrices(tmp_path, matrix):
+def test_display_matrix_is_applied(tmp_path, matrix):
     path = write(tmp_path / "a.mp4", rgb_frames(quarters(64, 32)))
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 44
@@ -91,13 +91,15 @@ def test_display_matrices(tmp_path, matrix):
     a, b, c, d = matrix
     for y, row in enumerate([[RED, GREEN], [BLUE, GRAY]]):
         for x, color in enumerate(row):
-            # Seen from the center, a quarter is at -1 or 1.
+            # Relative to the center, a quarter is at -1 or 1.
             right = a * (2 * x - 1) + c * (2 * y - 1) > 0
             below = b * (2 * x - 1) + d * (2 * y - 1) > 0
-            assert np.abs(colors_of(frame)[int(below), int(right)] - color).max() < 8
+            assert (
+                np.abs(quarter_colors(frame)[int(below), int(right)] - color).max() < 8
+            )
 
 
-def test_a_part_of_a_right_angle_is_refused(tmp_path):
+def test_other_rotations_are_rejected(tmp_path):
     path = write(tmp_path / "a.mp4", rgb_frames(quarters()))
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 44
@@ -105,14 +107,16 @@ def test_a_part_of_a_right_angle_is_refused(tmp_path):
         ">9i", 46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30
     )
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="^it is to be turned by less than a right"):
+    with pytest.raises(
+        ValueError, match="^its rotation is not a multiple of 90 degrees"
+    ):
         read(path)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 @pytest.mark.parametrize("aspect", [Fraction(2), Fraction(1, 2), Fraction(64, 45)])
-def test_pixels_that_are_not_square(tmp_path, codec, aspect):
-    """A circle, squeezed so that it is round when it is shown."""
+def test_pixel_aspect_is_applied(tmp_path, codec, aspect):
+    """Check that a squeezed circle is displayed round."""
     y, x = np.mgrid[-63.5:64:1, -63.5:64:1]
     stored = (np.hypot(x * float(aspect), y) < 30).astype(np.uint8) * 255
     frames = rgb_frames(np.stack([stored] * 3, -1))
@@ -127,14 +131,16 @@ def test_pixels_that_are_not_square(tmp_path, codec, aspect):
     assert height == pytest.approx(60 * 64 / (128 * min(1, float(aspect))), abs=3)
 
 
-# Kr and Kb of H.273, by the numbers of the color spaces.
+# Kr and Kb by number of the color space in H.273.
 LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 
 
 @pytest.mark.parametrize("space", LUMA)
 @pytest.mark.parametrize(("bits", "full_range"), [(8, False), (8, True), (10, False)])
 @pytest.mark.parametrize("color", [RED, GREEN, BLUE, GRAY])
-def test_color_spaces_and_ranges(tmp_path, space, full_range, bits, color):
+def test_color_spaces_and_ranges_are_converted(
+    tmp_path, space, full_range, bits, color
+):
     kr, kb = LUMA[space]
     r, g, b = np.array(color) / 255
     y = kr * r + (1 - kr - kb) * g + kb * b
@@ -158,13 +164,13 @@ def test_color_spaces_and_ranges(tmp_path, space, full_range, bits, color):
 
 
 def pq(nits):
-    """SMPTE ST 2084."""
+    """Encode light by SMPTE ST 2084."""
     y = (nits / 10_000) ** 0.1593017578125
     return ((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375
 
 
 def hlg(nits):
-    """ARIB STD-B67, on a screen of 1,000 nits."""
+    """Encode light by ARIB STD-B67, for a display of 1,000 nits."""
     light = (nits / 1000) ** (1 / 1.2)
     if light <= 1 / 12:
         return (3 * light) ** 0.5
@@ -174,7 +180,7 @@ def hlg(nits):
 @pytest.mark.parametrize(("transfer", "encode"), [(16, pq), (18, hlg)])
 @pytest.mark.parametrize("nits", [10, 50, 100, 203, 1000])
 def test_hdr_becomes_srgb(tmp_path, transfer, encode, nits):
-    """Grays whose light is known; white is 203 nits, by ITU-R BT.2408."""
+    """Check grays of known light; white is 203 nits (ITU-R BT.2408)."""
     path = write(
         tmp_path / "a.mp4",
         yuv_frames([round(64 + 876 * encode(nits)), 512, 512], "yuv420p10le"),
@@ -197,14 +203,14 @@ def test_hdr_becomes_srgb(tmp_path, transfer, encode, nits):
         (18, [[113, 91, 77], [80, 70, 117], [140, 130, 114], [45, 46, 60]]),
     ],
 )
-def test_hdr_colors_are_those_of_ffmpeg(transfer, expected):
-    """Of FFmpeg 8.0, to sRGB and its primaries."""
+def test_hdr_colors_equal_ffmpeg(transfer, expected):
+    """Compare with FFmpeg 8.0, converting to sRGB and its primaries."""
     colors = [[0.4, 0.35, 0.3], [0.31, 0.28, 0.45], [0.5, 0.48, 0.42], [0.2, 0.2, 0.25]]
-    found = 255 * video_reader._hdr_to_srgb(np.array(colors), transfer)
-    np.testing.assert_allclose(found, expected, atol=0.6)
+    actual = 255 * video_reader._hdr_to_srgb(np.array(colors), transfer)
+    np.testing.assert_allclose(actual, expected, atol=0.6)
 
 
-def test_colors_that_cannot_be_converted_are_told(tmp_path):
+def test_unknown_color_matrix_is_reported(tmp_path):
     path = write(tmp_path / "a.mp4", yuv_frames([99, 99, 99]), colorspace=14)
     with pytest.raises(ValueError) as error:
         read(path)
@@ -225,20 +231,20 @@ def test_colors_that_cannot_be_converted_are_told(tmp_path):
         ("a.mkv", "ffv1", "yuva420p", {}),
     ],
 )
-def test_what_is_transparent_is_black(tmp_path, name, codec, pixels, options):
+def test_transparent_pixels_become_black(tmp_path, name, codec, pixels, options):
     rgba = np.zeros((64, 64, 4), np.uint8)
     rgba[...] = (200, 100, 50, 255)
     rgba[:32, 32:, 3] = 0
     rgba[32:, :, 3] = 128
     frames = [av.VideoFrame.from_ndarray(rgba, "rgba") for _ in range(3)]
-    shown = read(write(tmp_path / name, frames, codec, pixels, options), 64, 64)
-    assert len(shown) == 3
+    result = read(write(tmp_path / name, frames, codec, pixels, options), 64, 64)
+    assert len(result) == 3
     expected = [[(200, 100, 50), (0, 0, 0)], [(100, 50, 25), (100, 50, 25)]]
-    assert np.abs(colors_of(shown[2][2]) - expected).max() <= 4
+    assert np.abs(quarter_colors(result[2][2]) - expected).max() <= 4
 
 
-def test_a_gif_shows_what_pillow_shows(tmp_path):
-    """Frames that replace each other in part, and clear, with a transparent color."""
+def test_gif_equals_pillow(tmp_path):
+    """Check frames that partly replace or clear others, with a transparent color."""
     rng = np.random.default_rng(0)
     frames = []
     for _ in range(8):
@@ -256,22 +262,22 @@ def test_a_gif_shows_what_pillow_shows(tmp_path):
             disposal=disposal,
             duration=[100, 300, 20, 0, 50, 40, 1000, 500],
         )
-        shown = read(path, 16, 16)
+        frames = read(path, 16, 16)
         with Image.open(path) as gif:
-            for number, (_, _, pixels) in enumerate(shown):
+            for number, (_, _, pixels) in enumerate(frames):
                 gif.seek(number)
                 image = gif.convert("RGBA")
                 black = Image.new("RGBA", image.size, "black")
                 expected = Image.alpha_composite(black, image).convert("RGB")
                 np.testing.assert_array_equal(pixels, expected)
-        times = [(round(time, 3), round(seconds, 3)) for time, seconds, _ in shown]
+        times = [(round(time, 3), round(seconds, 3)) for time, seconds, _ in frames]
         assert times[:3] == [(0, 0.1), (0.1, 0.3), (0.4, 0.02)]
-        # Players show a picture without a time for a tenth of a second.
+        # Players display a frame without a duration for a tenth of a second.
         assert times[3:5] == [(0.42, 0.1), (0.52, 0.05)]
         assert times[-1][1] == 0.5
 
 
-def test_times_of_frames_that_are_not_regular(tmp_path):
+def test_irregular_frame_times_are_kept(tmp_path):
     starts = [0, 1, 3, 10, 11]
     for name in ("a.mp4", "a.mkv"):
         with av.open(str(tmp_path / name), "w") as container:
@@ -282,12 +288,12 @@ def test_times_of_frames_that_are_not_regular(tmp_path):
                 frame.pts, frame.time_base = start, Fraction(1, 10)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        shown = read(tmp_path / name)
-        np.testing.assert_allclose([x[0] for x in shown], np.divide(starts, 10))
+        times = [time for time, _, _ in read(tmp_path / name)]
+        np.testing.assert_allclose(times, np.divide(starts, 10))
 
 
-def test_memory_is_that_of_the_small_frames(tmp_path):
-    """No frame ever is in memory in full color."""
+def test_memory_is_that_of_small_frames(tmp_path):
+    """Check that no full-size RGB frame is held in memory."""
     path = write(tmp_path / "a.mp4", rgb_frames(quarters(720, 1280)))
     tracemalloc.start()
     assert len(read(path)) == 3
@@ -296,8 +302,8 @@ def test_memory_is_that_of_the_small_frames(tmp_path):
     assert peak < 1_000_000
 
 
-def test_frames_leave_no_threads_behind(tmp_path):
-    """Each has some memory, and that of the process is limited."""
+def test_frames_leave_no_threads(tmp_path):
+    """Threads take memory, which is limited per process."""
     path = write(tmp_path / "a.mp4", rgb_frames(quarters(), 30))
     frames = read_frames(path, "mov", 8, 8)
     kept = [next(frames) for _ in range(5)]
@@ -308,7 +314,7 @@ def test_frames_leave_no_threads_behind(tmp_path):
 
 
 def damaged(path, *numbers):
-    """Write zeros over frames of a video that has no other than key frames."""
+    """Overwrite frames with zeros in a video that has only key frames."""
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         packets = [(x.pos, bytes(x)) for x in container.demux(video=0) if x.size]
@@ -328,7 +334,7 @@ def damaged(path, *numbers):
         ("a.mkv", "libx264", "yuv420p"),
     ],
 )
-def test_a_bad_frame_costs_that_frame(tmp_path, name, codec, pixels):
+def test_damaged_frame_costs_only_itself(tmp_path, name, codec, pixels):
     path = write(tmp_path / name, rgb_frames(quarters(), 20), codec, pixels, {"g": "1"})
     damaged(path, 7, 13)
     frames = read_frames(path, CONTAINERS.get(name[2:], "avi"), 8, 8)
@@ -349,26 +355,26 @@ def test_a_bad_frame_costs_that_frame(tmp_path, name, codec, pixels):
         ("a.mkv", "libx264", b"V_MPEG4/ISO/AVC"),
     ],
 )
-def test_unknown_codecs_are_told(tmp_path, name, codec, tag):
+def test_unknown_codec_is_reported(tmp_path, name, codec, tag):
     path = write(tmp_path / name, rgb_frames(quarters()), codec)
     content = path.read_bytes().replace(tag, b"Z" * len(tag))
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="^it has no pictures, or their codec is not"):
+    with pytest.raises(ValueError, match="^it has no video, or its codec is unknown"):
         read(path)
 
 
-def test_covers_are_not_the_video(tmp_path):
-    """A picture of the video, first in the file, as stores and phones add it."""
+def test_cover_image_is_not_read(tmp_path):
+    """Check a cover image that comes first in the file, as stores and phones add it."""
     cover = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 255, np.uint8), "rgb24")
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
-        picture = container.add_stream("png", rate=1)
-        picture.width = picture.height = 64
-        picture.pix_fmt = "rgb24"
-        picture.disposition = av.stream.Disposition.attached_pic
+        cover_stream = container.add_stream("png", rate=1)
+        cover_stream.width = cover_stream.height = 64
+        cover_stream.pix_fmt = "rgb24"
+        cover_stream.disposition = av.stream.Disposition.attached_pic
         stream = container.add_stream("libx264", rate=10)
         stream.width = stream.height = 64
         stream.pix_fmt = "yuv420p"
-        container.mux(picture.encode(cover))
+        container.mux(cover_stream.encode(cover))
         for frame in rgb_frames(quarters()):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -39,15 +39,15 @@ def test_gif_keeps_colors_frames_and_speed(tmp_path):
     frames = read_gif(tmp_path / "a.gif")
     assert frames.shape == (6, 48, 64, 3)
     assert mean_error(frames, game_video()) < 3
-    # The moving square is where it was, in its own color.
+    # The moving square keeps its place and color.
     for t in range(6):
         assert mean_error(frames[t, 24, 6 + 6 * t], np.array([230, 40, 60])) < 8
-    # 12.5 hundredths of a second each, which a GIF can't say.
+    # Each frame lasts 12.5 hundredths of a second, which a GIF cannot store.
     assert sum(read_durations(tmp_path / "a.gif")) == 6 * 1000 / 8
     assert set(read_durations(tmp_path / "a.gif")) == {120, 130}
 
 
-def test_gif_of_few_colors_is_exact(tmp_path):
+def test_gif_with_few_colors_is_exact(tmp_path):
     video = np.zeros((3, 16, 16, 3), "uint8")
     for t in range(3):
         video[t, t : t + 4, :8] = (255, 0, 40 * t)
@@ -56,7 +56,7 @@ def test_gif_of_few_colors_is_exact(tmp_path):
     np.testing.assert_array_equal(read_gif(tmp_path / "a.gif"), video)
 
 
-def test_frames_that_stand_still_keep_their_time(tmp_path):
+def test_repeated_frames_keep_their_time(tmp_path):
     media.save_gif(tmp_path / "a.gif", game_video()[[0, 0, 0, 1, 1]], fps=10)
     assert read_durations(tmp_path / "a.gif") == [300, 200]
 
@@ -74,7 +74,7 @@ def test_mp4_of_odd_size_is_padded(tmp_path):
 
 
 @pytest.mark.parametrize("fps", [0.5, 10, 12.5, 29.97, 1000])
-def test_mp4_keeps_speed_and_says_its_colors(tmp_path, fps):
+def test_mp4_keeps_speed_and_declares_colors(tmp_path, fps):
     media.save_mp4(tmp_path / "a.mp4", game_video(), fps)
     with av.open(str(tmp_path / "a.mp4")) as container:
         times = [frame.time for frame in container.decode(video=0)]
@@ -84,7 +84,7 @@ def test_mp4_keeps_speed_and_says_its_colors(tmp_path, fps):
     np.testing.assert_allclose(times, np.arange(6) / fps, atol=1e-4)
 
 
-def test_mp4_without_its_package(tmp_path, monkeypatch):
+def test_mp4_without_pyav_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     sentence = r"^Writing MP4 needs PyAV: pip install genie_tf\[mp4\].$"
     with pytest.raises(ImportError, match=sentence):
@@ -95,7 +95,7 @@ def test_mp4_without_its_package(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.mp4", "a.png"])
-def test_what_is_no_number_is_refused(tmp_path, name):
+def test_nan_is_rejected(tmp_path, name):
     video = game_video() / 255
     video[0, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="must have finite numbers"):
@@ -104,7 +104,7 @@ def test_what_is_no_number_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a.gif", "b.mp4", "c.png", "D.GIF"])
-def test_save_video_goes_by_the_name(tmp_path, name):
+def test_save_video_uses_extension(tmp_path, name):
     media.check_video_path(tmp_path / "made" / name)
     media.save_video(tmp_path / "made" / name, game_video(), fps=5)
     formats = {"gif": b"GIF8", "png": b"\x89PNG", "mp4": b"ftyp"}
@@ -114,7 +114,7 @@ def test_save_video_goes_by_the_name(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a.avi", "gif"])
-def test_other_names_are_refused(tmp_path, name):
+def test_other_extensions_are_rejected(tmp_path, name):
     with pytest.raises(ValueError, match=f".gif, .mp4 or .png; received .*{name}"):
         media.save_video(tmp_path / name, game_video())
     with pytest.raises(ValueError, match=f".gif, .mp4 or .png; received .*{name}"):
@@ -122,7 +122,7 @@ def test_other_names_are_refused(tmp_path, name):
     assert files_in(tmp_path) == []
 
 
-def test_floats_are_the_same_as_bytes(tmp_path):
+def test_floats_equal_bytes(tmp_path):
     floats = game_video().astype("float32") / 255
     media.save_strip(tmp_path / "bytes.png", game_video())
     media.save_strip(tmp_path / "floats.png", floats)
@@ -143,14 +143,14 @@ def test_floats_are_the_same_as_bytes(tmp_path):
     ],
 )
 @pytest.mark.parametrize("name", ["a.gif", "a.mp4", "a.png"])
-def test_bad_videos_are_refused(tmp_path, name, video, received):
+def test_invalid_videos_are_rejected(tmp_path, name, video, received):
     with pytest.raises(ValueError, match=f"A video must be .* received {received}"):
         media.save_video(tmp_path / name, video)
     assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("fps", [0, -1, 51])
-def test_bad_speeds_are_refused(tmp_path, fps):
+def test_invalid_fps_is_rejected(tmp_path, fps):
     with pytest.raises(ValueError, match=rf"in \(0, 50\]; received {fps}"):
         media.save_gif(tmp_path / "a.gif", game_video(), fps)
     if fps <= 0:

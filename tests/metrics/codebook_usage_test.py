@@ -11,7 +11,7 @@ from genie_tf.metrics.codebook_usage import (
 
 
 @pytest.mark.parametrize("num_codes", [2, 6, 1024])
-def test_uniform_use_has_perplexity_num_codes(num_codes):
+def test_perplexity_of_uniform_use_is_num_codes(num_codes):
     tokens = np.tile(np.arange(num_codes), 3).reshape(3, num_codes)
     assert codebook_usage(tokens, num_codes) == {
         "codes_used": num_codes,
@@ -21,7 +21,7 @@ def test_uniform_use_has_perplexity_num_codes(num_codes):
     }
 
 
-def test_a_single_code():
+def test_usage_of_single_code():
     assert codebook_usage(np.full((2, 5), 3), 8) == {
         "codes_used": 1,
         "usage": 1 / 8,
@@ -30,8 +30,8 @@ def test_a_single_code():
     }
 
 
-def test_shares_of_a_half_and_two_quarters():
-    # Entropy is 1.5 bits, of the 2 that four codes could carry.
+def test_usage_of_shares_of_one_half_and_two_quarters():
+    # Entropy is 1.5 bits, of at most 2 for four codes.
     usage = codebook_usage([0, 0, 1, 3], 4)
     assert usage["codes_used"] == 3
     assert usage["usage"] == 0.75
@@ -47,18 +47,18 @@ def test_shares_of_a_half_and_two_quarters():
         ([2, 1, 0, 0, 1], 3, 2**1.5),
     ],
 )
-def test_usage_of_counts(counts, codes_used, perplexity):
+def test_usage_from_counts(counts, codes_used, perplexity):
     usage = usage_from_counts(np.array(counts))
     assert float(usage["codes_used"]) == codes_used
     assert float(usage["perplexity"]) == pytest.approx(perplexity, rel=1e-5)
 
 
-def test_perplexity_of_many_codebooks_at_once():
+def test_perplexity_of_several_codebooks():
     counts = np.array([[5, 5, 0, 0], [7, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
     np.testing.assert_allclose(perplexity_from_counts(counts), [2, 1, 4, 1], rtol=1e-6)
 
 
-def test_perplexity_depends_on_shares_only():
+def test_perplexity_depends_only_on_shares():
     counts = np.random.default_rng(0).random(100).astype("float32")
     np.testing.assert_allclose(
         perplexity_from_counts(counts), perplexity_from_counts(1e6 * counts), rtol=1e-5
@@ -78,6 +78,6 @@ def test_perplexity_depends_on_shares_only():
         ([0], 1, "`num_codes` must be at least 2; received 1"),
     ],
 )
-def test_bad_input_is_refused(tokens, num_codes, message):
+def test_bad_input_is_rejected(tokens, num_codes, message):
     with pytest.raises(ValueError, match=message):
         codebook_usage(tokens, num_codes)

@@ -4,7 +4,12 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from skimage.util import view_as_blocks
 
-from genie_tf.metrics.frame_detail import detail, pairwise_distances, sharpness
+from genie_tf.metrics.frame_detail import (
+    detail,
+    pairwise_distances,
+    sharpness,
+    stripes,
+)
 
 
 def noise(*shape, seed=0):
@@ -52,6 +57,28 @@ def test_detail_counts_complete_patches_with_structure():
     assert detail(frame) == 1 / 4
 
 
+def test_stripes_count_patches_with_one_direction():
+    frame = noise(24, 24, 3)
+    frame[:8, :8] = frame[:1, :8]
+    frame[8:16, :8] = frame[8:16, :1]
+    frame[16:, :8] = 0.5 + 3 / 255 * (np.arange(8) % 2)[:, None, None]  # Too faint.
+    assert stripes(frame) == 2 / 9
+
+
+def test_gradient_ratio_of_five_separates_stripes():
+    """Steps of 0.01 down and of a little more or less than 0.05 to the right."""
+    down, right = np.mgrid[:8, :8]
+    frames = [(down + slope * (right % 2)) / 100 for slope in (4.9, 5.1)]
+    assert stripes(np.stack(frames)[..., None]).tolist() == [0, 1]
+
+
+def test_repeated_edge_has_detail_but_is_striped():
+    frame = noise(64, 64, 3)
+    failing = np.stack([frame, np.broadcast_to(frame[:1], frame.shape)])
+    assert detail(failing).tolist() == [1, 1]
+    assert stripes(failing).tolist() == [0, 1]
+
+
 def test_distances_equal_scipy():
     frames = noise(4, 6, 5, 3)
     flat = frames.reshape(4, -1)
@@ -59,7 +86,7 @@ def test_distances_equal_scipy():
     np.testing.assert_allclose(pairwise_distances(frames), expected)
 
 
-@pytest.mark.parametrize("measure", [sharpness, detail, pairwise_distances])
+@pytest.mark.parametrize("measure", [sharpness, detail, stripes, pairwise_distances])
 def test_bytes_count_as_unit_range(measure):
     frames = (255 * noise(3, 16, 16, 3)).astype("uint8")
     np.testing.assert_allclose(measure(frames), measure(frames / 255))

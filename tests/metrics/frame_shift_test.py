@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.registration import phase_cross_correlation
 
-from genie_tf.metrics.frame_shift import frame_shifts, share_going_the_same_way
+from genie_tf.metrics.frame_shift import frame_shifts, share_with_direction
 
 
 def noise(*shape):
@@ -14,10 +14,10 @@ def crop(canvas, top, left, size=24):
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (3, 0), (0, -5), (8, 8), (-8, 7), (-1, -8)])
-def test_moved_picture_has_its_shift(shift):
+def test_moved_image_has_its_shift(shift):
     canvas = noise(40, 40, 3)
     before = crop(canvas, 8, 8)
-    # What is at (y, x) before is at (y + down, x + right) after.
+    # Pixel (y, x) moves to (y + down, x + right).
     after = crop(canvas, 8 - shift[0], 8 - shift[1])
     (found,) = frame_shifts(before[None], after[None])
     assert tuple(found) == shift
@@ -53,7 +53,7 @@ def test_unusable_frames_are_rejected():
         frame_shifts(noise(1, 8, 16, 3), noise(1, 8, 16, 3))
 
 
-def test_share_going_the_same_way():
+def test_share_with_direction():
     left, still, jump = (0, 12), (1, 0), (9, 0)
     shifts = [
         [(0, 10), (0, 0), (12, 3)],
@@ -61,5 +61,5 @@ def test_share_going_the_same_way():
         [(0, 0), (0, 2), (0, 7)],
         [(0, -12), (0, 1), (2, -9)],
     ]
-    shares = share_going_the_same_way(np.array(shifts), np.array([left, still, jump]))
+    shares = share_with_direction(np.array(shifts), np.array([left, still, jump]))
     assert shares.tolist() == [2 / 4, 3 / 4, 2 / 4]

@@ -1,4 +1,4 @@
-"""The Fréchet distance: closed forms, other formulas, and a published implementation."""
+"""Fréchet distance: closed forms, other formulas, and a published implementation."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def rng():
 
 
 def skewed_features(seed, samples, width):
-    """Correlated, not Gaussian, none below zero."""
+    """Return features that are correlated, not Gaussian, and not negative."""
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(width, width))
     latent = rng.gamma(0.7 + seed, size=(samples, width))
@@ -28,17 +28,17 @@ def matrix_root_formula(a, b):
 
 
 @pytest.mark.parametrize("width", [2, 7, 40])
-def test_agrees_with_the_root_of_the_product(width):
+def test_distance_equals_formula_with_matrix_root(width):
     a = skewed_features(1, 500, width)
     b = skewed_features(2, 300, width)
     assert frechet_distance(a, b) == pytest.approx(matrix_root_formula(a, b), rel=1e-9)
 
 
-def test_agrees_with_a_published_implementation():
-    """pytorch-fid 0.3.0, `calculate_frechet_distance`.
+def test_distance_equals_published_implementation():
+    """Numbers are from pytorch-fid 0.3.0, `calculate_frechet_distance`.
 
-    The numbers are what it returns for the means and `np.cov(..., rowvar=False)` of
-    these features, as its `calculate_activation_statistics` makes them.
+    Its inputs are the means and `np.cov(..., rowvar=False)` of these features, as in
+    its `calculate_activation_statistics`.
     """
     a = skewed_features(1, 400, 24)
     b = skewed_features(2, 700, 24)
@@ -47,13 +47,13 @@ def test_agrees_with_a_published_implementation():
     assert halves == pytest.approx(31.156024284852265, rel=1e-12)
 
 
-def test_shift_alone_is_its_square(rng):
+def test_distance_of_shifted_features_is_squared_shift(rng):
     a = rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6))
     shift = rng.normal(size=6)
     assert frechet_distance(a, a + shift) == pytest.approx(shift @ shift, rel=1e-12)
 
 
-def test_scaled_covariance(rng):
+def test_distance_of_scaled_features(rng):
     """tr(A + s^2 A - 2 s A) = (s - 1)^2 tr A."""
     a = rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6))
     a -= a.mean(axis=0)
@@ -61,15 +61,15 @@ def test_scaled_covariance(rng):
     assert frechet_distance(a, 3 * a) == pytest.approx(4 * variance, rel=1e-12)
 
 
-def test_one_feature(rng):
-    """(mean a - mean b)^2 + (deviation a - deviation b)^2, of unbiased deviations."""
+def test_distance_of_single_feature(rng):
+    """(mean a - mean b)^2 + (deviation a - deviation b)^2, with unbiased deviations."""
     a, b = rng.exponential(size=(20, 1)), rng.normal(2, 3, size=(35, 1))
     expected = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-12)
 
 
-def test_independent_features_add_up():
-    """Columns of +-1 that are orthogonal, so that no covariance is left to chance."""
+def test_distances_of_independent_features_add_up():
+    """Columns of +-1 are orthogonal, so covariances are exact."""
     signs = linalg.hadamard(8)[:, 1:4].astype(float)
     a, b = signs * [1, 2, 3], signs * [4, 2, 0.5] + [0, 1, 0]
     expected = (3**2 + 0 + 2.5**2) * 8 / 7 + 1
@@ -77,14 +77,14 @@ def test_independent_features_add_up():
 
 
 @pytest.mark.parametrize("samples", [2, 5, 30, 400])
-def test_equal_features_are_no_distance_apart(rng, samples):
+def test_distance_of_equal_features_is_zero(rng, samples):
     a = rng.exponential(size=(samples, 60)) * np.geomspace(1e-4, 1e3, 60)
     assert 0 <= frechet_distance(a, a) < 1e-9 * a.var(axis=0).sum()
     assert 0 <= frechet_distance(a, a[::-1]) < 1e-9 * a.var(axis=0).sum()
 
 
-def test_fewer_samples_than_features():
-    """Rotated features that differ in four dimensions of 64 alone."""
+def test_distance_with_fewer_samples_than_features():
+    """Rotated features differ in only four of 64 dimensions."""
     a, b = skewed_features(1, 10, 4), skewed_features(2, 9, 4)
     rotation = linalg.qr(np.random.default_rng(0).normal(size=(64, 64)))[0][:4]
     expected = matrix_root_formula(a, b)
@@ -93,8 +93,8 @@ def test_fewer_samples_than_features():
     )
 
 
-def test_subspaces_without_a_common_direction(rng):
-    """Then tr (A B)^(1/2) is 0 and variances add up."""
+def test_distance_of_orthogonal_subspaces(rng):
+    """tr (A B)^(1/2) is 0 and variances add up."""
     a, b = np.zeros((2, 5, 12))
     a[:, :6], b[:, 6:] = rng.normal(size=(2, 5, 6))
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
@@ -102,7 +102,7 @@ def test_subspaces_without_a_common_direction(rng):
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-12)
 
 
-def test_constant_features(rng):
+def test_distance_of_constant_features(rng):
     constant = np.full((5, 3), 2.0)
     assert frechet_distance(constant, constant + 1) == 3
     a = rng.normal(size=(9, 3))
@@ -112,13 +112,13 @@ def test_constant_features(rng):
 
 
 @pytest.mark.parametrize("samples", [6, 300])
-def test_is_symmetric(samples):
+def test_distance_is_symmetric(samples):
     a, b = skewed_features(1, samples, 20), skewed_features(2, 2 * samples, 20)
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-12)
 
 
-def test_computes_in_float64(rng):
-    """In float32, a mean of 10^4 would leave nothing of the small distance."""
+def test_distance_is_computed_in_float64(rng):
+    """In float32, the small distance would be lost at a mean of 10^4."""
     a = rng.normal(size=(100, 4)).astype("float32") + np.float32(1e4)
     assert frechet_distance(a, a + np.float32(0.25)) == pytest.approx(0.25, rel=1e-9)
 
@@ -146,6 +146,6 @@ def test_computes_in_float64(rng):
         (np.full((3, 2), np.inf), np.zeros((3, 2)), "must be finite"),
     ],
 )
-def test_wrong_features(a, b, message):
+def test_invalid_features_are_rejected(a, b, message):
     with pytest.raises(ValueError, match=message):
         frechet_distance(a, b)

@@ -11,7 +11,7 @@ def random_frames(*shape, seed=0):
 
 
 def structured_frames():
-    """Flat areas, edges and gradients: where variances cancel, and where they don't."""
+    """Return frames with flat areas, edges and gradients."""
     y, x = np.mgrid[0:48, 0:64] / 64
     ramp = np.stack([x, y, 1 - x], axis=-1)
     board = np.repeat(((8 * x).astype(int) + (8 * y).astype(int))[..., None] % 2, 3, -1)
@@ -36,7 +36,7 @@ PAIRS = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_psnr_equals_scikit_image(name):
     target, prediction = (np.clip(frames, 0, 1) for frames in PAIRS[name])
-    with np.errstate(divide="ignore"):  # Equal frames: infinite there, 100 dB here.
+    with np.errstate(divide="ignore"):  # Equal frames score infinity, and 100 dB here.
         expected = [
             min(peak_signal_noise_ratio(x, y, data_range=1), 100)
             for x, y in zip(target.astype("float64"), prediction.astype("float64"))
@@ -62,7 +62,7 @@ def test_ssim_equals_scikit_image(name):
     np.testing.assert_allclose(ssim(target, prediction), expected, atol=2e-5)
 
 
-def test_psnr_of_a_constant_error():
+def test_psnr_of_constant_error():
     target = np.full((2, 3, 8, 8, 3), 0.5, "float32")
     # An error of 0.1 everywhere is an MSE of 0.01: 20 dB.
     np.testing.assert_allclose(psnr(target, target + 0.1), np.full((2, 3), 20), 1e-5)
@@ -75,14 +75,14 @@ def test_psnr_averages_decibels_not_errors():
     assert keras.ops.psnr(target, prediction.astype("float32"), 1.0) < 24
 
 
-def test_equal_frames_score_100_decibels_and_similarity_1():
+def test_equal_frames_score_100_decibels_and_ssim_1():
     frames = random_frames(2, 16, 16, 3)
     np.testing.assert_allclose(psnr(frames, frames), [100, 100], rtol=1e-6)
     np.testing.assert_allclose(ssim(frames, frames), [1, 1], rtol=1e-6)
 
 
-def test_ssim_of_two_flat_frames():
-    # Without variance the structure term is 1 and luminance alone decides.
+def test_ssim_of_flat_frames_is_luminance_term():
+    # Without variance, the structure term is 1.
     x, y = 0.2, 0.8
     expected = (2 * x * y + 1e-4) / (x**2 + y**2 + 1e-4)
     frames = np.ones((1, 16, 16, 3), "float32")
@@ -90,7 +90,7 @@ def test_ssim_of_two_flat_frames():
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim])
-def test_bytes_are_the_same_as_unit_range(metric):
+def test_bytes_score_like_unit_range(metric):
     target = (255 * random_frames(2, 3, 16, 16, 3)).astype("uint8")
     prediction = random_frames(2, 3, 16, 16, 3, seed=1)
     score = metric(target, prediction)
@@ -119,7 +119,7 @@ def test_half_precision_is_computed_in_float32(metric):
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim])
-def test_runs_inside_a_compiled_step(metric):
+def test_metric_can_be_compiled(metric):
     target, prediction = random_frames(2, 16, 16, 3), random_frames(2, 16, 16, 3)
     if keras.backend.backend() == "jax":
         import jax
@@ -128,7 +128,7 @@ def test_runs_inside_a_compiled_step(metric):
     else:
         import tensorflow as tf
 
-        # The batch size is unknown while this is traced.
+        # Traced with unknown batch size.
         compiled = tf.function(
             metric, input_signature=[tf.TensorSpec((None, 16, 16, 3))] * 2
         )
@@ -138,7 +138,7 @@ def test_runs_inside_a_compiled_step(metric):
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim])
-def test_bad_input_is_refused(metric):
+def test_bad_input_is_rejected(metric):
     frames = random_frames(2, 16, 16, 3)
     with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\) and \(1, 16, 16, 3\)"):
         metric(frames, frames[:1])
@@ -148,7 +148,7 @@ def test_bad_input_is_refused(metric):
         metric(frames.astype("int32"), frames)
 
 
-def test_ssim_refuses_frames_smaller_than_its_window():
+def test_ssim_rejects_frames_smaller_than_its_window():
     with pytest.raises(ValueError, match=r"at least 11x11 .* \(1, 10, 64, 3\)"):
         ssim(random_frames(1, 10, 64, 3), random_frames(1, 10, 64, 3))
 

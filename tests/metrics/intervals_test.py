@@ -19,7 +19,7 @@ def test_interval_equals_scipy(n):
     )
 
 
-def test_interval_covers_the_true_mean_as_often_as_it_says():
+def test_interval_covers_true_mean_in_95_percent_of_cases():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(2000):
@@ -29,7 +29,7 @@ def test_interval_covers_the_true_mean_as_often_as_it_says():
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [[1.0, 2.0]]])
-def test_interval_needs_two_values(values):
+def test_fewer_than_two_values_are_rejected(values):
     with pytest.raises(ValueError, match="at least two values; received shape"):
         mean_confidence_interval(values)
     with pytest.raises(ValueError, match="at least two values; received shape"):
@@ -37,14 +37,14 @@ def test_interval_needs_two_values(values):
 
 
 @pytest.mark.parametrize("n", [2, 5, 100])
-def test_the_jackknife_of_a_mean_is_its_interval(n):
+def test_jackknife_of_mean_equals_its_interval(n):
     values = np.random.default_rng(n).normal(2, 3, n)
     without_each = [np.delete(values, i).mean() for i in range(n)]
     mean, interval = mean_confidence_interval(values)
     assert jackknife_interval(mean, without_each) == pytest.approx(interval)
 
 
-def test_the_jackknife_covers_a_correlation_as_often_as_it_says():
+def test_jackknife_covers_correlation_in_95_percent_of_cases():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(300):
@@ -62,7 +62,7 @@ def test_the_jackknife_covers_a_correlation_as_often_as_it_says():
     assert 0.9 < covered / 300 < 0.98
 
 
-def test_interval_of_the_median_covers_it_as_often_as_it_says():
+def test_interval_of_median_has_its_coverage():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(300):
@@ -73,7 +73,7 @@ def test_interval_of_the_median_covers_it_as_often_as_it_says():
     assert 0.9 < covered / 300 < 0.98
 
 
-def test_equal_frames_of_a_clip_narrow_no_interval():
+def test_repeated_frames_do_not_narrow_interval_of_median():
     clips = np.random.default_rng(0).normal(size=(31, 1))
     once = median_interval(clips)
     assert once == median_interval(np.repeat(clips, 9, axis=1))

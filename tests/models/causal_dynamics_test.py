@@ -29,11 +29,11 @@ def dynamics():
     return dynamics
 
 
-def places_changed(dynamics, tokens=TOKENS, actions=ACTIONS):
-    """Which places of the flat row of the first video have other logits."""
+def changed_positions(dynamics, tokens=TOKENS, actions=ACTIONS):
+    """Return the flat positions in the first video whose logits change."""
     before, after = (
-        ops.convert_to_numpy(dynamics(*given, {}))[0].reshape(T * N, K)
-        for given in ((TOKENS, ACTIONS), (tokens, actions))
+        ops.convert_to_numpy(dynamics(*inputs, {}))[0].reshape(T * N, K)
+        for inputs in ((TOKENS, ACTIONS), (tokens, actions))
     )
     return np.flatnonzero(np.abs(after - before).max(axis=-1) > 1e-5).tolist()
 
@@ -50,28 +50,28 @@ def test_model():
 
 
 @pytest.mark.parametrize(("t", "n"), [(0, 0), (1, 2), (2, 3), (5, 0)])
-def test_a_token_is_seen_by_all_that_follow_within_the_window(dynamics, t, n):
+def test_token_affects_all_later_tokens_within_window(dynamics, t, n):
     tokens = TOKENS.copy()
     tokens[0, t, n] = (tokens[0, t, n] + 1) % K
-    place = t * N + n
-    last = min(place + TRANSFORMER["window"] * N, T * N - 1)
-    assert places_changed(dynamics, tokens) == list(range(place + 1, last + 1))
+    position = t * N + n
+    last = min(position + TRANSFORMER["window"] * N, T * N - 1)
+    assert changed_positions(dynamics, tokens) == list(range(position + 1, last + 1))
 
 
-def test_an_action_is_seen_from_the_frame_it_leads_to(dynamics):
+def test_action_affects_frames_from_the_one_it_leads_to(dynamics):
     actions = ACTIONS.copy()
     actions[0, 1] += 1
     last = 3 * N - 1 + TRANSFORMER["window"] * N - 1
-    assert places_changed(dynamics, actions=actions) == list(range(2 * N, last + 1))
+    assert changed_positions(dynamics, actions=actions) == list(range(2 * N, last + 1))
 
 
-def test_all_but_the_first_frame_is_scored(dynamics):
+def test_all_frames_except_first_are_scored(dynamics):
     scored = ops.convert_to_numpy(dynamics.scored(TOKENS, {}))
     assert not scored[:, 0].any() and scored[:, 1:].all()
 
 
-def sampled(dynamics, known, temperature, seed=0):
-    """All frames after the first few, one by one over a cache."""
+def sample(dynamics, known, temperature, seed=0):
+    """Sample all frames after the known ones, one by one over a cache."""
     settings = dynamics.sampling_tensors({"temperature": temperature})
     cache = dynamics.start(TOKENS[:, 0])
     frames = [TOKENS[:, 0]]
@@ -90,23 +90,23 @@ def sampled(dynamics, known, temperature, seed=0):
 
 
 @pytest.mark.parametrize("known", [1, 4])
-def test_sampling_over_a_cache_takes_the_likeliest_of_a_call(dynamics, known):
-    """Past the window too, and after frames that are known."""
-    tokens = sampled(dynamics, known, temperature=0.0)
+def test_cached_sampling_at_temperature_0_picks_likeliest_of_call(dynamics, known):
+    """Also beyond the window, and after known frames."""
+    tokens = sample(dynamics, known, temperature=0.0)
     np.testing.assert_array_equal(tokens[:, :known], TOKENS[:, :known])
     likeliest = ops.convert_to_numpy(dynamics(tokens, ACTIONS, {})).argmax(axis=-1)
     np.testing.assert_array_equal(tokens[:, known:], likeliest[:, known:])
 
 
-def test_draws_follow_the_key_and_the_temperature(dynamics):
-    draws = [sampled(dynamics, 1, 1.0, seed) for seed in (0, 0, 1)]
+def test_draws_depend_on_key_and_temperature(dynamics):
+    draws = [sample(dynamics, 1, 1.0, seed) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert (draws[0] != draws[2]).any()
-    nearly_likeliest = sampled(dynamics, 1, 1e-6)
-    np.testing.assert_array_equal(nearly_likeliest, sampled(dynamics, 1, 0.0))
+    nearly_likeliest = sample(dynamics, 1, 1e-6)
+    np.testing.assert_array_equal(nearly_likeliest, sample(dynamics, 1, 0.0))
 
 
-def test_another_attention_is_refused():
+def test_other_attention_is_rejected():
     with pytest.raises(ValueError) as error:
         CausalDynamics(K, N, A, {**TRANSFORMER, "attention": "st"})
     assert str(error.value) == (
@@ -115,7 +115,7 @@ def test_another_attention_is_refused():
     )
 
 
-def test_a_setting_it_lacks_is_refused():
+def test_unknown_setting_is_rejected():
     with pytest.raises(ValueError) as error:
         CausalDynamics.complete_sampling({"num_steps": 4})
     assert str(error.value) == (

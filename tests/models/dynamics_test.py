@@ -1,4 +1,4 @@
-"""What a dynamics has without defining it."""
+"""Methods that a dynamics inherits."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ B, T, N, K = 2, 3, 4, 24
 
 
 class Guess(Dynamics):
-    """Guesses the same, whatever was before; all frames but the first count."""
+    """Dynamics without a call; the loss counts all frames except the first."""
 
     def __init__(self, num_codes, num_patches, action_dim, power=1, **kwargs):
         super().__init__(**kwargs)
@@ -35,36 +35,36 @@ def prediction():
     return tokens, rng.normal(size=(B, T, N, K)).astype("float32")
 
 
-def test_it_is_made_for_the_tokens_of_a_tokenizer():
+def test_dynamics_gets_its_sizes_from_tokenizer():
     tokenizer = tiny_tokenizer()
     dynamics = Guess.for_world(tokenizer, 7, {"power": 3})
     assert (dynamics.num_codes, dynamics.num_patches) == (24, 4)
     assert (dynamics.action_dim, dynamics.power) == (7, 3)
-    dynamics.start_from(tokenizer.codes())  # Has no table, and need not have one.
+    dynamics.start_from(tokenizer.codes())  # Does nothing without a table.
 
 
-def test_loss_is_the_mean_over_what_is_scored(guess, prediction):
+def test_loss_is_mean_over_scored_tokens(guess, prediction):
     tokens, logits = prediction
     nats = np.log(np.exp(logits).sum(axis=-1))
     nats -= np.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-    found = guess.loss_and_metrics(tokens, logits, {})
-    assert found.keys() == {"loss", "cross_entropy", "top1"}
-    np.testing.assert_allclose(found["loss"], nats[:, 1:].mean(), rtol=1e-5)
+    metrics = guess.loss_and_metrics(tokens, logits, {})
+    assert metrics.keys() == {"loss", "cross_entropy", "top1"}
+    np.testing.assert_allclose(metrics["loss"], nats[:, 1:].mean(), rtol=1e-5)
     hits = logits.argmax(axis=-1) == tokens
-    np.testing.assert_allclose(found["top1"], hits[:, 1:].mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["top1"], hits[:, 1:].mean(), rtol=1e-5)
     scores = guess.token_scores(tokens, logits, {})
     np.testing.assert_allclose(
         scores["cross_entropy"], nats[:, 1:].mean(axis=(1, 2)), rtol=1e-5
     )
 
 
-def test_the_likeliest_tokens_stand_where_they_are_scored(guess, prediction):
+def test_likeliest_replaces_scored_tokens(guess, prediction):
     tokens, logits = prediction
-    found = ops.convert_to_numpy(guess.likeliest(tokens, logits, {}))
-    np.testing.assert_array_equal(found[:, 0], tokens[:, 0])
-    np.testing.assert_array_equal(found[:, 1:], logits.argmax(axis=-1)[:, 1:])
+    likeliest = ops.convert_to_numpy(guess.likeliest(tokens, logits, {}))
+    np.testing.assert_array_equal(likeliest[:, 0], tokens[:, 0])
+    np.testing.assert_array_equal(likeliest[:, 1:], logits.argmax(axis=-1)[:, 1:])
 
 
-def test_nothing_else_is_drawn_for_its_training(guess):
+def test_defaults_are_no_training_inputs_and_no_cache(guess):
     assert guess.training_inputs(np.random.default_rng(0), {}) == {}
     assert guess.cache_bytes({}) == 0

@@ -16,7 +16,7 @@ from genie_tf.models import (
 
 B, T, N = 2, 4, 6
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
-NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # Quick to build.
 
 
 def make_tokenizer(blocks=NO_BLOCKS, **changes):
@@ -55,16 +55,16 @@ def random_batch():
 def genie():
     keras.utils.set_random_seed(0)
     genie = make_genie()
-    # Heads start at zero, and would hold up all gradients.
+    # Heads start at zero, which would stop all gradients.
     for model in (genie.latent_action_model, genie.dynamics):
         kernel = model.to_change.kernel
         kernel.assign(0.1 * np.random.default_rng(0).normal(size=kernel.shape))
     return genie
 
 
-def test_outputs_are_those_of_the_parts(genie):
+def test_outputs_equal_those_of_parts(genie):
     batch = random_batch()
-    outputs = genie.outputs_of(batch)
+    outputs = genie.compute_outputs(batch)
     tokens = genie.tokenizer.tokenize(batch["video"])
     actions = genie.latent_action_model(batch["video"])
     codes = genie.latent_action_model.quantizer.lookup(actions["indices"])
@@ -77,12 +77,12 @@ def test_outputs_are_those_of_the_parts(genie):
     )
 
 
-def test_the_tokenizer_is_frozen(genie):
+def test_tokenizer_is_frozen(genie):
     assert not genie.tokenizer.trainable_variables
     trainable = {id(variable) for variable in genie.trainable_variables}
     others = [genie.latent_action_model, genie.dynamics]
     assert trainable == {id(v) for part in others for v in part.trainable_variables}
-    # Not by its mark alone: no gradient would reach it either.
+    # Not only `trainable` is false: no gradient reaches the tokenizer.
     with tf.GradientTape() as tape:
         tape.watch([variable.value for variable in genie.tokenizer.weights])
         metrics, _ = genie.losses_and_metrics(random_batch())
@@ -92,7 +92,7 @@ def test_the_tokenizer_is_frozen(genie):
     assert all(gradient is None for gradient in gradients)
 
 
-def test_latent_actions_learn_from_their_own_loss_in_full_and_from_no_other(genie):
+def test_latent_action_model_learns_only_from_its_full_loss(genie):
     batch = random_batch()
     model = genie.latent_action_model
     with tf.GradientTape(persistent=True) as tape:
@@ -110,7 +110,7 @@ def test_latent_actions_learn_from_their_own_loss_in_full_and_from_no_other(geni
         assert np.any(tf.convert_to_tensor(gradient))
 
 
-def test_trained_latent_actions_may_stay_as_they_are():
+def test_frozen_latent_action_model_is_not_changed():
     genie = make_genie()
     model = genie.latent_action_model
     model.trainable = False
@@ -120,11 +120,11 @@ def test_trained_latent_actions_may_stay_as_they_are():
     assert float(metrics["latent_action/loss"]) > 0
     before = [ops.convert_to_numpy(variable) for variable in model.weights]
     genie.update_codebooks(codebook_stats)
-    for expected, found in zip(before, model.weights, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for expected, variable in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(variable, expected)
 
 
-def test_a_guided_genie_sees_true_actions_as_one_hot():
+def test_guided_genie_reads_true_actions_as_one_hot():
     keras.utils.set_random_seed(0)
     dynamics = make_dynamics(TRANSFORMER)
     kernel = dynamics.to_change.kernel
@@ -132,14 +132,14 @@ def test_a_guided_genie_sees_true_actions_as_one_hot():
     guided = GuidedGenie(make_tokenizer(), dynamics)
     assert guided.num_actions == 8
     batch = random_batch()
-    outputs = guided.outputs_of(batch)
+    outputs = guided.compute_outputs(batch)
     tokens = guided.tokenizer.tokenize(batch["video"])
     np.testing.assert_array_equal(outputs["tokens"], tokens)
     np.testing.assert_array_equal(outputs["actions"], batch["action"])
     expected = dynamics(tokens, np.eye(8)[batch["action"]], batch)
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-4)
-    known = guided.outputs_of({**batch, "tokens": tokens})
-    np.testing.assert_array_equal(known["logits"], outputs["logits"])
+    from_tokens = guided.compute_outputs({**batch, "tokens": tokens})
+    np.testing.assert_array_equal(from_tokens["logits"], outputs["logits"])
 
     metrics, codebook_stats = guided.losses_and_metrics(batch)
     assert set(metrics) == {"loss", "dynamics/cross_entropy", "dynamics/top1"}
@@ -147,11 +147,11 @@ def test_a_guided_genie_sees_true_actions_as_one_hot():
     assert codebook_stats == {} == guided.codebook_metrics({})
     guided.update_codebooks({})
     assert len(guided.trainable_variables) == len(dynamics.trainable_variables)
-    with pytest.raises(ValueError, match="guided Genie cannot tell the actions of a"):
+    with pytest.raises(ValueError, match="GuidedGenie cannot infer the actions of a"):
         guided.infer_actions(batch["video"])
 
 
-def test_a_guided_genie_needs_parts_that_fit():
+def test_parts_of_guided_genie_that_do_not_fit_are_rejected():
     with pytest.raises(ValueError, match="agree on `num_codes`; received 16 and 20[.]"):
         GuidedGenie(make_tokenizer(), make_dynamics(num_codes=20))
 
@@ -159,7 +159,7 @@ def test_a_guided_genie_needs_parts_that_fit():
 def test_losses_and_metrics(genie):
     batch = random_batch()
     metrics, codebook_stats = genie.losses_and_metrics(batch)
-    outputs = genie.outputs_of(batch)
+    outputs = genie.compute_outputs(batch)
     actions, _ = genie.latent_action_model.losses_and_metrics(batch)
     actions |= genie.latent_action_model.codebook_metrics(codebook_stats)
     metrics |= genie.codebook_metrics(codebook_stats)
@@ -171,7 +171,7 @@ def test_losses_and_metrics(genie):
     tokens, logits = (ops.convert_to_numpy(outputs[x]) for x in ("tokens", "logits"))
     log_shares = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     log_shares = np.take_along_axis(log_shares, tokens[..., None], axis=-1)[..., 0]
-    # Each clip counts as much as any other, however much of it is masked.
+    # Clips count equally, no matter how much of them is masked.
     nats = [-x[mask].mean() for x, mask in zip(log_shares, batch["mask"], strict=True)]
     np.testing.assert_allclose(
         metrics["dynamics/cross_entropy"], np.mean(nats), rtol=1e-4
@@ -181,9 +181,9 @@ def test_losses_and_metrics(genie):
     )
 
 
-def test_reconstruction_fills_in_masked_tokens_and_keeps_the_others(genie):
+def test_reconstruction_replaces_only_masked_tokens(genie):
     batch = random_batch()
-    outputs = genie.outputs_of(batch)
+    outputs = genie.compute_outputs(batch)
     expected = np.where(
         batch["mask"], np.argmax(outputs["logits"], axis=-1), outputs["tokens"]
     )
@@ -192,22 +192,22 @@ def test_reconstruction_fills_in_masked_tokens_and_keeps_the_others(genie):
     )
 
 
-def test_a_latent_action_model_may_see_tokens_in_place_of_pixels():
-    of_tokens = make_latent_action_model(frame_shape=(2, 3, 8), patch_size=1)
-    genie = Genie(make_tokenizer(), of_tokens, make_dynamics())
+def test_latent_action_model_can_read_tokens_instead_of_pixels():
+    token_model = make_latent_action_model(frame_shape=(2, 3, 8), patch_size=1)
+    genie = Genie(make_tokenizer(), token_model, make_dynamics())
     batch = random_batch()
     tokens = ops.convert_to_numpy(genie.tokenizer.tokenize(batch["video"]))
     # Codes have length 1; the tokens of a frame are row-major over its 2x3 patches.
     codes = ops.convert_to_numpy(genie.tokenizer.quantizer.codes())[tokens]
-    seen = ((codes + 1) / 2).reshape(B, T, 2, 3, 8)
+    video = ((codes + 1) / 2).reshape(B, T, 2, 3, 8)
 
-    expected = of_tokens(seen)
-    outputs = genie.outputs_of(batch)["latent_action_model"]
-    for found in (outputs["indices"], genie.infer_actions(batch["video"])):
-        np.testing.assert_array_equal(found, expected["indices"])
+    expected = token_model(video)
+    outputs = genie.compute_outputs(batch)["latent_action_model"]
+    for actions in (outputs["indices"], genie.infer_actions(batch["video"])):
+        np.testing.assert_array_equal(actions, expected["indices"])
     np.testing.assert_allclose(outputs["prediction"], expected["prediction"], atol=1e-5)
     metrics, _ = genie.losses_and_metrics(batch)
-    own, _ = of_tokens.losses_and_metrics({"video": seen})
+    own, _ = token_model.losses_and_metrics({"video": video})
     np.testing.assert_allclose(metrics["latent_action/loss"], own["loss"], rtol=1e-4)
 
     with tf.GradientTape() as tape:
@@ -217,7 +217,7 @@ def test_a_latent_action_model_may_see_tokens_in_place_of_pixels():
     assert tape.gradient(metrics["loss"], codebook) is None
 
 
-def test_inferred_actions_are_those_of_the_latent_action_model(genie):
+def test_inferred_actions_are_those_of_latent_action_model(genie):
     video = random_batch()["video"]
     np.testing.assert_array_equal(
         genie.infer_actions(video), genie.latent_action_model.infer_actions(video)
@@ -249,7 +249,7 @@ def test_inferred_actions_are_those_of_the_latent_action_model(genie):
         ),
     ],
 )
-def test_parts_that_do_not_fit(genie, changed, message):
+def test_parts_that_do_not_fit_are_rejected(genie, changed, message):
     parts = {
         "tokenizer": genie.tokenizer,
         "latent_action_model": genie.latent_action_model,
@@ -261,7 +261,7 @@ def test_parts_that_do_not_fit(genie, changed, message):
 
 
 @pytest.mark.parametrize("kind", [Genie, GuidedGenie])
-def test_config_makes_an_equal_genie(kind):
+def test_config_restores_equal_genie(kind):
     parts = make_genie(NO_BLOCKS).parts()
     if kind is GuidedGenie:
         del parts["latent_action_model"]
@@ -272,17 +272,17 @@ def test_config_makes_an_equal_genie(kind):
     assert not copy.tokenizer.trainable_variables
     copy.set_weights(genie.get_weights())
     batch = random_batch()
-    before, after = (model.outputs_of(batch) for model in (genie, copy))
+    before, after = (model.compute_outputs(batch) for model in (genie, copy))
     for name in ("logits", "tokens"):
         np.testing.assert_allclose(before[name], after[name], atol=1e-5)
 
 
-def test_one_batch_can_be_learnt_by_heart():
+def test_genie_can_overfit_one_batch():
     keras.utils.set_random_seed(0)
     genie = make_genie()
     # A white square jumps from patch to patch.
-    places = np.random.default_rng(0).integers(0, N, (B, T))
-    grid = (np.arange(N) == places[..., None]).reshape(B, T, 2, 3, 1)
+    patches = np.random.default_rng(0).integers(0, N, (B, T))
+    grid = (np.arange(N) == patches[..., None]).reshape(B, T, 2, 3, 1)
     video = (255 * grid).astype("uint8").repeat(4, axis=2).repeat(4, axis=3)
     batch = {"video": video.repeat(3, axis=4), "mask": random_batch()["mask"]}
     frozen = genie.tokenizer.get_weights()
@@ -301,6 +301,6 @@ def test_one_batch_can_be_learnt_by_heart():
     for name in ("loss", "dynamics/cross_entropy", "latent_action/loss"):
         losses = [float(metrics[name]) for metrics in history]
         assert min(losses[-10:]) < losses[0] / 3
-    # Codebook and all, the tokenizer stays as it was.
+    # The tokenizer does not change, including its codebook.
     for before, after in zip(frozen, genie.tokenizer.get_weights()):
         np.testing.assert_array_equal(before, after)

@@ -1,4 +1,4 @@
-"""Models and layers are saved, copied and pickled as Keras does it."""
+"""Saving, copying and pickling of models and layers with Keras."""
 
 import copy
 import inspect
@@ -21,7 +21,7 @@ from genie_tf.testing.tiny_models import (
 )
 from genie_tf.training.optimizers import WarmupDecay
 
-# No model is of one of these classes only.
+# Abstract classes.
 CONTRACTS = {
     models.ActionModel,
     models.Dynamics,
@@ -38,7 +38,7 @@ CLASSES = [
 
 
 def randomize(model):
-    """Move all variables off their initial values, the counters too."""
+    """Move all variables, including counters, off their initial values."""
     rng = np.random.default_rng(0)
     for variable in model.variables:
         change = 1 if "int" in variable.dtype else 0.1 * rng.normal(size=variable.shape)
@@ -70,22 +70,22 @@ MODELS = {
 }
 
 
-def through_a_file(model, folder):
+def save_and_load(model, folder):
     model.save(folder / "model.keras")
     return keras.models.load_model(folder / "model.keras")
 
 
 WAYS = {
-    "file": through_a_file,
+    "file": save_and_load,
     "copy": lambda model, folder: copy.deepcopy(model),
     "pickle": lambda model, folder: pickle.loads(pickle.dumps(model)),  # noqa: S301
 }
 
 
-@pytest.mark.parametrize("made", CLASSES, ids=lambda made: made.__name__)
-def test_classes_are_registered(made):
-    if made not in CONTRACTS:
-        assert keras.saving.get_registered_name(made) == f"genie_tf>{made.__name__}"
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_classes_are_registered(cls):
+    if cls not in CONTRACTS:
+        assert keras.saving.get_registered_name(cls) == f"genie_tf>{cls.__name__}"
 
 
 @pytest.mark.parametrize(
@@ -96,57 +96,58 @@ def test_classes_are_registered(made):
         ("guided", "pickle"),
     ],
 )
-def test_a_model_comes_back(kind, way, tmp_path):
+def test_models_are_restored(kind, way, tmp_path):
     model = randomize(MODELS[kind]())
-    found = WAYS[way](model, tmp_path)
-    assert type(found) is type(model)
-    for mine, theirs in zip(found.variables, model.variables, strict=True):
-        np.testing.assert_array_equal(mine, theirs, err_msg=theirs.path)
-        assert mine.trainable == theirs.trainable, theirs.path
+    restored = WAYS[way](model, tmp_path)
+    assert type(restored) is type(model)
+    for ours, theirs in zip(restored.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs, err_msg=theirs.path)
+        assert ours.trainable == theirs.trainable, theirs.path
+    pair = model, restored
     if isinstance(model, models.WorldModel):
-        expected, outputs = (x.outputs_of(tiny_batch(0)) for x in (model, found))
+        expected, outputs = (x.compute_outputs(tiny_batch(0)) for x in pair)
         names = "tokens", "actions", "logits"
     else:
-        expected, outputs = (x(tiny_batch(0)["video"]) for x in (model, found))
+        expected, outputs = (x(tiny_batch(0)["video"]) for x in pair)
         names = "indices", "reconstruction"
     for name in names:
         np.testing.assert_array_equal(outputs[name], expected[name])
 
 
-def test_a_copy_is_another_model():
+def test_copies_do_not_share_weights():
     model = tiny_tokenizer()
     before = model.get_weights()
     randomize(copy.deepcopy(model))
-    for mine, theirs in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    for weights, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weights, expected)
 
 
 @pytest.mark.parametrize("way", ["copy", "pickle"])
-def test_a_layer_comes_back(way):
+def test_layers_are_restored(way):
     layer = layers.STTransformer(**TRANSFORMER, qk_norm=True, remat=True)
     layer.build((None, None, 4, 16))
-    found = WAYS[way](layer, None)
-    assert found.get_config() == layer.get_config()
-    for mine, theirs in zip(found.weights, layer.weights, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    restored = WAYS[way](layer, None)
+    assert restored.get_config() == layer.get_config()
+    for ours, theirs in zip(restored.weights, layer.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
-def test_precision_comes_back(tmp_path):
+def test_dtype_policy_is_restored(tmp_path):
     model = tiny_tokenizer(dtype="mixed_bfloat16")
-    found = through_a_file(model, tmp_path)
-    assert found.encoder.compute_dtype == "bfloat16"
+    restored = save_and_load(model, tmp_path)
+    assert restored.encoder.compute_dtype == "bfloat16"
 
 
-def test_a_schedule_comes_back():
+def test_schedule_is_restored():
     schedule = WarmupDecay(1e-3, steps=10, warmup_steps=2, decay_steps=3)
     optimizer = keras.optimizers.Adam(schedule)
     config = keras.saving.serialize_keras_object(optimizer)
-    found = keras.saving.deserialize_keras_object(config)
-    assert found.learning_rate == optimizer.learning_rate
+    restored = keras.saving.deserialize_keras_object(config)
+    assert restored.learning_rate == optimizer.learning_rate
 
 
-def test_a_program_that_only_imports_the_models_reads_a_file(tmp_path):
-    """On another backend, too."""
+def test_file_can_be_read_after_importing_only_models(tmp_path):
+    """Also with another backend."""
     model = randomize(tiny_genie())
     model.save(tmp_path / "genie.keras")
     batch = tiny_batch(0)

@@ -9,7 +9,7 @@ from genie_tf.testing.layer_test import run_layer_test
 
 B, T = 2, 5
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
-NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # Quick to build.
 
 
 ARGUMENTS = {
@@ -34,7 +34,7 @@ def random_video(seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    """A model whose decoder's head is no longer zero."""
+    """Model whose decoder head is not zero."""
     keras.utils.set_random_seed(0)
     model = make_model()
     kernel = model.to_change.kernel
@@ -43,7 +43,7 @@ def model():
 
 
 def frames_changed(before, after):
-    """Which frames (b, t) of two outputs differ."""
+    """Return which frames (b, t) of two outputs differ."""
     change = np.abs(ops.convert_to_numpy(after) - ops.convert_to_numpy(before))
     return change.reshape(*change.shape[:2], -1).max(axis=-1) > 1e-5
 
@@ -54,7 +54,7 @@ def test_model():
         {**ARGUMENTS, "decoder": NO_BLOCKS},
         random_video(),
         mixed_output_dtype="float32",
-        mixed_tolerance=1.5,  # another action now and then
+        mixed_tolerance=1.5,  # Rounding can change the action.
     )
 
 
@@ -70,7 +70,7 @@ def test_outputs(model):
 
 
 @pytest.mark.parametrize("frame", range(T))
-def test_an_action_depends_on_the_frame_it_leads_to_and_on_none_after(model, frame):
+def test_action_does_not_depend_on_frames_after_the_one_it_leads_to(model, frame):
     video = random_video()
     other = video.copy()
     other[0, frame] = 255 - other[0, frame]
@@ -81,20 +81,20 @@ def test_an_action_depends_on_the_frame_it_leads_to_and_on_none_after(model, fra
 
 
 @pytest.mark.parametrize("frame", range(T - 1))
-def test_the_decoder_does_not_see_the_frame_it_predicts(model, frame):
+def test_prediction_depends_only_on_earlier_frames(model, frame):
     patches = patchify(random_video() / np.float32(255), 4)
     actions = np.random.default_rng(0).normal(size=(B, T - 1, 8)).astype("float32")
     before = model.predict_next(patches[:, :-1], actions)
     other = ops.convert_to_numpy(patches).copy()
     other[0, frame] = 1 - other[0, frame]
     changed = frames_changed(before, model.predict_next(other[:, :-1], actions))
-    # Prediction t is of frame t + 1.
+    # Prediction t predicts frame t + 1.
     expected = np.arange(T - 1) + 1 > frame
     np.testing.assert_array_equal(changed, [expected, [False] * (T - 1)])
 
 
 @pytest.mark.parametrize("action", [0, 2])
-def test_an_action_changes_the_frame_it_leads_to_and_later_ones(model, action):
+def test_action_affects_frame_it_leads_to_and_later_ones(model, action):
     patches = patchify(random_video() / np.float32(255), 4)[:, :-1]
     actions = np.random.default_rng(0).normal(size=(B, T - 1, 8)).astype("float32")
     other = actions.copy()
@@ -106,7 +106,7 @@ def test_an_action_changes_the_frame_it_leads_to_and_later_ones(model, action):
     np.testing.assert_array_equal(changed, [expected, [False] * (T - 1)])
 
 
-def test_all_the_decoder_learns_of_the_next_frame_is_the_code_of_the_action(model):
+def test_prediction_depends_on_next_frame_only_through_action_code(model):
     video = random_video()
     outputs = model(video)
     patches = patchify(video / np.float32(255), 4)[:, :-1]
@@ -116,14 +116,14 @@ def test_all_the_decoder_learns_of_the_next_frame_is_the_code_of_the_action(mode
     )
 
 
-def test_uint8_and_float_videos_are_the_same(model):
+def test_uint8_and_float_videos_have_equal_outputs(model):
     video = random_video()
     from_bytes, from_floats = model(video), model(video.astype("float32") / 255)
     for name in ("latents", "prediction"):
         np.testing.assert_allclose(from_bytes[name], from_floats[name], atol=1e-5)
 
 
-def test_reconstruction_keeps_the_first_frame_and_predicts_the_others(model):
+def test_reconstruction_keeps_first_frame_and_predicts_others(model):
     video = random_video()
     reconstruction = model.reconstruct({"video": video})
     np.testing.assert_allclose(reconstruction[:, 0], video[:, 0] / 255, atol=1e-6)
@@ -148,24 +148,23 @@ def test_losses_and_metrics(model):
     np.testing.assert_array_equal(codebook_stats["indices"], outputs["indices"])
 
 
-def test_a_frame_the_patches_do_not_divide():
+def test_frames_that_patches_do_not_divide():
     model = make_model(patch_size=5, encoder=NO_BLOCKS, decoder=NO_BLOCKS)
     assert model.num_patches == 2 * 3
-    # Of an untrained model, so the frames before.
+    # An untrained model predicts no change.
     np.testing.assert_allclose(
         model(random_video())["prediction"], random_video()[:, :-1] / 255, atol=1e-6
     )
 
 
-def test_in_mixed_precision_an_untrained_model_predicts_exactly_that_nothing_changes():
+def test_untrained_model_predicts_no_change_in_mixed_precision():
     model = make_model(dtype="mixed_bfloat16")
     video = random_video()
     metrics, _ = model.losses_and_metrics({"video": video})
     for tensor in (model(video)["prediction"], *metrics.values()):
         assert keras.backend.standardize_dtype(tensor.dtype) == "float32"
     assert model.encoder.compute_dtype == "bfloat16"
-    # An untrained model predicts that nothing changes, to the bit but for rounding
-    # in float32.
+    # Exact except for rounding in float32.
     np.testing.assert_allclose(
         model(video)["prediction"], video[:, :-1] / 255, atol=1e-6
     )

@@ -1,4 +1,4 @@
-"""What a tokenizer has without defining it."""
+"""Methods that a tokenizer inherits."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ B, T, GRID, K = 2, 3, (2, 3), 4
 
 
 class Stripes(Tokenizer):
-    """Each token is one gray pixel; frames stand alone."""
+    """Tokenizer with one token per gray pixel, and independent frames."""
 
     frame_shape = (*GRID, 1)
     grid = GRID
@@ -43,7 +43,7 @@ def tokens():
     return np.random.default_rng(0).integers(K, size=(B, T, 6)).astype("int32")
 
 
-def test_frames_that_stand_alone_are_decoded_one_by_one(tokenizer, tokens):
+def test_independent_frames_are_decoded_without_cache(tokenizer, tokens):
     video = tokenizer.detokenize(tokens)
     cache = tokenizer.empty_cache(B)
     assert cache == ()
@@ -55,30 +55,30 @@ def test_frames_that_stand_alone_are_decoded_one_by_one(tokenizer, tokens):
     assert tokenizer.sees_one_frame and tokenizer.cache_bytes({}) == 0
 
 
-def test_sizes_follow_from_the_grid(tokenizer):
+def test_sizes_follow_from_grid(tokenizer):
     assert tokenizer.num_patches == 6
     assert tokenizer.grid_shape == (2, 3, 1)
 
 
-def test_codes_are_those_of_all_tokens(tokenizer, tokens):
+def test_codes_are_lookup_of_all_tokens(tokenizer, tokens):
     codes = ops.convert_to_numpy(tokenizer.codes())
     np.testing.assert_allclose(codes[:, 0], [-1, -1 / 3, 1 / 3, 1], rtol=1e-6)
     np.testing.assert_array_equal(tokenizer.lookup(tokens), codes[tokens])
 
 
-def test_tokens_as_a_video_have_a_pixel_each(tokenizer, tokens):
+def test_codes_as_video_have_one_pixel_per_token(tokenizer, tokens):
     video = ops.convert_to_numpy(tokenizer.codes_as_video(tokens))
     assert video.shape == (B, T, *GRID, 1)
     np.testing.assert_allclose(video, tokens.reshape(video.shape) / (K - 1), atol=1e-6)
 
 
-def test_a_reconstruction_is_that_of_a_call(tokenizer, tokens):
+def test_reconstruct_returns_reconstruction_of_call(tokenizer, tokens):
     video = ops.convert_to_numpy(tokenizer.detokenize(tokens))
     np.testing.assert_allclose(tokenizer.reconstruct({"video": video}), video)
     np.testing.assert_array_equal(tokenizer(video)["indices"], tokens)
 
 
-def test_without_a_codebook_nothing_is_counted_or_updated(tokenizer):
+def test_defaults_without_codebook_are_empty(tokenizer):
     assert tokenizer.training_inputs(np.random.default_rng(0), {}) == {}
     assert tokenizer.codebook_metrics({}) == {}
     tokenizer.update_codebooks({})

@@ -8,9 +8,9 @@ from genie_tf.models import VideoTokenizer
 from genie_tf.testing.layer_test import run_layer_test
 
 B, T = 2, 4
-ROWS, COLUMNS = 2, 3  # of the patch grid
+ROWS, COLUMNS = 2, 3  # Patch grid.
 TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2}
-NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # quick to build
+NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # Quick to build.
 
 
 ARGUMENTS = {
@@ -39,7 +39,7 @@ def tokenizer():
 
 
 def frames_changed(before, after):
-    """Which frames (b, t) of two outputs differ."""
+    """Return which frames (b, t) of two outputs differ."""
     change = np.abs(ops.convert_to_numpy(after) - ops.convert_to_numpy(before))
     return change.reshape(*change.shape[:2], -1).max(axis=-1) > 1e-5
 
@@ -50,7 +50,7 @@ def test_model():
         {**ARGUMENTS, "encoder": NO_BLOCKS, "decoder": NO_BLOCKS},
         random_video(),
         mixed_output_dtype="float32",
-        mixed_tolerance=1.5,  # another code now and then
+        mixed_tolerance=1.5,  # Rounding can change the code.
     )
 
 
@@ -75,7 +75,7 @@ def test_encoder_is_causal(tokenizer, frame):
         tokenizer.encode(video)["latents"], tokenizer.encode(other)["latents"]
     )
     np.testing.assert_array_equal(changed, [np.arange(T) >= frame, [False] * T])
-    # Nor does a token know how long the video goes on.
+    # Tokens do not depend on the length of the video.
     np.testing.assert_array_equal(
         tokenizer.tokenize(video)[:, : frame + 1],
         tokenizer.tokenize(video[:, : frame + 1]),
@@ -92,11 +92,11 @@ def test_decoder_is_causal(tokenizer, frame):
 
 
 def test_tokens_are_row_major_over_the_grid():
-    # Without blocks, no patch sees another.
+    # Without blocks, patches are independent.
     tokenizer = make_tokenizer(encoder=NO_BLOCKS, decoder=NO_BLOCKS)
     video = random_video(time=1)
     other = video.copy()
-    other[:, :, 4:8, 0:4] = 255 - other[:, :, 4:8, 0:4]  # second row, first column
+    other[:, :, 4:8, 0:4] = 255 - other[:, :, 4:8, 0:4]  # Second row, first column.
     latents = [tokenizer.encode(x)["latents"] for x in (video, other)]
     encoded = np.abs(latents[0] - latents[1]).max(axis=(0, 1, 3)) > 1e-5
     np.testing.assert_array_equal(encoded, np.arange(ROWS * COLUMNS) == COLUMNS)
@@ -111,7 +111,7 @@ def test_tokens_are_row_major_over_the_grid():
     np.testing.assert_array_equal(decoded, expected)
 
 
-def test_a_video_comes_back_from_its_tokens_as_from_the_call(tokenizer):
+def test_detokenized_tokens_equal_reconstruction(tokenizer):
     video = random_video()
     outputs = tokenizer(video)
     tokens = tokenizer.tokenize(video)
@@ -124,7 +124,7 @@ def test_a_video_comes_back_from_its_tokens_as_from_the_call(tokenizer):
     )
 
 
-def test_uint8_and_float_videos_are_the_same(tokenizer):
+def test_uint8_and_float_videos_have_equal_latents(tokenizer):
     video = random_video()
     np.testing.assert_allclose(
         tokenizer.encode(video)["latents"],
@@ -151,7 +151,7 @@ def test_losses_and_metrics(tokenizer):
     np.testing.assert_array_equal(codebook_stats["indices"], outputs["indices"])
 
 
-def test_one_batch_can_be_learnt_by_heart():
+def test_tokenizer_can_overfit_one_batch():
     keras.utils.set_random_seed(0)
     tokenizer = make_tokenizer(decoder=NO_BLOCKS)
     # Patches of one color each: black, white, red, and so on.
@@ -173,7 +173,7 @@ def test_one_batch_can_be_learnt_by_heart():
     assert min(losses[-10:]) < losses[0] / 3
 
 
-def test_a_frame_the_patches_do_not_divide():
+def test_frames_that_patches_do_not_divide():
     tokenizer = make_tokenizer(
         frame_shape=(7, 10, 3), encoder=NO_BLOCKS, decoder=NO_BLOCKS
     )

@@ -1,4 +1,4 @@
-"""Pictures that are uploaded, and recordings."""
+"""Tests of uploads and recordings."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ LEFT, RIGHT, UP, DOWN = range(4)
 
 
 def request(port: int, method: str, path: str, body: bytes | None = None):
-    """The status and the content of an answer."""
+    """Return the status and content of an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request(method, path, body)
     response = connection.getresponse()
@@ -27,7 +27,7 @@ def request(port: int, method: str, path: str, body: bytes | None = None):
     return response.status, content
 
 
-def sorry(response) -> str:
+def error_message(response) -> str:
     return json.loads(response[1])["message"]
 
 
@@ -38,12 +38,12 @@ def png(width: int, height: int, color="red") -> bytes:
 
 
 @pytest.mark.parametrize(("fit", "corner"), [("crop", 255), ("pad", 0)])
-def test_a_picture_is_fitted_to_the_frame(port, fit, corner):
+def test_image_is_fitted_to_frame(port, fit, corner):
     status, content = request(port, "POST", f"/picture?fit={fit}", png(300, 100))
     assert status == 200
-    picture = np.asarray(Image.open(io.BytesIO(content)))
-    assert picture.shape == (16, 16, 3)
-    assert picture[0, 0].tolist() == [corner, 0, 0]
+    image = np.asarray(Image.open(io.BytesIO(content)))
+    assert image.shape == (16, 16, 3)
+    assert image[0, 0].tolist() == [corner, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_picture_is_fitted_to_the_frame(port, fit, corner):
         (
             "/picture",
             bytes(17 << 20),
-            "The prompt image cannot be used: it has more than 16 MiB.",
+            "The prompt image cannot be used: it is larger than 16 MiB.",
         ),
         (
             "/picture",
@@ -69,34 +69,34 @@ def test_a_picture_is_fitted_to_the_frame(port, fit, corner):
         ),
     ],
 )
-def test_a_picture_that_cannot_be_used(port, path, content, sentence):
+def test_unusable_image_is_rejected_in_one_sentence(port, path, content, sentence):
     response = request(port, "POST", path, content)
     assert response[0] == 400
-    assert sorry(response) == sentence
+    assert error_message(response) == sentence
 
 
-def test_prompts_have_the_size_of_a_frame(port, open_page):
+def test_prompts_have_frame_size(port, open_page):
     for name in open_page(port).hello["prompts"]:
         status, content = request(port, "GET", f"/prompts/{name}.png")
         assert status == 200
         assert Image.open(io.BytesIO(content)).size == (16, 16)
     response = request(port, "GET", "/prompts/none.png")
-    assert response[0] == 404 and sorry(response) == "There is no prompt none."
+    assert response[0] == 404 and error_message(response) == "There is no prompt none."
 
 
 @pytest.mark.parametrize("form", ["gif", "mp4"])
-def test_a_recording(serve, open_page, form):
+def test_recording_can_be_downloaded(serve, open_page, form):
     port = serve()
     page = open_page(port)
     page.start()
-    page.say("record", on=True)
+    page.send("record", on=True)
     for _ in range(5):
-        page.say("step", action=RIGHT)
-        page.frame()
-    page.say("record", on=False)
-    report = page.hear("report")
+        page.send("step", action=RIGHT)
+        page.receive_frame()
+    page.send("record", on=False)
+    report = page.receive("report")
     while report["recording"] or not report["recorded"]:
-        report = page.hear("report")
+        report = page.receive("report")
     status, content = request(port, "GET", f"/recordings/{page.hello['id']}.{form}")
     assert status == 200
     if form == "gif":
@@ -110,15 +110,15 @@ def test_a_recording(serve, open_page, form):
     ("limit", "value"),
     [("RECORDED_SECONDS", 0.1), ("MAX_RECORDED_BYTES", 5 * 16 * 16 * 3)],
 )
-def test_a_recording_ends_when_it_is_full(serve, open_page, monkeypatch, limit, value):
+def test_recording_stops_when_full(serve, open_page, monkeypatch, limit, value):
     monkeypatch.setattr(player, limit, value)
     port = serve(fps=50)
     page = open_page(port)
     page.start()
-    page.say("record", on=True)
-    page.say("act", action=RIGHT, id=1)
+    page.send("record", on=True)
+    page.send("act", action=RIGHT, id=1)
     for _ in range(12):
-        page.frame()
+        page.receive_frame()
     _, content = request(port, "GET", f"/recordings/{page.hello['id']}.gif")
     assert Image.open(io.BytesIO(content)).n_frames == 5
 
@@ -127,16 +127,16 @@ def test_a_recording_ends_when_it_is_full(serve, open_page, monkeypatch, limit, 
     ("path", "sentence"),
     [
         ("x.gif", "There is no such recording: record something first."),
-        ("x.exe", "Recordings are gif or mp4; received exe."),
+        ("x.exe", "A recording must be gif or mp4; received exe."),
     ],
 )
-def test_a_recording_that_is_not_there(port, path, sentence):
+def test_missing_recording_is_reported(port, path, sentence):
     response = request(port, "GET", f"/recordings/{path}")
-    assert response[0] == 404 and sorry(response) == sentence
+    assert response[0] == 404 and error_message(response) == sentence
 
 
 def begin_upload(port: int) -> http.client.HTTPConnection:
-    """A client that is slow to send the rest."""
+    """Send the first part of an upload."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.putrequest("POST", "/picture")
     connection.putheader("Content-Length", "100")
@@ -144,20 +144,20 @@ def begin_upload(port: int) -> http.client.HTTPConnection:
     return connection
 
 
-def test_slow_uploads_keep_nobody_waiting(port):
+def test_slow_uploads_do_not_block_others(port):
     slow = [begin_upload(port) for _ in range(2 * app.MAX_UPLOADS)]
     assert request(port, "POST", "/picture", png(9, 9))[0] == 200
-    # The oldest ones gave way.
+    # The oldest uploads were canceled.
     answer = slow[0].getresponse()
     assert answer.status == 503
     assert json.loads(answer.read())["message"] == (
-        "This was ended for something newer: try again."
+        "A newer request replaced this one: try again."
     )
     for connection in slow:
         connection.close()
 
 
-def test_a_picture_that_is_slow_to_decode_keeps_nobody_waiting(port, monkeypatch):
+def test_slow_decoding_does_not_block_others(port, monkeypatch):
     def decode(content, height, width, fit):
         if content == b"slow":
             begun.set()
@@ -175,7 +175,7 @@ def test_a_picture_that_is_slow_to_decode_keeps_nobody_waiting(port, monkeypatch
     slow.close()
 
 
-def test_an_upload_that_is_broken_off_is_no_error(port, caplog):
+def test_aborted_upload_logs_no_error(port, caplog):
     begin_upload(port).close()
     assert request(port, "POST", "/picture", png(9, 9))[0] == 200
     assert not caplog.records
@@ -183,7 +183,7 @@ def test_an_upload_that_is_broken_off_is_no_error(port, caplog):
 
 @contextlib.contextmanager
 def slow_recordings(monkeypatch):
-    """Recordings that are never done; yields what has begun and what was ended."""
+    """Make encoding never finish; yield semaphores for encodings begun and ended."""
 
     async def encode(*_):
         begun.release()
@@ -197,7 +197,7 @@ def slow_recordings(monkeypatch):
     yield begun, ended
 
 
-def ask_for_recording(port: int, page) -> http.client.HTTPConnection:
+def request_recording(port: int, page) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", f"/recordings/{page.hello['id']}.gif")
     return connection
@@ -205,36 +205,36 @@ def ask_for_recording(port: int, page) -> http.client.HTTPConnection:
 
 def record(page):
     page.start()
-    page.say("record", on=True)
-    page.say("step", action=RIGHT)
-    page.frame()
+    page.send("record", on=True)
+    page.send("step", action=RIGHT)
+    page.receive_frame()
 
 
-def test_recordings_are_not_made_for_those_who_have_left(port, open_page, monkeypatch):
+def test_encoding_is_canceled_when_client_leaves(port, open_page, monkeypatch):
     page = open_page(port)
     record(page)
     with slow_recordings(monkeypatch) as (begun, ended):
-        connection = ask_for_recording(port, page)
+        connection = request_recording(port, page)
         assert begun.acquire(timeout=10) and not ended.acquire(timeout=0.1)
         connection.close()
         assert ended.acquire(timeout=10)
 
 
-def test_a_recording_asked_for_again_is_made_once(port, open_page, monkeypatch):
+def test_new_download_cancels_previous_one(port, open_page, monkeypatch):
     page = open_page(port)
     record(page)
     with slow_recordings(monkeypatch) as (begun, ended):
-        connections = [ask_for_recording(port, page)]
+        connections = [request_recording(port, page)]
         for _ in range(3):
             assert begun.acquire(timeout=10)
-            connections.append(ask_for_recording(port, page))
+            connections.append(request_recording(port, page))
             assert ended.acquire(timeout=10)
             assert connections[-2].getresponse().status == 503
         for connection in connections:
             connection.close()
 
 
-def test_a_recording_that_cannot_be_made_is_told(port, open_page, monkeypatch):
+def test_failed_recording_is_reported(port, open_page, monkeypatch):
     async def encode(*_):
         raise OSError("The recording cannot be made: no space left on device")
 
@@ -243,13 +243,16 @@ def test_a_recording_that_cannot_be_made_is_told(port, open_page, monkeypatch):
     monkeypatch.setattr(recording, "encode", encode)
     response = request(port, "GET", f"/recordings/{page.hello['id']}.gif")
     assert response[0] == 500
-    assert sorry(response) == "The recording cannot be made: no space left on device"
+    assert (
+        error_message(response)
+        == "The recording cannot be made: no space left on device"
+    )
 
 
-def test_slow_uploads_are_given_up(serve, monkeypatch):
+def test_slow_uploads_time_out(serve, monkeypatch):
     monkeypatch.setattr(app, "UPLOAD_SECONDS", 0.2)
     response = begin_upload(serve()).getresponse()
     assert response.status == 408
     assert json.loads(response.read())["message"] == (
-        "A picture must arrive within 0.2 seconds."
+        "The image must arrive within 0.2 seconds."
     )

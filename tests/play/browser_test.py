@@ -1,4 +1,4 @@
-"""Real keys in a real browser, and what the page then shows."""
+"""Tests of the page with real keys in a real browser."""
 
 import shutil
 import time
@@ -36,7 +36,7 @@ FLAGS = (
 
 
 class Browser:
-    """A browser with the page of a server."""
+    """Browser that shows the page of a server."""
 
     def __init__(self, driver, address: str):
         self.driver = driver
@@ -61,7 +61,7 @@ class Browser:
         ActionChains(self.driver).key_up(key).perform()
 
     def begin(self):
-        """A world of the first picture, by the keyboard alone: it has the focus."""
+        """Start a world from the first image, with the keyboard: it has the focus."""
         self.press(Keys.ENTER)
         self.until(lambda: self.one("#game").is_displayed())
         self.until(lambda: self.square())
@@ -70,7 +70,7 @@ class Browser:
         return int(self.one("#timeline").get_attribute(f"aria-value{of}"))
 
     def square(self, canvas: str = "#screen"):
-        """Row and column of the white square."""
+        """Return the row and column of the white square, or None."""
         script = """
             const {width, height} = arguments[0];
             const {data} = arguments[0].getContext("2d").getImageData(0, 0, width, height);
@@ -80,8 +80,8 @@ class Browser:
         places = np.argwhere(np.reshape(pixels, (16, 16, 4)).sum(-1) == 4 * 255)
         return tuple(places[0]) if len(places) == 1 else None
 
-    def said(self) -> str:
-        return self.one("#said").text
+    def notice(self) -> str:
+        return self.one("#notice").text
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def driver(tmp_path):
     service = webdriver.ChromeService(DRIVER)
     with webdriver.Chrome(options=options, service=service) as driver:
         yield driver
-        # Nothing has gone wrong on the page, nor was anything fetched from elsewhere.
+        # The page raised no errors and fetched nothing from elsewhere.
         log = driver.get_log("browser")
         assert not [entry for entry in log if entry["level"] == "SEVERE"]
 
@@ -112,7 +112,7 @@ def browser(serve, open_browser):
     return open_browser(serve(action_names=names))
 
 
-def test_keys_move_the_world(browser):
+def test_keys_move_world(browser):
     browser.begin()
     assert browser.square() == (8, 8)
     browser.hold(Keys.ARROW_RIGHT, lambda: browser.number() >= 5)
@@ -127,7 +127,7 @@ def test_keys_move_the_world(browser):
     assert browser.one("#meter").text.endswith(" ms")
 
 
-def test_the_newer_of_two_keys_decides(browser):
+def test_newer_of_two_keys_wins(browser):
     browser.begin()
     right, up = Keys.ARROW_RIGHT, Keys.ARROW_UP
     ActionChains(browser.driver).key_down(right).key_down(up).perform()
@@ -135,7 +135,7 @@ def test_the_newer_of_two_keys_decides(browser):
     ActionChains(browser.driver).key_up(up).key_up(right).perform()
 
 
-def test_buttons_numbers_and_settings(serve, open_browser):
+def test_buttons_number_keys_and_settings(serve, open_browser):
     class Simulator(ToySimulator):
         def step(self, state, action, sampling):
             used.append(sampling)
@@ -154,13 +154,13 @@ def test_buttons_numbers_and_settings(serve, open_browser):
     Select(browser.one("#order")).select_by_visible_text("halton")
     browser.one("#temperature").send_keys(Keys.ARROW_LEFT)
     assert browser.one("label[for=temperature] output").text == "0.9"
-    assert browser.said().startswith("A new world.")
+    assert browser.notice().startswith("A new world.")
     browser.all(".action")[3].click()
     changed = {"num_steps": 7, "temperature": 0.9, "order": "halton"}
     browser.until(lambda: changed.items() <= used[-1].items())
 
 
-def test_pausing_stepping_and_going_back(browser):
+def test_pause_step_and_rewind(browser):
     browser.begin()
     browser.press("p")
     browser.until(lambda: browser.one("#badge").text == "paused")
@@ -173,14 +173,14 @@ def test_pausing_stepping_and_going_back(browser):
     browser.press("p")
     browser.hold(Keys.BACKSPACE, lambda: browser.number() == 0)
     assert browser.square() == (8, 8) and browser.number("max") == 4
-    # Acting there begins another line.
+    # Acting there starts another line.
     browser.press(Keys.ARROW_LEFT)
     browser.until(lambda: browser.square()[1] < 8)
     browser.until(lambda: browser.all("#branches button"))
     assert browser.one("#branches button").text == "Line 1: 4 moments"
     browser.one("#branches button").click()
     browser.until(lambda: browser.square() == (8, 12))
-    # The timeline, by a click and by keys.
+    # The timeline works by click and by keys.
     timeline = browser.one("#timeline")
     ActionChains(browser.driver).move_to_element_with_offset(
         timeline, 11 - timeline.size["width"] // 2, 0
@@ -192,7 +192,7 @@ def test_pausing_stepping_and_going_back(browser):
     browser.until(lambda: browser.square() == (8, 11))
 
 
-def test_a_recording_is_downloaded(browser, tmp_path):
+def test_recording_is_downloaded(browser, tmp_path):
     browser.begin()
     browser.press("r")
     browser.until(lambda: browser.one("#do-record").text == "Stop")
@@ -207,28 +207,28 @@ def test_a_recording_is_downloaded(browser, tmp_path):
 
 
 @pytest.mark.parametrize("pad, corner", [(False, 60), (True, 0)])
-def test_a_picture_of_ones_own(browser, tmp_path, pad, corner):
+def test_uploaded_image_becomes_world(browser, tmp_path, pad, corner):
     Image.new("RGB", (300, 200), (60, 0, 0)).save(tmp_path / "mine.png")
     if pad:
         browser.one("#pad").click()
     browser.one("#file").send_keys(f"{tmp_path}/mine.png")
     browser.until(lambda: browser.one("#game").is_displayed())
     browser.until(browser.square)
-    # The toy world paints all grey as the picture's first byte.
+    # The toy world's gray is the first byte of the image.
     script = "return arguments[0].getContext('2d').getImageData(0, 0, 1, 1).data[1]"
     assert browser.driver.execute_script(script, browser.one("#screen")) == corner
 
 
-def test_a_file_that_is_no_picture(browser, tmp_path):
+def test_invalid_image_is_reported(browser, tmp_path):
     (tmp_path / "mine.png").write_text("text")
     browser.one("#file").send_keys(f"{tmp_path}/mine.png")
-    browser.until(lambda: "cannot be read as a" in browser.said())
+    browser.until(lambda: "cannot be read as a" in browser.notice())
     assert browser.one("#picker").is_displayed()
-    # The browser notes that the server has refused.
+    # The browser logs the rejected request.
     assert "400" in browser.driver.get_log("browser")[0]["message"]
 
 
-def test_a_sketch(browser):
+def test_sketch_becomes_world(browser):
     browser.one("#open-sketch").click()
     paper = browser.one("#paper")
     ActionChains(browser.driver).move_to_element(paper).click_and_hold().move_by_offset(
@@ -239,7 +239,7 @@ def test_a_sketch(browser):
     browser.until(browser.square)
 
 
-def test_calibration_shows_names_and_binds(serve, open_browser):
+def test_calibration_previews_names_and_binds_actions(serve, open_browser):
     simulator = ToySimulator()
     browser = open_browser(serve(simulator))
     browser.begin()
@@ -247,24 +247,24 @@ def test_calibration_shows_names_and_binds(serve, open_browser):
     browser.until(lambda: browser.one("#calibration").is_displayed())
     browser.until(lambda: len(simulator.actions) == 4 * player.PREVIEW_FRAMES)
     browser.until(lambda: browser.square(".card:nth-child(3) canvas"))
-    # By the keyboard alone: a name, and on to the button that binds.
+    # Use only the keyboard: type a name, then activate the bind button.
     browser.all(".card input")[2].send_keys("climb")
     browser.all(".card")[2].find_element(By.CSS_SELECTOR, ".bind").send_keys(Keys.ENTER)
     browser.press("w")
-    browser.until(lambda: browser.said() == "W is now climb.")
+    browser.until(lambda: browser.notice() == "W is now climb.")
     browser.press(Keys.ESCAPE)
     browser.until(lambda: not browser.one("#calibration").is_displayed())
     assert browser.all(".action")[2].text.split() == ["climb", "2", "↑", "W"]
     browser.press("w")
     browser.until(lambda: browser.square()[0] < 8)
-    # It is still known when the page is opened again.
+    # The page keeps it after reloading.
     browser.driver.refresh()
     browser.until(lambda: browser.all("#prompts img"))
     browser.begin()
     assert browser.all(".action")[2].text.split() == ["climb", "2", "↑", "W"]
 
 
-def test_controls_have_names(browser):
+def test_controls_have_names_and_tab_order(browser):
     browser.begin()
     script = """
         return [...document.querySelectorAll("button, input, select, [tabindex], canvas")]
@@ -274,7 +274,7 @@ def test_controls_have_names(browser):
             .map((element) => element.outerHTML);
     """
     assert browser.driver.execute_script(script) == []
-    # From the world on, the tabulator comes to all of them.
+    # From the world on, the Tab key reaches all of them in order.
     order = []
     for _ in range(14):
         browser.press(Keys.TAB)
@@ -284,15 +284,15 @@ def test_controls_have_names(browser):
     assert {"temperature", "num_steps", "order"} < set(order)
 
 
-def test_a_page_that_is_sent_away_says_why(serve, open_browser, monkeypatch):
+def test_disconnected_page_shows_reason(serve, open_browser, monkeypatch):
     monkeypatch.setattr(player, "IDLE_SECONDS", 2)
     browser = open_browser(serve())
     browser.until(lambda: browser.one("#gone").is_displayed())
     reason = browser.one("#gone-reason").text
-    assert reason == "Nothing was heard of this page for 2 seconds."
+    assert reason == "This page sent nothing for 2 seconds."
 
 
-def test_a_page_behind_nginx_below_a_path(driver, nginx):
+def test_page_works_behind_nginx_at_subpath(driver, nginx):
     address = f"https://127.0.0.1:{nginx[0]}/genie/"
     browser = Browser(driver, f"{address}?token=a-token")
     assert driver.current_url == address

@@ -1,4 +1,4 @@
-"""A server of worlds without a model, and a page that speaks to it without a browser."""
+"""Fixtures: a server of a world without a model, and a page without a browser."""
 
 import contextlib
 import json
@@ -43,41 +43,41 @@ DOCS = Path(__file__).parents[2] / "docs/play.md"
 
 
 class Page:
-    """What a page does: says things, and hears frames and messages."""
+    """Stand-in for the page: sends messages, and receives messages and frames."""
 
     def __init__(self, socket):
         self.socket = socket
-        self.hello = self.hear("hello")
+        self.hello = self.receive("hello")
 
-    def say(self, type: str, **rest):
+    def send(self, type: str, **rest):
         self.socket.send(json.dumps({"type": type, **rest}))
 
-    def start(self, grey: int = 7):
-        self.socket.send(bytes([grey]) * ToySimulator.num_bytes)
-        return self.frame()
+    def start(self, gray: int = 7):
+        self.socket.send(bytes([gray]) * ToySimulator.num_bytes)
+        return self.receive_frame()
 
-    def hear(self, type: str) -> dict:
-        """The next message of a type, leaving out all others and frames."""
+    def receive(self, type: str) -> dict:
+        """Return the next message of a type, skipping frames and other messages."""
         while True:
             message = self.socket.recv(timeout=10)
             if isinstance(message, str) and json.loads(message)["type"] == type:
                 return json.loads(message)
 
-    def frame(self, timeout: float = 10) -> tuple:
-        """The next frame, leaving out messages; says that it was seen."""
+    def receive_frame(self, timeout: float = 10) -> tuple:
+        """Return the next frame, skipping messages, and confirm it."""
         while True:
             message = self.socket.recv(timeout=timeout)
             if isinstance(message, bytes):
-                self.say("seen")
+                self.send("seen")
                 return unpack_frame(message)
 
-    def error(self) -> str:
-        return self.hear("error")["message"]
+    def receive_error(self) -> str:
+        return self.receive("error")["message"]
 
 
 @contextlib.contextmanager
 def serving(host: Host, *access):
-    """Serve, and yield the port."""
+    """Serve a host and yield the port."""
     bound = bind("127.0.0.1", 0)
     web = web_server(make_app(host, *access))
     thread = threading.Thread(target=web.run, kwargs={"sockets": [bound]})
@@ -91,7 +91,7 @@ def serving(host: Host, *access):
 
 @pytest.fixture
 def serve():
-    """A function that serves what `Host` is given, and returns the port."""
+    """Function that serves a `Host` with given settings and returns the port."""
     with contextlib.ExitStack() as stack:
 
         def start(
@@ -106,21 +106,21 @@ def serve():
 
 @pytest.fixture(scope="module")
 def port():
-    """The port of a server without a token."""
+    """Port of a server without a token."""
     with serving(Host(ToySimulator(), "Toy")) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
 def token_port():
-    """The port of a server whose token is "a-token"."""
+    """Port of a server with the token "a-token"."""
     with serving(Host(ToySimulator(), "Toy"), "a-token") as port:
         yield port
 
 
 @pytest.fixture
 def open_page():
-    """A function that opens a `Page`, closed at the end."""
+    """Function that opens a `Page`, which is closed at the end."""
     with contextlib.ExitStack() as stack:
 
         def open_one(port: int, **options) -> Page:
@@ -132,10 +132,10 @@ def open_page():
 
 @pytest.fixture
 def nginx(serve, tmp_path):
-    """The port of an nginx as docs/play.md sets it up, and that of the server behind it.
+    """Ports of an nginx configured as in docs/play.md, and of the server behind it.
 
-    The token of the server is "a-token"; it allows https://world.example.com, and the
-    nginx at its own address.
+    The server has the token "a-token" and allows the origins https://world.example.com
+    and the address of nginx.
     """
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if not (program and shutil.which("openssl")):

@@ -1,4 +1,4 @@
-"""Who is let in, by HTTP and by WebSocket."""
+"""Tests of access control, over HTTP and WebSocket."""
 
 import contextlib
 import http.client
@@ -23,7 +23,7 @@ def get(port: int, path: str = "/", **headers) -> http.client.HTTPResponse:
 
 
 def get_raw(port: int, request: bytes) -> bytes:
-    """What comes for bytes that no client sends."""
+    """Return the answer to a request that HTTP clients would not send."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)
         answer = b""
@@ -36,7 +36,7 @@ def get_raw(port: int, request: bytes) -> bytes:
 @pytest.mark.parametrize(
     "name", ["127.0.0.1", "127.0.0.2", "localhost", "LocalHost", "[::1]"]
 )
-def test_this_machine_is_let_in(port, name):
+def test_this_machine_is_allowed(port, name):
     response = get(port, Host=f"{name}:80", Origin=f"http://{name}:80")
     assert response.status == 200 and "<title>genie</title>" in response.text
     assert "default-src 'self'" in response.headers["Content-Security-Policy"]
@@ -44,11 +44,11 @@ def test_this_machine_is_let_in(port, name):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example"])
-def test_other_names_of_this_machine_are_refused(port, host):
+def test_other_host_names_are_rejected(port, host):
     response = get(port, Host=host)
     assert response.status == 403
     assert response.text == (
-        f"Expected a host of localhost, 127.0.0.1, ::1; received {host}.\n"
+        f"The host must be one of localhost, 127.0.0.1, ::1; received {host}.\n"
     )
 
 
@@ -56,17 +56,17 @@ def test_other_names_of_this_machine_are_refused(port, host):
     "host", ["[", "", "127.0.0.1:port", "a b", "me@127.0.0.1", "\xff", "127.0.0.1/x"]
 )
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_malformed_hosts_are_refused(port, token_port, host, token):
+def test_malformed_hosts_are_rejected(port, token_port, host, token):
     response = get(token_port if token else port, Host=host)
     assert response.status == 400
-    assert response.text == f"Expected the name of a host; received {host}.\n"
+    assert response.text == f"Expected a host name; received {host}.\n"
 
 
 @pytest.mark.parametrize(
     "origin", ["http://[", "nonsense", "http://", "http://a:b", "\xff", "http://a/b"]
 )
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_malformed_origins_are_refused(port, token_port, origin, token):
+def test_malformed_origins_are_rejected(port, token_port, origin, token):
     port = token_port if token else port
     response = get(port, Origin=origin, Authorization=f"Bearer {TOKEN}")
     assert response.status == 400
@@ -76,10 +76,13 @@ def test_malformed_origins_are_refused(port, token_port, origin, token):
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:1"]
 )
-def test_pages_of_others_are_refused(port, origin):
+def test_pages_of_other_sites_are_rejected(port, origin):
     response = get(port, Origin=origin)
     assert response.status == 403
-    sentence = f"Expected a page of 127.0.0.1:{port}; received one of {origin}.\n"
+    sentence = (
+        f"Expected a request from a page of 127.0.0.1:{port}; received one from "
+        f"{origin}.\n"
+    )
     assert response.text == sentence
     with pytest.raises(InvalidStatus) as error:
         connect(f"ws://127.0.0.1:{port}/play", origin=origin)
@@ -88,15 +91,18 @@ def test_pages_of_others_are_refused(port, origin):
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_pages_of_others_are_refused_without_an_origin(port, site):
+def test_pages_of_other_sites_are_rejected_without_origin(port, site):
     for path in ("/", "/main.js", "/prompts/canyon.png"):
         response = get(port, path, **{"Sec-Fetch-Site": site})
         assert response.status == 403
-        sentence = f"Expected a page of 127.0.0.1:{port}; received one of others.\n"
+        sentence = (
+            f"Expected a request from a page of 127.0.0.1:{port}; received one from "
+            "another site.\n"
+        )
         assert response.text == sentence
 
 
-def test_links_of_others_lead_to_the_page_only(port):
+def test_links_on_other_sites_lead_only_to_page(port):
     headers = {
         "Sec-Fetch-Site": "cross-site",
         "Sec-Fetch-Mode": "navigate",
@@ -129,7 +135,7 @@ def test_links_of_others_lead_to_the_page_only(port):
         ("/recordings/x.gif", {}),
     ],
 )
-def test_a_token_is_needed(token_port, path, headers):
+def test_token_is_required(token_port, path, headers):
     headers = {
         name: text.replace("PORT", str(token_port)) for name, text in headers.items()
     }
@@ -140,7 +146,7 @@ def test_a_token_is_needed(token_port, path, headers):
     )
 
 
-def test_a_token_becomes_a_cookie(token_port, open_page):
+def test_token_becomes_cookie(token_port, open_page):
     response = get(token_port, f"/?token={TOKEN}", Host="anywhere.example")
     assert (response.status, response.headers["Location"]) == (303, "./")
     cookie = response.headers["Set-Cookie"]
@@ -155,12 +161,12 @@ def test_a_token_becomes_a_cookie(token_port, open_page):
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_token_is_a_header(token_port, scheme):
+def test_token_is_accepted_in_header(token_port, scheme):
     response = get(token_port, Authorization=f"{scheme} {TOKEN}")
     assert response.status == 200
 
 
-def test_two_servers_of_one_host_have_cookies_of_their_own(serve):
+def test_servers_on_one_host_have_separate_cookies(serve):
     ports, tokens = [serve(token="first"), serve(token="second")], ["first", "second"]
     cookies = [
         get(port, f"/?token={token}").headers["Set-Cookie"].split(";")[0]
@@ -174,14 +180,14 @@ def test_two_servers_of_one_host_have_cookies_of_their_own(serve):
 
 @pytest.mark.parametrize("others", ["a=b", "odd", '{"x": [1]}=2', '"', "=", "é=\xff"])
 @pytest.mark.parametrize("form", ["{others}; {cookie}", "{cookie};{others}"])
-def test_cookies_of_other_programs_do_not_matter(token_port, others, form):
+def test_cookies_of_other_programs_are_ignored(token_port, others, form):
     cookie = f"genie_play_{token_port}={TOKEN}"
     assert (
         get(token_port, Cookie=form.format(others=others, cookie=cookie)).status == 200
     )
 
 
-def test_an_old_token_in_the_address_does_not_replace_a_good_cookie(token_port):
+def test_wrong_token_in_url_keeps_valid_cookie(token_port):
     response = get(token_port, "/?token=old", Cookie=f"genie_play_{token_port}={TOKEN}")
     assert (response.status, response.headers["Location"]) == (303, "./")
     assert "Set-Cookie" not in response.headers
@@ -191,7 +197,7 @@ def test_an_old_token_in_the_address_does_not_replace_a_good_cookie(token_port):
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_a_proxy_may_keep_the_host_or_name_this_one(serve, open_page, token):
+def test_proxy_can_keep_or_replace_host(serve, open_page, token):
     origin = "https://world.example.com"
     port = serve(token=token, allowed_origins=[origin])
     bearer = {"Authorization": f"Bearer {TOKEN}"}
@@ -205,7 +211,7 @@ def test_a_proxy_may_keep_the_host_or_name_this_one(serve, open_page, token):
     )
 
 
-def test_a_page_below_a_path(serve):
+def test_page_works_at_root_path(serve):
     port = serve(token=TOKEN, root_path="/genie/")
     response = get(port, f"/genie?token={TOKEN}")
     assert response.headers["Location"] == f"genie/?token={TOKEN}"
@@ -213,7 +219,7 @@ def test_a_page_below_a_path(serve):
     assert response.headers["Location"] == "./"
     cookie, *attributes = response.headers["Set-Cookie"].split("; ")
     assert "Path=/genie" in attributes
-    # Some proxies remove the path, and some do not.
+    # Some proxies remove the root path, and some do not.
     for path in ("/", "/genie/", "/main.js", "/genie/main.js"):
         assert get(port, path, Cookie=cookie).status == 200
     assert get(port, "/genies/main.js", Cookie=cookie).status == 404
@@ -243,7 +249,7 @@ def test_cookies_behind_tls_are_secure(serve, origins, headers, is_secure):
         ("http://[::1]:8888", "http://[::1]:8888"),
     ],
 )
-def test_origins(origin, expected):
+def test_origins_are_normalized(origin, expected):
     assert check_origin(origin) == expected
 
 
@@ -251,7 +257,7 @@ def test_origins(origin, expected):
     "origin",
     ["", "*", "world.example.com", "ftp://a", "https://a/b", "https://a:b", "https://"],
 )
-def test_wrong_origins(origin):
+def test_invalid_origins_are_rejected(origin):
     with pytest.raises(ValueError) as error:
         Guard(None, allowed_origins=[origin])
     assert str(error.value) == (
@@ -261,16 +267,16 @@ def test_wrong_origins(origin):
 
 
 @pytest.mark.parametrize("path", ["genie", "/a//b", "//", "/a b", "/é", "/a?b"])
-def test_wrong_root_paths(path):
+def test_invalid_root_paths_are_rejected(path):
     with pytest.raises(ValueError) as error:
         check_root_path(path)
     assert str(error.value) == (
-        "The root path must have the form /genie, of letters, digits and . _ ~ -; "
-        f"received {path}."
+        "The root path must have the form /genie, with only letters, digits and "
+        f". _ ~ -; received {path}."
     )
 
 
-# Whatever else comes.
+# Malformed requests.
 
 
 @pytest.mark.parametrize(
@@ -281,7 +287,7 @@ def test_wrong_root_paths(path):
         *("/recordings/%00.%00", "/" + "a" * 5_000, "/play", "/a\\b"),
     ],
 )
-def test_only_the_page_is_served(port, path):
+def test_other_files_are_not_served(port, path):
     answer = get_raw(port, f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
     assert answer.split()[1] in (b"404", b"400")
 
@@ -311,7 +317,7 @@ UPGRADE = b"GET /play HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgr
         UPGRADE + b"websocket\r\n" + b"X: x\r\n" * 1_000 + b"\r\n",
     ],
 )
-def test_malformed_requests_end_in_no_traceback(port, caplog, request_):
+def test_malformed_requests_log_no_traceback(port, caplog, request_):
     answer = get_raw(port, request_)
     assert not answer or answer.split()[1].startswith(b"4")
     assert not caplog.records

@@ -1,4 +1,4 @@
-"""What players share: the description of a world, and the seats."""
+"""Tests of what players share: the world's description, and seats."""
 
 import time
 
@@ -9,7 +9,7 @@ from genie_tf.play.messages import AGAIN
 from genie_tf.testing.toy_simulator import ToySimulator
 
 
-def test_a_page_is_told_what_there_is(serve, open_page):
+def test_hello_describes_world(serve, open_page):
     names, keys = ["left", "right", "up", "down"], {"a": 0}
     hello = open_page(serve(action_names=names, keys=keys, fps=30)).hello
     assert (hello["name"], hello["num_actions"], hello["fps"]) == ("Toy", 4, 30)
@@ -32,14 +32,14 @@ def test_a_page_is_told_what_there_is(serve, open_page):
     assert len(hello["prompts"]) == 6 and "gif" in hello["recordings"]
 
 
-def test_seats_are_freed(serve, open_page):
+def test_seats_are_limited_and_freed(serve, open_page):
     port = serve(max_players=1)
     first, second = open_page(port), open_page(port)
     first.start()
     first.start()  # Another world, in the same seat.
     second.socket.send(bytes(ToySimulator.num_bytes))
-    assert second.error() == (
-        "All 1 seats are taken: try again when somebody has left."
+    assert second.receive_error() == (
+        "All 1 seats are taken: try again when a player leaves."
     )
     first.socket.close()
     time.sleep(0.2)
@@ -51,11 +51,11 @@ def test_seats_are_freed(serve, open_page):
     [
         (
             {"num_steps": 26},
-            "Worlds are played with a `num_steps` of at most 25; received 26.",
+            "To play, `num_steps` must be at most 25; received 26.",
         ),
         (
             {"temperature": 4.5},
-            "Worlds are played with a `temperature` of at most 4; received 4.5.",
+            "To play, `temperature` must be at most 4; received 4.5.",
         ),
         (
             {"steps": 3},
@@ -64,7 +64,7 @@ def test_seats_are_freed(serve, open_page):
         ),
     ],
 )
-def test_sampling_that_a_page_could_not_set(sampling, message):
+def test_sampling_outside_page_range_is_rejected(sampling, message):
     with pytest.raises(ValueError) as error:
         Host(ToySimulator(), "Toy", sampling=sampling)
     assert str(error.value) == message

@@ -1,4 +1,4 @@
-"""Addresses, and limits of connections that are kept below HTTP and WebSocket."""
+"""Tests of addresses, and of connection limits below HTTP and WebSocket."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ UPGRADE = (
 
 
 def upgrade(port: int, receive_buffer: int | None = None) -> socket.socket:
-    """A WebSocket of bytes."""
+    """Return a socket after the handshake of a WebSocket."""
     connection = connect(port, receive_buffer)
     connection.sendall(UPGRADE)
     assert connection.recv(65536).startswith(b"HTTP/1.1 101")
@@ -56,9 +56,9 @@ def frame(opcode: Opcode, data: bytes = b"", fin: bool = True) -> bytes:
     return Frame(opcode, data, fin).serialize(mask=True)
 
 
-def still_plays(page) -> bool:
-    page.say("step", action=RIGHT)
-    return page.frame()[:2] == (NEW, RIGHT)
+def can_play(page) -> bool:
+    page.send("step", action=RIGHT)
+    return page.receive_frame()[:2] == (NEW, RIGHT)
 
 
 SEEN = json.dumps({"type": "seen"}).encode()
@@ -82,67 +82,71 @@ SEEN = json.dumps({"type": "seen"}).encode()
         "malformed",
         "pings",
         "pongs",
-        "pictures",
+        "images",
         "empty fragments",
         "long texts",
     ],
 )
-def test_a_flood_is_closed_and_not_read_on(caplog, serve, open_page, flood):
+def test_flooding_connection_is_closed_unread(caplog, serve, open_page, flood):
     port = serve()
     other = open_page(port)
     other.start()
     connection = upgrade(port)
     if flood == frame(Opcode.CONT, fin=False):
         connection.sendall(frame(Opcode.TEXT, fin=False))
-    # Sending ends with an error, after what fits in the buffers of the system.
+    # Sending fails once the system's buffers are full.
     sent, many = 0, flood * 2_000
     with pytest.raises(ConnectionError):
         while sent < 2**30:
             sent += connection.send(many)
     assert sent < 2**26
-    assert still_plays(other)
+    assert can_play(other)
     assert not caplog.records
 
 
-def test_whoever_floods_is_told_why(port, open_page):
+def test_flooding_client_gets_reason(port, open_page):
     page = open_page(port)
     with pytest.raises(ConnectionClosed) as error:
         for _ in range(100_000):
-            page.say("seen")
+            page.send("seen")
         while True:
             page.socket.recv(timeout=10)
     assert error.value.rcvd.reason == (
-        "A page may send 300 messages a second; received more."
+        "A page may send at most 300 messages per second."
     )
 
 
 @pytest.mark.parametrize(
     ("message", "code", "reason"),
     [
-        ("x" * 4_097, 1009, "A message of text may have 4096 bytes."),
-        ("é" * 2_049, 1009, "A message of text may have 4096 bytes."),
-        (b"\xff", 1007, "A message of text must be UTF-8."),
-        (b"\xed\xa0\x80", 1007, "A message of text must be UTF-8."),
-        ([b"\xc3", b"("], 1007, "A message of text must be UTF-8."),
-        (["x" * 4_000, "x" * 4_000], 1009, "A message of text may have 4096 bytes."),
+        ("x" * 4_097, 1009, "A text message may have at most 4096 bytes."),
+        ("é" * 2_049, 1009, "A text message may have at most 4096 bytes."),
+        (b"\xff", 1007, "A text message must be UTF-8."),
+        (b"\xed\xa0\x80", 1007, "A text message must be UTF-8."),
+        ([b"\xc3", b"("], 1007, "A text message must be UTF-8."),
+        (
+            ["x" * 4_000, "x" * 4_000],
+            1009,
+            "A text message may have at most 4096 bytes.",
+        ),
     ],
 )
-def test_wrong_texts(port, open_page, caplog, message, code, reason):
+def test_invalid_texts_close_connection(port, open_page, caplog, message, code, reason):
     page = open_page(port)
     page.socket.send(message, text=True)
     with pytest.raises(ConnectionClosed) as error:
-        page.hear("error")
+        page.receive("error")
     assert (error.value.rcvd.code, error.value.rcvd.reason) == (code, reason)
     assert not caplog.records
 
 
-def test_fragments_of_a_character_are_one_text(port, open_page):
+def test_split_character_is_one_text(port, open_page):
     page = open_page(port)
     page.socket.send([b"\xc3", b"\xa4"], text=True)
-    assert page.error().endswith("; received ä.")
+    assert page.receive_error().endswith("; received ä.")
 
 
-def test_whoever_does_not_read_is_closed(serve, monkeypatch):
+def test_client_that_does_not_read_is_disconnected(serve, monkeypatch):
     class Simulator(ToySimulator):
         frame_shape = (590, 590, 3)
         num_bytes = 590 * 590 * 3
@@ -160,7 +164,7 @@ def test_whoever_does_not_read_is_closed(serve, monkeypatch):
     assert received < 3 * Simulator.num_bytes
 
 
-def test_whoever_breaks_off_at_once_leaves_no_traceback(serve, open_page, caplog):
+def test_immediate_disconnect_logs_no_traceback(serve, open_page, caplog):
     port = serve()
     for _ in range(30):
         connection = connect(port)
@@ -170,22 +174,22 @@ def test_whoever_breaks_off_at_once_leaves_no_traceback(serve, open_page, caplog
         connection.close()
     page = open_page(port)
     page.start()
-    assert still_plays(page)
+    assert can_play(page)
     assert not caplog.records
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
-def test_requests_have_a_deadline(serve, monkeypatch, sent):
+def test_requests_have_deadline(serve, monkeypatch, sent):
     monkeypatch.setattr(network, "HEADER_SECONDS", 0.3)
     connection = connect(serve())
     connection.sendall(sent)
     assert is_closed(connection)
 
 
-def test_a_request_that_drips_has_the_same_deadline(serve, monkeypatch):
+def test_dripping_request_has_same_deadline(serve, monkeypatch):
     monkeypatch.setattr(network, "HEADER_SECONDS", 0.3)
     connection = connect(serve())
-    # The rest of a request that has been answered already, and the next request.
+    # The rest of an answered request counts toward the next one's deadline.
     connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n")
     with pytest.raises(ConnectionError):
         for _ in range(1_000):
@@ -193,7 +197,7 @@ def test_a_request_that_drips_has_the_same_deadline(serve, monkeypatch):
             time.sleep(0.01)
 
 
-def test_too_much_is_not_read(port):
+def test_oversized_body_is_not_read(port):
     connection = connect(port)
     size = 2**30
     connection.sendall(
@@ -206,7 +210,7 @@ def test_too_much_is_not_read(port):
     assert sent < 2**28
 
 
-def test_too_many_requests_of_a_connection(port):
+def test_requests_per_connection_are_limited(port):
     connection = connect(port)
     answers = b""
     with contextlib.suppress(ConnectionError):
@@ -217,7 +221,9 @@ def test_too_many_requests_of_a_connection(port):
 
 
 @pytest.mark.parametrize("attack", [connect, upgrade], ids=["TCP", "WebSocket"])
-def test_idle_connections_make_room(serve, open_page, monkeypatch, caplog, attack):
+def test_idle_connections_are_closed_for_new_ones(
+    serve, open_page, monkeypatch, caplog, attack
+):
     monkeypatch.setattr(network, "MAX_CONNECTIONS", 10)
     port = serve()
     page = open_page(port)
@@ -225,25 +231,23 @@ def test_idle_connections_make_room(serve, open_page, monkeypatch, caplog, attac
     idle = [attack(port) for _ in range(30)]
     newcomer = open_page(port)
     newcomer.start()
-    assert still_plays(newcomer) and still_plays(page)
+    assert can_play(newcomer) and can_play(page)
     assert is_closed(idle[0])
-    # Said once, not 20 times.
-    assert caplog.messages == [
-        "There are too many connections: those that are idle are closed."
-    ]
+    # Logged once, not 20 times.
+    assert caplog.messages == ["There are too many connections: closing idle ones."]
 
 
-def test_a_player_does_not_make_room(serve, open_page, monkeypatch):
+def test_playing_connections_are_not_closed(serve, open_page, monkeypatch):
     monkeypatch.setattr(network, "MAX_CONNECTIONS", 2)
     port = serve()
     pages = [open_page(port), open_page(port)]
     for page in pages:
         page.start()
     assert is_closed(connect(port))
-    assert all(map(still_plays, pages))
+    assert all(map(can_play, pages))
 
 
-def test_one_address_has_a_part_of_all_connections(serve, monkeypatch):
+def test_connections_per_address_are_limited(serve, monkeypatch):
     monkeypatch.setattr(network, "MAX_CONNECTIONS_PER_ADDRESS", 3)
     monkeypatch.setattr(network, "is_loopback", lambda host: False)
     port = serve()
@@ -254,16 +258,16 @@ def test_one_address_has_a_part_of_all_connections(serve, monkeypatch):
         assert connection.recv(100)
 
 
-def test_two_hundred_connections(serve, open_page):
+def test_world_plays_next_to_200_connections(serve, open_page):
     port = serve()
     page = open_page(port)
     page.start()
     for _ in range(200):
         open_page(port)
-    assert still_plays(page)
+    assert can_play(page)
 
 
-def test_descriptors_that_run_out_are_told_once(serve, open_page, monkeypatch, caplog):
+def test_missing_descriptors_are_logged_once(serve, open_page, monkeypatch, caplog):
     async def accept(self, listener):
         if len(failed) < 3:
             failed.append(listener)
@@ -275,8 +279,8 @@ def test_descriptors_that_run_out_are_told_once(serve, open_page, monkeypatch, c
     monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_accept", accept)
     page = open_page(serve())
     page.start()
-    assert still_plays(page)
-    assert caplog.messages == ["No connection can be accepted: Too many open files."]
+    assert can_play(page)
+    assert caplog.messages == ["Cannot accept connections: Too many open files."]
 
 
 # Addresses.
@@ -289,11 +293,11 @@ def test_descriptors_that_run_out_are_told_once(serve, open_page, monkeypatch, c
         *(("0.0.0.0", False), ("192.168.0.1", False), ("::", False), ("name", False)),
     ],
 )
-def test_hosts_that_this_machine_alone_can_reach(host, expected):
+def test_loopback_hosts_are_recognized(host, expected):
     assert is_loopback(host) == expected
 
 
-def test_a_port_that_is_taken():
+def test_taken_port_is_reported():
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ValueError) as error:
@@ -308,12 +312,12 @@ def test_a_port_that_is_taken():
     [
         ("no.such.host.invalid", "Name or service not known"),
         ("[::1]", "Name or service not known"),
-        ("..", "this is not a name of a host"),
-        ("a" * 70, "this is not a name of a host"),
+        ("..", "this is not a host name"),
+        ("a" * 70, "this is not a host name"),
         ("192.0.2.1", "Cannot assign requested address"),
     ],
 )
-def test_addresses_that_cannot_be_served_at(host, reason):
+def test_invalid_addresses_are_reported(host, reason):
     with pytest.raises(ValueError) as error:
         bind(host, 0)
     assert str(error.value).startswith(f"Cannot serve at {host}, port 0: ")

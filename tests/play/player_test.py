@@ -1,4 +1,4 @@
-"""Players: what a page and the server say to each other."""
+"""Tests of players: messages between a page and the server."""
 
 import time
 
@@ -15,81 +15,81 @@ LEFT, RIGHT, UP, DOWN = range(4)
 # Playing.
 
 
-def test_a_key_that_is_held_moves_the_world_at_a_steady_rate(serve, open_page):
+def test_held_key_moves_world_at_steady_rate(serve, open_page):
     page = open_page(serve(fps=40))
     assert page.start()[:2] == (AGAIN, None)
-    page.say("act", action=RIGHT, id=1)
-    page.frame()
+    page.send("act", action=RIGHT, id=1)
+    page.receive_frame()
     begin = time.monotonic()
-    frames = [page.frame() for _ in range(20)]
+    frames = [page.receive_frame() for _ in range(20)]
     assert time.monotonic() - begin == pytest.approx(0.5, rel=0.3)
     assert [frame[3] for frame in frames] == list(range(2, 22))
     assert {frame[:2] for frame in frames} == {(NEW, RIGHT)}
-    page.say("act", action=None, id=2)
+    page.send("act", action=None, id=2)
     with pytest.raises(TimeoutError):
         while True:
-            page.frame(timeout=0.3)
+            page.receive_frame(timeout=0.3)
 
 
-def test_a_key_is_used_by_the_very_next_frame(serve, open_page):
+def test_next_frame_uses_newest_key(serve, open_page):
     page = open_page(serve(ToySimulator(seconds=0.02)))
     page.start()
-    page.say("act", action=RIGHT, id=1)
+    page.send("act", action=RIGHT, id=1)
     for id in range(2, 12):
         action = id % 4
-        page.frame()
-        page.say("act", action=action, id=id)
-        # The one on its way, at most, and then one that knows.
-        frames = [page.frame(), page.frame()]
+        page.receive_frame()
+        page.send("act", action=action, id=id)
+        # At most one frame was on its way; the next one uses the key.
+        frames = [page.receive_frame(), page.receive_frame()]
         assert [frame[1] for frame in frames if frame[4] == id][0] == action
 
 
-def test_a_tap_between_two_frames_is_not_lost(serve, open_page):
+def test_tap_between_frames_is_not_lost(serve, open_page):
     page = open_page(serve(fps=1))
     page.start()
-    page.say("act", action=RIGHT, id=1)
-    page.frame()
-    page.say("act", action=UP, id=2)
-    page.say("act", action=RIGHT, id=3)
-    page.say("act", action=None, id=4)
-    assert page.frame()[1] == RIGHT  # The newest press.
+    page.send("act", action=RIGHT, id=1)
+    page.receive_frame()
+    page.send("act", action=UP, id=2)
+    page.send("act", action=RIGHT, id=3)
+    page.send("act", action=None, id=4)
+    assert page.receive_frame()[1] == RIGHT  # The newest press.
     with pytest.raises(TimeoutError):
-        page.frame(timeout=1.5)
+        page.receive_frame(timeout=1.5)
 
 
-def test_pausing_and_stepping(serve, open_page):
+def test_pause_and_step(serve, open_page):
     page = open_page(serve())
     page.start()
-    page.say("pause", on=True)
-    page.say("act", action=RIGHT, id=1)
+    page.send("pause", on=True)
+    page.send("act", action=RIGHT, id=1)
     with pytest.raises(TimeoutError):
-        page.frame(timeout=0.2)
-    page.say("step", action=UP)
-    assert page.frame()[:2] == (NEW, UP)
-    page.say("pause", on=False)
-    assert page.frame()[:2] == (NEW, RIGHT)
+        page.receive_frame(timeout=0.2)
+    page.send("step", action=UP)
+    assert page.receive_frame()[:2] == (NEW, UP)
+    page.send("pause", on=False)
+    assert page.receive_frame()[:2] == (NEW, RIGHT)
 
 
-def test_going_back_and_branches(serve, open_page):
+def test_rewind_and_branches(serve, open_page):
     page = open_page(serve())
     page.start()
-    shown = []
+    frames = []
     for action in (RIGHT, UP, UP):
-        page.say("step", action=action)
-        shown.append(page.frame()[5])
-    page.say("go_to", number=1)
-    kind, action, _, number, _, frame = page.frame()
-    assert (kind, action, number, frame) == (AGAIN, RIGHT, 1, shown[0])
-    page.say("step", action=DOWN)
-    assert page.frame()[3] == 2
-    assert page.hear("report")["branches"] == [{"id": 0, "last": 3}]
-    page.say("branch", id=0)
-    line = page.hear("line")
+        page.send("step", action=action)
+        frames.append(page.receive_frame()[5])
+    page.send("go_to", number=1)
+    kind, action, _, number, _, frame = page.receive_frame()
+    assert (kind, action, number, frame) == (AGAIN, RIGHT, 1, frames[0])
+    page.send("step", action=DOWN)
+    assert page.receive_frame()[3] == 2
+    assert page.receive("report")["branches"] == [{"id": 0, "last": 3}]
+    page.send("branch", id=0)
+    line = page.receive("line")
     assert line == {"type": "line", "first": 0, "actions": [None, RIGHT, UP, UP]}
-    assert page.frame()[5] == shown[-1]
+    assert page.receive_frame()[5] == frames[-1]
 
 
-def test_settings_are_those_of_the_next_frame(serve, open_page):
+def test_next_frame_uses_new_settings(serve, open_page):
     class Simulator(ToySimulator):
         def step(self, state, action, sampling):
             used.append(sampling)
@@ -98,30 +98,30 @@ def test_settings_are_those_of_the_next_frame(serve, open_page):
     used = []
     page = open_page(serve(Simulator(), sampling={"top_k": 7, "num_steps": 9}))
     page.start()
-    page.say("settings", num_steps=3, temperature=0.5, order="halton")
-    page.say("step", action=0)
-    page.frame()
+    page.send("settings", num_steps=3, temperature=0.5, order="halton")
+    page.send("step", action=0)
+    page.receive_frame()
     changed = {"num_steps": 3, "temperature": 0.5, "order": "halton"}
-    # Those that a page can't change are what they were.
+    # Settings that a page cannot change stay as they were.
     assert used == [{**changed, "top_k": 7, "choice_temperature": 4.5}]
 
 
-def test_calibration_shows_each_action_held(serve, open_page):
+def test_calibration_previews_each_action(serve, open_page):
     page = open_page(serve())
     page.start()
-    page.say("step", action=UP)
-    page.frame()
-    page.say("calibrate")
-    frames = [page.frame() for _ in range(4 * player.PREVIEW_FRAMES)]
+    page.send("step", action=UP)
+    page.receive_frame()
+    page.send("calibrate")
+    frames = [page.receive_frame() for _ in range(4 * player.PREVIEW_FRAMES)]
     assert [frame[:2] for frame in frames] == [
         (PREVIEW, action) for action in range(4) for _ in range(player.PREVIEW_FRAMES)
     ]
-    # Nothing has happened to the world.
-    page.say("step", action=UP)
-    assert page.frame()[3] == 2
+    # The world itself has not changed.
+    page.send("step", action=UP)
+    assert page.receive_frame()[3] == 2
 
 
-# Whatever comes.
+# Invalid messages, slow pages and errors.
 
 
 @pytest.mark.parametrize(
@@ -134,76 +134,76 @@ def test_calibration_shows_each_action_held(serve, open_page):
         {"type": "record", "on": True},
     ],
 )
-def test_there_is_no_world_yet(serve, open_page, message):
+def test_commands_without_world_are_rejected(serve, open_page, message):
     page = open_page(serve())
-    page.say(**message)
-    assert page.error() == "There is no world yet: send a picture to start from."
+    page.send(**message)
+    assert page.receive_error() == "There is no world yet: send a prompt frame first."
 
 
-def test_wrong_messages_are_told_and_survived(serve, open_page):
+def test_invalid_messages_are_reported_and_survived(serve, open_page):
     page = open_page(serve())
     page.socket.send("nonsense")
-    assert page.error().endswith("; received nonsense.")
+    assert page.receive_error().endswith("; received nonsense.")
     page.socket.send(b"too short")
-    assert page.error() == (
-        "A picture to start from must be 768 bytes, of 16 rows of 16 pixels of 3 "
-        "colors; received 9 bytes."
+    assert page.receive_error() == (
+        "A prompt frame must have 768 bytes: 16 rows of 16 pixels of 3 colors; received "
+        "9 bytes."
     )
     page.start()
-    page.say("go_to", number=9)
-    assert page.error() == "The moments kept are 0 to 0; received 9."
-    page.say("step", action=RIGHT)
-    assert page.frame()[:2] == (NEW, RIGHT)
+    page.send("go_to", number=9)
+    assert page.receive_error() == "The moments kept are 0 to 0; received 9."
+    page.send("step", action=RIGHT)
+    assert page.receive_frame()[:2] == (NEW, RIGHT)
 
 
-def test_too_many_commands_at_a_time(serve, open_page):
+def test_waiting_commands_are_limited(serve, open_page):
     page = open_page(serve(ToySimulator(seconds=0.2)))
     page.start()
     for _ in range(player.MAX_COMMANDS + 2):
-        page.say("step", action=RIGHT)
-    assert page.error() == (
-        "At most 8 messages wait for their turn; this one of type step came while all "
-        "were waiting."
+        page.send("step", action=RIGHT)
+    assert page.receive_error() == (
+        "At most 8 messages can wait for their turn; a message of type step arrived "
+        "while all were waiting."
     )
 
 
-def test_a_page_that_says_nothing_is_sent_away(serve, open_page, monkeypatch):
+def test_silent_page_is_disconnected(serve, open_page, monkeypatch):
     monkeypatch.setattr(player, "IDLE_SECONDS", 0.2)
     page = open_page(serve())
     with pytest.raises(ConnectionClosed) as error:
-        page.hear("error")
-    assert error.value.rcvd.reason == "Nothing was heard of this page for 0.2 seconds."
+        page.receive("error")
+    assert error.value.rcvd.reason == "This page sent nothing for 0.2 seconds."
 
 
-def test_a_page_that_reads_nothing_gets_no_more_and_holds_up_nobody(serve, open_page):
+def test_page_that_reads_nothing_does_not_block_others(serve, open_page):
     simulator = ToySimulator()
     port = serve(simulator, fps=50)
     slow, quick = open_page(port), open_page(port)
     slow.socket.send(bytes([1]) * ToySimulator.num_bytes)
-    slow.say("act", action=LEFT, id=1)
+    slow.send("act", action=LEFT, id=1)
     quick.start()
-    quick.say("act", action=RIGHT, id=1)
+    quick.send("act", action=RIGHT, id=1)
     for _ in range(30):
-        quick.frame()
-    # Three frames are on their way, one of them the first.
+        quick.receive_frame()
+    # Three frames are unconfirmed, including the first.
     assert simulator.actions.count(LEFT) == player.MAX_UNSEEN - 1
 
 
-def test_a_tab_closed_amid_a_frame_leaves_the_others_playing(serve, open_page):
+def test_tab_closed_during_frame_does_not_affect_others(serve, open_page):
     port = serve(ToySimulator(seconds=0.05))
     stays = open_page(port)
     stays.start()
     for _ in range(3):
         leaves = open_page(port)
         leaves.start()
-        leaves.say("act", action=RIGHT, id=1)
-        leaves.frame()
+        leaves.send("act", action=RIGHT, id=1)
+        leaves.receive_frame()
         leaves.socket.socket.close()
-    stays.say("act", action=UP, id=1)
-    assert [stays.frame()[3] for _ in range(5)] == [1, 2, 3, 4, 5]
+    stays.send("act", action=UP, id=1)
+    assert [stays.receive_frame()[3] for _ in range(5)] == [1, 2, 3, 4, 5]
 
 
-def test_an_error_of_the_world_ends_that_connection_alone(serve, open_page):
+def test_simulator_error_ends_only_that_connection(serve, open_page):
     class Simulator(ToySimulator):
         def step(self, state, action, sampling):
             if action == DOWN:
@@ -214,8 +214,8 @@ def test_an_error_of_the_world_ends_that_connection_alone(serve, open_page):
     page, other = open_page(port), open_page(port)
     page.start()
     other.start()
-    page.say("step", action=DOWN)
+    page.send("step", action=DOWN)
     with pytest.raises(ConnectionClosed):
-        page.frame()
-    other.say("step", action=UP)
-    assert other.frame()[:2] == (NEW, UP)
+        page.receive_frame()
+    other.send("step", action=UP)
+    assert other.receive_frame()[:2] == (NEW, UP)

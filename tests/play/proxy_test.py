@@ -1,4 +1,4 @@
-"""A real nginx in front, with the settings that docs/play.md gives."""
+"""Tests behind a real nginx with the settings of docs/play.md."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ ORIGIN, TOKEN = "https://world.example.com", "a-token"
 TRUSTING = ssl._create_unverified_context()
 
 
-def test_a_world_is_played_through_nginx(nginx):
+def test_world_is_played_through_nginx(nginx):
     port, inner = nginx
     client = http.client.HTTPSConnection("127.0.0.1", port, context=TRUSTING)
 
@@ -29,7 +29,7 @@ def test_a_world_is_played_through_nginx(nginx):
     assert cookie == f"genie_play_{inner}={TOKEN}"
     assert {"Secure", "HttpOnly", "Path=/genie"} < set(attributes)
     _, page = ask("GET", "/genie/", Cookie=cookie)
-    # What the page asks for is where the page is.
+    # The page's links are relative to the page.
     for path in re.findall(r'(?:src|href)="([^"#]+)"', page.decode()):
         assert not path.startswith("/")
         assert ask("GET", f"/genie/{path}", Cookie=cookie)[0].status == 200

@@ -1,4 +1,4 @@
-"""Who gets the time of the thread, by a clock that the tests move."""
+"""Tests of the scheduler, with a clock that the tests advance."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from genie_tf.play.scheduler import Scheduler, Share
 
 
 class World:
-    """A scheduler whose work takes the seconds that it says it takes."""
+    """Scheduler whose work only advances the clock."""
 
     def __init__(self):
         self.time = 0.0
@@ -44,7 +44,7 @@ def test_time_is_shared_not_turns():
     assert world.seconds("slow 3", 0.5) == pytest.approx(10, abs=1)
 
 
-def test_what_is_quick_is_not_kept_waiting_for_all_that_is_slow():
+def test_quick_player_does_not_wait_for_all_slow_ones():
     world = World()
     many = [world.play(f"slow {index}", 0.5) for index in range(7)]
     asyncio.run(until(world, 80, world.play("quick", 0.1), *many))
@@ -53,15 +53,15 @@ def test_what_is_quick_is_not_kept_waiting_for_all_that_is_slow():
     assert max(gaps) <= 5
 
 
-def test_what_costs_more_gets_less():
+def test_higher_cost_gets_less_time():
     world = World()
     many = [world.play(f"preview {index}", 0.1, cost=4) for index in range(7)]
     asyncio.run(until(world, 55, world.play("player", 0.1), *many))
-    # 4 parts of 11.
+    # 4 of 11 shares.
     assert world.seconds("player", 0.1) == pytest.approx(20, rel=0.1)
 
 
-def test_who_is_new_neither_waits_for_the_others_nor_they_for_it():
+def test_new_player_starts_level_with_others():
     world = World()
 
     async def run():
@@ -77,7 +77,7 @@ def test_who_is_new_neither_waits_for_the_others_nor_they_for_it():
     assert world.took.index("new") <= 2
 
 
-def test_who_was_idle_has_saved_up_nothing():
+def test_idle_player_saves_up_no_time():
     world = World()
 
     async def run():
@@ -95,7 +95,7 @@ def test_who_was_idle_has_saved_up_nothing():
     assert world.took.count("other") >= 8
 
 
-def test_work_of_those_who_have_left_is_not_done():
+def test_canceled_work_is_not_run():
     world = World()
 
     async def run():
@@ -113,7 +113,7 @@ def test_work_of_those_who_have_left_is_not_done():
     assert world.took == ["first", "last"]
 
 
-def test_errors_are_those_of_the_work_and_end_nothing_else():
+def test_errors_reach_caller_and_end_nothing_else():
     def fail():
         raise RuntimeError("a bug")
 

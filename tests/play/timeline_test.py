@@ -3,13 +3,13 @@ import pytest
 from genie_tf.play.timeline import Timeline
 from genie_tf.testing.toy_simulator import ToySimulator
 
-PICTURE = bytes(ToySimulator.num_bytes)
+PROMPT = bytes(ToySimulator.num_bytes)
 LEFT, RIGHT, UP, DOWN = range(4)
 
 
 def make_timeline(max_moments=100, max_branches=2, max_states=30) -> Timeline:
     limits = max_moments, max_branches, max_states * 1_000, 1_000
-    return Timeline(ToySimulator(), PICTURE, *limits)
+    return Timeline(ToySimulator(), PROMPT, *limits)
 
 
 def play(timeline: Timeline, *actions) -> list[bytes]:
@@ -18,18 +18,18 @@ def play(timeline: Timeline, *actions) -> list[bytes]:
     return [timeline.advance(action, {}).frame for action in actions]
 
 
-def test_going_back_and_acting_the_same_shows_the_same():
+def test_same_actions_after_rewind_make_same_frames():
     timeline = make_timeline()
     actions = [RIGHT, UP, UP, LEFT] * 5
     frames = play(timeline, *actions)
     for number in (13, 0, 7):
         timeline.go_to(number)
-        shown = timeline.present.frame
-        assert number == 0 or shown == frames[number - 1]
+        frame = timeline.present.frame
+        assert number == 0 or frame == frames[number - 1]
         assert play(timeline, *actions[number:]) == frames[number:]
 
 
-def test_acting_in_the_past_keeps_what_was_left():
+def test_acting_in_past_keeps_old_line():
     timeline = make_timeline()
     play(timeline, RIGHT, RIGHT, RIGHT)
     end = timeline.present.frame
@@ -46,7 +46,7 @@ def test_acting_in_the_past_keeps_what_was_left():
     assert timeline.present.frame == other
 
 
-def test_acting_at_the_end_is_no_branch():
+def test_acting_at_end_makes_no_branch():
     timeline = make_timeline()
     play(timeline, RIGHT, RIGHT)
     timeline.go_to(0)
@@ -63,14 +63,14 @@ def test_memory_is_bounded():
         play(timeline, UP)
     lines = [timeline.line, *timeline.branches]
     assert len(timeline.branches) == 2
-    # A stride of 5 moments: one state in so many, and no line is longer by more.
+    # The stride is 5 moments: one state per stride, and a line exceeds 20 by at most 5.
     assert all(len(line.moments) <= 25 for line in lines)
     states = {id(m.state) for line in lines for m in line.moments if m.state}
     assert len(states) <= 12 + 3
     assert all(line.moments[0].state and line.first % 5 == 0 for line in lines)
 
 
-def test_every_moment_kept_can_be_gone_to():
+def test_every_kept_moment_can_be_recalled():
     timeline = make_timeline(max_moments=20, max_branches=1, max_states=6)
     frames = [timeline.present.frame, *play(timeline, *[RIGHT, UP, UP] * 20)]
     for number in range(timeline.line.first, timeline.line.last + 1):
@@ -82,7 +82,7 @@ def test_every_moment_kept_can_be_gone_to():
 
 
 @pytest.mark.parametrize("number", [-1, 4])
-def test_a_moment_that_is_not_there(number):
+def test_missing_moment_is_rejected(number):
     timeline = make_timeline()
     play(timeline, RIGHT, RIGHT, RIGHT)
     with pytest.raises(ValueError) as error:
@@ -90,7 +90,7 @@ def test_a_moment_that_is_not_there(number):
     assert str(error.value) == f"The moments kept are 0 to 3; received {number}."
 
 
-def test_a_branch_that_is_not_there():
+def test_missing_branch_is_rejected():
     timeline = make_timeline()
     with pytest.raises(ValueError) as error:
         timeline.switch(3)

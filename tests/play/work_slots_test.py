@@ -5,7 +5,7 @@ import pytest
 from genie_tf.play.work_slots import WorkDropped, WorkSlots
 
 
-def test_the_oldest_gives_way():
+def test_new_work_cancels_oldest():
     async def run():
         slots, ended = WorkSlots(2), []
 
@@ -30,7 +30,7 @@ def test_the_oldest_gives_way():
     asyncio.run(run())
 
 
-def test_what_is_done_makes_room():
+def test_finished_work_frees_its_slot():
     async def run():
         slots = WorkSlots(1)
         return [await slots.run(asyncio.sleep(0, number)) for number in range(3)]
@@ -38,7 +38,7 @@ def test_what_is_done_makes_room():
     assert asyncio.run(run()) == [0, 1, 2]
 
 
-def test_errors_are_those_of_the_work():
+def test_errors_reach_caller():
     async def fail():
         raise ValueError("a bug")
 

@@ -1,4 +1,4 @@
-"""A preset to load and to damage."""
+"""Presets for tests to load and damage."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def saved(genie, tmp_path_factory):
 
 @pytest.fixture
 def folder(saved, tmp_path):
-    """A preset of the Genie, to be changed."""
+    """Copy of the Genie's preset that a test can change."""
     return shutil.copytree(saved, tmp_path / "preset")
 
 
@@ -40,7 +40,7 @@ def make_fifo(path):
 def make_socket(path):
     path.unlink()
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(path))  # Long names are refused.
+        server.bind(os.path.relpath(path))  # Socket names must be short.
 
 
 def make_folder(path):
@@ -76,5 +76,5 @@ def link_to_nothing(path):
     ]
 )
 def replace(request):
-    """A function that puts what is no regular file in the place of a file."""
+    """Function that replaces a file by something that is not a regular file."""
     return request.param

@@ -1,4 +1,4 @@
-"""Where presets are, and what they say without a model."""
+"""Presets are found by name or folder, and described without building a model."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from genie_tf.presets.folder import (
 )
 from genie_tf.presets.loading import load_preset
 from genie_tf.presets.saving import save_preset
-from genie_tf.testing.presets import assert_equal_weights, change_config, error_of
+from genie_tf.testing.presets import assert_equal_weights, change_config, error_message
 
 
 def test_actions_without_names(folder):
@@ -29,32 +29,31 @@ def test_actions_without_names(folder):
 @pytest.mark.parametrize(
     "names", [["left"], "abcde", {"left": 0}, 5, ["left", "right", "jump", "stay", 4]]
 )
-def test_action_names_of_other_actions(genie, folder, tmp_path, names):
+def test_action_names_must_fit_the_actions(genie, folder, tmp_path, names):
     sentence = (
         f"`action_names` must be 5 texts, one for each action; received {names!r}."
     )
     arguments = (tmp_path / "other", "A card.")
-    assert error_of(genie.save_to_preset, *arguments, action_names=names) == sentence
+    assert (
+        error_message(genie.save_to_preset, *arguments, action_names=names) == sentence
+    )
     assert os.listdir(tmp_path) == ["preset"]
     change_config(folder, lambda config: config.update(action_names=names))
-    assert error_of(read_actions, folder, 5) == sentence
+    assert error_message(read_actions, folder, 5) == sentence
 
 
 @pytest.mark.parametrize("keys", [{"a": 5}, {"a": -1}, {"a": "left"}, ["a"], 3])
-def test_keys_of_other_actions(genie, folder, tmp_path, keys):
-    sentence = (
-        "`keys` must give each key one of the 5 actions, by its number from 0 on; "
-        f"received {keys}."
-    )
+def test_keys_must_fit_the_actions(genie, folder, tmp_path, keys):
+    sentence = f"`keys` must map each key to an action from 0 to 4; received {keys}."
     arguments = (tmp_path / "other", "A card.")
-    assert error_of(genie.save_to_preset, *arguments, keys=keys) == sentence
+    assert error_message(genie.save_to_preset, *arguments, keys=keys) == sentence
     change_config(folder, lambda config: config.update(keys=keys))
-    assert error_of(read_actions, folder, 5) == sentence
+    assert error_message(read_actions, folder, 5) == sentence
 
 
 @pytest.fixture
 def shipped(genie, tmp_path, monkeypatch):
-    """The folder of presets that ship with genie_tf: two, and what is none."""
+    """Folder of shipped presets: two presets and another folder."""
     monkeypatch.setattr(folder_module, "_SHIPPED", tmp_path / "shipped")
     genie.save_to_preset(tmp_path / "shipped/genie_small", "A small Genie.")
     genie.tokenizer.save_to_preset(tmp_path / "shipped/eyes", "Its tokenizer.")
@@ -62,14 +61,14 @@ def shipped(genie, tmp_path, monkeypatch):
     return tmp_path / "shipped"
 
 
-def test_presets_that_ship_have_names(shipped, genie, tmp_path, monkeypatch):
+def test_shipped_presets_load_by_name(shipped, genie, tmp_path, monkeypatch):
     assert list_presets() == {
         "eyes": "Its tokenizer.",
         "genie_small": "A small Genie.",
     }
     assert_equal_weights(Genie.from_preset("genie_small"), genie)
     assert_equal_weights(VideoTokenizer.from_preset("eyes"), genie.tokenizer)
-    # A folder of that name is one only if it looks like one.
+    # A folder with the name of a shipped preset must be written as a path.
     monkeypatch.chdir(tmp_path)
     genie.dynamics.save_to_preset("eyes", "Another one.")
     assert type(load_preset("eyes")) is VideoTokenizer
@@ -81,23 +80,23 @@ def test_presets_that_ship_have_names(shipped, genie, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["nose", "notes", "shipped/nose", "../shipped/eyes"])
-def test_an_unknown_name_is_answered_with_the_known_ones(shipped, name):
-    assert error_of(Genie.from_preset, name) == (
+def test_unknown_name_is_reported_with_known_names(shipped, name):
+    assert error_message(Genie.from_preset, name) == (
         f"There is no preset {name}: expected a folder, or the name of one that ships "
         "with genie_tf (eyes, genie_small)."
     )
 
 
-def test_no_preset_may_ship(tmp_path, monkeypatch):
+def test_package_works_without_shipped_presets(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_module, "_SHIPPED", tmp_path / "shipped")
     assert list_presets() == {}
-    assert error_of(load_preset, tmp_path / "none") == (
+    assert error_message(load_preset, tmp_path / "none") == (
         f"There is no preset {tmp_path}/none: expected a folder, or the name of one that "
         "ships with genie_tf (none so far)."
     )
 
 
-def test_what_ships_can_be_loaded():
+def test_shipped_presets_can_be_loaded():
     for name, description in list_presets().items():
         assert description and "\n" not in description
         model = load_preset(name)
@@ -138,7 +137,7 @@ START = '{"format": 1, "class_name": "Genie", "parts": {}, '
     ],
     ids=lambda text: str(text)[:70],
 )
-def test_what_is_no_preset(folder, text):
+def test_unreadable_config_is_rejected(folder, text):
     (folder / "config.json").unlink()
     if text is not None:
         (folder / "config.json").write_text(text)
@@ -150,11 +149,11 @@ def test_what_is_no_preset(folder, text):
     )
 
 
-def test_a_config_that_is_not_a_regular_file(folder, genie, replace):
+def test_config_must_be_a_regular_file(folder, genie, replace):
     replace(folder / "config.json")
     for function in (load_preset, read_config):
-        assert "is not the folder of a trained model" in error_of(function, folder)
-    assert "is not a preset" in error_of(save_preset, genie, folder, "A card.")
+        assert "is not the folder of a trained model" in error_message(function, folder)
+    assert "is not a preset" in error_message(save_preset, genie, folder, "A card.")
 
 
 @pytest.mark.parametrize(
@@ -172,54 +171,56 @@ def test_a_config_that_is_not_a_regular_file(folder, genie, replace):
         ("class_name", 3, "a text"),
     ],
 )
-def test_what_a_config_says_is_of_another_type(folder, name, value, word):
+def test_config_entries_of_wrong_type_are_rejected(folder, name, value, word):
     change_config(folder, lambda config: config.update({name: value}))
     for function in (load_preset, read_config):
-        assert error_of(function, folder).startswith(
+        assert error_message(function, folder).startswith(
             f"Expected `{name}` in {folder}/config.json to be {word}; received "
         )
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a" * 300, "config.json/x"])
-def test_names_that_no_folder_has(folder, name):
-    assert "There is no preset" in error_of(load_preset, folder / name)
+def test_impossible_folder_names_are_rejected(folder, name):
+    assert "There is no preset" in error_message(load_preset, folder / name)
 
 
-def test_parts_without_a_class(folder):
+def test_parts_need_a_class(folder):
     for part in ([], "tokenizer", None, {}, {"class_name": 3}):
         change_config(folder, lambda config, part=part: config["parts"].update(x=part))
-        assert "is not the folder of a trained model" in error_of(read_config, folder)
+        assert "is not the folder of a trained model" in error_message(
+            read_config, folder
+        )
 
 
-def test_a_preset_of_before_there_were_formats(folder, genie):
+def test_preset_without_format_is_rejected(folder, genie):
     change_config(folder, lambda config: config.pop("format"))
     for function in (load_preset, read_config, read_world):
-        assert error_of(function, folder) == (
+        assert error_message(function, folder) == (
             f"{folder} has format 0; this genie_tf reads 1: train the model again, or "
             "install the genie_tf that wrote it."
         )
 
 
-def test_a_preset_of_a_newer_format(folder, genie):
+def test_preset_of_newer_format_is_rejected(folder, genie):
     def change(config):
         config["format"] = FORMAT + 1
         config["parts"] = ["whatever it may have"]
 
     change_config(folder, change)
     for function in (load_preset, read_config, read_world):
-        assert error_of(function, folder) == (
+        assert error_message(function, folder) == (
             f"{folder} has format 2; this genie_tf reads 1: install a newer one."
         )
     assert not holds_preset(folder)
     before = (folder / "config.json").read_text()
-    assert "is not a preset" in error_of(save_preset, genie, folder, "A card.")
+    assert "is not a preset" in error_message(save_preset, genie, folder, "A card.")
     assert (folder / "config.json").read_text() == before
 
 
-def test_what_a_world_is_is_read_without_a_model(folder, genie, tmp_path):
+def test_world_is_described_without_building_a_model(folder, genie, tmp_path):
     assert read_world(folder) == ((16, 16), 5)
     genie.tokenizer.save_to_preset(tmp_path / "part", "A card.")
-    assert error_of(read_world, tmp_path / "part") == (
+    assert error_message(read_world, tmp_path / "part") == (
         f"Expected {tmp_path}/part to hold a world, with at most 4096 actions and pixels "
         "a side; its config.json describes a VideoTokenizer."
     )
@@ -240,6 +241,6 @@ def test_what_a_world_is_is_read_without_a_model(folder, genie, tmp_path):
     ],
     ids=str,
 )
-def test_worlds_that_are_none(folder, world):
+def test_impossible_worlds_are_rejected(folder, world):
     change_config(folder, lambda config: config.update(world=world))
-    assert "to hold a world, with at most" in error_of(read_world, folder)
+    assert "to hold a world, with at most" in error_message(read_world, folder)

@@ -1,4 +1,4 @@
-"""Presets come back equal, and never half or damaged."""
+"""Presets load equal models, and damaged or incomplete ones are rejected."""
 
 import hashlib
 import os
@@ -22,30 +22,30 @@ from genie_tf.testing.presets import (
     PARTS,
     assert_equal_weights,
     change_config,
-    error_of,
+    error_message,
 )
 from genie_tf.testing.tiny_models import TRANSFORMER, tiny_batch, tiny_tokenizer
 
 
-def test_a_genie_comes_back(folder, genie):
+def test_genie_round_trip(folder, genie):
     loaded = load_preset(folder)
     assert_equal_weights(loaded, genie)
-    expected, found = outputs(genie), outputs(loaded)
-    np.testing.assert_array_equal(found["logits"], expected["logits"])
-    np.testing.assert_array_equal(found["tokens"], expected["tokens"])
+    expected, actual = outputs(genie), outputs(loaded)
+    np.testing.assert_array_equal(actual["logits"], expected["logits"])
+    np.testing.assert_array_equal(actual["tokens"], expected["tokens"])
     np.testing.assert_array_equal(
-        found["latent_action_model"]["prediction"],
+        actual["latent_action_model"]["prediction"],
         expected["latent_action_model"]["prediction"],
     )
 
 
 def outputs(genie):
     batch = tiny_batch(0)
-    return genie.outputs_of(batch)
+    return genie.compute_outputs(batch)
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_comes_back(genie, tmp_path, name):
+def test_part_round_trip(genie, tmp_path, name):
     part = getattr(genie, name)
     part.save_to_preset(tmp_path / "part", "A part.")
     for loaded in (
@@ -62,13 +62,13 @@ def test_a_part_comes_back(genie, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_of_a_genie_is_loaded_alone(folder, genie, name):
+def test_part_is_loaded_without_other_parts(folder, genie, name):
     for other in PARTS.keys() - {name}:
         (folder / f"{other}.weights.h5").unlink()
     assert_equal_weights(PARTS[name].from_preset(folder), getattr(genie, name))
 
 
-def test_a_guided_genie_comes_back_and_other_quantizers(genie, tmp_path):
+def test_guided_genie_round_trip_with_other_quantizer(genie, tmp_path):
     tokenizer = tiny_tokenizer(
         code_dim=2, quantizer={"class_name": "FiniteScalarQuantizer", "levels": (6, 4)}
     )
@@ -81,14 +81,14 @@ def test_a_guided_genie_comes_back_and_other_quantizers(genie, tmp_path):
 
 
 class SmallGenie(Genie):
-    """Which no preset holds."""
+    """A class that no preset holds."""
 
 
-def test_a_preset_of_another_kind(genie, folder, tmp_path):
+def test_preset_of_another_class_is_rejected(genie, folder, tmp_path):
     guided = GuidedGenie(genie.tokenizer, genie.dynamics)
     guided.save_to_preset(tmp_path / "guided", "A card.")
     genie.tokenizer.save_to_preset(tmp_path / "part", "A card.")
-    for asked, held, expected, found in (
+    for requested, folder_name, expected, actual in (
         (Genie, "guided", "Genie", "GuidedGenie"),
         (GuidedGenie, "preset", "GuidedGenie", "Genie"),
         (LatentActionModel, "guided", "LatentActionModel", "GuidedGenie"),
@@ -97,15 +97,16 @@ def test_a_preset_of_another_kind(genie, folder, tmp_path):
         (WorldModel, "part", "Genie or GuidedGenie", "VideoTokenizer"),
         (SmallGenie, "preset", "SmallGenie", "Genie"),
     ):
-        assert error_of(asked.from_preset, tmp_path / held) == (
-            f"Expected {tmp_path}/{held} to hold a {expected}; it holds a {found}."
+        path = tmp_path / folder_name
+        assert error_message(requested.from_preset, path) == (
+            f"Expected {path} to hold a {expected}; it holds a {actual}."
         )
     assert type(WorldModel.from_preset(folder)) is Genie
     assert type(WorldModel.from_preset(tmp_path / "guided")) is GuidedGenie
 
 
 @pytest.mark.parametrize(
-    ("held", "names", "expected", "named"),
+    ("class_name", "names", "expected", "received"),
     [
         ("Genie", [], "tokenizer, latent_action_model, dynamics", "none"),
         (
@@ -119,22 +120,22 @@ def test_a_preset_of_another_kind(genie, folder, tmp_path):
         ("VideoTokenizer", ["dynamics"], "tokenizer", "dynamics"),
     ],
 )
-def test_parts_that_make_no_model(folder, held, names, expected, named):
+def test_wrong_parts_are_rejected(folder, class_name, names, expected, received):
     parts = {name: {"class_name": "VideoTokenizer"} for name in names}
-    change_config(folder, lambda x: x.update(parts=parts, class_name=held))
-    assert error_of(load_preset, folder) == (
-        f"Expected {folder}/config.json to describe a model: a {held} has the parts "
-        f"{expected}; received {named}."
+    change_config(folder, lambda x: x.update(parts=parts, class_name=class_name))
+    assert error_message(load_preset, folder) == (
+        f"Expected {folder}/config.json to describe a model: a {class_name} has the "
+        f"parts {expected}; received {received}."
     )
 
 
-def test_parts_of_another_class(folder):
+def test_parts_of_another_class_are_rejected(folder):
     def change(config):
         parts = config["parts"]
         parts["tokenizer"], parts["dynamics"] = parts["dynamics"], parts["tokenizer"]
 
     change_config(folder, change)
-    assert error_of(load_preset, folder) == (
+    assert error_message(load_preset, folder) == (
         f"Expected {folder}/config.json to describe a model: the tokenizer of a Genie is "
         "a Tokenizer; received a MaskGitDynamics."
     )
@@ -142,12 +143,12 @@ def test_parts_of_another_class(folder):
 
 @pytest.mark.parametrize("part", [None, "dynamics"])
 @pytest.mark.parametrize("name", ["Genies", "Dynamics", "PresetModel", "", "a" * 10**5])
-def test_unknown_classes(folder, part, name):
+def test_unknown_classes_are_reported(folder, part, name):
     def change(config):
         (config["parts"][part] if part else config)["class_name"] = name
 
     change_config(folder, change)
-    error = error_of(load_preset, folder)
+    error = error_message(load_preset, folder)
     assert error.startswith(
         f"Expected {folder}/config.json to describe a model: There is no model "
         f"{reprlib.repr(name)}; genie_tf has "
@@ -167,20 +168,20 @@ def test_unknown_classes(folder, part, name):
     ],
     ids=lambda world: str(world)[:60],
 )
-def test_a_world_that_differs_from_what_is_said_of_it(folder, world):
+def test_world_must_match_its_description(folder, world):
     change_config(folder, lambda config: config.update(world=world))
-    error = error_of(load_preset, folder)
+    error = error_message(load_preset, folder)
     assert error.startswith(
-        f"{folder} holds parts of several models: config.json says "
+        f"{folder} holds parts of several models: config.json describes the world as "
     )
     assert error.endswith(
-        " of the world, which is {'frame_shape': [16, 16, 3], 'num_actions': 5}."
+        "; the model is {'frame_shape': [16, 16, 3], 'num_actions': 5}."
     )
     assert len(error) < 500
     assert isinstance(VideoTokenizer.from_preset(folder), VideoTokenizer)
 
 
-def test_another_attention_comes_back(tmp_path):
+def test_attention_round_trip(tmp_path):
     tokenizer = tiny_tokenizer(
         encoder={**TRANSFORMER, "attention": "space"},
         decoder={**TRANSFORMER, "attention": "space_time"},
@@ -192,7 +193,7 @@ def test_another_attention_comes_back(tmp_path):
     assert_equal_weights(loaded, tokenizer)
 
 
-def test_attention_need_not_be_said(folder, genie):
+def test_attention_has_a_default(folder, genie):
     def change(config):
         for part in ("encoder", "decoder"):
             del config["parts"]["tokenizer"][part]["attention"]
@@ -202,7 +203,7 @@ def test_attention_need_not_be_said(folder, genie):
 
 
 @pytest.mark.parametrize("damage", ["a bit", "swapped"])
-def test_damaged_weights(folder, damage):
+def test_damaged_weights_are_rejected(folder, damage):
     path = folder / "tokenizer.weights.h5"
     whole = path.read_bytes()
     changed = {
@@ -212,21 +213,21 @@ def test_damaged_weights(folder, damage):
     path.write_bytes(changed)
     before, after = (hashlib.sha256(x).hexdigest() for x in (whole, changed))
     for load in (load_preset, VideoTokenizer.from_preset):
-        assert error_of(load, folder) == (
-            f"{path} is damaged or swapped: expected the sha256 {before}, as config.json "
-            f"says; received {after}."
+        assert error_message(load, folder) == (
+            f"{path} is damaged or swapped: expected the sha256 {before} from "
+            f"config.json; received {after}."
         )
 
 
 @pytest.mark.parametrize("sha256", [None, {}])
-def test_missing_checksums(folder, genie, sha256):
+def test_missing_checksums_are_rejected(folder, genie, sha256):
     def change(config):
         config["sha256"] = sha256
         if sha256 is None:
             del config["sha256"]
 
     change_config(folder, change)
-    assert error_of(load_preset, folder) == (
+    assert error_message(load_preset, folder) == (
         f"{folder}/config.json lacks the sha256 of tokenizer.weights.h5: rerun the same "
         "genie-train command, which writes the model again."
     )
@@ -234,7 +235,7 @@ def test_missing_checksums(folder, genie, sha256):
     assert_equal_weights(load_preset(folder), genie)
 
 
-def test_parts_of_several_models(folder, genie, tmp_path):
+def test_parts_of_several_models_are_rejected(folder, genie, tmp_path):
     other = tiny_tokenizer(num_codes=12)
     other.save_to_preset(tmp_path / "other", "A card.")
     theirs = read_config(tmp_path / "other")
@@ -246,7 +247,7 @@ def test_parts_of_several_models(folder, genie, tmp_path):
         config["sha256"][name] = theirs["sha256"][name]
 
     change_config(folder, change)
-    assert error_of(load_preset, folder) == (
+    assert error_message(load_preset, folder) == (
         f"{folder} holds parts of several models: The parts of a Genie must agree on "
         "`num_codes`; received 12 and 24."
     )

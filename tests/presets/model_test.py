@@ -1,4 +1,4 @@
-"""Arguments of models in presets are checked, large ones not built, and run nothing."""
+"""Arguments in presets are checked; they run no code and build no oversized models."""
 
 import math
 
@@ -15,14 +15,14 @@ from genie_tf.testing.presets import (
     assert_equal_weights,
     change_config,
     change_part,
-    error_of,
+    error_message,
 )
 from genie_tf.testing.tiny_models import TRANSFORMER, tiny_batch, tiny_tokenizer
 
 
 @keras.saving.register_keras_serializable("presets_test")
 class Trap(keras.Layer):
-    """Notes that a config made Keras make it."""
+    """Layer that records that Keras built it from a config."""
 
     sprung = False
 
@@ -39,7 +39,7 @@ TRAP = {
 }
 
 
-def test_the_trap_works():
+def test_trap_works():
     keras.saving.deserialize_keras_object(TRAP)
     assert Trap.sprung
 
@@ -67,7 +67,7 @@ def test_the_trap_works():
     ],
     ids=str,
 )
-def test_settings_are_arguments_and_run_nothing(folder, settings):
+def test_settings_are_checked_and_run_nothing(folder, settings):
     change_part(folder, "tokenizer", **settings)
     Trap.sprung = False
     with pytest.raises(ValueError) as error:
@@ -80,7 +80,7 @@ def test_settings_are_arguments_and_run_nothing(folder, settings):
     assert not Trap.sprung
 
 
-def test_a_precision_that_is_an_object_is_not_made(folder):
+def test_dtype_object_is_not_built(folder):
     change_part(folder, "tokenizer", dtype=TRAP)
     Trap.sprung = False
     with pytest.raises(ValueError, match="to hold the arguments of a VideoTokenizer"):
@@ -88,10 +88,10 @@ def test_a_precision_that_is_an_object_is_not_made(folder):
     assert not Trap.sprung
 
 
-def test_settings_that_are_missing(folder):
-    class_alone = {"class_name": "VideoTokenizer"}
-    change_config(folder, lambda config: config["parts"].update(tokenizer=class_alone))
-    error = error_of(VideoTokenizer.from_preset, folder)
+def test_missing_settings_are_reported(folder):
+    only_class = {"class_name": "VideoTokenizer"}
+    change_config(folder, lambda config: config["parts"].update(tokenizer=only_class))
+    error = error_message(VideoTokenizer.from_preset, folder)
     assert "to hold the arguments of a VideoTokenizer as tokenizer: " in error
 
 
@@ -126,10 +126,10 @@ NOT_SIZES = [
     ],
     ids=str,
 )
-def test_sizes_that_are_none(folder, place):
+def test_impossible_sizes_are_rejected(folder, place):
     for value in NOT_SIZES:
         if place[-1] == "num_blocks" and value == 0:
-            continue  # No block is one way.
+            continue  # A transformer without blocks is possible.
 
         def change(config, value=value):
             settings = config["parts"]["tokenizer"]
@@ -138,7 +138,7 @@ def test_sizes_that_are_none(folder, place):
             settings[place[-1]] = value
 
         change_config(folder, change)
-        error = error_of(VideoTokenizer.from_preset, folder)
+        error = error_message(VideoTokenizer.from_preset, folder)
         assert "to hold the arguments of a VideoTokenizer as tokenizer: " in error
         assert "must be a whole number" in error and len(error) < 400
 
@@ -160,24 +160,23 @@ def test_sizes_that_are_none(folder, place):
     ],
     ids=str,
 )
-def test_a_model_larger_than_its_weights_is_not_built(folder, settings, monkeypatch):
+def test_model_larger_than_its_weights_is_not_built(folder, settings, monkeypatch):
     change_part(folder, "tokenizer", **settings)
     monkeypatch.setattr(loading, "_check_sha256", None)
-    error = error_of(VideoTokenizer.from_preset, folder)
+    error = error_message(VideoTokenizer.from_preset, folder)
     assert (
         "to hold the weights that its config.json describes: they would take" in error
     )
 
 
-def test_a_world_that_remembers_more_than_the_memory_holds(folder):
+def test_cache_larger_than_memory_is_rejected(folder):
     def change(config):
         config["parts"]["dynamics"]["transformer"]["window"] = 2**31 - 1
 
     change_config(folder, change)
-    error = error_of(load_preset, folder)
+    error = error_message(load_preset, folder)
     assert error.startswith(
-        f"The frames of a video that {folder} remembers need 1,024 GiB "
-        "of memory; this machine has "
+        f"The frames that {folder} caches need 1,024 GiB of memory; this machine has "
     )
     assert isinstance(MaskGitDynamics.from_preset(folder), MaskGitDynamics)
 
@@ -201,14 +200,14 @@ def test_a_world_that_remembers_more_than_the_memory_holds(folder):
     ],
     ids=str,
 )
-def test_quantizers_that_are_none(folder, settings):
+def test_impossible_quantizers_are_rejected(folder, settings):
     change_part(folder, "tokenizer", quantizer=settings, code_dim=2)
-    error = error_of(VideoTokenizer.from_preset, folder)
+    error = error_message(VideoTokenizer.from_preset, folder)
     assert "to hold the arguments of a VideoTokenizer as tokenizer: " in error
 
 
 class CopyDynamics(Dynamics):
-    """Predicts that nothing changes; of another kind than those of genie_tf."""
+    """Dynamics from outside genie_tf that predicts that nothing changes."""
 
     def __init__(self, num_codes, num_patches, action_dim, sharpness=5.0, **kwargs):
         super().__init__(**kwargs)
@@ -233,7 +232,7 @@ class CopyDynamics(Dynamics):
         }
 
 
-def test_a_model_of_another_package_is_a_preset_as_well(genie, tmp_path):
+def test_model_of_another_package_round_trip(genie, tmp_path):
     dynamics = CopyDynamics.for_world(genie.tokenizer, 8, {"sharpness": 3.0})
     dynamics.bias.assign(np.arange(24, dtype="float32"))
     world = Genie(genie.tokenizer, genie.latent_action_model, dynamics)
@@ -245,18 +244,18 @@ def test_a_model_of_another_package_is_a_preset_as_well(genie, tmp_path):
     assert_equal_weights(CopyDynamics.from_preset(tmp_path / "preset"), dynamics)
     batch = tiny_batch(0)
     np.testing.assert_array_equal(
-        loaded.outputs_of(batch)["logits"], world.outputs_of(batch)["logits"]
+        loaded.compute_outputs(batch)["logits"], world.compute_outputs(batch)["logits"]
     )
-    # Nothing is remembered in play.
+    # It caches nothing.
     assert dynamics.cache_bytes(dynamics.arguments()) == 0
     change_part(tmp_path / "preset", "dynamics", window=3)
-    assert error_of(load_preset, tmp_path / "preset") == (
+    assert error_message(load_preset, tmp_path / "preset") == (
         f"Expected {tmp_path}/preset/config.json to hold the arguments of a CopyDynamics "
         "as dynamics: CopyDynamics has no arguments 'window'."
     )
 
 
-def test_an_outline_has_all_arrays_of_the_model_and_no_weights():
+def test_outline_lists_all_arrays_of_the_model():
     for blocks in (0, 1, 3):
         encoder = {**TRANSFORMER, "num_blocks": blocks}
         model = tiny_tokenizer(encoder=encoder)
@@ -265,7 +264,7 @@ def test_an_outline_has_all_arrays_of_the_model_and_no_weights():
         assert len(outline.encoder.blocks) == min(blocks, 1)
 
 
-def test_what_a_video_takes_in_play():
+def test_cache_bytes_match_the_cache():
     model = tiny_tokenizer(decoder={**TRANSFORMER, "num_blocks": 3, "window": 5})
     cache = keras.tree.flatten(model.empty_cache(1))
     numbers = sum(math.prod(x.shape) for x in cache if "float" in str(x.dtype))

@@ -1,4 +1,4 @@
-"""Models are found and made by the names of their classes."""
+"""Models are found and built by class name."""
 
 import pytest
 
@@ -17,14 +17,14 @@ from genie_tf.presets.registry import (
     make_model,
     model_class,
 )
-from genie_tf.testing.presets import error_of
+from genie_tf.testing.presets import error_message
 from genie_tf.testing.tiny_models import tiny_tokenizer
 
 
-def test_classes_have_names():
+def test_classes_are_found_by_name():
     assert model_class("VideoTokenizer") is VideoTokenizer
     assert model_class("Genie", WorldModel) is Genie
-    assert error_of(model_class, "VideoTokenizer", Dynamics).endswith(
+    assert error_message(model_class, "VideoTokenizer", Dynamics).endswith(
         "; received VideoTokenizer."
     )
 
@@ -32,13 +32,13 @@ def test_classes_have_names():
 @pytest.mark.parametrize(
     "name", ["Nothing", None, 3, [], {}, "Tokenizer", "WorldModel"]
 )
-def test_names_of_no_model(name):
-    assert error_of(model_class, name).startswith(
+def test_unknown_names_are_rejected(name):
+    assert error_message(model_class, name).startswith(
         f"There is no model {name!r}; genie_tf has "
     )
 
 
-def test_a_class_is_known_once_it_is_defined():
+def test_class_is_registered_when_defined():
     class Novelty(VideoTokenizer):
         pass
 
@@ -51,7 +51,7 @@ def test_a_class_is_known_once_it_is_defined():
     assert model_class("Novelty") is Novelty is not first
 
 
-def test_kinds_are_described_by_the_models_of_that_kind():
+def test_describe_lists_models_of_a_kind():
     class OwnGenie(Genie):
         pass
 
@@ -62,23 +62,25 @@ def test_kinds_are_described_by_the_models_of_that_kind():
     assert "MaskGitDynamics" in describe(Dynamics).split(" or ")
 
 
-def test_models_are_made_from_their_settings():
+def test_models_are_built_from_settings():
     tokenizer = tiny_tokenizer()
     settings = tokenizer.settings()
     assert settings["class_name"] == "VideoTokenizer"
-    made = make_model(settings, Tokenizer)
-    assert type(made) is VideoTokenizer and made.settings() == settings
-    assert error_of(make_model, settings, ActionModel) == (
+    model = make_model(settings, Tokenizer)
+    assert type(model) is VideoTokenizer and model.settings() == settings
+    assert error_message(make_model, settings, ActionModel) == (
         "Expected a LatentActionModel; received VideoTokenizer."
     )
-    assert error_of(make_model, {}, Tokenizer).startswith("There is no model None; ")
-    assert error_of(make_model, {**settings, "depth": 3, "b": 1}, Tokenizer) == (
+    assert error_message(make_model, {}, Tokenizer).startswith(
+        "There is no model None; "
+    )
+    assert error_message(make_model, {**settings, "depth": 3, "b": 1}, Tokenizer) == (
         "VideoTokenizer has no arguments 'b', 'depth'."
     )
 
 
-def test_arguments_have_names():
+def test_arguments_must_have_names():
     check_arguments(LatentActionModel, {"num_actions": 3, "class_name": "whatever"})
-    assert error_of(check_arguments, LatentActionModel, [3]) == (
+    assert error_message(check_arguments, LatentActionModel, [3]) == (
         "The arguments of LatentActionModel must have names; received [3]."
     )

@@ -1,4 +1,4 @@
-"""Presets are written whole or not at all, and say what they are."""
+"""Presets are written completely or not at all, and describe themselves."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from genie_tf.models import VideoTokenizer
 from genie_tf.presets.folder import read_actions, read_config
 from genie_tf.presets.loading import load_preset
 from genie_tf.presets.saving import digest, save_preset
-from genie_tf.testing.presets import PARTS, assert_equal_weights, error_of
+from genie_tf.testing.presets import PARTS, assert_equal_weights, error_message
 from genie_tf.testing.tiny_models import TRANSFORMER, tiny_tokenizer
 
 ABOUT = {
@@ -25,7 +25,7 @@ ABOUT = {
 }
 
 
-def test_a_preset_is_settings_weights_and_a_card(folder):
+def test_preset_consists_of_config_weights_and_card(folder):
     weights = {f"{name}.weights.h5" for name in PARTS}
     assert set(os.listdir(folder)) == {"README.md", "config.json", *weights}
     assert (folder / "README.md").read_text() == "# Genie\n\nA card.\n"
@@ -64,11 +64,11 @@ def test_a_preset_is_settings_weights_and_a_card(folder):
     }
 
 
-def test_a_preset_knows_how_it_came_to_be(genie, tmp_path):
+def test_preset_records_its_training(genie, tmp_path):
     genie.save_to_preset(tmp_path / "preset", "Small, of CoinRun.", **ABOUT)
     config = read_config(tmp_path / "preset")
-    told = {"format", "class_name", "description", "world", "parts", "sha256"}
-    assert config.keys() == {*ABOUT, *told}
+    required = {"format", "class_name", "description", "world", "parts", "sha256"}
+    assert config.keys() == {*ABOUT, *required}
     assert {name: config[name] for name in ABOUT} == ABOUT
     assert (
         (tmp_path / "preset/README.md").read_text()
@@ -92,7 +92,7 @@ Actions: 0 left, 1 right, 2 jump, 3 stay, 4 fall.
 
 Keys: `ArrowLeft` 0, ` ` 2.
 
-Settings of the training:
+Training settings:
 
 ```json
 {
@@ -109,7 +109,7 @@ Settings of the training:
     assert read_actions(tmp_path / "preset", genie.num_actions) == named
 
 
-def test_a_failure_while_writing_leaves_the_old_preset(folder, genie, monkeypatch):
+def test_failed_write_keeps_old_preset(folder, genie, monkeypatch):
     def fail(path):
         path.write_bytes(b"half of i")
         raise OSError("No space left on device")
@@ -132,7 +132,7 @@ def test_only_presets_are_replaced(genie, tmp_path):
     (tmp_path / "work/config.json").write_text('{"steps": 3}')
     (tmp_path / "file").write_text("of mine")
     for name in ("work", "file"):
-        assert error_of(genie.save_to_preset, tmp_path / name, "A card.") == (
+        assert error_message(genie.save_to_preset, tmp_path / name, "A card.") == (
             f"{tmp_path}/{name} exists and is not a preset, so it is not replaced: choose "
             "another folder."
         )
@@ -140,8 +140,8 @@ def test_only_presets_are_replaced(genie, tmp_path):
     assert (tmp_path / "work/checkpoints").is_dir()
 
 
-def test_only_genie_and_its_parts_are_presets(tmp_path):
-    with pytest.raises(ValueError, match="made of a Genie or one of its parts; .*Seq"):
+def test_only_genie_and_its_parts_can_be_saved(tmp_path):
+    with pytest.raises(ValueError, match="Only a Genie or one of its parts .*Seq"):
         save_preset(keras.Sequential(), tmp_path / "preset", "A card.")
     assert os.listdir(tmp_path) == []
 
@@ -157,13 +157,13 @@ def test_only_genie_and_its_parts_are_presets(tmp_path):
     ],
     ids=str,
 )
-def test_what_a_preset_cannot_say(genie, tmp_path, about):
-    error = error_of(genie.save_to_preset, tmp_path / "preset", "A card.", **about)
+def test_unwritable_metadata_is_rejected(genie, tmp_path, about):
+    error = error_message(genie.save_to_preset, tmp_path / "preset", "A card.", **about)
     assert error.startswith("A preset's description, dataset and command must be texts")
     assert os.listdir(tmp_path) == []
 
 
-def test_folders_in_the_home_folder(genie, tmp_path, monkeypatch):
+def test_home_folder_is_expanded(genie, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     genie.tokenizer.save_to_preset("~/models/eyes", "A card.")
@@ -171,16 +171,16 @@ def test_folders_in_the_home_folder(genie, tmp_path, monkeypatch):
     assert_equal_weights(load_preset("~/models/eyes"), genie.tokenizer)
 
 
-def test_folders_elsewhere(genie, tmp_path, monkeypatch):
+def test_addresses_are_rejected(genie, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for function in (load_preset, read_config, genie.save_to_preset):
         arguments = ["A card."] if function == genie.save_to_preset else []
-        error = error_of(function, "gs://bucket/model", *arguments)
+        error = error_message(function, "gs://bucket/model", *arguments)
         assert error.startswith("Expected a path on this machine; received 'gs://")
     assert os.listdir(tmp_path) == []
 
 
-def test_a_linked_folder_is_replaced_where_it_is(folder, genie, tmp_path):
+def test_linked_folder_is_replaced_at_its_target(folder, genie, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(folder)
     genie.tokenizer.save_to_preset(link, "Another card.")
@@ -189,8 +189,8 @@ def test_a_linked_folder_is_replaced_where_it_is(folder, genie, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["link", "preset"]
 
 
-def test_a_full_disk(folder, genie):
-    """The system says it as well of a file that is larger than a limit."""
+def test_full_disk_keeps_old_preset(folder, genie):
+    """A limit on file size causes the same failures as a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
@@ -202,14 +202,14 @@ def test_a_full_disk(folder, genie):
     assert read_config(folder)["description"] == "A card."
 
 
-def test_a_part_is_no_world(genie, tmp_path):
+def test_preset_of_a_part_describes_no_world(genie, tmp_path):
     genie.dynamics.save_to_preset(tmp_path / "part", "A part.")
     config = read_config(tmp_path / "part")
     assert config["class_name"] == "MaskGitDynamics"
     assert config["parts"].keys() == {"dynamics"} and config["world"] == {}
 
 
-def test_a_digest_tells_parts_apart(genie):
+def test_digest_distinguishes_parts(genie):
     tokenizer = tiny_tokenizer()
     assert digest(tokenizer) == digest(tiny_tokenizer())
     assert digest(tokenizer) != digest(genie.tokenizer)

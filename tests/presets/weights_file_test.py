@@ -1,4 +1,4 @@
-"""Files of weights are checked before Keras reads them."""
+"""Weights files are checked before Keras reads them."""
 
 import os
 
@@ -7,18 +7,22 @@ import numpy as np
 import pytest
 
 from genie_tf.presets.loading import load_preset
-from genie_tf.testing.presets import assert_equal_weights, error_of, sign
+from genie_tf.testing.presets import (
+    assert_equal_weights,
+    error_message,
+    update_checksum,
+)
 
 
-def test_weights_that_are_not_a_regular_file(folder, replace):
+def test_weights_must_be_a_regular_file(folder, replace):
     path = folder / "dynamics.weights.h5"
     replace(path)
-    assert error_of(load_preset, folder) == (
+    assert error_message(load_preset, folder) == (
         f"{path} is missing, cannot be read, or is not a regular file."
     )
 
 
-def test_a_link_to_weights_is_followed(folder, genie):
+def test_link_to_weights_is_followed(folder, genie):
     path = folder / "dynamics.weights.h5"
     path.rename(folder.parent / "elsewhere")
     path.symlink_to(folder.parent / "elsewhere")
@@ -26,11 +30,11 @@ def test_a_link_to_weights_is_followed(folder, genie):
 
 
 @pytest.mark.parametrize("size", [0, 1000, 10**7, 2**40])
-def test_weights_of_another_size(folder, size):
-    """Nothing is read of them: the last would take an hour."""
+def test_weights_of_another_size_are_rejected(folder, size):
+    """They are not read: reading the last one would take an hour."""
     path = folder / "tokenizer.weights.h5"
     os.truncate(path, size)
-    error = error_of(load_preset, folder)
+    error = error_message(load_preset, folder)
     assert error.startswith(
         f"Expected {path} to hold the weights that its config.json describes: they would "
         "take 31,"
@@ -38,54 +42,54 @@ def test_weights_of_another_size(folder, size):
     assert error.endswith(f" bytes; it has {size:,}.")
 
 
-def test_weights_larger_than_the_memory(folder, monkeypatch):
+def test_weights_larger_than_memory_are_rejected(folder, monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: 4096 if "SIZE" in name else 4)
-    assert error_of(load_preset, folder) == (
+    assert error_message(load_preset, folder) == (
         f"The weights in {folder}/tokenizer.weights.h5 need 0 GiB of memory; this "
         "machine has 0."
     )
 
 
-def error_of_weights(folder):
-    """The reason why a tokenizer's weights, which were written so, are refused."""
-    sign(folder, "tokenizer")
+def weights_error(folder):
+    """Return the reason why a tokenizer's weights with a valid checksum are rejected."""
+    update_checksum(folder, "tokenizer")
     expected = (
         f"Expected {folder}/tokenizer.weights.h5 to hold the weights that its "
         "config.json describes: "
     )
-    error = error_of(load_preset, folder)
+    error = error_message(load_preset, folder)
     assert error.startswith(expected) and error.endswith(".")
     return error[len(expected) : -1]
 
 
-def test_weights_that_are_not_hdf5(folder):
+def test_weights_must_be_hdf5(folder):
     path = folder / "tokenizer.weights.h5"
     path.write_bytes(bytes(path.stat().st_size))
-    assert error_of_weights(folder) == "it is not a readable HDF5 file"
+    assert weights_error(folder) == "it is not a readable HDF5 file"
 
 
-def test_weights_of_another_model(folder):
+def test_weights_of_another_model_are_rejected(folder):
     content = (folder / "dynamics.weights.h5").read_bytes()
     (folder / "tokenizer.weights.h5").write_bytes(content)
-    assert error_of_weights(folder) == "it has arrays of other shapes"
+    assert weights_error(folder) == "it has arrays of other shapes"
 
 
-def test_weights_under_other_names(folder):
-    """Only Keras knows which array belongs where."""
+def test_weights_under_other_names_are_rejected(folder):
+    """Only Keras can detect this."""
     with h5py.File(folder / "tokenizer.weights.h5", "a") as file:
         file.move("decoder", "decoded")
-    assert error_of_weights(folder) == "they are of another model"
+    assert weights_error(folder) == "they belong to another model"
 
 
 ARRAY = "decoder/norm/vars/0"  # (16,)
 
 
-def replace_array(**how):
-    """Put another array in the place of one of a tokenizer's."""
+def replace_array(**arguments):
+    """Return a function that replaces an array of a tokenizer by another one."""
 
     def change(file):
         del file[ARRAY]
-        file.create_dataset(ARRAY, **how)
+        file.create_dataset(ARRAY, **arguments)
 
     return change
 
@@ -170,8 +174,8 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_hdf5_that_is_not_weights(folder, bomb):
+def test_hdf5_with_other_content_is_rejected(folder, bomb):
     change, reason = BOMBS[bomb]
     with h5py.File(folder / "tokenizer.weights.h5", "a") as file:
         change(file)
-    assert error_of_weights(folder) == reason
+    assert weights_error(folder) == reason

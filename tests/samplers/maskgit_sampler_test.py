@@ -23,45 +23,52 @@ def log_softmax(logits):
 
 
 def keys(seed, batch=B):
-    """A key for each frame of a batch."""
+    """Return a key for each frame of a batch."""
     return ops.convert_to_tensor(np.arange(batch) + 1000 * seed, "uint32")
 
 
 def take_step(
-    logits, tokens=None, masked=None, step=0, num_steps=4, seed=0, places=None, **others
+    logits,
+    tokens=None,
+    masked=None,
+    step=0,
+    num_steps=4,
+    seed=0,
+    priority=None,
+    **others,
 ):
-    """`maskgit_step` in numpy arrays; from nothing known, and without noise."""
+    """Run `maskgit_step` on NumPy arrays, by default all masked and without noise."""
     b, n, _ = logits.shape
     tokens = np.zeros((b, n), "int32") if tokens is None else tokens
     masked = np.ones((b, n), bool) if masked is None else masked
-    places = np.zeros((b, n), "float32") if places is None else places
+    priority = np.zeros((b, n), "float32") if priority is None else priority
     settings = {"temperature": 0.0, "choice_temperature": 0.0, **others}
     sampling = tensors({"num_steps": num_steps, **settings})
     answer, again = maskgit_step(
-        logits, tokens, masked, step, keys(seed, b), places, sampling
+        logits, tokens, masked, step, keys(seed, b), priority, sampling
     )
     return ops.convert_to_numpy(answer), ops.convert_to_numpy(again)
 
 
-def sample(logits_of, batch=B, seed=0, grid=(4, 4), **settings):
+def sample(predict, batch=B, seed=0, grid=(4, 4), **settings):
     sampling = tensors(settings)
     return ops.convert_to_numpy(
-        sample_frame(logits_of, grid, keys(seed, batch), sampling)
+        sample_frame(predict, grid, keys(seed, batch), sampling)
     )
 
 
 def least_confident(logits, answer, masked, count):
-    """Which `count` of the masked positions are least sure of their answer."""
+    """Return which `count` of the masked positions have the least confidence."""
     confidence = np.take_along_axis(log_softmax(logits), answer[..., None], axis=-1)
     confidence = np.where(masked, confidence[..., 0], np.inf)
     again = np.zeros(masked.shape, bool)
-    for row, places in zip(again, np.argsort(confidence, axis=-1)[:, :count]):
-        row[places] = True
+    for row, positions in zip(again, np.argsort(confidence, axis=-1)[:, :count]):
+        row[positions] = True
     return again
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 2.0])
-def test_decoding_settles_the_surest_tokens_by_the_schedule(temperature):
+def test_decoding_keeps_most_confident_tokens_by_the_schedule(temperature):
     num_steps = 5
     tokens, masked = np.zeros((B, N), "int32"), np.ones((B, N), bool)
     # cos(18), cos(36), cos(54), cos(72 degrees) of 16 tokens.
@@ -71,7 +78,7 @@ def test_decoding_settles_the_surest_tokens_by_the_schedule(temperature):
             logits, tokens, masked, step, num_steps, step, temperature=temperature
         )
         np.testing.assert_array_equal(answer[~masked], tokens[~masked])
-        # Of the tokens drawn, by the probability the network gave them.
+        # Confidence is the predicted probability of the drawn token.
         np.testing.assert_array_equal(
             again, least_confident(logits, answer, masked, count)
         )
@@ -83,7 +90,7 @@ def test_decoding_settles_the_surest_tokens_by_the_schedule(temperature):
     assert 0 <= tokens.min() <= tokens.max() < K
 
 
-def test_confidence_is_that_of_the_drawn_token_not_of_the_likeliest():
+def test_confidence_is_that_of_drawn_token_not_of_likeliest():
     logits = random_logits()
     answer, again = take_step(logits, step=2, temperature=2.0)
     by_likeliest = least_confident(
@@ -92,7 +99,7 @@ def test_confidence_is_that_of_the_drawn_token_not_of_the_likeliest():
     assert (again != by_likeliest).any()
 
 
-def test_frames_of_a_batch_with_different_numbers_of_masked_tokens():
+def test_frames_of_a_batch_can_have_different_numbers_of_masked_tokens():
     masked = np.zeros((B, N), bool)
     masked[0, :2] = masked[1, 3:12] = masked[2] = True
     _, again = take_step(random_logits(), masked=masked, step=1)
@@ -101,22 +108,22 @@ def test_frames_of_a_batch_with_different_numbers_of_masked_tokens():
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_tokens_are_drawn_from_the_softmax_of_logits_over_temperature(temperature):
+def test_tokens_are_drawn_from_softmax_of_logits_over_temperature(temperature):
     logits = np.array([0.0, 1.0, 2.0, -1.0], "float32")
     answer, _ = take_step(np.tile(logits, (4, 5000, 1)), temperature=temperature)
     frequencies = np.bincount(answer.ravel(), minlength=4) / answer.size
     expected = np.exp(log_softmax(logits / temperature))
-    np.testing.assert_allclose(frequencies, expected, atol=0.015)  # 4 sigma
+    np.testing.assert_allclose(frequencies, expected, atol=0.015)  # 4 sigma.
 
 
-def test_temperature_0_takes_the_likeliest_whatever_the_seed():
+def test_temperature_0_picks_likeliest_for_all_seeds():
     logits = random_logits()
     for seed in (0, 1):
         answer, _ = take_step(logits, seed=seed)
         np.testing.assert_array_equal(answer, logits.argmax(axis=-1))
 
 
-def test_noise_on_confidences_falls_to_0_with_the_last_step():
+def test_noise_on_confidences_is_0_in_last_step():
     logits = random_logits()
     masked = np.ones((B, N), bool)
     for step, noisy in ((0, True), (3, False)):
@@ -128,67 +135,67 @@ def test_noise_on_confidences_falls_to_0_with_the_last_step():
 
 
 @pytest.mark.parametrize("step, scale", [(0, 3), (1, 2), (2, 1)])
-def test_noise_on_confidences_is_in_proportion_to_the_steps_left(step, scale):
-    # Two tokens of probabilities 1 and 1/8, one of which is masked again. With noise,
-    # that is the surer one as often as the difference of two draws from Gumbel, which
-    # is logistic, is larger than log(8) / scale.
+def test_noise_on_confidences_is_proportional_to_steps_left(step, scale):
+    # One of two tokens, with probabilities 1 and 1/8, is masked again. Noise masks the
+    # more confident one if the difference of two Gumbel draws, which is logistic,
+    # exceeds log(8) / scale.
     logits = np.zeros((20_000, 2, 8), "float32")
     logits[:, 0, 0] = 50
     _, again = take_step(logits, step=step, choice_temperature=4.0)
     assert (again.sum(axis=-1) == 1).all()
-    surer = again[:, 0].mean()
-    assert surer == pytest.approx(1 / (1 + 8 ** (1 / scale)), abs=0.015)
+    share = again[:, 0].mean()
+    assert share == pytest.approx(1 / (1 + 8 ** (1 / scale)), abs=0.015)
 
 
-def test_without_knowledge_no_place_is_preferred():
-    # Were noise and confidence to saturate, ties would go by index.
+def test_no_position_is_preferred_with_equal_logits():
+    # If noise and confidence saturated, ties would be decided by index.
     logits = np.zeros((2000, N, 2), "float32")
     _, again = take_step(logits, step=2, temperature=1.0, choice_temperature=4.5)
     np.testing.assert_allclose(again.mean(axis=0), 6 / N, atol=0.05)
 
 
-def test_the_answer_is_complete_and_of_the_last_step():
-    # The likeliest code is that of the step; 0, which fills masked places, never is.
+def test_frame_has_tokens_from_all_steps_and_no_masks():
+    # The likeliest code is the step number. 0, which fills masked positions, never is.
     calls = []
 
-    def logits_of(tokens, masked):
+    def predict(tokens, masked):
         calls.append((ops.convert_to_numpy(tokens), ops.convert_to_numpy(masked)))
         return 50 * ops.one_hot(ops.full((2, N), len(calls)), K, dtype="float32")
 
-    frame = sample(logits_of, 2, num_steps=4)
+    frame = sample(predict, 2, num_steps=4)
     assert len(calls) == 4
     assert frame.shape == (2, N)
-    # Of 16 tokens, 14, 11 and 6 are left to the steps after the first.
+    # The steps leave 14, 11, 6 and 0 of the 16 tokens masked.
     for row in frame:
         assert np.bincount(row, minlength=K)[:5].tolist() == [0, 2, 3, 5, 6]
-    # What was settled before the last step is in the frame.
+    # Tokens decided before the last step are in the frame.
     tokens, masked = calls[-1]
     np.testing.assert_array_equal(frame[~masked], tokens[~masked])
 
 
 @pytest.mark.parametrize("num_steps", [1, 25])
-def test_as_many_evaluations_as_steps(num_steps):
+def test_number_of_evaluations_is_number_of_steps(num_steps):
     calls = []
 
-    def logits_of(tokens, masked):
+    def predict(tokens, masked):
         calls.append(int(ops.sum(ops.cast(masked, "int32"))))
         return random_logits(0, (1, 4, K))
 
-    sample(logits_of, 1, grid=(2, 2), num_steps=num_steps)
+    sample(predict, 1, grid=(2, 2), num_steps=num_steps)
     assert len(calls) == num_steps
     assert calls[:4] == [4, 3, 2, 1][:num_steps]
 
 
-def test_one_program_for_all_settings():
+def test_one_program_serves_all_settings():
     evaluations = tf.Variable(0)
 
-    def logits_of(tokens, masked):
+    def predict(tokens, masked):
         evaluations.assign_add(1)
         return random_logits()
 
     @tf.function
     def program(sampling):
-        return sample_frame(logits_of, (4, 4), keys(0), sampling)
+        return sample_frame(predict, (4, 4), keys(0), sampling)
 
     for settings in (
         {"num_steps": 2},
@@ -201,17 +208,17 @@ def test_one_program_for_all_settings():
     assert program.experimental_get_tracing_count() == 1
 
 
-def test_equal_keys_make_equal_frames_and_others_others():
+def test_frames_are_equal_if_and_only_if_keys_are_equal():
     def frames(seed):
         return sample(lambda *_: random_logits(0, (B, N, K)) / 3, seed=seed)
 
     np.testing.assert_array_equal(frames(5), frames(5))
     assert (frames(5) != frames(6)).any()
-    alike = sample(lambda *_: np.zeros((B, N, K), "float32"))
-    assert len({tuple(row) for row in alike}) == B
+    equal_logits = sample(lambda *_: np.zeros((B, N, K), "float32"))
+    assert len({tuple(row) for row in equal_logits}) == B
 
 
-def test_a_frame_does_not_depend_on_the_others_of_its_batch():
+def test_frame_does_not_depend_on_rest_of_batch():
     def frames(batch):
         return sample(lambda *_: random_logits(0, (5, N, K))[:batch], batch)
 
@@ -219,32 +226,31 @@ def test_a_frame_does_not_depend_on_the_others_of_its_batch():
 
 
 @pytest.mark.parametrize("order", ["halton", "random"])
-def test_orders_that_do_not_ask_how_sure_the_network_is(order):
-    # However sure it is of the last places, which would be first by confidence.
+def test_other_orders_do_not_depend_on_confidence(order):
+    # The most confident positions, which would be first by confidence, are the last.
     logits = np.zeros((B, N, K), "float32")
     logits[:, N // 2 :, 0] = 50
     left = []
 
-    def logits_of(tokens, masked):
+    def predict(tokens, masked):
         left.append(ops.convert_to_numpy(masked))
         return logits
 
     for seed in (0, 1):
-        sample(logits_of, seed=seed, num_steps=5, order=order)
+        sample(predict, seed=seed, num_steps=5, order=order)
     left = np.reshape(left, (2, 5, B, N))
-    # By the same schedule: cos(18), cos(36), cos(54), cos(72 degrees) of 16 tokens.
+    # The same schedule: cos(18), cos(36), cos(54), cos(72 degrees) of 16 tokens.
     np.testing.assert_array_equal(left.sum(axis=-1)[0, :, 0], [16, 15, 12, 9, 4])
     assert not (left[:, 1:] & ~left[:, :-1]).any()
-    when = left.sum(axis=1)  # (seed, frame, place)
-    distinct = {tuple(places) for places in when.reshape(-1, N)}
+    steps = left.sum(axis=1)  # (seed, frame, position).
+    distinct = {tuple(row) for row in steps.reshape(-1, N)}
     assert len(distinct) == (1 if order == "halton" else 2 * B)
     if order == "halton":
-        # Sooner, if the sequence comes there sooner.
-        places = np.argsort(halton_order(4, 4))
-        assert (np.diff(when[0, 0][places]) >= 0).all()
+        sequence = np.argsort(halton_order(4, 4))
+        assert (np.diff(steps[0, 0][sequence]) >= 0).all()
 
 
-def test_halton_order_is_that_of_scipy():
+def test_halton_order_matches_scipy():
     sequence = qmc.Halton(2, scramble=False).random(500)[1:]
     for rows, columns in ((8, 8), (3, 5), (1, 4)):
         cells = np.floor(sequence * (rows, columns)) @ (columns, 1)
@@ -254,7 +260,7 @@ def test_halton_order_is_that_of_scipy():
 
 
 @pytest.mark.parametrize("top_k, temperature", [(1, 1.0), (3, 1.0), (3, 0.5), (9, 2.0)])
-def test_top_k_draws_from_the_likeliest_alone(top_k, temperature):
+def test_top_k_draws_only_from_likeliest(top_k, temperature):
     logits = np.array([0.0, 1.0, 2.0, -1.0], "float32")
     drawn, _ = take_step(
         np.tile(logits, (4, 5000, 1)), temperature=temperature, top_k=top_k
@@ -267,22 +273,22 @@ def test_top_k_draws_from_the_likeliest_alone(top_k, temperature):
     assert not frequencies[expected == 0].any()
 
 
-def test_a_draw_is_of_the_key_of_its_video():
+def test_draw_depends_only_on_key_of_its_video():
     logits = np.zeros((2, N, K), "float32")
     settings = tensors()
-    given = settings["temperature"], settings["top_k"]
-    both = draw(logits, keys(0, 2), *given)
-    alone = draw(logits[1:], keys(0, 2)[1:], *given)
-    np.testing.assert_array_equal(both[1:], alone)
+    arguments = settings["temperature"], settings["top_k"]
+    both = draw(logits, keys(0, 2), *arguments)
+    second = draw(logits[1:], keys(0, 2)[1:], *arguments)
+    np.testing.assert_array_equal(both[1:], second)
 
 
-def test_each_step_draws_anew():
+def test_steps_draw_different_tokens():
     answers = []
 
-    def logits_of(tokens, masked):
+    def predict(tokens, masked):
         answers.append((ops.convert_to_numpy(tokens), ops.convert_to_numpy(masked)))
         return np.zeros((8, N, 1000), "float32")
 
-    frame = sample(logits_of, 8, num_steps=2)
+    frame = sample(predict, 8, num_steps=2)
     tokens, masked = answers[1]
     assert (frame[masked] != tokens[masked]).mean() > 0.9

@@ -1,4 +1,4 @@
-"""The import graph of a few files."""
+"""Import graph of a few files."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from genie_tf.testing.import_graph import find_modules, import_graph
 
 
 @pytest.fixture
-def graph_of(tmp_path):
+def make_graph(tmp_path):
     """Return a function that writes files and returns their import graph."""
 
     def write(files: dict[str, str]) -> dict[str, set[str]]:
@@ -19,8 +19,8 @@ def graph_of(tmp_path):
     return write
 
 
-def test_folders_at_the_root_are_packages_of_genie_tf(graph_of):
-    assert graph_of(
+def test_folders_at_the_root_are_packages_of_genie_tf(make_graph):
+    assert make_graph(
         {
             "genie_tf/__init__.py": "",
             "datasets/clips.py": "import genie_tf.files\nimport numpy",
@@ -33,8 +33,8 @@ def test_folders_at_the_root_are_packages_of_genie_tf(graph_of):
     }
 
 
-def test_imports_in_functions_count_and_those_for_type_checkers_do_not(graph_of):
-    graph = graph_of(
+def test_imports_in_functions_count_and_type_checking_imports_do_not(make_graph):
+    graph = make_graph(
         {
             "genie_tf/a.py": "def f():\n    from genie_tf import b",
             "genie_tf/b.py": "if TYPE_CHECKING:\n    import genie_tf.a\n"
@@ -49,8 +49,8 @@ def test_imports_in_functions_count_and_those_for_type_checkers_do_not(graph_of)
     }
 
 
-def test_importing_a_module_runs_its_package_too(graph_of):
-    graph = graph_of(
+def test_importing_module_runs_its_package(make_graph):
+    graph = make_graph(
         {
             "genie_tf/a/__init__.py": "from genie_tf.a.one import name",
             "genie_tf/a/one.py": "",
@@ -66,8 +66,8 @@ def test_importing_a_module_runs_its_package_too(graph_of):
     }
 
 
-def test_relative_imports_start_at_the_package(graph_of):
-    graph = graph_of(
+def test_relative_imports_start_at_package(make_graph):
+    graph = make_graph(
         {
             "genie_tf/a/__init__.py": "from .one import name",
             "genie_tf/a/one.py": "from .. import b",

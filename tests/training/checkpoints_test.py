@@ -1,4 +1,4 @@
-"""Checkpoints come back whole, or say what is wrong."""
+"""Checkpoints are restored completely, and damaged ones are reported."""
 
 import errno
 import os
@@ -19,13 +19,13 @@ def model_and_optimizer(name="adamw", **changes):
     return model, make_optimizer(model, WarmupDecay(0.1, 10, 0), name=name)
 
 
-def variables_of(model, optimizer):
+def variable_values(model, optimizer):
     return [np.array(v) for v in (*model.weights, *optimizer.variables)]
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """A model and its optimizer after a step."""
+    """Model and optimizer after one step."""
     model, optimizer = model_and_optimizer()
     rng = np.random.default_rng(0)
     optimizer.apply(
@@ -37,13 +37,13 @@ def trained():
 
 @pytest.fixture(scope="module")
 def fresh():
-    """A model and its optimizer to read into."""
+    """Model and optimizer to restore into."""
     return model_and_optimizer()
 
 
 @pytest.fixture
 def folder(trained, tmp_path):
-    """With a checkpoint of step 1."""
+    """Folder with a checkpoint of step 1."""
     save(tmp_path / "checkpoints", [1], trained)
     return tmp_path / "checkpoints"
 
@@ -59,28 +59,30 @@ def steps_in(folder):
     return [int(name.removeprefix("step_")) for name in sorted(os.listdir(folder))]
 
 
-def test_every_variable_comes_back(folder, trained, fresh):
+def test_variables_round_trip(folder, trained, fresh):
     for variable in (*fresh[0].weights, *fresh[1].variables):
         variable.assign(variable + 1)
     assert Checkpoints(folder).restore(*fresh) == (1, {})
-    for found, saved in zip(variables_of(*fresh), variables_of(*trained), strict=True):
-        np.testing.assert_array_equal(found, saved)
+    for restored, saved in zip(
+        variable_values(*fresh), variable_values(*trained), strict=True
+    ):
+        np.testing.assert_array_equal(restored, saved)
 
 
-def test_pending_metrics_come_back(folder, trained, fresh):
+def test_pending_metrics_round_trip(folder, trained, fresh):
     checkpoints = Checkpoints(folder)
     pending = {"loss": np.array([1.5, 2.5]), "a/b": np.array([3.0, 4.0])}
     checkpoints.save(2, *trained, pending)
     checkpoints.wait()
-    step, found = checkpoints.restore(*fresh)
+    step, restored = checkpoints.restore(*fresh)
     assert step == 2
-    np.testing.assert_equal(found, pending)
+    np.testing.assert_equal(restored, pending)
 
 
-def test_a_checkpoint_is_of_the_moment_it_was_asked_for(tmp_path, fresh, monkeypatch):
-    """Although it is written while training goes on."""
+def test_checkpoint_holds_values_at_save_time(tmp_path, fresh, monkeypatch):
+    """Training continues while it is written."""
     model, optimizer = model_and_optimizer()
-    saved = variables_of(model, optimizer)
+    saved = variable_values(model, optimizer)
     checkpoints = Checkpoints(tmp_path)
     write = checkpoints._write
 
@@ -93,8 +95,8 @@ def test_a_checkpoint_is_of_the_moment_it_was_asked_for(tmp_path, fresh, monkeyp
     checkpoints.save(1, model, optimizer)
     checkpoints.wait()
     checkpoints.restore(*fresh)
-    for found, expected in zip(variables_of(*fresh), saved, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for restored, expected in zip(variable_values(*fresh), saved, strict=True):
+        np.testing.assert_array_equal(restored, expected)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_a_checkpoint_is_of_the_moment_it_was_asked_for(tmp_path, fresh, monkeyp
         ({"keep_best": "loss", "best_is": "highest"}, [2, 6, 7]),
     ],
 )
-def test_checkpoints_are_kept_by_a_policy(tmp_path, trained, policy, kept):
+def test_policy_selects_checkpoints(tmp_path, trained, policy, kept):
     scores = {1: 0.5, 2: 0.9, 3: 0.4, 4: 0.1, 5: 0.3, 6: 0.2, 7: 0.6}
     save(tmp_path, range(1, 8), trained, scores, **policy)
     assert steps_in(tmp_path) == kept
@@ -121,12 +123,12 @@ def test_checkpoints_are_kept_by_a_policy(tmp_path, trained, policy, kept):
         ({"best_is": "best"}, "best_is must be lowest or highest; is 'best'."),
     ],
 )
-def test_a_policy_that_makes_no_sense(tmp_path, policy, message):
+def test_impossible_policies_are_rejected(tmp_path, policy, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         Checkpoints(tmp_path, **policy)
 
 
-def test_what_a_kill_left_is_ignored_and_replaced(folder, trained, fresh):
+def test_leftovers_of_killed_runs_are_ignored(folder, trained, fresh):
     for leftover in (".partial_00000002", ".step_00000003.partial"):
         shutil.copytree(folder / "step_00000001", folder / leftover)
         (folder / leftover / "state.npz").write_bytes(b"half of i")
@@ -153,7 +155,7 @@ def test_other_names_are_left_alone(folder, trained, fresh, name, is_folder):
     )
 
 
-def test_a_file_in_the_place_of_a_checkpoint(folder, trained, fresh):
+def test_file_with_name_of_checkpoint_is_replaced(folder, trained, fresh):
     (folder / "step_00000002").touch()
     assert Checkpoints(folder).latest_step() == 1
     save(folder, [2, 3], trained)
@@ -161,7 +163,7 @@ def test_a_file_in_the_place_of_a_checkpoint(folder, trained, fresh):
     assert Checkpoints(folder).restore(*fresh)[0] == 3
 
 
-def test_steps_are_numbers_and_not_texts(tmp_path, trained):
+def test_checkpoints_are_sorted_by_number(tmp_path, trained):
     save(tmp_path, [99_999_999, 100_000_000], trained, keep_last=1)
     assert steps_in(tmp_path) == [100_000_000]
 
@@ -170,7 +172,7 @@ def test_steps_are_numbers_and_not_texts(tmp_path, trained):
     "content",
     [None, b"", b"no", b"\0\0\0", b"\xff", b"[]", b'{"loss": "low"}', b"[" * 100_000],
 )
-def test_a_checkpoint_without_readable_scores_is_not_the_best(
+def test_checkpoint_without_readable_scores_is_not_best(
     tmp_path, trained, caplog, content
 ):
     save(tmp_path, [1, 2], trained, {1: 0.5, 2: 0.9}, keep_best="loss", keep_last=2)
@@ -186,15 +188,13 @@ def test_a_checkpoint_without_readable_scores_is_not_the_best(
     assert caplog.text.count(warning) == 1
 
 
-def test_a_score_that_is_no_number_is_not_the_best(tmp_path, trained):
+def test_nan_score_is_not_best(tmp_path, trained):
     scores = {1: float("nan"), 2: 0.5, 3: 0.6}
     save(tmp_path, [1, 2, 3], trained, scores, keep_best="loss", keep_last=1)
     assert steps_in(tmp_path) == [2, 3]
 
 
-def test_an_interruption_drops_a_checkpoint_that_takes_long(
-    folder, trained, monkeypatch
-):
+def test_interruption_drops_slow_checkpoint(folder, trained, monkeypatch):
     write = np.lib.format.write_array
     interrupted = threading.Event()
 
@@ -212,7 +212,7 @@ def test_an_interruption_drops_a_checkpoint_that_takes_long(
     assert os.listdir(folder) == ["step_00000001"]
 
 
-def test_an_interruption_leaves_time_to_write(folder, trained):
+def test_interruption_finishes_fast_checkpoint(folder, trained):
     checkpoints = Checkpoints(folder)
     with pytest.raises(KeyboardInterrupt), checkpoints:
         checkpoints.save(2, *trained)
@@ -220,7 +220,7 @@ def test_an_interruption_leaves_time_to_write(folder, trained):
     assert steps_in(folder) == [1, 2]
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(folder, trained, monkeypatch):
+def test_full_disk_keeps_previous_checkpoint(folder, trained, monkeypatch):
     def fail(*arguments, **named):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(folder, trained, monkeypatch):
     assert checkpoints.latest_step() == 1
 
 
-def test_no_folder_is_step_0(tmp_path, fresh):
+def test_missing_folder_is_step_0(tmp_path, fresh):
     assert Checkpoints(tmp_path / "none").latest_step() == 0
     assert Checkpoints(tmp_path / "none").restore(*fresh) == (0, {})
 
@@ -249,16 +249,16 @@ def test_no_folder_is_step_0(tmp_path, fresh):
         ({"name": "muon"}, "another optimizer than the config asks for"),
     ],
 )
-def test_other_settings_are_named(folder, arguments, difference):
-    asking = model_and_optimizer(**arguments)
-    before = variables_of(*asking)
+def test_different_settings_are_reported(folder, arguments, difference):
+    other = model_and_optimizer(**arguments)
+    before = variable_values(*other)
     with pytest.raises(ValueError) as error:
-        Checkpoints(folder).restore(*asking)
+        Checkpoints(folder).restore(*other)
     assert str(error.value) == (
-        f"The checkpoint {folder}/step_00000001 is of {difference}: go on with the "
-        "settings it was made with, or start in another --workdir."
+        f"The checkpoint {folder}/step_00000001 is of {difference}: continue with "
+        "its original settings, or start in another --workdir."
     )
-    for value, old in zip(variables_of(*asking), before, strict=True):
+    for value, old in zip(variable_values(*other), before, strict=True):
         np.testing.assert_array_equal(value, old)
 
 
@@ -291,7 +291,7 @@ def damage(path, how):
     ]
     + [("state.npz", "flipped"), ("state.npz", "pipe"), ("model.json", "list")],
 )
-def test_of_a_damaged_one_the_one_before_is_used(
+def test_damaged_checkpoint_falls_back_to_previous(
     folder, trained, fresh, caplog, name, how
 ):
     save(folder, [2], trained)
@@ -308,7 +308,7 @@ def test_of_a_damaged_one_the_one_before_is_used(
     assert steps_in(folder) == [1, 3]
 
 
-def test_a_step_once_damaged_may_be_saved_again(folder, trained, fresh):
+def test_damaged_step_can_be_saved_again(folder, trained, fresh):
     save(folder, [20], trained)
     damage(folder / "step_00000020" / "state.npz", "truncated")
     checkpoints = Checkpoints(folder)
@@ -320,17 +320,17 @@ def test_a_step_once_damaged_may_be_saved_again(folder, trained, fresh):
     assert Checkpoints(folder).restore(*fresh)[0] == 30
 
 
-def test_all_damaged(folder, fresh):
+def test_error_if_all_checkpoints_are_damaged(folder, fresh):
     damage(folder / "step_00000001" / "state.npz", "truncated")
     with pytest.raises(ValueError) as error:
         Checkpoints(folder).restore(*fresh)
     assert str(error.value) == (
-        f"All checkpoints in {folder} are damaged: remove them to start anew."
+        f"All checkpoints in {folder} are damaged: remove them to start from scratch."
     )
 
 
 class Trap:
-    """Runs code where it is unpickled."""
+    """Object that runs code when it is unpickled."""
 
     def __init__(self, path):
         self.path = path

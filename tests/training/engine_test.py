@@ -1,7 +1,7 @@
-"""The engine: XLA is used, and however a batch is split, the numbers are the same.
+"""The TensorFlow engine uses XLA, and its results do not depend on how a batch is split.
 
-TensorFlow can be given virtual CPUs and other workers only before it starts, so this
-file is also a program, which trains on them.
+TensorFlow accepts virtual CPUs and other workers only before it starts, so this file is
+also a program, which trains on them.
 """
 
 import json
@@ -42,7 +42,7 @@ def autoencoder():
 MODELS = {
     "autoencoder": autoencoder,
     "tokenizer": tiny_tokenizer,
-    # Its codebook starts anew within the steps of a test.
+    # Its codebook is reinitialized within the steps of a test.
     "latent_action_model": partial(
         tiny_latent_action_model, quantizer={"quantize_after": 4}
     ),
@@ -64,15 +64,17 @@ def make_engine(stage: str, strategy=None, accumulate=1, **optimizer):
     )
 
 
-def without_xla(engine):
-    """XLA is slow to compile, and needed on one side of a comparison alone."""
+def disable_xla(engine):
+    """Turn XLA off: it is slow to compile, and one side of a comparison suffices."""
     functions = engine._replica_gradients, engine._train_batches, engine._eval_replicas
-    engine._gradients, engine._train, engine._eval = map(tf.function, functions)
+    engine._gradients, engine._train, engine._eval = (
+        tf.function(function, autograph=False) for function in functions
+    )
     return engine
 
 
-def share_of(engine, step):
-    """A worker's share of the batch of a step."""
+def worker_share(engine, step):
+    """Return a worker's share of the batch of a step."""
     return {
         name: np.split(array, engine.num_workers)[engine.worker]
         for name, array in tiny_batch(step).items()
@@ -80,14 +82,14 @@ def share_of(engine, step):
 
 
 def train(engine: TensorFlowEngine, calls: int = NUM_STEPS) -> dict[str, list[float]]:
-    """Metrics of each step, and of an evaluation at the end."""
-    batches = [share_of(engine, step) for step in range(NUM_STEPS)]
+    """Return the metrics of each step, and of an evaluation at the end."""
+    batches = [worker_share(engine, step) for step in range(NUM_STEPS)]
     per_call = NUM_STEPS // calls
     records = [
         engine.train_steps(batches[i : i + per_call])
         for i in range(0, NUM_STEPS, per_call)
     ]
-    scores = engine.eval_step(share_of(engine, NUM_STEPS))
+    scores = engine.eval_step(worker_share(engine, NUM_STEPS))
     return {
         name: [float(x) for record in records for x in np.array(record[name])]
         + [float(scores[x]) for x in {name} & scores.keys()]
@@ -96,12 +98,12 @@ def train(engine: TensorFlowEngine, calls: int = NUM_STEPS) -> dict[str, list[fl
 
 
 def train_on_several(folder: Path, strategy: str, replicas: int, stages) -> None:
-    """Leave metrics and a checkpoint of each stage in a folder."""
+    """Write metrics and a checkpoint of each stage to a folder."""
     strategy = make_strategy(strategy, virtual_devices=replicas)
     for stage in stages:
         engine = make_engine(stage, strategy)
         if stage != "tokenizer" or replicas != 2:
-            without_xla(engine)
+            disable_xla(engine)
         metrics = {"replicas": engine.num_replicas, **train(engine)}
         if engine.worker == 0:
             (folder / f"{stage}.json").write_text(json.dumps(metrics))
@@ -168,21 +170,23 @@ def two_workers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_replica():
-    """The engine of each stage, trained, the metrics, and the weights it had before."""
+    """Trained engine, metrics and initial weights of each stage."""
     trained = {}
     for stage in STAGES:
-        engine = without_xla(make_engine(stage))
+        engine = disable_xla(make_engine(stage))
         before = [np.array(v) for v in engine.model.trainable_variables]
         trained[stage] = engine, train(engine), before
     return trained
 
 
-def check_equal(found, expected, model, other):
-    assert found.keys() == expected.keys()
+def check_equal(metrics, expected, model, other):
+    assert metrics.keys() == expected.keys()
     for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(
+            metrics[name], expected[name], rtol=1e-3, err_msg=name
+        )
     for mine, theirs in zip(model.weights, other.weights, strict=True):
-        # Single steps are 1e-3 long; Adam divides by small numbers.
+        # A step has length 1e-3; Adam divides by small numbers.
         np.testing.assert_allclose(mine, theirs, atol=1e-4, err_msg=mine.path)
 
 
@@ -190,22 +194,20 @@ def check_equal(found, expected, model, other):
     ("stage", "split", "replicas"),
     [
         *((stage, "two_replicas", 2) for stage in STAGES),
-        # Tracing takes most of the time, and is the same for every stage.
+        # Tracing takes most of the time, so only one stage is tested.
         ("tokenizer", "four_replicas", 4),
         ("tokenizer", "two_workers", 2),
     ],
 )
-def test_several_replicas_compute_what_one_does(
-    stage, split, replicas, one_replica, request
-):
+def test_replicas_equal_one_device(stage, split, replicas, one_replica, request):
     folder = request.getfixturevalue(split)
     engine, expected, before = one_replica[stage]
-    found = json.loads((folder / f"{stage}.json").read_text())
-    assert found.pop("replicas") == replicas
-    # The checkpoint of several replicas is one like any other.
+    metrics = json.loads((folder / f"{stage}.json").read_text())
+    assert metrics.pop("replicas") == replicas
+    # Checkpoints of several replicas can be restored on one.
     other = make_engine(stage)
     Checkpoints(folder / stage).restore(other.model, other.optimizer)
-    check_equal(found, expected, engine.model, other.model)
+    check_equal(metrics, expected, engine.model, other.model)
     moved = [
         np.abs(np.array(v) - old).max()
         for v, old in zip(engine.model.trainable_variables, before, strict=True)
@@ -213,24 +215,26 @@ def test_several_replicas_compute_what_one_does(
     assert max(moved) > 5e-3
 
 
-def test_a_batch_in_parts_and_steps_in_one_call_change_nothing(one_replica):
+def test_parts_and_steps_per_call_do_not_change_result(one_replica):
     engine, expected, _ = one_replica["tokenizer"]
-    other = without_xla(make_engine("tokenizer", accumulate=2))
-    found = train(other, calls=2)
-    check_equal(found, expected, engine.model, other.model)
+    other = disable_xla(make_engine("tokenizer", accumulate=2))
+    metrics = train(other, calls=2)
+    check_equal(metrics, expected, engine.model, other.model)
 
 
-def test_xla_runs_parts_and_several_steps():
+def test_xla_compiles_parts_and_several_steps():
     engine = make_engine("autoencoder", accumulate=2)
-    found = engine.train_steps([tiny_batch(0), tiny_batch(1)])
-    other = without_xla(make_engine("autoencoder"))
+    metrics = engine.train_steps([tiny_batch(0), tiny_batch(1)])
+    other = disable_xla(make_engine("autoencoder"))
     for step in range(2):
         expected = other.train_steps([tiny_batch(step)])
-        np.testing.assert_allclose(found["loss"][step], expected["loss"][0], rtol=1e-5)
+        np.testing.assert_allclose(
+            metrics["loss"][step], expected["loss"][0], rtol=1e-5
+        )
 
 
-def test_averaged_weights_are_the_exponential_average():
-    engine = without_xla(make_engine("autoencoder", ema=0.5))
+def test_averaged_weights_are_exponential_average():
+    engine = disable_xla(make_engine("autoencoder", ema=0.5))
     kernel = engine.model.encoder.kernel
     average = None
     for step in range(4):
@@ -243,7 +247,7 @@ def test_averaged_weights_are_the_exponential_average():
     assert np.abs(average - value).max() > 1e-4
 
 
-def test_codes_are_seeded_by_the_first_step():
+def test_first_step_initializes_codes():
     engine = make_engine("autoencoder")
     before = np.array(engine.model.quantizer.codebook)
     batch = tiny_batch(0)
@@ -255,7 +259,7 @@ def test_codes_are_seeded_by_the_first_step():
     assert np.sum(from_data) > 12
 
 
-def test_one_replica_runs_one_xla_program():
+def test_one_replica_is_one_xla_program():
     engine = make_engine("autoencoder")
     batch = {name: tf.constant(x) for name, x in tiny_batch(0).items()}
     batches = {name: x[None] for name, x in batch.items()}
@@ -264,7 +268,14 @@ def test_one_replica_runs_one_xla_program():
         assert program.startswith("HloModule") and "fusion" in program
 
 
-def test_metrics_include_the_norm_of_all_gradients():
+def test_xla_can_lower_complete_genie_step():
+    batches = {name: x[None] for name, x in tiny_batch(0).items()}
+    train = make_engine("genie")._train
+    program = train.experimental_get_compiler_ir(batches)(stage="hlo")
+    assert program.startswith("HloModule")
+
+
+def test_metrics_include_global_gradient_norm():
     engine = make_engine("autoencoder")
     batch = tiny_batch(0)
     with tf.GradientTape() as tape:
@@ -276,7 +287,7 @@ def test_metrics_include_the_norm_of_all_gradients():
     assert float(metrics["loss"][0]) == pytest.approx(float(loss), rel=1e-5)
 
 
-def test_a_batch_has_to_split_evenly():
+def test_batch_must_split_evenly():
     with pytest.raises(ValueError) as error:
         make_engine("autoencoder", accumulate=3).train_steps([tiny_batch(0)])
     assert str(error.value) == (

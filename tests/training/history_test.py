@@ -1,4 +1,4 @@
-"""What was trained with which settings: compared, recorded and told."""
+"""Settings and data of a run are recorded, compared when resuming, and described."""
 
 import json
 
@@ -21,7 +21,7 @@ def settings(**changes):
 
 @pytest.fixture
 def workdir(tmp_path):
-    """With 400 of 550 steps."""
+    """Workdir with 400 of 550 steps."""
     history.record(tmp_path, settings(), INPUTS, "first", 0)
     return tmp_path
 
@@ -65,12 +65,12 @@ OTHER = {
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_settings_that_may_change(workdir, name):
+def test_free_settings_can_change(workdir, name):
     check(workdir, {name: FREE[name]})
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_other_settings_are_refused_by_name(workdir, name):
+def test_other_settings_are_rejected_by_name(workdir, name):
     old = settings()
     for part in name.split("."):
         old = old[part]
@@ -78,18 +78,18 @@ def test_other_settings_are_refused_by_name(workdir, name):
         check(workdir, {name: OTHER[name]})
     assert str(error.value) == (
         f"The 400 steps in {workdir} were trained with other settings: config.{name} was "
-        f"{old}, is {OTHER[name]}. Give the earlier ones, choose another --workdir, or go "
-        "on with --allow_change, which is recorded."
+        f"{old}, is {OTHER[name]}. Use the earlier settings, choose another --workdir, or "
+        "continue with --allow_change, which is recorded."
     )
 
 
-def test_every_setting_is_either_free_or_compared():
+def test_every_setting_is_free_or_compared():
     names = {name.split(".")[0] for name in (*FREE, *OTHER)}
     by_content = {"dataset", "stage", "model", "validation_clips"}
     assert settings().keys() == names | by_content
 
 
-def test_all_differences_are_named(workdir):
+def test_all_differences_are_reported(workdir):
     inputs = {**INPUTS, "checksum of some training clips": "cd"}
     with pytest.raises(ValueError) as error:
         check(workdir, {"seed": 1, "batch_size": 4}, inputs)
@@ -99,10 +99,10 @@ def test_all_differences_are_named(workdir):
     ) in str(error.value)
 
 
-def test_workdirs_of_earlier_versions_are_compared_by_their_config(workdir):
+def test_old_workdirs_are_compared_by_config(workdir):
     (workdir / "history.json").unlink()
     old = json.loads((workdir / "config.json").read_text())
-    del old["stride"]  # A setting that there was not yet.
+    del old["stride"]  # As if it had been added later.
     (workdir / "config.json").write_text(json.dumps(old))
     check(workdir, {"stride": 2})
     with pytest.raises(ValueError, match="config.dataset was .*, is other"):
@@ -115,13 +115,11 @@ def test_workdirs_of_earlier_versions_are_compared_by_their_config(workdir):
     "content", [b"", b"\0\0", b"no", b"[]", b"[5]", b"{}", b"\xff"]
 )
 @pytest.mark.parametrize("name", ["history.json", "config.json"])
-def test_a_damaged_history_is_refused_unless_allowed(workdir, name, content, caplog):
+def test_damaged_history_is_rejected_unless_allowed(workdir, name, content, caplog):
     if name == "config.json":
         (workdir / "history.json").unlink()
     (workdir / name).write_bytes(content)
-    with pytest.raises(
-        ValueError, match=f"{workdir}/{name} cannot be read, so that it"
-    ):
+    with pytest.raises(ValueError, match=f"{workdir}/{name} cannot be read, so the"):
         check(workdir, {})
     phases = history.record(workdir, settings(), INPUTS, "second", 400)
     assert f"{workdir}/{name} cannot be read" in caplog.text
@@ -143,7 +141,7 @@ def test_changes_are_recorded(workdir):
     ]
     assert json.loads((workdir / "config.json").read_text())["batch_size"] == 4
     check(workdir, changed)
-    # Not a step has been made since.
+    # No step has been done since.
     check(workdir, {}, steps=200)
     phases = history.record(workdir, settings(), INPUTS, "back", 200)
     assert [phase["from_step"] for phase in phases] == [0]
@@ -159,19 +157,19 @@ def test_other_data_is_recorded(workdir):
 
 
 @pytest.mark.parametrize(("start", "number"), [(330, 1), (331, 1), (332, 2), (550, 2)])
-def test_more_steps_are_recorded_if_the_rate_has_begun_to_fall(workdir, start, number):
+def test_more_steps_are_a_new_phase_after_decay_begins(workdir, start, number):
     check(workdir, {"steps": 1_100}, steps=start)
     phases = history.record(workdir, settings(steps=1_100), INPUTS, "", start)
     assert len(phases) == number
 
 
-def test_a_finished_training_is_not_credited_to_another_command(workdir):
+def test_finished_run_is_not_credited_to_another_command(workdir):
     phases = history.record(workdir, settings(seed=1), INPUTS, "second", 550)
     assert [phase["command"] for phase in phases] == ["first"]
     check(workdir, {})
 
 
-def test_a_training_without_a_checkpoint_begins_again(workdir):
+def test_run_without_checkpoint_starts_new_history(workdir):
     phases = history.record(workdir, settings(seed=1), INPUTS, "second", 0)
     assert [phase["command"] for phase in phases] == ["second"]
 
@@ -190,7 +188,7 @@ def make_data(folder, number=3, length=20, seed=0, action=0):
     return history.describe_data(str(folder), open_episodes(str(folder), "train"))
 
 
-def test_data_is_known_by_its_content(tmp_path):
+def test_data_is_identified_by_content(tmp_path):
     described = make_data(tmp_path / "data")
     assert described["dataset"] == str(tmp_path / "data")
     assert described["number of training episodes"] == 3
@@ -204,7 +202,7 @@ def test_data_is_known_by_its_content(tmp_path):
     assert {**same, "dataset": described["dataset"]} == described
 
 
-def test_a_folder_is_the_same_by_any_path(tmp_path, monkeypatch):
+def test_folder_is_the_same_by_any_path(tmp_path, monkeypatch):
     described = make_data(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("data")

@@ -1,4 +1,4 @@
-"""Schedules against values by hand, steps against NumPy."""
+"""Schedules equal values calculated manually, and steps equal NumPy's."""
 
 import numpy as np
 import pytest
@@ -26,14 +26,14 @@ def values(variables):
 
 
 def random_gradients(variables, seed=0):
-    """Not close to 0, where the place of epsilon would matter."""
+    """Return gradients away from 0, where the position of epsilon would matter."""
     rng = np.random.default_rng(seed)
     normal = [rng.normal(size=v.shape).astype("float32") for v in variables]
     return [x + np.copysign(np.float32(0.1), x) for x in normal]
 
 
 def adam_step(value, gradients, rate, decay, beta_1=0.9, beta_2=0.99):
-    """AdamW's change of a value by the last of these gradients (Loshchilov 2019)."""
+    """Return a value after AdamW's step with the last gradient (Loshchilov 2019)."""
     m = v = 0.0
     for gradient in gradients:
         m = beta_1 * m + (1 - beta_1) * gradient
@@ -67,28 +67,28 @@ def test_schedule(arguments, expected):
     schedule = WarmupDecay(peak=2.0, steps=10, **arguments)
     again = WarmupDecay.from_config(schedule.get_config())
     for rate in (schedule, again):
-        found = {step: float(rate(step)) for step in expected}
-        assert found == pytest.approx(expected, abs=1e-6)
+        rates = {step: float(rate(step)) for step in expected}
+        assert rates == pytest.approx(expected, abs=1e-6)
 
 
-def test_unknown_shape():
+def test_unknown_shape_is_rejected():
     with pytest.raises(ValueError, match='must be "linear" or "cosine"; .*="square"'):
         WarmupDecay(1.0, 10, 1, shape="square")
 
 
-def test_unknown_optimizer(tokenizer):
+def test_unknown_optimizer_is_rejected(tokenizer):
     with pytest.raises(ValueError, match='must be "adamw" or "muon"; received "sgd"'):
         make_optimizer(tokenizer, WarmupDecay(1.0, 10, 0), name="sgd")
 
 
-def test_averages_need_a_decay_below_1(tokenizer):
+def test_ema_must_be_below_1(tokenizer):
     with pytest.raises(ValueError, match=r"`ema` must be in \[0, 1\); received 1.5"):
         make_optimizer(tokenizer, WarmupDecay(1.0, 10, 0), ema=1.5)
 
 
 @pytest.mark.parametrize("decay_all", [False, True])
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_kernels_alone_are_decayed_or_all(tokenizer, name, decay_all):
+def test_weight_decay_applies_to_kernels_or_to_all(tokenizer, name, decay_all):
     variables = tokenizer.trainable_variables
     optimizer = make_optimizer(
         tokenizer,
@@ -105,7 +105,7 @@ def test_kernels_alone_are_decayed_or_all(tokenizer, name, decay_all):
     assert {"kernel", "bias", "gamma", "codebook"} <= {v.name for v in variables}
 
 
-def test_adamw_is_adamw(tokenizer):
+def test_adamw_matches_numpy(tokenizer):
     variables = tokenizer.trainable_variables
     schedule = WarmupDecay(0.02, 10, warmup_steps=2)
     optimizer = make_optimizer(tokenizer, schedule, beta_2=0.99, weight_decay=0.1)
@@ -121,7 +121,7 @@ def test_adamw_is_adamw(tokenizer):
         np.testing.assert_allclose(variable, value, rtol=1e-4, atol=1e-6)
 
 
-def test_muon_orthogonalizes_kernels_and_leaves_the_rest_to_adamw(tokenizer):
+def test_muon_orthogonalizes_kernels_and_uses_adamw_elsewhere(tokenizer):
     variables = tokenizer.trainable_variables
     optimizer = make_optimizer(
         tokenizer, WarmupDecay(0.02, 10, 0), name="muon", beta_2=0.99, weight_decay=0.0
@@ -130,15 +130,15 @@ def test_muon_orthogonalizes_kernels_and_leaves_the_rest_to_adamw(tokenizer):
     optimizer.apply(gradients)
     for variable, old, gradient in zip(variables, before, gradients, strict=True):
         if variable.name == "kernel":
-            # Steps have the size of Adam's: 0.2 in the root mean square.
+            # Steps have the size of Adam's, a root mean square of 0.2.
             scale = 0.02 * 0.2 * np.sqrt(max(old.shape))
             change = (old - np.array(variable)) / scale
             u, sizes, v = np.linalg.svd(gradient, full_matrices=False)
-            found = u.T @ change @ v.T
+            product = u.T @ change @ v.T
             # Five iterations bring all but the smallest singular values near 1.
-            large = np.diag(found)[sizes > 0.1 * sizes.max()]
+            large = np.diag(product)[sizes > 0.1 * sizes.max()]
             assert 0.6 < large.min() <= large.max() < 1.2
-            np.testing.assert_allclose(found, np.diag(np.diag(found)), atol=1e-3)
+            np.testing.assert_allclose(product, np.diag(np.diag(product)), atol=1e-3)
         else:
             expected = adam_step(old, [gradient], 0.02, decay=0)
             np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-6)
@@ -161,11 +161,11 @@ def test_gradients_are_clipped_together(limit, factor):
     gradients = [np.float32([[3, 0], [0, -4]]), np.float32([12, 0, 0])]
     clipped, norm = clip_by_global_norm(gradients, limit)
     assert float(norm) == pytest.approx(13)
-    for found, gradient in zip(clipped, gradients, strict=True):
-        np.testing.assert_allclose(found, factor * gradient, rtol=1e-6)
+    for scaled, gradient in zip(clipped, gradients, strict=True):
+        np.testing.assert_allclose(scaled, factor * gradient, rtol=1e-6)
 
 
-def test_no_limit_and_no_gradient():
+def test_clipping_handles_no_limit_and_zero_gradients():
     gradients = [np.float32([3, 4])]
     assert clip_by_global_norm(gradients, None)[0] is gradients
     clipped, norm = clip_by_global_norm([np.zeros(2, "float32")], 1.0)

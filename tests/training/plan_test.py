@@ -1,7 +1,7 @@
-"""What is planned, against models, and against what XLA says of compiled steps.
+"""Planned FLOPs and bytes match models, and XLA's analysis of compiled steps.
 
-Keras has one backend a process, and JAX its virtual devices before it starts, so this
-file is also a program, which compiles on JAX.
+Keras has one backend per process, and JAX accepts virtual devices only before it starts,
+so this file is also a program, which compiles on JAX.
 """
 
 import json
@@ -32,7 +32,7 @@ FRAMES = {"frame_shape": (32, 32, 3), "patch_size": 4}
 NUM_CODES, NUM_PATCHES, CLIP_LENGTH, NUM_DEVICES = 256, 64, 4, 4
 
 
-def numbers_in(model):
+def num_parameters(model):
     return sum(np.array(weight).size for weight in model.weights)
 
 
@@ -60,7 +60,7 @@ def make_genie(**changes) -> Genie:
 
 
 class Program(NamedTuple):
-    """A training step that is planned and compiled."""
+    """Training step to plan and compile."""
 
     make_model: Callable[..., keras.Model]
     mesh: Mapping[str, int] = {"data": NUM_DEVICES}
@@ -88,7 +88,7 @@ PROGRAMS = {
     ),
     "genie": Program(make_genie),
     "genie, remat": Program(partial(make_genie, remat=True)),
-    "one clip a device, Muon": Program(
+    "one clip per device, Muon": Program(
         make_tokenizer, batch=4, optimizer="muon", ema=0.9
     ),
     "in parts": Program(make_tokenizer, accumulate=4),
@@ -98,7 +98,7 @@ PROGRAMS = {
 
 
 def compile_on_jax() -> None:
-    """Print what XLA says of each program: FLOPs and bytes of a device."""
+    """Print XLA's analysis of each program: FLOPs and bytes per device."""
     from genie_tf.training.jax_engine import JaxEngine
     from genie_tf.training.sharding import make_sharding
 
@@ -129,21 +129,21 @@ def compile_on_jax() -> None:
         engine._train = compile_only
         engine.train_steps([batch])
         memory = compiled[0].memory_analysis()
-        found = {
+        analysis = {
             "flops": compiled[0].cost_analysis()["flops"],
             "state": memory.argument_size_in_bytes,
             "peak": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
         }
-        print(json.dumps({name: found}))
+        print(json.dumps({name: analysis}))
 
 
 @pytest.fixture(scope="module")
 def measured():
-    """What XLA says of each program."""
+    """XLA's analysis of each program."""
     flags = (
-        # Else the CPU's compiler runs a block anew as soon as it can, and keeps it all.
+        # Otherwise the CPU compiler recomputes blocks early and keeps their activations.
         "--xla_disable_hlo_passes=cse_barrier_expander "
-        # Saves time, and changes neither FLOPs nor buffers.
+        # These save time and change neither FLOPs nor buffers.
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     )
     ended = subprocess.run(
@@ -154,11 +154,11 @@ def measured():
     )
     assert ended.returncode == 0, ended.stderr
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
-    return {name: found for line in lines for name, found in line.items()}
+    return {name: analysis for line in lines for name, analysis in line.items()}
 
 
 def planned(program: Program) -> dict:
-    """What `compile_on_jax` measures, as planned."""
+    """Return the plan for the values that `compile_on_jax` measures."""
     model = without_weights(program.make_model)
     memory = step_memory(
         model,
@@ -171,7 +171,7 @@ def planned(program: Program) -> dict:
     )
     costs = step_costs(model, CLIP_LENGTH).values()
     flops = program.batch * sum(cost.flops for cost in costs)
-    # Each device orthogonalizes all kernels, and XLA counts a loop as its body.
+    # Each device orthogonalizes all kernels, and XLA counts the body of a loop once.
     muon = muon_flops(model) if program.optimizer == "muon" else 0
     return {
         "flops": flops / NUM_DEVICES / program.accumulate + muon,
@@ -181,19 +181,19 @@ def planned(program: Program) -> dict:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_step_is_as_xla_compiles_it(name, measured):
-    found, expected = measured[name], planned(PROGRAMS[name])
-    off = {key: found[key] / expected[key] - 1 for key in expected}
-    print(f"\n{name:28}", *(f"{key} {share:+6.1%}" for key, share in off.items()))
-    # Outside the blocks, tensor parallelism has all devices compute the same.
-    assert abs(off["flops"]) < (0.1 if "model" in PROGRAMS[name].mesh else 0.05)
-    assert abs(off["state"]) < 0.03
-    assert abs(off["peak"]) < 0.15
+def test_planned_cost_matches_xla(name, measured):
+    actual, expected = measured[name], planned(PROGRAMS[name])
+    errors = {key: actual[key] / expected[key] - 1 for key in expected}
+    print(f"\n{name:28}", *(f"{key} {error:+6.1%}" for key, error in errors.items()))
+    # With tensor parallelism, all devices repeat the work outside the blocks.
+    assert abs(errors["flops"]) < (0.1 if "model" in PROGRAMS[name].mesh else 0.05)
+    assert abs(errors["state"]) < 0.03
+    assert abs(errors["peak"]) < 0.15
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_moments_are_those_of_the_optimizer(name, ema):
+def test_planned_moments_match_optimizer(name, ema):
     model = tiny_tokenizer()
     optimizer = make_optimizer(model, WarmupDecay(1e-3, 10, 2), name, ema=ema)
     slots = [x for x in optimizer.variables if len(x.shape)]
@@ -201,19 +201,19 @@ def test_moments_are_those_of_the_optimizer(name, ema):
     assert memory.moments == sum(np.array(slot).nbytes for slot in slots)
 
 
-def test_a_model_has_as_many_parameters_as_are_counted():
+def test_count_parameters_matches_model():
     counts = count_parameters(tiny_tokenizer)
-    assert counts == {"tokenizer": numbers_in(tiny_tokenizer())}
+    assert counts == {"tokenizer": num_parameters(tiny_tokenizer())}
 
 
-def test_the_parts_of_a_model_are_counted_apart():
+def test_count_parameters_separates_parts():
     counts = count_parameters(tiny_genie)
     assert list(counts) == ["tokenizer", "latent_action_model", "dynamics"]
     parts = tiny_genie().parts()
-    assert counts == {name: numbers_in(part) for name, part in parts.items()}
+    assert counts == {name: num_parameters(part) for name, part in parts.items()}
 
 
-def test_nothing_is_allocated_neither_then_nor_later():
+def test_without_weights_never_allocates():
     def make_large():
         large = {"dim": 1 << 13, "num_blocks": 1, "num_heads": 8}
         return MaskGitDynamics(

@@ -1,4 +1,4 @@
-"""Strategies by name; what is not possible here is said. engine_test trains on several."""
+"""Strategies are chosen by name, and impossible ones rejected; see also engine_test."""
 
 import json
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 from genie_tf.training.strategies import make_strategy
 
 
-def test_one_device_where_there_is_one(monkeypatch):
+def test_auto_uses_one_device_if_only_one(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert make_strategy("one") is tf.distribute.get_strategy()
     if len(tf.config.list_logical_devices("GPU")) < 2:
@@ -29,7 +29,7 @@ def test_one_device_where_there_is_one(monkeypatch):
             {"name": "multi_worker"},
             None,
             "The strategy multi_worker expects the environment variable TF_CONFIG to "
-            "name the workers and the task of this one; it names none.",
+            "name all workers and the task of this one; it names none.",
         ),
         (
             {},
@@ -39,7 +39,9 @@ def test_one_device_where_there_is_one(monkeypatch):
         ),
     ],
 )
-def test_what_is_not_possible(monkeypatch, arguments, environment, message):
+def test_impossible_strategies_are_rejected(
+    monkeypatch, arguments, environment, message
+):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if environment:
         monkeypatch.setenv("TF_CONFIG", environment)
@@ -48,20 +50,20 @@ def test_what_is_not_possible(monkeypatch, arguments, environment, message):
     assert str(error.value) == message
 
 
-def test_no_tpu(monkeypatch):
+def test_missing_tpu_is_reported(monkeypatch):
     monkeypatch.delenv("TPU_NAME", raising=False)
     with pytest.raises(
-        ValueError, match="^The strategy tpu found no TPU: give its name"
+        ValueError, match="^The strategy tpu found no TPU: pass its name"
     ):
         make_strategy("tpu")
 
 
-def test_several_workers_are_found(monkeypatch):
+def test_auto_uses_workers_in_tf_config(monkeypatch):
     cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
-    made = []
+    calls = []
     monkeypatch.setattr(
-        tf.distribute, "MultiWorkerMirroredStrategy", lambda: made.append("strategy")
+        tf.distribute, "MultiWorkerMirroredStrategy", lambda: calls.append("strategy")
     )
     make_strategy()
-    assert made
+    assert calls

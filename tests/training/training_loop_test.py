@@ -1,4 +1,4 @@
-"""The loop: resuming is exact, what goes wrong is noticed, curves are written."""
+"""The training loop resumes exactly, detects failures and writes curves."""
 
 import json
 import os
@@ -33,23 +33,23 @@ def make_engine():
     )
 
 
-def batches_from(start):
+def make_batches(start):
     for step in range(start, 1_000):
         yield tiny_batch(step)
 
 
 def batches_with_nan_at(broken):
-    """Batches one of which has NaN for pixels."""
+    """Return a function that yields batches, one of them with NaN pixels."""
 
     def batches(start):
-        for step, batch in enumerate(batches_from(start), start=start):
+        for step, batch in enumerate(make_batches(start), start=start):
             video = batch["video"].astype("float32") / 255
             yield {**batch, "video": video * (np.nan if step == broken else 1)}
 
     return batches
 
 
-def run(engine, workdir, batches=batches_from, every=None, **changes):
+def run(engine, workdir, batches=make_batches, every=None, **changes):
     workdir.mkdir(exist_ok=True)
     checkpoints = Checkpoints(workdir / "checkpoints")
     start, pending = checkpoints.restore(engine.model, engine.optimizer)
@@ -73,10 +73,10 @@ def latest_step(workdir):
 
 
 def stop_after(steps):
-    """Batches that end as a training does that is interrupted."""
+    """Return a function for batches that are interrupted after some steps."""
 
     def batches(start):
-        for step, batch in enumerate(batches_from(start), start=start):
+        for step, batch in enumerate(make_batches(start), start=start):
             if step == steps:
                 raise KeyboardInterrupt
             yield batch
@@ -85,14 +85,14 @@ def stop_after(steps):
 
 
 def logged(workdir):
-    """The lines of metrics.jsonl, without what depends on the clock."""
+    """Return the lines of metrics.jsonl, without times."""
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
 
 
 @pytest.fixture(scope="module")
 def engine():
-    """Trained without a stop; `workdir` is where."""
+    """Engine that is trained without interruption in `workdir`."""
     return make_engine()
 
 
@@ -103,7 +103,7 @@ def workdir(engine, tmp_path_factory):
     return workdir
 
 
-def test_steps_are_logged_evaluated_and_saved_when_due(engine, workdir):
+def test_logs_evaluations_and_checkpoints_follow_intervals(engine, workdir):
     records = logged(workdir)
     assert [record["step"] for record in records] == [2, 4, 5, 6]
     evaluated = [r["step"] for r in records if "validation/loss" in r]
@@ -112,12 +112,12 @@ def test_steps_are_logged_evaluated_and_saved_when_due(engine, workdir):
     assert [record["step"] for record in engine.records] == [2, 4, 5, 6]
 
 
-def test_a_resumed_training_equals_one_without_a_stop(engine, workdir, tmp_path):
+def test_resumed_run_equals_uninterrupted_run(engine, workdir, tmp_path):
     for stop in (5, 4):  # Twice, in the middle of a log, and after one.
         with pytest.raises(KeyboardInterrupt):
             run(make_engine(), tmp_path, stop_after(stop))
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 4, "lo')  # As a kill leaves it.
+        file.write('{"step": 4, "lo')  # The rest is lost when a run is killed.
     resumed = make_engine()
     assert latest_step(tmp_path) == 3
     run(resumed, tmp_path)
@@ -125,19 +125,19 @@ def test_a_resumed_training_equals_one_without_a_stop(engine, workdir, tmp_path)
 
 
 def check_equal(engine, workdir, other, other_workdir):
-    """To the bit."""
+    """Check that two runs are equal to the bit."""
     assert logged(workdir) == logged(other_workdir)
     for mine, theirs in (
         (engine.model.weights, other.model.weights),
         (engine.optimizer.variables, other.optimizer.variables),
     ):
-        for found, expected in zip(mine, theirs, strict=True):
-            np.testing.assert_array_equal(found, expected, err_msg=found.path)
+        for variable, expected in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(variable, expected, err_msg=variable.path)
 
 
-def test_a_training_asked_to_stop_saves_and_goes_on_later(engine, workdir, tmp_path):
+def test_sigterm_saves_and_run_resumes(engine, workdir, tmp_path):
     def terminate(start):
-        for step, batch in enumerate(batches_from(start), start=start + 1):
+        for step, batch in enumerate(make_batches(start), start=start + 1):
             if step == 5:  # In the middle of a log.
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
@@ -155,15 +155,15 @@ def test_a_training_asked_to_stop_saves_and_goes_on_later(engine, workdir, tmp_p
     check_equal(resumed, tmp_path, whole, tmp_path / "whole")
 
 
-def test_several_steps_a_call_change_nothing(engine, workdir, tmp_path):
+def test_steps_per_call_do_not_change_result(engine, workdir, tmp_path):
     other = make_engine()
     run(other, tmp_path, every={"call": 3, "log": 3, "evaluate": 6})
     assert [record["step"] for record in logged(tmp_path)] == [3, 6]
-    for found, expected in zip(other.model.weights, engine.model.weights, strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+    for weight, expected in zip(other.model.weights, engine.model.weights, strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-5)
 
 
-def test_a_finished_training_is_left_as_it_is(workdir):
+def test_finished_run_is_left_unchanged(workdir):
     before = (workdir / "metrics.jsonl").read_text()
     finished = make_engine()
     _, records = run(finished, workdir, stop_after(0))
@@ -171,12 +171,12 @@ def test_a_finished_training_is_left_as_it_is(workdir):
     assert records[-1]["step"] == STEPS
 
 
-def test_a_loss_that_is_not_finite_stops(tmp_path):
+def test_loss_that_is_not_finite_stops(tmp_path):
     with pytest.raises(FloatingPointError) as error:
         run(make_engine(), tmp_path, batches_with_nan_at(3))
     path = tmp_path / "not_finite_step_00000004.npz"
     assert str(error.value) == (
-        "Not finite at step 4: loss, gradient_norm; the last checkpoint is of step 3, "
+        "Not finite at step 4: loss, gradient_norm; the last checkpoint is from step 3, "
         f"and the batch is in {path}."
     )
     with np.load(path) as batch:
@@ -186,37 +186,37 @@ def test_a_loss_that_is_not_finite_stops(tmp_path):
     assert [record["step"] for record in logged(tmp_path)] == [2]
 
 
-def test_a_checkpoint_never_holds_what_is_not_finite(tmp_path):
-    # Nothing is due before the checkpoint of step 3, which would have NaN for weights.
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    # Only the checkpoint of step 3 is due, and it would have NaN weights.
     with pytest.raises(FloatingPointError, match="at step 3: .* step 0"):
         run(make_engine(), tmp_path, batches_with_nan_at(2))
     assert latest_step(tmp_path) == 0
 
 
-def test_tensorboard_shows_curves_and_reconstructions(engine, workdir):
-    scalars, pictures = {}, {}
+def test_event_files_have_curves_and_reconstructions(engine, workdir):
+    scalars, images = {}, {}
     for path in (workdir / "tensorboard").iterdir():
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 if value.HasField("image"):
-                    pictures[event.step] = value.image.encoded_image_string
+                    images[event.step] = value.image.encoded_image_string
                 else:
                     scalars[value.tag, event.step] = value.simple_value
     for record in engine.records:
         for name in record.keys() - {"step"}:
             assert scalars[name, record["step"]] == pytest.approx(record[name])
-    assert set(pictures) == {5, 6}
-    png = tf.io.decode_png(pictures[6]).numpy()
-    # Four clips, truth above reconstruction, four frames side by side.
+    assert set(images) == {5, 6}
+    png = tf.io.decode_png(images[6]).numpy()
+    # Four clips, ground truth above reconstruction, four frames side by side.
     assert png.shape == (4 * 2 * 16, 4 * 16, 3)
     truth = tiny_batch(500)["video"] / np.float32(255)
-    made = np.array(engine.model.reconstruct({"video": truth}))
-    for row, video in ((0, truth), (16, made), (96, truth[3:]), (112, made[3:])):
+    decoded = np.array(engine.model.reconstruct({"video": truth}))
+    for row, video in ((0, truth), (16, decoded), (96, truth[3:]), (112, decoded[3:])):
         expected = 255 * np.concatenate(list(video[0]), axis=1)
         np.testing.assert_allclose(png[row : row + 16], expected, atol=1)
 
 
-def test_tensorboard_shows_steps_once_after_a_kill(tmp_path):
+def test_event_files_have_each_step_once_after_kill(tmp_path):
     every = {"log": 1, "evaluate": 2}
     with pytest.raises(KeyboardInterrupt):
         run(make_engine(), tmp_path, stop_after(5), every=every)
@@ -229,7 +229,7 @@ def test_tensorboard_shows_steps_once_after_a_kill(tmp_path):
     assert [x.value for x in events.Scalars("loss")] == pytest.approx(logs)
 
 
-def test_damaged_lines_of_the_log_are_left_out(workdir, tmp_path, caplog):
+def test_damaged_log_lines_are_skipped(workdir, tmp_path, caplog):
     shutil.copytree(workdir, tmp_path / "copy")
     path = tmp_path / "copy/metrics.jsonl"
     first, *others = path.read_bytes().splitlines()
@@ -248,4 +248,4 @@ def test_damaged_lines_of_the_log_are_left_out(workdir, tmp_path, caplog):
     assert [record["step"] for record in records] == [2, 4, 5, 6]
     assert records == [json.loads(line) for line in path.open()]
     for number in range(len(damaged)):
-        assert f"Line {number + 2} of {path} is damaged and left out." in caplog.text
+        assert f"Line {number + 2} of {path} is damaged and skipped." in caplog.text

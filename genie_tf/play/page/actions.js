@@ -1,4 +1,4 @@
-// The buttons of the actions; tells the server which action is held, by button or key.
+// Action buttons; tells the server which action is held, by button or by key.
 
 import { byId, make } from "./dom.js";
 import { keyLabel } from "./keys.js";
@@ -7,8 +7,8 @@ import { actionColor } from "./timeline.js";
 export class Actions {
   constructor(connection, keys, playback, meter) {
     Object.assign(this, { connection, keys, playback, meter });
-    this.buttonAction = null; // The action of a button that is held down.
-    this.sent = null; // What the server last heard.
+    this.buttonAction = null; // The action of the button held down.
+    this.sent = null; // The action last sent to the server.
     this.id = 0;
     this.show();
   }
@@ -28,7 +28,7 @@ export class Actions {
     const button = make("button", { className: "action" }, make("b", { textContent: keys.title(action) }), make("span", {}, ...labels));
     button.style.setProperty("--color", actionColor(action, keys.names.length));
     button.onpointerdown = (event) => {
-      event.preventDefault(); // The keyboard stays where it is.
+      event.preventDefault(); // Keep the keyboard focus.
       button.setPointerCapture(event.pointerId);
       this.buttonAction = action;
       this.update(true);
@@ -37,17 +37,17 @@ export class Actions {
       this.buttonAction = null;
       this.update();
     };
-    // Enter and the space bar, on a button.
+    // Enter or the space bar on a button.
     button.onclick = ({ detail }) => detail || connection.send("step", { action });
     return button;
   }
 
-  // Tells the server which action is held now, if that has changed or it was just pressed.
+  // Sends the held action to the server if it has changed or was just pressed.
   update(isPressed = false) {
     const { connection, playback, current: action } = this;
-    [...byId("actions").children].forEach((button, place) => button.classList.toggle("active", place === action));
-    if (isPressed && action !== null && playback.paused === "by hand") return connection.send("step", { action });
-    if (isPressed && playback.paused === "going back") playback.pause("");
+    [...byId("actions").children].forEach((button, index) => button.classList.toggle("active", index === action));
+    if (isPressed && action !== null && playback.paused === "manual") return connection.send("step", { action });
+    if (isPressed && playback.paused === "until action") playback.pause("");
     if (action === this.sent && !isPressed) return;
     this.sent = action;
     this.id += 1;

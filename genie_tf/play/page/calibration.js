@@ -1,24 +1,24 @@
-// What each action does, side by side; names and keys for them.
+// Previews of all actions, side by side, with their names and keys.
 
-import { byId, make, say } from "./dom.js";
+import { byId, make, notify } from "./dom.js";
 import { paint } from "./images.js";
 import { keyLabel, normalizeKey } from "./keys.js";
 import { actionColor } from "./timeline.js";
 
-const PERIOD = 120; // Milliseconds that each frame of a preview stays.
+const PERIOD = 120; // Milliseconds per frame of a preview.
 
 export class Calibration {
-  // `look` asks for previews, which `add` takes; `changed` is called after names or keys change.
-  constructor(world, keys, look, changed) {
-    Object.assign(this, { world, keys, look, changed, cards: [] });
+  // `requestPreviews` leads to calls of `add`; `onChange` is called after names or keys change.
+  constructor(world, keys, requestPreviews, onChange) {
+    Object.assign(this, { world, keys, requestPreviews, onChange, cards: [] });
     this.dialog = byId("calibration");
-    byId("look-again").onclick = () => this.begin();
-    byId("forget").onclick = () => {
+    byId("replay").onclick = () => this.begin();
+    byId("reset").onclick = () => {
       keys.reset();
       this.build();
-      changed();
+      onChange();
     };
-    // Escape and keys that are being bound are not the page's.
+    // Keep Escape and keys being bound from the page.
     this.dialog.addEventListener("keydown", (event) => this.bindKey(event), true);
     this.dialog.addEventListener("close", () => clearInterval(this.timer));
   }
@@ -27,19 +27,19 @@ export class Calibration {
     this.build();
     this.dialog.showModal();
     this.begin();
-    let place = 0;
+    let tick = 0;
     this.timer = setInterval(() => {
-      place += 1;
+      tick += 1;
       for (const { canvas, frames } of this.cards) {
-        // The last frame stays for a while.
-        if (frames.length) paint(canvas, frames[Math.min(place % (frames.length + 4), frames.length - 1)]);
+        // Hold the last frame for a while.
+        if (frames.length) paint(canvas, frames[Math.min(tick % (frames.length + 4), frames.length - 1)]);
       }
     }, PERIOD);
   }
 
   begin() {
     for (const card of this.cards) card.frames = [];
-    this.look();
+    this.requestPreviews();
   }
 
   add({ action, pixels }) {
@@ -49,13 +49,13 @@ export class Calibration {
   build() {
     const { keys, world: { width, height } } = this;
     const frames = this.cards.map((card) => card.frames);
-    this.waiting = null; // The action whose key is to be pressed.
+    this.waiting = null; // The action that waits for a key.
     this.cards = keys.names.map((name, action) => {
-      const canvas = make("canvas", { width, height, role: "img", ariaLabel: `Action ${action}, held` });
+      const canvas = make("canvas", { width, height, role: "img", ariaLabel: `Preview of action ${action}` });
       const input = make("input", { value: name, placeholder: `Action ${action}`, maxLength: 24, ariaLabel: `Name of action ${action}` });
       input.oninput = () => {
         keys.rename(action, input.value.trim());
-        this.changed();
+        this.onChange();
       };
       const bindings = make("div", { className: "bindings" });
       const card = make("div", { className: "card" }, canvas, input, bindings);
@@ -81,13 +81,13 @@ export class Calibration {
         { className: "bind", textContent: this.waiting === action ? "Press a key" : "+ key", ariaLabel: `Bind a key to action ${action}` },
         () => {
           this.waiting = action;
-          say(`Press a key for action ${action}; Escape for none.`);
+          notify(`Press a key for action ${action}, or Escape to cancel.`);
         },
       );
       const idle = makeButton(
         {
-          className: "bind", textContent: "+ idle", title: "What happens while no key is held",
-          ariaLabel: `Action ${action} happens while no key is held`, hidden: "" in keys.bindings,
+          className: "bind", textContent: "+ idle", title: "Use while no key is held",
+          ariaLabel: `Use action ${action} while no key is held`, hidden: "" in keys.bindings,
         },
         () => keys.bind("", action),
       );
@@ -95,12 +95,12 @@ export class Calibration {
     });
   }
 
-  change(how) {
-    how();
-    const place = [...this.dialog.querySelectorAll("button")].indexOf(document.activeElement);
+  change(edit) {
+    edit();
+    const index = [...this.dialog.querySelectorAll("button")].indexOf(document.activeElement);
     this.showBindings();
-    this.dialog.querySelectorAll("button")[place]?.focus();
-    this.changed();
+    this.dialog.querySelectorAll("button")[index]?.focus();
+    this.onChange();
   }
 
   bindKey(event) {
@@ -110,8 +110,8 @@ export class Calibration {
     const action = this.waiting, key = normalizeKey(event.key);
     if (["Shift", "Control", "Alt", "Meta"].includes(key)) return;
     this.waiting = null;
-    const refusal = key === "Escape" ? "No key bound." : this.keys.bind(key, action);
+    const problem = key === "Escape" ? "No key bound." : this.keys.bind(key, action);
     this.change(() => {});
-    say(refusal ?? `${keyLabel(key)} is now ${this.keys.title(action)}.`);
+    notify(problem ?? `${keyLabel(key)} is now ${this.keys.title(action)}.`);
   }
 }

@@ -1,11 +1,11 @@
-// The WebSocket, as docs/play.md describes it.
+// The WebSocket; docs/play.md describes the protocol.
 
 export const NEW = 0, PREVIEW = 2;
 const HEADER = 12, NO_ACTION = 255;
 
-// `handlers` has a function for each type of JSON message, `frame` and `closed`.
+// `handlers` has a function for each type of JSON message, and for `frame` and `closed`.
 export function connect(handlers) {
-  // Relative to the page, which a proxy may serve below a path.
+  // Relative to the page: a proxy may serve it below a path.
   const address = new URL("play", location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(address);

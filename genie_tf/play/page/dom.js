@@ -1,4 +1,4 @@
-// Elements of the page.
+// Helpers for elements of the page.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -14,9 +14,9 @@ export function icon(name) {
   return template.content.firstChild;
 }
 
-export function say(sentence) {
-  const said = byId("said");
-  said.textContent = sentence;
-  said.classList.remove("fresh");
-  requestAnimationFrame(() => said.classList.add("fresh"));
+export function notify(text) {
+  const notice = byId("notice");
+  notice.textContent = text;
+  notice.classList.remove("fresh");
+  requestAnimationFrame(() => notice.classList.add("fresh"));
 }

@@ -1,6 +1,6 @@
-// Images as pixels, and pixels as images.
+// Conversion between images and pixels.
 
-// Paints a frame, three bytes a pixel, on a canvas of its size.
+// Paints a frame, three bytes per pixel, on a canvas of the same size.
 export function paint(canvas, pixels) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
@@ -13,17 +13,17 @@ export function paint(canvas, pixels) {
   context.putImageData(image, 0, 0);
 }
 
-// The pixels of an image that has the size of a frame, three bytes each.
+// Returns the pixels of an image, three bytes each.
 export async function readPixels(blob) {
   const bitmap = await createImageBitmap(blob);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0);
   const { data } = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  return data.filter((_, place) => place % 4 !== 3);
+  return data.filter((_, index) => index % 4 !== 3);
 }
 
-// Any image, as the server fits it to the size of a frame: "crop" or "pad".
+// Has the server fit any image to the size of a frame: `fit` is "crop" or "pad".
 export async function fitImage(image, fit) {
   const response = await fetch(`picture?fit=${fit}`, { method: "POST", body: image });
   if (!response.ok) throw new Error((await response.json()).message);

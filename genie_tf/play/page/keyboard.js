@@ -1,10 +1,9 @@
-// Keys of the page. Those of a field or a dialog are its own, and the space bar on a
-// button, too.
+// Keys of the page, except in fields and dialogs, and the space bar on a button.
 
 import { byId } from "./dom.js";
 import { normalizeKey } from "./keys.js";
 
-// `shortcuts` has a function for each key that is no action's.
+// `shortcuts` has a function for each key that is not bound to an action.
 export function listenToKeyboard(keys, actions, playback, shortcuts) {
   addEventListener("keydown", (event) => {
     const key = normalizeKey(event.key);

@@ -1,4 +1,4 @@
-// Names of actions, and which keys stand for them.
+// Names and keys of the actions.
 
 const WORDS = {
   left: "ArrowLeft", right: "ArrowRight", up: "ArrowUp", jump: "ArrowUp", down: "ArrowDown",
@@ -6,7 +6,7 @@ const WORDS = {
 };
 const DEFAULTS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", " "];
 const LABELS = { ArrowLeft: "\u2190", ArrowRight: "\u2192", ArrowUp: "\u2191", ArrowDown: "\u2193", " ": "Space", "": "idle" };
-// Keys that the page itself has a use for.
+// Keys that the page itself uses.
 const RESERVED = ["Tab", "Escape", "Enter", "Backspace", ".", "p", "r", "c"];
 
 export const normalizeKey = (key) => (key.length === 1 ? key.toLowerCase() : key);
@@ -14,7 +14,7 @@ export const keyLabel = (combination) =>
   LABELS[combination] ?? combination.split(/(?<=.)\+/).map((key) => LABELS[key] ?? key.toUpperCase()).join(" ");
 
 export class Keys {
-  // A combination is a key or several joined by "+"; "" stands for no key at all.
+  // A combination is one key, or several joined by "+"; "" means that no key is held.
   constructor(world) {
     this.world = world;
     this.storageKey = `genie-play ${world.name} ${world.num_actions}`;
@@ -51,9 +51,9 @@ export class Keys {
     this.save();
   }
 
-  // Returns why not, if the key cannot be bound.
+  // Returns an error message if the key cannot be bound.
   bind(key, action) {
-    if (RESERVED.includes(key)) return `${keyLabel(key)} has another use; choose another key.`;
+    if (RESERVED.includes(key)) return `${keyLabel(key)} is already used; choose another key.`;
     this.bindings[key] = action;
     this.save();
   }
@@ -88,7 +88,7 @@ export class Keys {
     this.pressed = this.pressed.filter((other) => other !== key);
   }
 
-  // What the keys pressed stand for: the largest combination, of several the newest one.
+  // Action of the pressed keys: the largest combination wins, then the newest.
   get action() {
     const down = Object.keys(this.bindings).filter((keys) => splitKeys(keys).every((key) => this.pressed.includes(key)));
     const age = (keys) => Math.min(...splitKeys(keys).map((key) => this.pressed.indexOf(key)));

@@ -1,9 +1,9 @@
-// The page: what is pressed goes to the server, and frames come back.
+// The page: sends what is pressed to the server, and draws the frames that come back.
 
 import { Actions } from "./actions.js";
 import { Calibration } from "./calibration.js";
 import { NEW, PREVIEW, connect } from "./connection.js";
-import { byId, say } from "./dom.js";
+import { byId, notify } from "./dom.js";
 import { paint } from "./images.js";
 import { listenToKeyboard } from "./keyboard.js";
 import { Keys } from "./keys.js";
@@ -16,7 +16,7 @@ import { Timeline } from "./timeline.js";
 
 const handlers = {
   closed(reason) {
-    byId("gone-reason").textContent = reason || "The server is not there any more, or full.";
+    byId("gone-reason").textContent = reason || "The server has stopped or is full.";
     byId("gone").showModal();
   },
 };
@@ -63,7 +63,7 @@ listenToKeyboard(keys, actions, playback, {
   c: openCalibration,
 });
 
-let waiting = []; // Frames that came since the last one was drawn.
+let waiting = []; // Frames received but not yet drawn.
 
 Object.assign(handlers, {
   line({ first, actions }) {
@@ -76,7 +76,7 @@ Object.assign(handlers, {
   },
   error({ message }) {
     playback.goingTo = null;
-    say(message);
+    notify(message);
   },
   frame(frame) {
     if (!waiting.length) requestAnimationFrame(draw);
@@ -84,8 +84,7 @@ Object.assign(handlers, {
   },
 });
 
-// Draws what came since the last time; a page that nobody sees draws nothing, and so
-// asks for nothing.
+// Draws the waiting frames. A hidden page draws nothing, so it requests no more frames.
 function draw(now) {
   const frames = waiting;
   waiting = [];

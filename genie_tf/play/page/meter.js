@@ -1,12 +1,12 @@
-// Frames a second, and the time from a key to its image.
+// Frames per second, and the time from a key to its frame.
 
 import { byId } from "./dom.js";
 
 export class Meter {
   constructor() {
-    this.drawn = []; // When frames of the last second were drawn.
-    this.delay = null; // In milliseconds.
-    this.pressedAt = new Map(); // When, by number of message.
+    this.drawn = []; // Times at which the frames of the last second were drawn.
+    this.delay = null; // Milliseconds from a key to its frame, a moving average.
+    this.pressedAt = new Map(); // Time of each key press, by message id.
     setInterval(() => this.show(), 500);
   }
 
@@ -18,12 +18,12 @@ export class Meter {
     this.drawn.push(now);
   }
 
-  // A frame is drawn that knows the message with this number.
+  // Called when a frame is drawn; `id` is the newest message it was made with.
   measureDelay(id) {
     if (!this.pressedAt.has(id)) return;
-    // Which benchmarks read.
+    // benchmarks/play_browser.py reads these measures.
     const times = { start: this.pressedAt.get(id), end: performance.now() };
-    const { duration } = performance.measure("key to picture", times);
+    const { duration } = performance.measure("key to frame", times);
     this.delay = this.delay === null ? duration : 0.8 * this.delay + 0.2 * duration;
     this.pressedAt = new Map([...this.pressedAt].filter(([key]) => key > id));
   }

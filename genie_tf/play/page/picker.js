@@ -1,22 +1,22 @@
-// Images to start a world from: those of the server, a file, or a sketch.
+// Prompt images: those of the server, a file, or a sketch.
 
-import { byId, make, say } from "./dom.js";
+import { byId, make, notify } from "./dom.js";
 import { fitImage, readPixels } from "./images.js";
 import { makeSketch } from "./sketch.js";
 
 export function showPicker(connection, world, playback) {
-  async function start(image, fits = false) {
+  async function start(image, isFitted = false) {
     try {
       const fit = byId("pad").checked ? "pad" : "crop";
-      connection.start(await readPixels(fits ? image : await fitImage(image, fit)));
+      connection.start(await readPixels(isFitted ? image : await fitImage(image, fit)));
     } catch (error) {
-      return say(error.message);
+      return notify(error.message);
     }
     playback.pause("");
     byId("picker").hidden = true;
     byId("game").hidden = byId("leave").hidden = false;
     byId("stage").focus();
-    say("A new world. Hold the key of an action.");
+    notify("A new world. Hold the key of an action.");
   }
 
   for (const name of world.prompts.toReversed()) {
@@ -38,7 +38,7 @@ export function showPicker(connection, world, playback) {
   });
   byId("open-sketch").onclick = makeSketch(world, start);
   byId("leave").onclick = () => {
-    playback.pause("by hand");
+    playback.pause("manual");
     byId("picker").hidden = false;
     byId("game").hidden = byId("leave").hidden = true;
     file.value = "";

@@ -1,12 +1,12 @@
-// Pausing, single frames, going back, and lines left behind.
+// Pausing, stepping, rewinding and branches.
 
 import { byId, icon, make } from "./dom.js";
 
 export class Playback {
   constructor(connection, timeline, fps) {
     Object.assign(this, { connection, timeline, interval: 1000 / fps });
-    this.paused = ""; // "by hand", or "going back", which the next action ends.
-    this.goingTo = null; // The moment asked for, until it is shown.
+    this.paused = ""; // "manual", "until action", or "" if not paused.
+    this.goingTo = null; // The requested moment, until it is shown.
     this.rewinding = null;
     byId("do-pause").onclick = () => this.togglePause();
     const button = byId("do-rewind");
@@ -17,25 +17,25 @@ export class Playback {
 
   pause(why) {
     this.paused = why;
-    const isPaused = why === "by hand", button = byId("do-pause");
+    const isPaused = why === "manual", button = byId("do-pause");
     this.connection.send("pause", { on: Boolean(why) });
-    button.replaceChildren(icon(isPaused ? "go" : "pause"), make("span", { textContent: isPaused ? "Go on" : "Pause" }));
+    button.replaceChildren(icon(isPaused ? "resume" : "pause"), make("span", { textContent: isPaused ? "Resume" : "Pause" }));
     button.setAttribute("aria-pressed", isPaused);
     byId("badge").hidden = !isPaused;
     byId("badge").textContent = "paused";
   }
 
   togglePause() {
-    this.pause(this.paused === "by hand" ? "" : "by hand");
+    this.pause(this.paused === "manual" ? "" : "manual");
   }
 
   step(action) {
-    if (!this.paused) this.pause("by hand");
+    if (!this.paused) this.pause("manual");
     this.connection.send("step", { action });
   }
 
   pauseUntilAction() {
-    if (!this.paused) this.pause("going back");
+    if (!this.paused) this.pause("until action");
   }
 
   goTo(number) {
@@ -45,7 +45,7 @@ export class Playback {
     this.connection.send("go_to", { number });
   }
 
-  // A moment of before is shown.
+  // Called when an earlier moment is shown.
   arrive(number) {
     this.timeline.number = number;
     if (number === this.goingTo) this.goingTo = null;
@@ -64,9 +64,9 @@ export class Playback {
 
   showBranches(branches) {
     byId("branches").replaceChildren(...branches.map(({ id, last }) => {
-      const button = make("button", { title: "Go to the end of what you have left" }, icon("branch"), `Line ${id + 1}: ${last} moments`);
+      const button = make("button", { title: "Go to the end of this branch" }, icon("branch"), `Line ${id + 1}: ${last} moments`);
       button.onclick = () => {
-        this.pause("going back");
+        this.pause("until action");
         this.connection.send("branch", { id });
       };
       return button;

@@ -1,4 +1,4 @@
-// The button that records, and links to what was recorded.
+// The record button and download links.
 
 import { byId, icon, make } from "./dom.js";
 
@@ -12,13 +12,13 @@ export class Recording {
     this.connection.send("record", { on: !this.isOn });
   }
 
-  show(isOn, isThere) {
+  show(isOn, hasRecording) {
     this.isOn = isOn;
     const { id, recordings } = this.world, button = byId("do-record");
     button.classList.toggle("on", isOn);
     button.setAttribute("aria-pressed", isOn);
     button.querySelector("span").textContent = isOn ? "Stop" : "Record";
-    byId("downloads").replaceChildren(...(isOn || !isThere ? [] : recordings.map((form) =>
+    byId("downloads").replaceChildren(...(isOn || !hasRecording ? [] : recordings.map((form) =>
       make("a", { href: `recordings/${id}.${form}`, download: `world.${form}` }, icon("download"), form.toUpperCase()))));
   }
 }

@@ -1,9 +1,9 @@
-// Controls of how frames are sampled.
+// Controls for the sampling settings.
 
 import { byId, make } from "./dom.js";
 
-// `changed` is called with all values by name.
-export function showSettings(settings, changed) {
+// `onChange` is called with all values by name.
+export function showSettings(settings, onChange) {
   byId("settings").replaceChildren(...settings.map((setting) => {
     const { name, label, value, choices, least, most, step } = setting;
     const control = choices.length
@@ -14,7 +14,7 @@ export function showSettings(settings, changed) {
     control[choices.length ? "onchange" : "oninput"] = () => {
       setting.value = choices.length ? control.value : Number(control.value);
       if (!choices.length) output.textContent = control.value;
-      changed(Object.fromEntries(settings.map(({ name, value }) => [name, value])));
+      onChange(Object.fromEntries(settings.map(({ name, value }) => [name, value])));
     };
     return make("label", { htmlFor: name }, `${label[0].toUpperCase()}${label.slice(1)} `, output, " ", control);
   }));

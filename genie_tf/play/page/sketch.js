@@ -1,4 +1,4 @@
-// Paper, a brush and some colors.
+// Drawing of prompt images: a canvas, a brush and some colors.
 
 import { byId, make } from "./dom.js";
 
@@ -15,7 +15,7 @@ export function makeSketch(world, use) {
   paper.height = Math.round((SIDE * world.height) / world.width);
   let [, ink] = COLORS[3];
   const history = [];
-  const remember = () => {
+  const saveForUndo = () => {
     history.push(context.getImageData(0, 0, paper.width, paper.height));
     if (history.length > 20) history.shift();
   };
@@ -32,7 +32,7 @@ export function makeSketch(world, use) {
   };
   paper.addEventListener("pointerdown", (event) => {
     paper.setPointerCapture(event.pointerId);
-    remember();
+    saveForUndo();
     context.strokeStyle = ink;
     context.lineWidth = byId("brush").value;
     context.lineCap = context.lineJoin = "round";
@@ -50,7 +50,7 @@ export function makeSketch(world, use) {
     byId("palette").append(label);
   }
   byId("fill").onclick = () => {
-    remember();
+    saveForUndo();
     fill(ink);
   };
   byId("undo").onclick = () => history.length && context.putImageData(history.pop(), 0, 0);

@@ -1,4 +1,4 @@
-// The actions taken, as a line of moments to go back to.
+// Timeline of the actions taken, with moments to go back to.
 
 import { byId } from "./dom.js";
 
@@ -43,7 +43,7 @@ export class Timeline {
     Object.assign(this, { first, actions, number: first + actions.length - 1 });
   }
 
-  // A new moment, instead of all that followed the one before.
+  // Adds a moment, replacing all moments from its number on.
   add(number, action) {
     this.actions.length = number - this.first;
     this.actions.push(action);
@@ -76,14 +76,14 @@ export class Timeline {
     context.fillRect(x + WIDTH - 2, 0, 2, HEIGHT);
     element.scrollLeft = x - element.clientWidth * 0.8;
     const action = this.actions[this.number - this.first];
-    const title = action === null ? "the picture" : keys.title(action);
+    const title = action === null ? "the first frame" : keys.title(action);
     Object.assign(element, {
       ariaValueMin: this.first, ariaValueMax: this.last, ariaValueNow: this.number,
       ariaValueText: `Moment ${this.number} of ${this.last}, ${title}`,
     });
   }
 
-  // The same action from one moment to before another; fainter where it is ahead.
+  // Draws a run of the same action, `from` to before `to`; fainter after the current moment.
   drawRun(context, from, to) {
     const action = this.actions[from], now = this.number - this.first + 1;
     context.fillStyle = action === null ? "#5b6478" : actionColor(action, this.keys.names.length);

@@ -1,4 +1,4 @@
-"""CoinRun's episodes are what the game shows, in files that stay as they are."""
+"""CoinRun episodes match the game, and their files stay the same."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ TINY = CoinRunConfig(
 
 
 class BuilderTest(tfds.testing.DatasetBuilderTestCase):
-    """TFDS's own checks."""
+    """Standard TFDS checks."""
 
     DATASET_CLASS = Builder
     BUILDER_CONFIG_NAMES_TO_TEST = [
@@ -37,7 +37,7 @@ class BuilderTest(tfds.testing.DatasetBuilderTestCase):
         ),
     ]
     SPLITS = {"train": 3, "validation": 1}
-    # Nothing is downloaded, so there are no dummy files, but TFDS wants a folder.
+    # Nothing is downloaded, so there are no dummy files, but TFDS requires a folder.
     EXAMPLE_DIR = os.fspath(Builder.pkg_dir_path)
 
 
@@ -93,8 +93,7 @@ def checksum(builder):
         ),
     ],
 )
-def test_records_are_those_of_version_2_1_0(tmp_path, changes, expected):
-    """As the first code of that version wrote them."""
+def test_records_equal_those_of_version_2_1_0(tmp_path, changes, expected):
     config = CoinRunConfig(
         name="fixed",
         levels={"train": [6, 22, 132], "test": "9:11"},
@@ -105,8 +104,8 @@ def test_records_are_those_of_version_2_1_0(tmp_path, changes, expected):
     assert checksum(build(tmp_path, config)) == expected
 
 
-def test_configs_have_the_names_and_levels_of_version_2_1_0():
-    found = {
+def test_configs_equal_those_of_version_2_1_0():
+    configs = {
         name: (
             [len(config.levels[split]) for split in ("train", "validation", "test")],
             config.steps_per_level,
@@ -115,7 +114,7 @@ def test_configs_have_the_names_and_levels_of_version_2_1_0():
         )
         for name, config in Builder.builder_configs.items()
     }
-    assert found == {
+    assert configs == {
         "random_hard": ([10_000, 100, 1_000], 1_000, False, "random"),
         "random_hard_small": ([200, 16, 32], 500, False, "random"),
         "held_hard_small": ([200, 16, 32], 500, False, "held"),
@@ -124,7 +123,7 @@ def test_configs_have_the_names_and_levels_of_version_2_1_0():
     }
 
 
-def test_no_config_trains_on_levels_another_evaluates_on():
+def test_train_levels_are_disjoint_from_other_splits():
     train, held_out = set(), set()
     for config in Builder.BUILDER_CONFIGS:
         for split, levels in config.levels.items():
@@ -132,7 +131,7 @@ def test_no_config_trains_on_levels_another_evaluates_on():
     assert not train & held_out
 
 
-def test_each_split_plays_all_its_levels_for_all_their_steps(levels):
+def test_each_level_is_played_for_all_its_steps(levels):
     assert {
         key: sum(len(steps["action"]) for steps in episodes)
         for key, episodes in levels.items()
@@ -143,7 +142,7 @@ def test_each_split_plays_all_its_levels_for_all_their_steps(levels):
     }
 
 
-def test_flags_mark_the_ends_of_episodes(levels):
+def test_flags_mark_ends_of_episodes(levels):
     for episodes in levels.values():
         for steps in episodes:
             ends = [False] * (len(steps["action"]) - 1)
@@ -152,18 +151,18 @@ def test_flags_mark_the_ends_of_episodes(levels):
             assert not steps["is_terminal"][:-1].any()
             assert not steps["reward"][:-1].any()
             np.testing.assert_array_equal(steps["discount"], 1 - steps["is_terminal"])
-        # Played until the game ended it, all but the last, which the budget ended.
+        # The game ended all episodes but the last, which ran out of steps.
         assert [bool(steps["is_terminal"][-1]) for steps in episodes] == (
             [True] * (len(episodes) - 1) + [False]
         )
 
 
-def test_only_the_coin_is_rewarded(levels):
+def test_only_coin_is_rewarded(levels):
     assert levels["train", 6][0]["reward"][-1] == 0
     assert levels["train", 132][0]["reward"][-1] == 10
 
 
-def test_stored_themes_are_those_of_the_game_throughout(builder):
+def test_stored_theme_matches_game_at_every_step(builder):
     for split in TINY.levels:
         for episode in builder.as_dataset(split=split):
             metadata = episode["episode_metadata"]
@@ -180,14 +179,16 @@ def test_actions_have_names(builder):
     assert action.names[4] == "none"
 
 
-def test_the_number_of_workers_changes_no_byte(builder, tmp_path):
+def test_files_do_not_depend_on_number_of_workers(builder, tmp_path):
     with mock.patch.dict(os.environ, COINRUN_WORKERS="1"):
         assert checksum(build(tmp_path)) == checksum(builder)
 
 
-def test_a_wrong_number_of_workers(tmp_path, monkeypatch):
+def test_invalid_number_of_workers_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("COINRUN_WORKERS", "two")
-    with pytest.raises(ValueError, match="COINRUN_WORKERS must be a number from 1 on"):
+    with pytest.raises(
+        ValueError, match="COINRUN_WORKERS must be a number of 1 or more"
+    ):
         build(tmp_path)
 
 
@@ -199,7 +200,7 @@ def test_stock_tfds_reads_the_files(builder):
     )
 
 
-def test_folders_are_importable_as_tfds_build_does():
+def test_tfds_build_imports_dataset_folders():
     datasets = pathlib.Path(Builder.pkg_dir_path).parent
     for name in ("coinrun", "procgen"):
         code = (

@@ -17,18 +17,18 @@ from genie_tf.datasets.procgen.environment import (
 
 
 def play(game, mode, actions):
-    """Return the frames, rewards and first frames of a level in which this is done."""
+    """Take actions in a level; return frames, rewards and first-frame flags."""
     environment = make_environment(game, mode, level_seed=3)
-    seen = []
+    steps = []
     for action in actions:
         reward, observation, is_first = environment.observe()
-        seen.append((observation["rgb"][0], reward[0], is_first[0]))
+        steps.append((observation["rgb"][0], reward[0], is_first[0]))
         environment.act(np.array([action], np.int32))
     environment.close()
-    return [np.array(column) for column in zip(*seen)]
+    return [np.array(column) for column in zip(*steps)]
 
 
-def test_all_games_of_procgen_are_there():
+def test_games_and_actions_match_procgen():
     from procgen import env
 
     assert list(GAMES) == env.ENV_NAMES
@@ -39,10 +39,10 @@ def test_all_games_of_procgen_are_there():
 
 
 @pytest.mark.parametrize("game", GAMES)
-def test_actions_of_a_group_do_the_same(game):
+def test_actions_of_a_group_are_equivalent(game):
     rng = np.random.default_rng(0)
     groups = GAMES[game].actions.groups
-    # Held, so that figures get around.
+    # Held, so that characters move around.
     actions = rng.integers(len(ACTION_NAMES), size=50).repeat(4)
     for mode in GAMES[game].timeouts:
         frames, rewards, is_first = play(game, mode, actions)
@@ -54,18 +54,18 @@ def test_actions_of_a_group_do_the_same(game):
         np.testing.assert_array_equal(grouped[2], is_first)
 
 
-def test_coinrun_has_nine_actions_that_differ():
+def test_coinrun_has_nine_distinct_actions():
     assert GAMES["coinrun"].actions.groups == (*range(9), *[4] * 6)
 
 
 @pytest.mark.parametrize(("game", "mode"), [("maze", "hard"), ("leaper", "hard")])
-def test_an_episode_ends_after_so_many_steps_at_the_latest(game, mode):
+def test_episode_ends_at_timeout(game, mode):
     timeout = GAMES[game].timeouts[mode]
     _, _, is_first = play(game, mode, [ACTION_NAMES.index("none")] * (timeout + 2))
     assert np.flatnonzero(is_first)[1] == timeout
 
 
-def test_there_are_modes_of_single_games():
+def test_modes_depend_on_game():
     assert list(GAMES["ninja"].timeouts) == ["easy", "hard"]
     assert list(GAMES["dodgeball"].timeouts) == ["easy", "hard", "extreme", "memory"]
     assert GAMES["jumper"].timeouts == {"easy": 1_000, "hard": 1_000, "memory": 2_000}
@@ -77,26 +77,26 @@ def test_there_are_modes_of_single_games():
         (
             "nnja",
             "hard",
-            "Procgen has no game 'nnja': it has bigfish, bossfight, caveflyer, chaser, "
+            "Procgen has no game 'nnja'; available: bigfish, bossfight, caveflyer, chaser, "
             "climber, coinrun, dodgeball, fruitbot, heist, jumper, leaper, maze, miner, "
             "ninja, plunder, starpilot.",
         ),
         (
             "ninja",
             "memory",
-            "Procgen's ninja has no mode 'memory': it has easy, hard.",
+            "Procgen's ninja has no mode 'memory'; available: easy, hard.",
         ),
     ],
 )
-def test_games_and_modes_that_do_not_exist(game, mode, message):
+def test_unknown_games_and_modes_are_rejected(game, mode, message):
     for function in (check_game, lambda *names: make_environment(*names, 0)):
         with pytest.raises(ValueError) as error:
             function(game, mode)
         assert str(error.value) == message
 
 
-def test_levels_of_one_theme_stand_on_the_same_ground():
-    """At the start all levels look alike below the agent, except for the theme."""
+def test_levels_of_a_theme_have_the_same_ground():
+    """At the start, levels differ below the agent only by their theme."""
     grounds = {}
     for level_seed in range(40):
         environment = make_environment("coinrun", "hard", level_seed)
@@ -105,20 +105,22 @@ def test_levels_of_one_theme_stand_on_the_same_ground():
         grounds.setdefault(read_theme(environment), set()).add(ground)
         environment.close()
     assert sorted(grounds) == list(range(NUM_THEMES))
-    assert all(len(pictures) == 1 for pictures in grounds.values())
+    assert all(len(images) == 1 for images in grounds.values())
     assert len(set.union(*grounds.values())) == NUM_THEMES
 
 
 @pytest.mark.parametrize("theme", [6, -1, 1_045_220_557])
-def test_a_state_without_a_theme(theme):
+def test_state_without_theme_is_rejected(theme):
     environment = mock.Mock()
     state = np.array([3, theme, 0, 1, 0, 0, 0, 0], "<i4").tobytes()
     environment.callmethod.return_value = [state]
-    with pytest.raises(ValueError, match=f"in 0..5, 28 bytes before .* {theme}: use"):
+    with pytest.raises(
+        ValueError, match=f"level, 0..5, 28 bytes before .* {theme}: use"
+    ):
         read_theme(environment)
 
 
-def test_gym_is_imported_only_to_play_and_does_not_scold():
+def test_gym_is_imported_only_to_play_and_prints_nothing():
     code = (
         "import sys, genie_tf.datasets\n"
         "assert 'gym' not in sys.modules\n"

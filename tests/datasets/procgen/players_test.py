@@ -35,7 +35,7 @@ def play(level_seed, settings=COINRUN, policy=None):
 
 
 class Waiting(Policy):
-    """Does nothing."""
+    """Policy that does nothing."""
 
     name = "waiting"
 
@@ -44,7 +44,7 @@ class Waiting(Policy):
 
 
 class Brightness(Policy):
-    """Chooses by the mean of the frame, and remembers whether an episode has begun."""
+    """Policy that depends on the frame and on the step within the episode."""
 
     name = "brightness"
 
@@ -61,26 +61,26 @@ class Brightness(Policy):
         return (frames.sum(axis=(1, 2, 3), dtype=int) + self.steps) % 15
 
 
-def test_one_episode_of_a_level_is_its_first():
+def test_one_episode_plays_only_the_first():
     first, *others = play(6)
     assert others
-    (alone,) = play(6, COINRUN._replace(one_episode=True))
-    np.testing.assert_equal(alone, first)
+    (only,) = play(6, COINRUN._replace(one_episode=True))
+    np.testing.assert_equal(only, first)
     (cut,) = play(6, COINRUN._replace(one_episode=True, steps_per_level=10))
     assert len(cut.actions) == 10
     assert not cut.is_terminal
 
 
-def test_an_episode_that_times_out_is_not_terminal():
+def test_timeout_is_not_terminal():
     first, second = play(0, Settings("maze", "easy", 501), Waiting())
     assert len(first.actions) == 500
     assert not first.is_terminal
-    # The level starts again as it did before.
+    # The level restarts from the same frame.
     assert second.frames == first.frames[:1]
 
 
 @pytest.mark.parametrize("game", ["coinrun", "ninja", "bigfish"])
-def test_replaying_the_actions_in_the_game_gives_the_episodes(game):
+def test_replaying_actions_reproduces_episodes(game):
     settings = Settings(game, "easy", 200)
     environment = make_environment(game, "easy", 22)
     _, seen, is_first = environment.observe()
@@ -92,12 +92,12 @@ def test_replaying_the_actions_in_the_game_gives_the_episodes(game):
         ):
             np.testing.assert_array_equal(frame, seen["rgb"][0])
             environment.act(np.array([action], np.int32))
-            (found,), seen, is_first = environment.observe()
-            assert reward == found
+            (expected,), seen, is_first = environment.observe()
+            assert reward == expected
         assert episode.is_terminal == is_first[0]
 
 
-def test_a_policy_sees_the_frames_that_are_stored():
+def test_policy_sees_stored_frames():
     episodes = play(4, policy=Brightness())
     assert len(episodes) > 1
     for episode in episodes:
@@ -109,25 +109,25 @@ def test_a_policy_sees_the_frames_that_are_stored():
 
 @pytest.mark.parametrize("one_episode", [False, True])
 @pytest.mark.parametrize("policy", [RandomPolicy("coinrun"), Brightness()])
-def test_levels_played_side_by_side_are_those_played_alone(policy, one_episode):
+def test_episodes_do_not_depend_on_levels_played_in_lockstep(policy, one_episode):
     settings = COINRUN._replace(one_episode=one_episode)
     together = play_levels(settings, LEVELS, policy)
-    alone = [play(level_seed, settings, policy) for level_seed in LEVELS]
-    np.testing.assert_equal(together, alone)
+    separate = [play(level_seed, settings, policy) for level_seed in LEVELS]
+    np.testing.assert_equal(together, separate)
     assert not one_episode or {len(level) for level in together} == {1}
 
 
-def test_any_number_of_workers_plays_the_same_episodes_in_order():
+def test_episodes_do_not_depend_on_number_of_workers():
     level_seeds = [22, 3, 6, 4]
-    alone = [play(level_seed) for level_seed in level_seeds]
+    expected = [play(level_seed) for level_seed in level_seeds]
     for num_workers, levels_at_once in ((1, 1), (2, 1), (2, 3)):
         settings = COINRUN._replace(levels_at_once=levels_at_once)
         played = list(play_in_processes(settings, level_seeds, num_workers))
         assert [episodes[0].level_seed for episodes in played] == level_seeds
-        np.testing.assert_equal(played, alone)
+        np.testing.assert_equal(played, expected)
 
 
-def test_a_policy_of_ones_own_plays(tmp_path, monkeypatch):
+def test_custom_policy_plays(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "mine.py").write_text(
         "from genie_tf.datasets.procgen.policies import Policy\n"
@@ -136,7 +136,7 @@ def test_a_policy_of_ones_own_plays(tmp_path, monkeypatch):
         "    def __init__(self, game, action):\n"
         "        self.action = action\n"
         "    def act(self, frames, rngs):\n"
-        "        print('What is printed is no episode.')\n"
+        "        print('Printed text is no episode.')\n"
         "        return [self.action] * len(frames)\n"
     )
     settings = COINRUN._replace(policy="mine:Fixed", steps_per_level=5)
@@ -146,13 +146,13 @@ def test_a_policy_of_ones_own_plays(tmp_path, monkeypatch):
     bad = settings._replace(policy_arguments={"action": 15})
     with pytest.raises(PolicyError, match="'fixed' must return .* received 15.$"):
         list(play_in_processes(bad, [1], 1))
-    with pytest.raises(PolicyError, match="'mine:Fixed' cannot be made: .*'action'"):
+    with pytest.raises(PolicyError, match="'mine:Fixed' cannot be created: .*'action'"):
         list(play_in_processes(settings, [1], 1))
 
 
 @pytest.fixture
 def processes(monkeypatch):
-    """The processes that play, as they are started."""
+    """Player processes started so far; all must have ended after the test."""
     started = []
 
     def start(*args, **kwargs):
@@ -169,7 +169,7 @@ def processes(monkeypatch):
 SHORT = COINRUN._replace(steps_per_level=10)
 
 
-def test_players_are_kept_for_the_next_levels_and_end_at_last(processes):
+def test_player_process_is_reused(processes):
     with Players() as played:
         for level_seed in (1, 2):
             list(played.play(SHORT, [[level_seed]]))
@@ -177,32 +177,34 @@ def test_players_are_kept_for_the_next_levels_and_end_at_last(processes):
         assert len(processes) == 1
 
 
-def test_a_worker_keeps_its_process(processes):
+def test_worker_reuses_its_process(processes):
     assert len(list(play_in_processes(SHORT, [1, 2, 3], num_workers=1))) == 3
     assert len(processes) == 1
 
 
-def test_a_player_that_cannot_play(processes, monkeypatch):
+def test_failing_player_raises_error(processes, monkeypatch):
     monkeypatch.setattr(players, "_COMMAND", "raise SystemExit(2)")
     with Players() as played:
-        with pytest.raises(ChildProcessError, match="ended with code 2: it has said"):
+        with pytest.raises(
+            ChildProcessError, match="ended with code 2: see its output"
+        ):
             list(played.play(SHORT, [[1]]))
 
 
-def test_a_player_that_is_killed(processes):
+def test_killed_player_raises_error(processes):
     with Players() as played:
         levels = played.play(SHORT, [[1], [2], [3], [4]])
         next(levels)
         processes[0].kill()
         with pytest.raises(
-            ChildProcessError, match="played coinrun ended with code -9: memory may be"
+            ChildProcessError, match="played coinrun ended with code -9: there may be"
         ):
             list(levels)
 
 
-def test_players_are_ended_in_the_middle_of_a_level(processes):
+def test_end_stops_players_within_a_level(processes):
     with Players() as played:
-        # For minutes.
+        # This would take minutes.
         levels = played.play(COINRUN._replace(steps_per_level=10**6), [[1]])
         threading.Timer(1, played.end).start()
         with pytest.raises(ChildProcessError, match="ended with code -9"):
@@ -211,17 +213,17 @@ def test_players_are_ended_in_the_middle_of_a_level(processes):
             next(played.play(SHORT, [[2]]))
 
 
-def test_keys_that_stop_a_build_do_not_reach_players(processes):
+def test_players_run_in_their_own_session(processes):
     with Players() as played:
         list(played.play(SHORT, [[1]]))
         assert os.getsid(processes[0].pid) != os.getsid(0)
 
 
 @pytest.mark.parametrize("workers", ["0", "two", "-1", ""])
-def test_a_wrong_number_of_workers(monkeypatch, workers):
+def test_invalid_number_of_workers_is_rejected(monkeypatch, workers):
     monkeypatch.setenv("COINRUN_WORKERS", workers)
     with pytest.raises(ValueError) as error:
         count_workers("coinrun")
     assert str(error.value) == (
-        f"COINRUN_WORKERS must be a number from 1 on, received '{workers}'."
+        f"COINRUN_WORKERS must be a number of 1 or more; received '{workers}'."
     )

@@ -6,13 +6,13 @@ from genie_tf.datasets.procgen.policies import (
     Policy,
     PolicyError,
     RandomPolicy,
-    checked_actions,
+    check_actions,
     make_policy,
 )
 
 
 def decide(policy, num_steps, seeds=(0,)):
-    """Return the actions of some levels, whose frames do not matter: (steps, levels)."""
+    """Return the actions of some levels, without frames: (steps, levels)."""
     rngs = [np.random.default_rng(seed) for seed in seeds]
     policy.start_levels(num_steps, rngs)
     return np.array([policy.act(None, rngs) for _ in range(num_steps)])
@@ -26,35 +26,35 @@ def test_random_actions_are_uniform():
 
 
 @pytest.mark.parametrize("game", ["coinrun", "ninja", "plunder"])
-def test_held_actions_are_those_that_differ(game):
+def test_held_actions_are_distinct_ones(game):
     distinct = {
         "coinrun": [0, 1, 2, 3, 4, 5, 6, 7, 8],
         "ninja": [1, 2, 4, 5, 7, 8, 9, 10, 11, 12],
         "plunder": [1, 4, 7, 9],
     }[game]
     actions = decide(HeldPolicy(game), 30_000)[:, 0]
-    found, counts = np.unique(actions, return_counts=True)
-    assert found.tolist() == distinct
+    values, counts = np.unique(actions, return_counts=True)
+    assert values.tolist() == distinct
     np.testing.assert_allclose(counts / len(actions), 1 / len(distinct), atol=0.03)
 
 
-def test_actions_are_held_for_as_long_as_asked():
+def test_actions_are_held_for_requested_time():
     policy = HeldPolicy("coinrun", hold=8)
     assert policy.name == "held_8"
     actions = policy.plan(100_000, np.random.default_rng(3))
-    # One of nine draws is the same again.
+    # One of nine draws repeats the action.
     changes = np.count_nonzero(np.diff(actions))
     assert changes == pytest.approx(100_000 / 8 * 8 / 9, rel=0.05)
 
 
 @pytest.mark.parametrize("policy", [RandomPolicy("ninja"), HeldPolicy("ninja")])
-def test_levels_do_not_depend_on_those_next_to_them(policy):
+def test_actions_do_not_depend_on_other_levels(policy):
     together = decide(policy, 40, seeds=(5, 6, 7))
-    alone = decide(policy, 40, seeds=(6,))
-    np.testing.assert_array_equal(together[:, 1:2], alone)
+    separate = decide(policy, 40, seeds=(6,))
+    np.testing.assert_array_equal(together[:, 1:2], separate)
 
 
-def test_policies_are_made_by_name(tmp_path, monkeypatch):
+def test_policies_are_created_by_name(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "mine.py").write_text(
         "from genie_tf.datasets.procgen.policies import HeldPolicy\n"
@@ -69,8 +69,8 @@ def test_policies_are_made_by_name(tmp_path, monkeypatch):
         (
             "best",
             {},
-            "There is no policy 'best': expected random, held, or module:factory of your "
-            "own.",
+            "There is no policy 'best': expected random, held, or your own "
+            "module:factory.",
         ),
         (
             "mine:forgot",
@@ -79,9 +79,13 @@ def test_policies_are_made_by_name(tmp_path, monkeypatch):
         ),
         ("yours:make", {}, "Policy 'yours:make' cannot be found: No module named 'you"),
         (":make", {}, "Policy ':make' cannot be found: Empty module name."),
-        ("held", {"hold": 0}, "cannot be made: hold must be at least 1, received 0."),
-        ("held", {"x": 0}, "Policy 'held' cannot be made: .* argument 'x'"),
-        ("mine:forget", {}, "cannot be made: expected a Policy, received NoneType."),
+        (
+            "held",
+            {"hold": 0},
+            "cannot be created: hold must be at least 1; received 0.",
+        ),
+        ("held", {"x": 0}, "Policy 'held' cannot be created: .* argument 'x'"),
+        ("mine:forget", {}, "cannot be created: expected a Policy, received NoneType."),
     ):
         with pytest.raises(PolicyError, match=message):
             make_policy(policy, "ninja", arguments)
@@ -105,15 +109,15 @@ class AnyPolicy(Policy):
         (None, "object ()"),
     ],
 )
-def test_what_is_not_actions(actions, received):
+def test_invalid_actions_are_rejected(actions, received):
     with pytest.raises(PolicyError) as error:
-        checked_actions(actions, AnyPolicy(), 2)
+        check_actions(actions, AnyPolicy(), 2)
     assert str(error.value) == (
-        "Policy 'any' must return integers (2,) from 0 to 14, an action for each level; "
+        "Policy 'any' must return integers (2,) from 0 to 14, one action per level; "
         f"received {received}."
     )
 
 
-def test_actions_of_any_integers():
+def test_any_integer_type_is_accepted():
     for dtype in (np.uint8, np.int64):
-        assert checked_actions(np.array([0, 14], dtype), AnyPolicy(), 2) == [0, 14]
+        assert check_actions(np.array([0, 14], dtype), AnyPolicy(), 2) == [0, 14]

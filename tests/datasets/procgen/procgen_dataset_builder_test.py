@@ -27,17 +27,17 @@ NINJA = ProcgenConfig(
 
 
 class BuilderTest(tfds.testing.DatasetBuilderTestCase):
-    """TFDS's own checks."""
+    """Standard TFDS checks."""
 
     DATASET_CLASS = Builder
     BUILDER_CONFIG_NAMES_TO_TEST = [NINJA]
     SPLITS = {"train": 3, "test": 2}
-    # Nothing is downloaded, so there are no dummy files, but TFDS wants a folder.
+    # Nothing is downloaded, so there are no dummy files, but TFDS requires a folder.
     EXAMPLE_DIR = os.fspath(Builder.pkg_dir_path)
 
 
 def make_config(**changes):
-    """As `tfds build` makes a config from JSON."""
+    """Return a config made from JSON, as by `tfds build`."""
     settings = {
         "name": "x",
         "game": "ninja",
@@ -48,7 +48,7 @@ def make_config(**changes):
     return Builder.builder_config_cls(**json.loads(json.dumps(settings)))
 
 
-def test_a_game_is_built_and_read(tmp_path):
+def test_game_is_built_and_read(tmp_path):
     builder = Builder(config=NINJA, data_dir=tmp_path)
     builder.download_and_prepare()
     policy = HeldPolicy("ninja", 6)
@@ -74,8 +74,7 @@ def test_a_game_is_built_and_read(tmp_path):
     batches.close()
 
 
-def test_a_folder_of_a_game_knows_its_actions(tmp_path):
-    """Without the builder's code, from what TFDS has stored next to the records."""
+def test_dataset_folder_stores_actions(tmp_path):
     builder = Builder(config=NINJA, data_dir=tmp_path)
     builder.download_and_prepare()
     folder = pathlib.Path(builder.data_path)
@@ -94,7 +93,7 @@ def test_all_games_have_named_configs():
     assert "ninja_random_memory" not in names
 
 
-def test_named_configs_train_on_no_level_that_others_evaluate_on():
+def test_train_levels_are_disjoint_from_other_splits():
     train, held_out = set(), set()
     for config in Builder.BUILDER_CONFIGS[:8]:
         for split, levels in config.levels.items():
@@ -102,7 +101,7 @@ def test_named_configs_train_on_no_level_that_others_evaluate_on():
     assert not train & held_out
 
 
-def test_levels_are_named_in_json():
+def test_levels_are_parsed_from_json():
     config = make_config(levels={"train": "0:500", "test": [7_000, 7_002]})
     assert config.levels == {"train": range(500), "test": [7_000, 7_002]}
 
@@ -112,11 +111,11 @@ def test_levels_are_named_in_json():
     [
         (
             {"levels": {"train": "500"}},
-            "The levels of split 'train' must be the first and the end, such as '0:500', "
+            "The levels of split 'train' must be a list or FIRST:END, such as '0:500'; "
             "received '500'.",
         ),
-        ({"levels": {"train": "5:5"}}, "such as '0:500', received '5:5'."),
-        ({"levels": {"train": []}}, r"such as '0:500', received \[\]."),
+        ({"levels": {"train": "5:5"}}, "such as '0:500'; received '5:5'."),
+        ({"levels": {"train": []}}, r"such as '0:500'; received \[\]."),
         (
             {"levels": {"train": "0:9", "test": "8:10"}},
             "A level is played twice in config 'x'.",
@@ -126,21 +125,24 @@ def test_levels_are_named_in_json():
             "A level is played twice in config 'x'.",
         ),
         ({"levels": {"train": [3, 3]}}, "A level is played twice in config 'x'."),
-        ({"steps_per_level": 0}, "steps_per_level must be at least 1, received 0."),
-        ({"levels_at_once": 0}, "levels_at_once must be at least 1, received 0."),
+        ({"steps_per_level": 0}, "steps_per_level must be at least 1; received 0."),
+        ({"levels_at_once": 0}, "levels_at_once must be at least 1; received 0."),
         (
             {"policy": "held", "policy_arguments": {"hold": 0}},
             "hold must be at least 1",
         ),
         ({"policy": "best"}, "There is no policy 'best': expected random, held, or"),
-        ({"game": "pong"}, "Procgen has no game 'pong': it has bigfish, bossfight, "),
+        (
+            {"game": "pong"},
+            "Procgen has no game 'pong'; available: bigfish, bossfight, ",
+        ),
         (
             {"mode": "memory"},
-            "Procgen's ninja has no mode 'memory': it has easy, hard.",
+            "Procgen's ninja has no mode 'memory'; available: easy, hard.",
         ),
     ],
 )
-def test_wrong_configs(changes, message):
+def test_invalid_configs_are_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         make_config(**changes)
 
@@ -150,17 +152,17 @@ def test_wrong_configs(changes, message):
     [
         (
             "nnja_random_hard",
-            "Procgen has no game 'nnja': it has bigfish, .*, starpilot.",
+            "Procgen has no game 'nnja'; available: bigfish, .*, starpilot.",
         ),
         (
             "ninja_random_memory",
-            "Procgen's ninja has no mode 'memory': it has easy, ha",
+            "Procgen's ninja has no mode 'memory'; available: easy, ha",
         ),
         (
             "maze_best_hard",
             "its configs are GAME_POLICY_MODE and GAME_POLICY_MODE_small, such as "
-            "maze_random_hard_small, with a policy of random, held and, of maze, a mode of "
-            "easy, hard, memory.",
+            "maze_random_hard_small; policies are random, held, and modes of maze are easy, "
+            "hard, memory.",
         ),
         (
             "maze",
@@ -168,7 +170,7 @@ def test_wrong_configs(changes, message):
         ),
     ],
 )
-def test_names_of_no_config(tmp_path, name, message):
+def test_unknown_config_is_rejected(tmp_path, name, message):
     with pytest.raises(
         ValueError, match=f"^There is no dataset 'procgen/{name}': {message}"
     ):
@@ -176,7 +178,7 @@ def test_names_of_no_config(tmp_path, name, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_policy_that_returns_no_actions_leaves_no_files(tmp_path, monkeypatch):
+def test_invalid_policy_leaves_no_files(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "mine.py").write_text(
         "from genie_tf.datasets.procgen.policies import Policy\n"
@@ -190,9 +192,9 @@ def test_a_policy_that_returns_no_actions_leaves_no_files(tmp_path, monkeypatch)
     with pytest.raises(PolicyError) as error:
         builder.download_and_prepare()
     assert str(error.value) == (
-        "Policy 'wrong' must return integers (1,) from 0 to 14, an action for each "
+        "Policy 'wrong' must return integers (1,) from 0 to 14, one action per "
         "level; received int64 (2,)."
     )
     left = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
-    # Before it builds anything, TFDS writes which custom configs there are.
+    # TFDS first writes the list of custom configs.
     assert [path.parent.name for path in left] == [".config"]

@@ -1,4 +1,4 @@
-"""A config that no training is possible with is refused by one sentence."""
+"""Configs that cannot be trained are rejected in one sentence."""
 
 import importlib
 import math
@@ -23,7 +23,7 @@ def config(kind=coinrun_tokenizer, **changes):
 @pytest.mark.parametrize(
     "name", [x.stem for x in Path(configs.__file__).parent.glob("[a-z]*_*.py")]
 )
-def test_shipped_configs_are_right(name):
+def test_shipped_configs_are_valid(name):
     module = importlib.import_module(f"{configs.__name__}.{name}")
     for size in module.SIZES:
         check_settings(module.get_config(size))
@@ -70,7 +70,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), WRONG)
-def test_wrong_numbers_are_named(name, value, expected):
+def test_invalid_numbers_are_rejected(name, value, expected):
     with pytest.raises(ValueError) as error:
         check_settings(config(**{name: value}))
     assert str(error.value) == f"config.{name} must be {expected}; is {value!r}."
@@ -79,13 +79,13 @@ def test_wrong_numbers_are_named(name, value, expected):
 @pytest.mark.parametrize(
     "rates", [(-0.1, 1.0), (0.5, 1.1), (0.9, 0.5), (0.0, 0.0), (0.5,), (NAN, 1.0)]
 )
-def test_wrong_mask_rates_are_named(rates):
-    made = config(coinrun_genie, num_true_actions=15, **{"dynamics.mask_rates": rates})
+def test_invalid_mask_rates_are_rejected(rates):
+    changes = {"num_true_actions": 15, "dynamics.mask_rates": rates}
     with pytest.raises(ValueError) as error:
-        build_world(made, tiny_tokenizer())
+        build_world(config(coinrun_genie, **changes), tiny_tokenizer())
     assert str(error.value) == (
-        "`mask_rates` must be the least and the largest share that is hidden, the latter "
-        f"above 0; received {rates}."
+        "`mask_rates` must be the smallest and the largest share of masked tokens, the "
+        f"latter above 0; received {rates}."
     )
 
 
@@ -94,19 +94,19 @@ def test_wrong_mask_rates_are_named(rates):
     [
         ("steps", "100", "a whole number of 1 or more; is '100'"),
         ("steps", True, "a whole number of 1 or more; is True"),
-        ("dataset", 5, "a text; is 5"),
+        ("dataset", 5, "a string; is 5"),
         ("remat", 1, "True or False; is 1"),
         ("schedule", 1e-3, "a group of settings; is 0.001"),
         ("schedule.peak", "1e-3", "a finite number above 0; is '1e-3'"),
         ("model", None, "a group of settings; is None"),
     ],
 )
-def test_values_of_another_type_are_named(name, value, expected):
-    made = config()
-    with made.ignore_type():
-        made.update_from_flattened_dict({name: value})
+def test_values_of_wrong_type_are_rejected(name, value, expected):
+    changed = config()
+    with changed.ignore_type():
+        changed.update_from_flattened_dict({name: value})
     with pytest.raises(ValueError) as error:
-        check_settings(made)
+        check_settings(changed)
     assert str(error.value) == f"config.{name} must be {expected}."
 
 
@@ -127,23 +127,22 @@ def test_values_of_another_type_are_named(name, value, expected):
             coinrun_lam,
             {"model.quantizer.quantize_after": 700},
             "config.model.quantizer.quantize_after must be less than config.steps=700, or "
-            "codes never begin; is 700.",
+            "quantization never starts; is 700.",
         ),
         (
             coinrun_genie,
             {"num_true_actions": 15, "action_model": "model"},
-            "config.num_true_actions and config.action_model were both given; a world is "
-            "steered by one of the two.",
+            "Set config.num_true_actions or config.action_model, not both.",
         ),
     ],
 )
-def test_settings_that_contradict_each_other(kind, changes, sentence):
+def test_contradicting_settings_are_rejected(kind, changes, sentence):
     with pytest.raises(ValueError) as error:
         check_settings(config(kind, **changes))
     assert str(error.value) == sentence
 
 
-def test_what_is_not_used_is_not_checked():
+def test_unused_settings_are_not_checked():
     changes = {"latent_action_model.quantizer.quantize_after": 700}
     check_settings(config(coinrun_genie, num_true_actions=15, **changes))
 
@@ -162,32 +161,32 @@ def test_what_is_not_used_is_not_checked():
         (coinrun_tokenizer, ["stage"]),
     ],
 )
-def test_missing_settings_are_named(kind, missing):
-    made = config(kind)
+def test_missing_settings_are_reported(kind, missing):
+    incomplete = config(kind)
     for name in missing:
         *groups, last = name.split(".")
-        del (made[groups[0]] if groups else made)[last]
+        del (incomplete[groups[0]] if groups else incomplete)[last]
     with pytest.raises(ValueError) as error:
-        check_settings(made)
+        check_settings(incomplete)
     assert str(error.value) == (
         f"The config lacks {', '.join(missing)}; `choose_size` in "
-        "genie_tf/experiments/configs/common.py fills in what has a default."
+        "genie_tf/experiments/configs/common.py fills in defaults."
     )
 
 
 @pytest.mark.parametrize("name", ["model.code_dim", "model.encoder.num_blocks"])
-def test_missing_arguments_of_a_model_are_named(name):
-    made = config()
+def test_missing_model_arguments_are_reported(name):
+    incomplete = config()
     *groups, last = name.split(".")
-    group = made
+    group = incomplete
     for part in groups:
         group = group[part]
     del group[last]
-    check_settings(made)
+    check_settings(incomplete)
     with pytest.raises(ValueError, match=f"arguments of its model: .*'{last}'"):
-        build_model(made)
+        build_model(incomplete)
 
 
-def test_a_config_of_ones_own():
+def test_incomplete_custom_config_is_rejected():
     with pytest.raises(ValueError, match="The config lacks dataset, .*clip_length, "):
         check_settings(ConfigDict({"stage": "tokenizer", "steps": 100}))
