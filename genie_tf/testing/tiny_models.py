@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from genie_tf.evaluation.action_probe import probe_name
 from genie_tf.layers import VectorQuantizer, code_counts, patchify, unpatchify
 from genie_tf.metrics.codebook_usage import usage_from_counts
 from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
@@ -64,14 +63,13 @@ def tiny_genie(**changes) -> Genie:
     return Genie(tokenizer, latent_action_model, dynamics)
 
 
-def save_action_probe(path, actions, frame_size: tuple[int, int]) -> None:
+def save_action_probe(path, name: str, groups: int, frame_size) -> None:
     """Write an untrained action probe of mean colors for `load_action_probe`."""
     video = keras.Input((None, *frame_size, 3))
     before = keras.layers.Cropping3D(((0, 1), (0, 0), (0, 0)))(video)
     color = keras.layers.AveragePooling3D((1, *frame_size))(before)
-    groups = keras.layers.Dense(len(set(actions.groups)))
-    logits = groups(keras.layers.Reshape((-1, 3))(color))
-    keras.Model(video, logits, name=probe_name(actions)).save(path)
+    logits = keras.layers.Dense(groups)(keras.layers.Reshape((-1, 3))(color))
+    keras.Model(video, logits, name=name).save(path)
 
 
 class TinyAutoencoder(keras.Model):

@@ -76,7 +76,7 @@ def test_latent_actions_are_assigned_groups_they_most_often_meet():
 def saved(tmp_path_factory):
     """File of a probe of frames of 8x8."""
     path = tmp_path_factory.mktemp("probes") / "probe.keras"
-    save_action_probe(path, ACTIONS, (8, 8))
+    save_action_probe(path, probe_name(ACTIONS), 3, (8, 8))
     return path
 
 

@@ -15,8 +15,8 @@ import keras
 import pytest
 from PIL import Image
 
-from genie_tf.datasets.actions import Actions
 from genie_tf.datasets.procgen.environment import GAMES
+from genie_tf.evaluation.action_probe import probe_name
 from genie_tf.testing.tiny_models import save_action_probe, tiny_genie
 
 # TensorFlow's lines, which no program can suppress.
@@ -250,7 +250,8 @@ def evaluated(trained, run, make_once):
     def evaluate(folder):
         shutil.copytree(trained, folder, dirs_exist_ok=True)
         save_feature_network(folder / "CoinRun.keras", width=1)
-        save_action_probe(folder / "probe.keras", GAMES["coinrun"].actions, (64, 64))
+        name = probe_name(GAMES["coinrun"].actions)
+        save_action_probe(folder / "probe.keras", name, 9, (64, 64))
         changes = {
             "fvd_features": "CoinRun.keras",
             "action_probe": "probe.keras",
@@ -279,7 +280,7 @@ def user_folder(tmp_path_factory):
     genie.tokenizer.save_to_preset(folder / "part", "A card.")
     genie.dynamics.save_to_preset(folder / "dynamics", "A card.")
     save_feature_network(folder / "wide.keras", width=3)
-    save_action_probe(folder / "probe.keras", Actions(("a", "b"), (0, 1)), (16, 16))
+    save_action_probe(folder / "probe.keras", "action_probe_other", 2, (16, 16))
     (folder / "kept/model").mkdir(parents=True)
     (folder / "reported").mkdir()
     (folder / "reported/report.json").write_text("{}")

@@ -223,7 +223,7 @@ WRONG = [
                 {"action_probe": "probe.keras"},
                 "probe.keras is not a probe of this dataset: expected one that "
                 "genie-features trained on the same actions; received the network "
-                "'action_probe_.*'.",
+                "'action_probe_other'.",
             ),
         )
     ),
