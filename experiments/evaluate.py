@@ -65,7 +65,7 @@ def define_flags() -> None:
         "horizon", 0, "Frames of long play; 0 skips the horizon study.", lower_bound=0
     )
     flags.DEFINE_integer(
-        "horizon_clips", 32, "Number of clips for long play.", lower_bound=3
+        "horizon_clips", 48, "Number of clips for long play.", lower_bound=3
     )
     cli.define_path("output", None, "Output folder for report and images.")
     flags.DEFINE_bool("overwrite", False, "Replace the report in the output folder.")

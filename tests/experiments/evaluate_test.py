@@ -204,7 +204,16 @@ WRONG = [
             (
                 {"horizon": 9},
                 r"coinrun/tiny, split test, has \d clips of 10 frames \(a prompt and "
-                r"--horizon\); --horizon_clips asks for 32.",
+                r"--horizon\); --horizon_clips asks for 48.",
+            ),
+            (
+                {
+                    **{"split": "train", "frames": 10, "clips": 4},
+                    **{"horizon": 16, "horizon_clips": 3},
+                    "fvd_features": "wide.keras",
+                },
+                "FVD-wide needs 4 clips of 16 frames or more, because its network has 3 "
+                "features; received 3.",
             ),
             (
                 {"preset": "part", "horizon": 1},
