@@ -103,15 +103,19 @@ def _draw_long_play(folder: Path, scores: Mapping, videos: Mapping) -> None:
     media.save_gif(
         folder / "long_play.gif", media.grid(rows, list(videos), scale=2), fps=10
     )
-    with _plot(folder / "long_play.png", "frame of play", "played / real") as axes:
+    with _plot(
+        folder / "long_play.png", "frame of play", "played / real", 2
+    ) as several:
         for name, title in LONG_PLAY_NAMES.items():
+            axes = several[1 if name == "stripes" else 0]  # Its ratios are much larger.
             _draw_line(axes, scores[name], title, scores["ages"])
-        axes.axhline(1, color="gray", linewidth=0.8)
-        axes.set_xscale("log")
-        axes.set_xticks(scores["ages"], scores["ages"])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        for axes in several:
+            axes.axhline(1, color="gray", linewidth=0.8)
+            axes.set_xscale("log")
+            axes.set_xticks(scores["ages"], scores["ages"])
+            axes.minorticks_off()
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
 
 
 def _draw_confusion(path: Path, report: Mapping) -> None:
