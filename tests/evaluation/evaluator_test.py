@@ -17,7 +17,7 @@ from skimage.metrics import structural_similarity
 from sklearn.metrics import normalized_mutual_info_score
 
 from genie_tf.datasets.procgen.environment import GAMES
-from genie_tf.evaluation import check_batch, evaluate, frechet, hold_actions
+from genie_tf.evaluation import check_batch, evaluate, hold_actions
 from genie_tf.metrics.controllability import delta_psnr
 from genie_tf.models import Genie, GuidedGenie
 from genie_tf.samplers import WorldSampler
@@ -437,44 +437,6 @@ def test_held_actions_share_random_draws(genie):
         actions = np.full((2, 3), action)
         expected = WorldSampler(genie).generate(prompts[:, None], actions, 7, SAMPLING)
         np.testing.assert_allclose(held[:, action], expected, atol=1e-6)
-
-
-class FakeNetwork:
-    """Network whose features are the mean color of each frame."""
-
-    name, score_name = "colors", "FID of colors"
-
-    def __call__(self, video):
-        assert video.shape[1:] == (5, 16, 16, 3)
-        return to_float(video).mean(axis=(2, 3)).reshape(-1, 3)
-
-
-def test_frechet_distances(genie, monkeypatch):
-    def distance(a, b):
-        return float(np.abs(a.mean(axis=0) - b.mean(axis=0)).sum())
-
-    monkeypatch.setattr(frechet, "frechet_distance", distance)
-    network = FakeNetwork()
-    scores, videos = evaluate(
-        genie, batches(6), 3, sampling=SAMPLING, feature_networks=[network]
-    )
-    truth = videos["truth"][:, 1:]
-    rows = {
-        "prediction": videos["prediction"][:, 1:],
-        "repeat_prompt": np.repeat(videos["truth"][:, :1], 5, axis=1),
-        "repeat_reconstruction": np.repeat(videos["reconstruction"][:, :1], 5, axis=1),
-        "ceiling": videos["reconstruction"][:, 1:],
-    }
-    assert scores["frechet"] == [
-        {
-            "network": "colors",
-            "score": "FID of colors",
-            **{
-                name: pytest.approx(distance(network(truth), network(video)), abs=1e-5)
-                for name, video in rows.items()
-            },
-        }
-    ]
 
 
 if __name__ == "__main__":
