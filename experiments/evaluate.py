@@ -7,7 +7,8 @@ The preset is a tokenizer, a latent action model or a Genie. Writes report.json,
 report.md and images. They show how well tokenizer and latent actions reconstruct and
 use their codes; how well latent actions agree with true ones; and how well the dynamics
 predicts ten frames after one with inferred actions, how much worse with random actions
-(dPSNR), and how repeating the prompt compares. See docs/evaluation.md.
+(dPSNR), and how repeating the prompt compares. With --horizon they also show what long
+play does to the world. See docs/evaluation.md.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from genie_tf.files import check_space, local_path, replacing_files
 FLAGS = flags.FLAGS
 
 _BATCH = 32
+_LONG_BATCH = 8  # 30 MB for 300 frames of 64x64; five are read ahead.
 _SHOWN_PROMPTS = 4
 # More than report and images usually take.
 _REPORT_BYTES = 16 * 2**20
@@ -58,6 +60,13 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "fvd_features", [], "Feature networks for Fréchet distances between videos."
     )
+    cli.define_path("action_probe", None, "Action probe written by genie-features.")
+    flags.DEFINE_integer(
+        "horizon", 0, "Frames of long play; 0 skips the horizon study.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "horizon_clips", 48, "Number of clips for long play.", lower_bound=3
+    )
     cli.define_path("output", None, "Output folder for report and images.")
     flags.DEFINE_bool("overwrite", False, "Replace the report in the output folder.")
     cli.define_path("data_dir", None, "Folder of TFDS datasets.")
@@ -77,6 +86,8 @@ def main() -> None:
         pictures,
         report,
     )
+    from genie_tf.evaluation.action_probe import load_action_probe
+    from genie_tf.evaluation.horizon_study import study_horizon
     from genie_tf.models import WorldModel
     from genie_tf.presets.loading import load_preset
 
@@ -114,6 +125,13 @@ def main() -> None:
         group = actions.group if actions and FLAGS.actions == "groups" else np.asarray
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
         check_batch(model, first)
+        probe = long_batches = None
+        if FLAGS.action_probe:
+            _check_world(is_world, "--action_probe")
+            probe = load_action_probe(FLAGS.action_probe, actions, frame_shape)
+        if FLAGS.horizon:
+            _check_world(is_world, "--horizon")
+            long_batches = _open_long_clips(episodes, networks)
     scores, videos = evaluate(
         model,
         itertools.chain([first], batches),
@@ -123,11 +141,22 @@ def main() -> None:
         group_actions=group,
         strategy=strategy,
         feature_networks=networks,
+        action_probe=probe,
     )
     batches.close()
     if is_world:
         prompts = videos["truth"][:_SHOWN_PROMPTS, 0]
         videos["action_grid"] = hold_actions(model, prompts, sampling)
+    if long_batches:
+        scores["long_play"], videos["long_play"] = study_horizon(
+            model,
+            long_batches,
+            FLAGS.horizon_clips,
+            sampling=sampling,
+            seed=FLAGS.seed,
+            feature_networks=[x for x in networks if x.kind == "fvd"],
+        )
+        long_batches.close()
     results = {
         "model": type(model).__name__,
         "preset": FLAGS.preset,
@@ -192,6 +221,34 @@ def _make_strategy():
     from genie_tf.training.strategies import make_strategy
 
     return make_strategy(FLAGS.strategy, FLAGS.tpu, FLAGS.virtual_devices)
+
+
+def _check_world(is_world: bool, flag: str) -> None:
+    """Raise a ValueError unless the model is a world."""
+    if not is_world:
+        raise ValueError(f"{flag} needs a world; the preset is only a part of one.")
+
+
+def _open_long_clips(episodes, networks: list):
+    """Return batches of clips to compare long play with.
+
+    Raises:
+        ValueError: if the episodes are too short, or the clips too few.
+    """
+    from genie_tf.datasets.clips import ClipDataset
+    from genie_tf.evaluation.horizon_study import WINDOW
+
+    clips = ClipDataset(episodes, 1 + FLAGS.horizon, FLAGS.stride)
+    if clips.num_clips < FLAGS.horizon_clips:
+        raise ValueError(
+            f"{FLAGS.dataset}, split {FLAGS.split}, has {clips.num_clips} clips of "
+            f"{1 + FLAGS.horizon} frames (a prompt and --horizon); --horizon_clips asks "
+            f"for {FLAGS.horizon_clips}."
+        )
+    for network in networks:
+        if network.kind == "fvd" and FLAGS.horizon >= WINDOW:
+            network.check_clips(FLAGS.horizon_clips, WINDOW)
+    return clips.batches(min(_LONG_BATCH, FLAGS.horizon_clips), FLAGS.seed)
 
 
 def _load_feature_networks(is_world: bool) -> list:

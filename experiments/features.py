@@ -1,4 +1,4 @@
-"""Train a small classifier of CoinRun videos, a feature network for FVD.
+"""Train a feature network for FVD and an action probe on CoinRun videos.
 
 genie-features --dataset=coinrun/random_hard_small --output=runs/features
 
@@ -7,7 +7,8 @@ features (batch, 32): a feature network for genie-evaluate that needs no downloa
 learns three labels of clips of the train split: the theme of the level; the action of
 each step, one of nine distinct ones; and, because random actions move little, the
 direction held last, left or right, which the character faces. report.json has the
-accuracy of each on the test split.
+accuracy of each on the test split. action_probe.keras is the classifier of actions, for
+genie-evaluate --action_probe.
 """
 
 import collections
@@ -34,7 +35,7 @@ def define_flags() -> None:
     cli.define_path(
         "dataset", "coinrun/random_hard_small", "TFDS name of a CoinRun dataset."
     )
-    cli.define_path("output", None, "Output folder for CoinRun.keras and report.json.")
+    cli.define_path("output", None, "Output folder for networks and report.json.")
     flags.DEFINE_integer("steps", 400, "Training steps of 32 clips.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of weights and clips.", lower_bound=0)
     cli.define_path("data_dir", None, "Folder of TFDS datasets.")
@@ -50,7 +51,9 @@ def main() -> None:
     import keras
     from tqdm import tqdm
 
+    from genie_tf.datasets.procgen.environment import GAMES
     from genie_tf.evaluation import report
+    from genie_tf.evaluation.action_probe import probe_name
     from genie_tf.files import replacing
 
     keras.utils.set_random_seed(FLAGS.seed)
@@ -68,6 +71,11 @@ def main() -> None:
     train.close()
     test.close()
 
+    probe = keras.Model(
+        classifier.input,
+        classifier.output["action"],
+        name=probe_name(GAMES["coinrun"].actions),
+    )
     folder = cli.make_folder(FLAGS.output)
     settings = {
         "dataset": FLAGS.dataset,
@@ -80,6 +88,8 @@ def main() -> None:
     with cli.user_errors():
         with replacing(folder / "CoinRun.keras") as path:
             features.save(path)
+        with replacing(folder / "action_probe.keras") as path:
+            probe.save(path)
         with replacing(folder / "report.json") as path:
             path.write_text(text + "\n")
     for name, score in scores.items():
@@ -87,7 +97,7 @@ def main() -> None:
             f"{name}: {score['accuracy']:.1%} of {score['labels']:,} correct on "
             f"held-out levels; always the most frequent one: {score['majority']:.1%}."
         )
-    print(f"Wrote {folder}/CoinRun.keras and report.json.")
+    print(f"Wrote CoinRun.keras, action_probe.keras and report.json in {folder}.")
 
 
 def make_networks():

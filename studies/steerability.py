@@ -75,7 +75,10 @@ def _format_row(row: str, folder: Path) -> str:
 
     report = json.loads((folder / row / "report/report.json").read_text())
     dynamics, actions = report["dynamics"], report.get("latent_actions")
-    delta, rollout = dynamics["delta_psnr_4"], dynamics["videos"]["prediction"]["psnr"]
+    delta, rollout = (
+        dynamics["delta_psnr_4"],
+        dynamics["videos"]["prediction"]["psnr_capped"],
+    )
     nmi = actions and actions["agreement"]["nmi"]
     cells = [
         row,

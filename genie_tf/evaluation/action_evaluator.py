@@ -4,7 +4,6 @@ from genie_tf.evaluation.quality import (
     PartEvaluator,
     compare,
     quality,
-    repeat_quality,
     usage,
 )
 from genie_tf.metrics.action_agreement import action_agreement
@@ -21,7 +20,7 @@ class ActionEvaluator(PartEvaluator):
         return {
             "latent_actions": {
                 "prediction": quality(video[:, 1:], prediction),
-                "repeat": repeat_quality(video),
+                "repeat": quality(video[:, 1:], video[:, :-1]),
             },
             "codes": {"latent_actions": outputs["indices"]},
             "videos": {"next_frames": prediction},

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from genie_tf.compilation import compiled_on_replicas, num_replicas
 from genie_tf.evaluation.action_evaluator import ActionEvaluator
+from genie_tf.evaluation.action_probe import probe_answers, probe_scores
 from genie_tf.evaluation.frechet import frechet_scores, video_features
 from genie_tf.evaluation.tokenizer_evaluator import TokenizerEvaluator
 from genie_tf.evaluation.world_evaluator import HORIZON, WorldEvaluator
@@ -35,6 +36,7 @@ def evaluate(
     group_actions: Callable[[np.ndarray], np.ndarray] = np.asarray,
     strategy=None,
     feature_networks: Sequence[Callable] = (),
+    action_probe=None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Evaluate a model on clips; docs/evaluation.md defines the scores.
 
@@ -56,6 +58,7 @@ def evaluate(
             future: functions from a video, uint8 or float in [0, 1], (b, t, height,
             width, 3), to features, the same number of rows for each clip, with `name`
             and `score_name`.
+        action_probe: an `ActionProbe` of the dataset, for worlds.
 
     Returns:
         The scores, a dict for JSON; and videos of the first clips, (clips, time, height,
@@ -81,11 +84,12 @@ def evaluate(
                 if progress.n < _NUM_VIDEOS:
                     first_videos.append(_numpy(videos, take))
                 actions = np.asarray(batch.get("action", ()))[:take]
-                features = [
+                result["features"] = [
                     video_features(network, videos) for network in feature_networks
                 ]
-                result = _numpy({**result, "features": features}, take)
-                results.append({**result, "action": actions})
+                if action_probe:
+                    result["probe"] = probe_answers(action_probe, videos)
+                results.append({**_numpy(result, take), "action": actions})
                 progress.update(take)
     results, first_videos = _concatenate(results), _concatenate(first_videos)
     scores = {"clips": num_clips, "frames": first_videos["truth"].shape[1]}
@@ -97,6 +101,13 @@ def evaluate(
                 feature_networks, results["features"], strict=True
             )
         ]
+    if action_probe:
+        scores["action_probe"] = probe_scores(
+            action_probe,
+            results["probe"],
+            results["action"],
+            results["codes"].get("latent_actions"),
+        )
     return scores, {name: video[:_NUM_VIDEOS] for name, video in first_videos.items()}
 
 

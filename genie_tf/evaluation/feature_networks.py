@@ -170,7 +170,7 @@ def load_feature_network(source: str, kind: str) -> FeatureNetwork:
         name = handle[1]
         function, shape = _from_saved_model(name, _load_hub(source))
     elif path and path.suffix == ".keras" and path.is_file():
-        name, function, shape = _load_keras(path)
+        name, function, shape = load_keras_model(path)
     elif path and (path / "saved_model.pb").is_file():
         name = path.resolve().name
         function, shape = _from_saved_model(name, _load_saved_model(path))
@@ -222,8 +222,12 @@ def _load_saved_model(path: Path) -> Any:
         ) from error
 
 
-def _load_keras(path: Path) -> tuple[str, Callable, tuple]:
-    """Return the name, function and input shape of a Keras model."""
+def load_keras_model(path: Path) -> tuple[str, Callable, tuple]:
+    """Return the name, function and input shape of a Keras model; run none of its code.
+
+    Raises:
+        ValueError: if it can't be loaded, or does not have one input and one output.
+    """
     import keras
 
     try:

@@ -13,11 +13,13 @@ def video_features(network, videos: Mapping) -> dict:
     prediction = ops.convert_to_numpy(videos["prediction"])[:, 1:]
     future = slice(1, 1 + prediction.shape[1])
     truth = videos["truth"][:, future]
+    reconstruction = ops.convert_to_numpy(videos["reconstruction"])
     compared = {
         "truth": truth,
         "prediction": prediction,
-        "repeat": np.broadcast_to(videos["truth"][:, :1], truth.shape),
-        "ceiling": ops.convert_to_numpy(videos["reconstruction"])[:, future],
+        "repeat_prompt": np.broadcast_to(videos["truth"][:, :1], truth.shape),
+        "repeat_reconstruction": np.broadcast_to(reconstruction[:, :1], truth.shape),
+        "ceiling": reconstruction[:, future],
     }
     rows = {name: np.asarray(network(video)) for name, video in compared.items()}
     return {name: x.reshape(len(truth), -1, x.shape[-1]) for name, x in rows.items()}

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from genie_tf import media
-from genie_tf.evaluation.report import ROW_NAMES, action_names
+from genie_tf.evaluation.report import (
+    LONG_PLAY_NAMES,
+    PSNR_NAMES,
+    ROW_NAMES,
+    action_names,
+    point_estimate,
+)
 from genie_tf.files import replacing
 
 
@@ -19,7 +25,8 @@ def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
         report: see `write_report`.
         videos: videos of the first clips, (clips, time, height, width, 3): "truth", and
             the model's "reconstruction", "next_frames", "prediction"; for a world also
-            "action_grid", (clips, actions, time, height, width, 3), see `hold_actions`.
+            "action_grid", (clips, actions, time, height, width, 3), see `hold_actions`;
+            and for long play "long_play", see `study_horizon`.
 
     Returns:
         The names of the files.
@@ -43,6 +50,9 @@ def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
         _draw_rollout(folder / "rollout.gif", videos)
         _draw_action_grid(folder, videos["action_grid"])
         _draw_horizon(folder / "horizon.png", report["dynamics"]["horizons"])
+    if "long_play" in report:
+        drawn += ["long_play.gif", "long_play.png"]
+        _draw_long_play(folder, report["long_play"], videos["long_play"])
     return drawn
 
 
@@ -69,15 +79,43 @@ def _draw_action_grid(folder: Path, videos: np.ndarray) -> None:
 
 
 def _draw_horizon(path: Path, horizons: Mapping) -> None:
-    with _plot(path, "frames after the prompt", "PSNR, dB") as axes:
-        for name, row in horizons.items():
-            means = [point["mean"] for point in row["psnr"]]
-            low, high = zip(*(point["ci95"] for point in row["psnr"]), strict=True)
-            frames = range(1, len(means) + 1)
-            axes.plot(frames, means, marker=".", label=ROW_NAMES[name])
-            axes.fill_between(frames, low, high, alpha=0.2)
-        axes.grid(alpha=0.3)
+    with _plot(path, "frames after the prompt", "PSNR, dB", len(PSNR_NAMES)) as several:
+        for axes, (form, title) in zip(several, PSNR_NAMES.items(), strict=True):
+            axes.set_title(title, fontsize="medium")
+            for name, row in horizons.items():
+                _draw_line(axes, [x[form] for x in row], ROW_NAMES[name])
+            axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
+
+
+def _draw_line(axes, scores: list[Mapping], label: str, x=None) -> None:
+    """Draw scores with their 95% intervals, at 1, 2, ... or `x`."""
+    low, high = zip(*(score["ci95"] for score in scores), strict=True)
+    x = x or range(1, len(scores) + 1)
+    axes.plot(x, [point_estimate(score) for score in scores], marker=".", label=label)
+    axes.fill_between(x, low, high, alpha=0.2)
+
+
+def _draw_long_play(folder: Path, scores: Mapping, videos: Mapping) -> None:
+    """Draw plays below real clips, at most 100 frames, and ratios by age."""
+    step = -(-videos["play"].shape[1] // 100)
+    rows = [list(video[:, ::step]) for video in videos.values()]
+    media.save_gif(
+        folder / "long_play.gif", media.grid(rows, list(videos), scale=2), fps=10
+    )
+    with _plot(
+        folder / "long_play.png", "frame of play", "played / real", 2
+    ) as several:
+        for name, title in LONG_PLAY_NAMES.items():
+            axes = several[1 if name == "stripes" else 0]  # Its ratios are much larger.
+            _draw_line(axes, scores[name], title, scores["ages"])
+        for axes in several:
+            axes.axhline(1, color="gray", linewidth=0.8)
+            axes.set_xscale("log")
+            axes.set_xticks(scores["ages"], scores["ages"])
+            axes.minorticks_off()
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
 
 
 def _draw_confusion(path: Path, report: Mapping) -> None:

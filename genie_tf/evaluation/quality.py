@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 
 import numpy as np
+from keras import ops
 
 from genie_tf.metrics.codebook_usage import codebook_usage
-from genie_tf.metrics.image_quality import psnr, ssim
-from genie_tf.metrics.intervals import mean_confidence_interval
+from genie_tf.metrics.image_quality import psnr, psnr_of_mean_error, ssim
+from genie_tf.metrics.intervals import (
+    jackknife_interval,
+    mean_confidence_interval,
+    median_interval,
+)
 
 
 class PartEvaluator:
@@ -28,35 +33,65 @@ class PartEvaluator:
         return {}
 
 
-def quality(target, prediction) -> dict:
-    """Return PSNR in decibels and SSIM of each frame, (b, t); can be compiled."""
-    return {"psnr": psnr(target, prediction), "ssim": ssim(target, prediction)}
+def quality(target, prediction, ceiling=None) -> dict:
+    """Return PSNR in decibels and SSIM of each frame, (b, t); can be compiled.
+
+    Args:
+        target, prediction: videos, see `psnr`.
+        ceiling: PSNR of the tokenizer on the same frames, (b, t); adds `capped`, the
+            smaller of the two.
+    """
+    scores = {"psnr": psnr(target, prediction), "ssim": ssim(target, prediction)}
+    if ceiling is not None:
+        scores["capped"] = ops.minimum(scores["psnr"], ceiling)
+    return scores
 
 
-def repeat_quality(video) -> dict:
-    """Return the quality of each frame as a prediction of the next."""
-    return quality(video[:, 1:], video[:, :-1])
+def repeat_quality(video, reconstruction, ceiling) -> dict:
+    """Return the quality of each frame, and its reconstruction, as the next frame."""
+    future, ceiling = video[:, 1:], ceiling[:, 1:]
+    return {
+        "repeat": quality(future, video[:, :-1], ceiling),
+        "repeat_reconstruction": quality(future, reconstruction[:, :-1], ceiling),
+    }
 
 
 def compare(rows: Mapping[str, Mapping]) -> dict:
-    """Return means over the frames of each video, and distances from the ceiling.
+    """Return the scores of each kind of video over all frames.
 
     Args:
-        rows: `quality` of each kind of video by name, possibly with a `ceiling`.
+        rows: `quality` of each kind of video by name.
     """
-    means = {
-        name: {score: values.mean(axis=1) for score, values in row.items()}
+    return {
+        name: {**psnr_scores(row), "ssim": mean(row["ssim"].mean(axis=1))}
         for name, row in rows.items()
     }
-    compared = {
-        name: {score: mean(values) for score, values in row.items()}
-        for name, row in means.items()
+
+
+def psnr_scores(frames: Mapping[str, np.ndarray]) -> dict:
+    """Return the PSNR of many frames in up to three forms, with 95% intervals.
+
+    Args:
+        frames: `psnr` of each frame, (clips, time), and `capped` if there is a
+            tokenizer.
+    """
+    each = frames["psnr"]
+    pooled = psnr_of_mean_error(each)
+    errors = np.mean(10 ** (-each.astype("float64") / 10), axis=1)
+    without_each = (errors.sum() - errors) / (len(errors) - 1)
+    scores = {}
+    if "capped" in frames:
+        scores["psnr_capped"] = mean(frames["capped"].mean(axis=1))
+    return scores | {
+        "psnr_of_mean_error": {
+            "value": pooled,
+            "ci95": list(jackknife_interval(pooled, -10 * np.log10(without_each))),
+        },
+        "psnr_median": {
+            "value": float(np.median(each)),
+            "ci95": list(median_interval(each)),
+        },
     }
-    if "ceiling" in means:
-        for name in means.keys() - {"ceiling"}:
-            gap = means["ceiling"]["psnr"] - means[name]["psnr"]
-            compared[name]["psnr_below_ceiling"] = mean(gap)
-    return compared
 
 
 def usage(codes: np.ndarray, size: int) -> dict:

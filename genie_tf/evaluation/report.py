@@ -25,7 +25,26 @@ ROW_NAMES = {
     "random_actions": "with random actions",
     "reconstruction": "reconstruction",
     "repeat": "repeating the last frame",
+    "repeat_prompt": "repeating the prompt",
+    "repeat_reconstruction": "repeating its reconstruction",
     "ceiling": "tokenizer's reconstruction (ceiling)",
+}
+PSNR_NAMES = {
+    "psnr_capped": "PSNR, capped",
+    "psnr_of_mean_error": "PSNR of the mean squared error",
+    "psnr_median": "PSNR, median",
+}
+LONG_PLAY_NAMES = {
+    "sharpness": "sharpness (mean gradient)",
+    "detail": "detail (8x8 patches that are not flat)",
+    "stripes": "stripes (8x8 patches with one direction)",
+    "spread": "spread (distance between plays)",
+}
+_PROBE_NAMES = {  # Frames and actions that are compared.
+    "real": ("real", "true"),
+    "real_assigned": ("real", "assigned to the latent action"),
+    "generated": ("predicted", "assigned to the latent action"),
+    "generated_given": ("predicted", "given"),
 }
 
 
@@ -65,15 +84,20 @@ def action_names(report: Mapping) -> list[str]:
     return [names[number] if names else str(number) for number in numbers]
 
 
-def format_interval(mean: Mapping, digits: int) -> str:
-    """Return a mean with its 95% interval, such as "1.23 (1.11 to 1.35)".
+def point_estimate(score: Mapping) -> float:
+    """Return the `mean` of a score, or the `value` of one that is not a mean."""
+    return score["mean"] if "mean" in score else score["value"]
+
+
+def format_interval(score: Mapping, digits: int) -> str:
+    """Return a score with its 95% interval, such as "1.23 (1.11 to 1.35)".
 
     Args:
-        mean: `mean` and `ci95` from a report.
+        score: `mean` or `value`, and `ci95`, from a report.
         digits: number of decimals.
     """
-    low, high = mean["ci95"]
-    return f"{mean['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    low, high = score["ci95"]
+    return f"{point_estimate(score):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _markdown(report: Mapping) -> str:
@@ -83,6 +107,8 @@ def _markdown(report: Mapping) -> str:
         ("latent_actions", _latent_actions),
         ("dynamics", _dynamics),
         ("frechet", _frechet),
+        ("action_probe", _action_probe),
+        ("long_play", _long_play),
     ):
         if part in report:
             sections += write(report)
@@ -147,7 +173,7 @@ def _latent_actions(report: Mapping) -> list[str]:
             [
                 [
                     name,
-                    format_interval({"mean": score["value"], **score}, 3),
+                    format_interval(score, 3),
                     f"{score['shuffled']['mean']:.3f}",
                     f"{score['shuffled']['quantile95']:.3f}",
                 ]
@@ -173,10 +199,6 @@ def _latent_actions(report: Mapping) -> list[str]:
 def _dynamics(report: Mapping) -> list[str]:
     scores = report["dynamics"]
     frames = range(1, scores["predicted_frames"] + 1)
-    horizons = [
-        [ROW_NAMES[name], *(f"{mean['mean']:.1f}" for mean in row["psnr"])]
-        for name, row in scores["horizons"].items()
-    ]
     return [
         "## Dynamics",
         _table(
@@ -193,16 +215,25 @@ def _dynamics(report: Mapping) -> list[str]:
         f"Rollouts of {len(frames)} frames after one prompt frame, with "
         f"{'true' if report['model'] == 'GuidedGenie' else 'inferred'} actions:",
         _videos(scores["videos"]),
-        "PSNR in dB by the number of frames after the prompt:",
-        _table(
-            ["", *map(str, frames)],
-            [row + [""] * (1 + len(frames) - len(row)) for row in horizons],
+        *(
+            _table(
+                [f"{title}, by frame, dB", *map(str, frames)],
+                [
+                    [
+                        ROW_NAMES[name],
+                        *(f"{point_estimate(x[form]):.1f}" for x in row),
+                        *[""] * (len(frames) - len(row)),
+                    ]
+                    for name, row in scores["horizons"].items()
+                ],
+            )
+            for form, title in PSNR_NAMES.items()
         ),
     ]
 
 
 def _frechet(report: Mapping) -> list[str]:
-    rows = ("prediction", "repeat", "ceiling")
+    rows = ("prediction", "repeat_prompt", "repeat_reconstruction", "ceiling")
     return [
         "## Fréchet distances of the predicted frames",
         _table(
@@ -218,25 +249,91 @@ def _frechet(report: Mapping) -> list[str]:
     ]
 
 
+def _action_probe(report: Mapping) -> list[str]:
+    scores = report["action_probe"]
+    return [
+        "## Action probe",
+        f"How often {scores['probe']} names the action between two frames:",
+        _table(
+            ["frames", "action", "accuracy", "most frequent action"],
+            [
+                [
+                    *_PROBE_NAMES[name],
+                    format_interval(row["accuracy"], 3),
+                    f"{row['majority']:.3f}",
+                ]
+                for name, row in scores["rows"].items()
+            ],
+        ),
+    ]
+
+
+def _long_play(report: Mapping) -> list[str]:
+    scores = report["long_play"]
+    ages = scores["ages"]
+    sections = [
+        "## Long play",
+        f"{scores['plays']} plays from one frame each, with random actions held for five "
+        "frames on average. Ratios to real frames of the same age:",
+        _table(
+            ["frame of play", *LONG_PLAY_NAMES.values()],
+            [
+                [
+                    str(age),
+                    *(format_interval(scores[name][i], 2) for name in LONG_PLAY_NAMES),
+                ]
+                for i, age in enumerate(ages)
+            ],
+        ),
+    ]
+    if "frechet" in scores:
+        windows = scores["frechet"][0]["windows"]
+        sections += [
+            "Fréchet distances from real frames of the same age:",
+            _table(
+                ["", *(f"frames {first} to {last}" for first, last in windows)],
+                [
+                    [row["score"], *(f"{x:.1f}" for x in row["distances"])]
+                    for row in scores["frechet"]
+                ],
+            ),
+        ]
+    return [
+        *sections,
+        "Pixels by which the image moves down and to the right while an action is held "
+        "for five frames, from the frame of play named: median over plays, and share of "
+        "plays with the direction of frame 1:",
+        _table(
+            ["action", *(f"frame {age}" for age in ages)],
+            [
+                [
+                    str(action),
+                    *(
+                        f"{round(down)}, {round(right)} ({share:.0%})"
+                        for (down, right), share in zip(
+                            row["shift"], row["same_direction"], strict=True
+                        )
+                    ),
+                ]
+                for action, row in enumerate(scores["actions"])
+            ],
+        ),
+    ]
+
+
 def _videos(videos: Mapping) -> str:
     """Return the table of a comparison."""
-    has_ceiling = "ceiling" in videos
+    any_row = next(iter(videos.values()))
+    forms = [form for form in PSNR_NAMES if form in any_row]
     rows = [
         [
             ROW_NAMES[name],
-            format_interval(row["psnr"], 2),
+            *(format_interval(row[form], 2) for form in forms),
             format_interval(row["ssim"], 3),
-            *(
-                [format_interval(row["psnr_below_ceiling"], 2)]
-                if "psnr_below_ceiling" in row
-                else [""] * has_ceiling
-            ),
         ]
         for name, row in videos.items()
     ]
-    return _table(
-        ["", "PSNR, dB", "SSIM", *["below the ceiling, dB"] * has_ceiling], rows
-    )
+    return _table(["", *(f"{PSNR_NAMES[form]}, dB" for form in forms), "SSIM"], rows)
 
 
 def _codes(scores: Mapping) -> str:

@@ -7,6 +7,7 @@ from genie_tf.evaluation.quality import (
     repeat_quality,
     usage,
 )
+from genie_tf.metrics.image_quality import psnr
 
 
 class TokenizerEvaluator(PartEvaluator):
@@ -14,13 +15,11 @@ class TokenizerEvaluator(PartEvaluator):
 
     def score(self, batch) -> dict:
         """Return scores of each clip of a batch; it is compiled."""
-        outputs = self.model(batch["video"])
+        video = batch["video"]
+        outputs = self.model(video)
         reconstruction = outputs["reconstruction"]
         return {
-            "tokenizer": {
-                "reconstruction": quality(batch["video"], reconstruction),
-                "repeat": repeat_quality(batch["video"]),
-            },
+            "tokenizer": tokenizer_quality(self.model, video, reconstruction),
             "codes": {"tokenizer": self.model.codes_in(outputs["indices"])},
             "videos": {"reconstruction": reconstruction},
         }
@@ -28,6 +27,21 @@ class TokenizerEvaluator(PartEvaluator):
     def summarize(self, results, group_actions) -> dict:
         """Return the scores over all clips."""
         return {"tokenizer": summarize_tokenizer(self.model, results)}
+
+
+def tokenizer_quality(tokenizer, video, reconstruction) -> dict:
+    """Return the quality of a reconstruction and of repeating frames; can be compiled.
+
+    A first frame that is given does not count.
+    """
+    ceiling = psnr(video, reconstruction)
+    given = int(tokenizer.needs_first_frame)
+    return {
+        "reconstruction": quality(
+            video[:, given:], reconstruction[:, given:], ceiling[:, given:]
+        ),
+        **repeat_quality(video, reconstruction, ceiling),
+    }
 
 
 def summarize_tokenizer(model, results) -> dict:

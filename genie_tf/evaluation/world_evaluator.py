@@ -9,10 +9,12 @@ import numpy as np
 from keras import ops
 
 from genie_tf.evaluation.action_evaluator import summarize_actions
-from genie_tf.evaluation.quality import compare, mean, quality, repeat_quality
-from genie_tf.evaluation.tokenizer_evaluator import summarize_tokenizer
+from genie_tf.evaluation.quality import compare, mean, psnr_scores, quality
+from genie_tf.evaluation.tokenizer_evaluator import (
+    summarize_tokenizer,
+    tokenizer_quality,
+)
 from genie_tf.metrics.controllability import delta_psnr
-from genie_tf.metrics.image_quality import psnr
 from genie_tf.samplers import WorldSampler, video_seeds
 
 PREDICTED_FRAMES = 10
@@ -64,7 +66,7 @@ class WorldEvaluator:
         outputs = world.compute_outputs(batch)
         tokens, actions = outputs["tokens"], outputs["actions"]
         frames = min(PREDICTED_FRAMES, actions.shape[1])
-        future, prompt = video[:, 1 : 1 + frames], video[:, :1]
+        future = video[:, 1 : 1 + frames]
         seeds = video_seeds(batch["seed"], tokens.shape[0])
 
         prediction, random = (
@@ -72,16 +74,25 @@ class WorldEvaluator:
             for played in (actions[:, :frames], batch["random_actions"])
         )
         reconstruction = world.tokenizer.detokenize(tokens, video[:, 0])
-        ceiling = quality(video, reconstruction)
-        repeat = repeat_quality(video)
+        limit = psnr(video[:, 1:], reconstruction[:, 1:])
+        ceiling = quality(video[:, 1:], reconstruction[:, 1:], limit)
+        tokenizer_scores = tokenizer_quality(world.tokenizer, video, reconstruction)
+
+        def quality_of_repeating(frame):
+            repeated = ops.broadcast_to(frame, future.shape)
+            return quality(future, repeated, limit[:, :frames])
+
         scores = {
-            "tokenizer": {"reconstruction": ceiling, "repeat": repeat},
+            "tokenizer": tokenizer_scores,
             "dynamics": {
-                "prediction": quality(future, prediction[:, 1:]),
-                "repeat": quality(future, ops.broadcast_to(prompt, future.shape)),
-                "ceiling": {k: v[:, 1 : 1 + frames] for k, v in ceiling.items()},
+                "prediction": quality(future, prediction[:, 1:], limit[:, :frames]),
+                "repeat_prompt": quality_of_repeating(video[:, :1]),
+                "repeat_reconstruction": quality_of_repeating(reconstruction[:, :1]),
+                "ceiling": {k: v[:, :frames] for k, v in ceiling.items()},
             },
-            "random_actions": {"psnr": psnr(future[:, :HORIZON], random[:, 1:])},
+            "random_actions": quality(
+                future[:, :HORIZON], random[:, 1:], limit[:, :HORIZON]
+            ),
             "delta_psnr": delta_psnr(
                 future[:, :HORIZON],
                 prediction[:, 1 : 1 + HORIZON],
@@ -98,9 +109,10 @@ class WorldEvaluator:
         if not world.actions_from_tokens:  # The action model predicts pixels.
             next_frames = outputs["latent_action_model"]["prediction"]
             scores["latent_actions"] = {
-                "prediction": quality(video[:, 1:], next_frames),
-                "repeat": repeat,
-                "ceiling": {k: v[:, 1:] for k, v in ceiling.items()},
+                "prediction": quality(video[:, 1:], next_frames, limit),
+                "repeat": tokenizer_scores["repeat"],
+                "repeat_reconstruction": tokenizer_scores["repeat_reconstruction"],
+                "ceiling": ceiling,
             }
         return scores
 
@@ -121,7 +133,10 @@ class WorldEvaluator:
             "prompt_frames": 1,
             "predicted_frames": rows["prediction"]["psnr"].shape[1],
             "horizons": {
-                name: {"psnr": [mean(column) for column in row["psnr"].T]}
+                name: [
+                    psnr_scores({form: x[:, i : i + 1] for form, x in row.items()})
+                    for i in range(row["psnr"].shape[1])
+                ]
                 for name, row in rows.items()
             },
             f"delta_psnr_{HORIZON}": mean(results["delta_psnr"]),

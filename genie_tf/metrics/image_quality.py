@@ -7,6 +7,7 @@ and can be compiled.
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 _MIN_MSE = 1e-10  # An exact copy scores 100 dB.
@@ -34,6 +35,18 @@ def psnr(target, prediction):
     target, prediction = _comparable_frames(target, prediction)
     mse = ops.mean((target - prediction) ** 2, axis=(-3, -2, -1))
     return -10 / math.log(10) * ops.log(ops.maximum(mse, _MIN_MSE))
+
+
+def psnr_of_mean_error(psnr):
+    """Return the PSNR of the mean squared error of many frames, at most their mean PSNR.
+
+    The worst frames decide it, and an exact copy is only an error of zero.
+
+    Args:
+        psnr: decibels of each frame, from `psnr`; any shape.
+    """
+    errors = 10 ** (-np.asarray(psnr, "float64") / 10)
+    return float(-10 * np.log10(errors.mean()))
 
 
 def ssim(target, prediction):

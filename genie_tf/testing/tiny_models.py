@@ -94,6 +94,15 @@ def tiny_genie(**changes) -> Genie:
     return Genie(tokenizer, latent_action_model, dynamics)
 
 
+def save_action_probe(path, name: str, groups: int, frame_size) -> None:
+    """Write an untrained action probe of mean colors for `load_action_probe`."""
+    video = keras.Input((None, *frame_size, 3))
+    before = keras.layers.Cropping3D(((0, 1), (0, 0), (0, 0)))(video)
+    color = keras.layers.AveragePooling3D((1, *frame_size))(before)
+    logits = keras.layers.Dense(groups)(keras.layers.Reshape((-1, 3))(color))
+    keras.Model(video, logits, name=name).save(path)
+
+
 class TinyAutoencoder(keras.Model):
     """Trainable model that compiles quickly: a vector-quantized code for each patch."""
 

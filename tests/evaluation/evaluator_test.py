@@ -17,7 +17,7 @@ from skimage.metrics import structural_similarity
 from sklearn.metrics import normalized_mutual_info_score
 
 from genie_tf.datasets.procgen.environment import GAMES
-from genie_tf.evaluation import check_batch, evaluate, frechet, hold_actions
+from genie_tf.evaluation import check_batch, evaluate, hold_actions
 from genie_tf.metrics.controllability import delta_psnr
 from genie_tf.models import Genie, GuidedGenie
 from genie_tf.samplers import WorldSampler
@@ -145,15 +145,42 @@ def mean(values, tolerance=1e-5):
     }
 
 
-def quality(target, prediction, ceiling=None):
-    scores = {
-        "psnr": mean(psnr(target, prediction).mean(axis=1)),
-        "ssim": mean(ssim(target, prediction).mean(axis=1)),
+class Estimate(dict):
+    """A value that is not a mean, with any interval around it."""
+
+    def __init__(self, value):
+        super().__init__(value=pytest.approx(value, rel=1e-5))
+
+    def __eq__(self, other):
+        low, high = other["ci95"]
+        return self["value"] == other["value"] and low <= other["value"] <= high
+
+
+def psnr_forms(target, prediction, ceiling=None):
+    frames = psnr(target, prediction)
+    forms = {
+        "psnr_of_mean_error": Estimate(-10 * np.log10(np.mean(10 ** (-frames / 10)))),
+        "psnr_median": Estimate(np.median(frames)),
     }
     if ceiling is not None:
-        gap = psnr(target, ceiling) - psnr(target, prediction)
-        scores["psnr_below_ceiling"] = mean(gap.mean(axis=1), 1e-4)
-    return scores
+        capped = np.minimum(frames, psnr(target, ceiling))
+        forms["psnr_capped"] = mean(capped.mean(axis=1))
+    return forms
+
+
+def quality(target, prediction, ceiling=None):
+    return {
+        **psnr_forms(target, prediction, ceiling),
+        "ssim": mean(ssim(target, prediction).mean(axis=1)),
+    }
+
+
+def repeat_quality(video, reconstruction):
+    future, ceiling = video[:, 1:], reconstruction[:, 1:]
+    return {
+        "repeat": quality(future, video[:, :-1], ceiling),
+        "repeat_reconstruction": quality(future, reconstruction[:, :-1], ceiling),
+    }
 
 
 def usage(codes, size):
@@ -170,10 +197,11 @@ def usage(codes, size):
 def tokenizer_scores(tokenizer):
     video = take("video")
     outputs = tokenizer(video)
+    made = np.array(outputs["reconstruction"])
     return {
         "videos": {
-            "reconstruction": quality(video, np.array(outputs["reconstruction"])),
-            "repeat": quality(video[:, 1:], video[:, :-1]),
+            "reconstruction": quality(video, made, made),
+            **repeat_quality(video, made),
         },
         **usage(outputs["indices"], 24),
     }
@@ -201,15 +229,15 @@ def test_tokenizer_by_itself(genie):
 def test_latent_actions(scores, genie):
     video = take("video")
     outputs = genie.latent_action_model(video)
-    future, ceiling = video[:, 1:], np.array(genie.tokenizer(video)["reconstruction"])
-    ceiling = ceiling[:, 1:]
+    reconstruction = np.array(genie.tokenizer(video)["reconstruction"])
+    future, ceiling = video[:, 1:], reconstruction[:, 1:]
     actual = dict(scores["latent_actions"])
     agreement = actual.pop("agreement")
     assert actual == {
         "videos": {
             "prediction": quality(future, np.array(outputs["prediction"]), ceiling),
-            "repeat": quality(future, video[:, :-1], ceiling),
-            "ceiling": quality(future, ceiling),
+            **repeat_quality(video, reconstruction),
+            "ceiling": quality(future, ceiling, ceiling),
         },
         **usage(outputs["indices"], 5),
     }
@@ -234,9 +262,11 @@ def test_latent_actions_by_themselves(genie, scores):
     expected = dict(scores["latent_actions"])
     actual = dict(alone["latent_actions"])
     for name, row in actual.pop("videos").items():
+        # Without a tokenizer there is no cap.
+        assert set(row) == {"psnr_of_mean_error", "psnr_median", "ssim"}
         for score, value in row.items():
             within = expected["videos"][name][score]
-            assert value["mean"] == pytest.approx(within["mean"], rel=1e-5)
+            assert value["ci95"] == pytest.approx(within["ci95"], 1e-4, 1e-5)
     del expected["videos"]
     assert actual == expected
     assert videos["next_frames"].shape == (CLIPS, FRAMES - 1, 16, 16, 3)
@@ -244,23 +274,33 @@ def test_latent_actions_by_themselves(genie, scores):
 
 def test_dynamics_predicts_ten_frames(scores, videos):
     truth, ceiling = videos["truth"][:, 1:11], videos["reconstruction"][:, 1:11]
-    prediction, prompt = videos["prediction"][:, 1:], videos["truth"][:, :1]
-    repeat = np.repeat(prompt, 10, axis=1)
+    rows = {
+        "prediction": videos["prediction"][:, 1:],
+        "repeat_prompt": np.repeat(videos["truth"][:, :1], 10, axis=1),
+        "repeat_reconstruction": np.repeat(videos["reconstruction"][:, :1], 10, axis=1),
+        "ceiling": ceiling,
+    }
     actual = scores["dynamics"]
     assert (actual["prompt_frames"], actual["predicted_frames"]) == (1, 10)
     assert actual["videos"] == {
-        "prediction": quality(truth, prediction, ceiling),
-        "repeat": quality(truth, repeat, ceiling),
-        "ceiling": quality(truth, ceiling),
+        name: quality(truth, video, ceiling) for name, video in rows.items()
     }
-    for name, video in (
-        ("prediction", prediction),
-        ("repeat", repeat),
-        ("ceiling", ceiling),
-    ):
-        expected = [mean(column) for column in psnr(truth, video).T]
-        assert actual["horizons"][name] == {"psnr": expected}
-    assert len(actual["horizons"]["random_actions"]["psnr"]) == 4
+    for name, video in rows.items():
+        one = [slice(i, i + 1) for i in range(10)]
+        assert actual["horizons"][name] == [
+            psnr_forms(truth[:, i], video[:, i], ceiling[:, i]) for i in one
+        ]
+    assert len(actual["horizons"]["random_actions"]) == 4
+
+
+def test_still_frames_are_capped_at_their_reconstruction(genie):
+    """Repeating a still frame is exact: 100 dB, which would hide all else in a mean."""
+    batch = tiny_batch(0, batch=2, time=5)
+    batch["video"] = np.repeat(batch["video"][:, :1], 5, axis=1)
+    scores, _ = evaluate(genie, iter([batch]), 2, sampling=SAMPLING)
+    rows = scores["dynamics"]["videos"]
+    assert rows["repeat_prompt"]["psnr_capped"] == rows["ceiling"]["psnr_capped"]
+    assert rows["repeat_prompt"]["psnr_median"]["value"] == pytest.approx(100)
 
 
 def test_delta_psnr(genie, scores, videos):
@@ -397,43 +437,6 @@ def test_held_actions_share_random_draws(genie):
         actions = np.full((2, 3), action)
         expected = WorldSampler(genie).generate(prompts[:, None], actions, 7, SAMPLING)
         np.testing.assert_allclose(held[:, action], expected, atol=1e-6)
-
-
-class FakeNetwork:
-    """Network whose features are the mean color of each frame."""
-
-    name, score_name = "colors", "FID of colors"
-
-    def __call__(self, video):
-        assert video.shape[1:] == (5, 16, 16, 3)
-        return to_float(video).mean(axis=(2, 3)).reshape(-1, 3)
-
-
-def test_frechet_distances(genie, monkeypatch):
-    def distance(a, b):
-        return float(np.abs(a.mean(axis=0) - b.mean(axis=0)).sum())
-
-    monkeypatch.setattr(frechet, "frechet_distance", distance)
-    network = FakeNetwork()
-    scores, videos = evaluate(
-        genie, batches(6), 3, sampling=SAMPLING, feature_networks=[network]
-    )
-    truth = videos["truth"][:, 1:]
-    rows = {
-        "prediction": videos["prediction"][:, 1:],
-        "repeat": np.repeat(videos["truth"][:, :1], 5, axis=1),
-        "ceiling": videos["reconstruction"][:, 1:],
-    }
-    assert scores["frechet"] == [
-        {
-            "network": "colors",
-            "score": "FID of colors",
-            **{
-                name: pytest.approx(distance(network(truth), network(video)), abs=1e-5)
-                for name, video in rows.items()
-            },
-        }
-    ]
 
 
 if __name__ == "__main__":

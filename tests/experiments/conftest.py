@@ -15,7 +15,9 @@ import keras
 import pytest
 from PIL import Image
 
-from genie_tf.testing.tiny_models import tiny_genie
+from genie_tf.datasets.procgen.environment import GAMES
+from genie_tf.evaluation.action_probe import probe_name
+from genie_tf.testing.tiny_models import save_action_probe, tiny_genie
 
 # TensorFlow's lines, which no program can suppress.
 NOISE = re.compile(r"[IWEF]\d{4} |\d{4}-\d\d-\d\d |WARNING: All log messages before")
@@ -248,7 +250,15 @@ def evaluated(trained, run, make_once):
     def evaluate(folder):
         shutil.copytree(trained, folder, dirs_exist_ok=True)
         save_feature_network(folder / "CoinRun.keras", width=1)
-        ended = run("evaluate", folder, {"fvd_features": "CoinRun.keras"})
+        name = probe_name(GAMES["coinrun"].actions)
+        save_action_probe(folder / "probe.keras", name, 9, (64, 64))
+        changes = {
+            "fvd_features": "CoinRun.keras",
+            "action_probe": "probe.keras",
+            "horizon": 4,
+            "horizon_clips": 3,
+        }
+        ended = run("evaluate", folder, changes)
         assert ended.code == 0, ended.errors
 
     shared = make_once("evaluated", evaluate)
@@ -270,6 +280,7 @@ def user_folder(tmp_path_factory):
     genie.tokenizer.save_to_preset(folder / "part", "A card.")
     genie.dynamics.save_to_preset(folder / "dynamics", "A card.")
     save_feature_network(folder / "wide.keras", width=3)
+    save_action_probe(folder / "probe.keras", "action_probe_other", 2, (16, 16))
     (folder / "kept/model").mkdir(parents=True)
     (folder / "reported").mkdir()
     (folder / "reported/report.json").write_text("{}")

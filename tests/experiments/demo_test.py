@@ -29,7 +29,7 @@ SCORES = {
     "clips": 64,
     "frames": 16,
     "tokenizer": {
-        "videos": {"reconstruction": {"psnr": MEAN, "ssim": MEAN}},
+        "videos": {"reconstruction": {"psnr_capped": MEAN, "ssim": MEAN}},
         **{"codes_used": 3, "usage": 0.75, "perplexity": 2.0, "entropy": 0.5},
         "counts": [4, 0, 3, 1],
     },

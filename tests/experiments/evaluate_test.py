@@ -16,6 +16,7 @@ def test_report_has_all_scores(evaluated):
         *("model", "preset", "dataset", "split", "camera", "stride", "resize"),
         *("actions", "action_names", "sampling", "seed", "clips", "frames"),
         *("tokenizer", "latent_actions", "dynamics", "frechet"),
+        *("action_probe", "long_play"),
         *("hardware", "versions", "seconds"),
     }
     assert (report["model"], report["preset"]) == ("Genie", "genie/model")
@@ -33,7 +34,7 @@ def test_report_has_all_scores(evaluated):
     assert set(report["hardware"]) == {"processor", "cores"}
     assert report["versions"]["keras"] == metadata.version("keras")
     dynamics = report["dynamics"]
-    assert len(dynamics["horizons"]["prediction"]["psnr"]) == 10
+    assert len(dynamics["horizons"]["prediction"]) == 10
     low, high = dynamics["delta_psnr_4"]["ci95"]
     assert low <= dynamics["delta_psnr_4"]["mean"] <= high
     # Fifteen actions between sixteen frames, in at most nine groups.
@@ -43,7 +44,14 @@ def test_report_has_all_scores(evaluated):
     assert set(agreement["true_actions"]) <= set(range(9))
     (frechet,) = report["frechet"]
     assert (frechet["score"], frechet["network"]) == ("FVD-CoinRun", "CoinRun")
-    assert min(frechet[row] for row in ("prediction", "repeat", "ceiling")) >= 0
+    rows = ("prediction", "repeat_prompt", "repeat_reconstruction", "ceiling")
+    assert min(frechet[row] for row in rows) >= 0
+    probe = report["action_probe"]
+    assert probe["probe"] == "probe.keras"
+    assert set(probe["rows"]) == {"real", "real_assigned", "generated"}
+    long_play = report["long_play"]
+    assert (long_play["plays"], long_play["ages"]) == (3, [1, 4])
+    assert len(long_play["actions"]) == 3
 
 
 def test_resize_scales_frames_to_model(run, user_folder, tmp_path):
@@ -59,22 +67,29 @@ def test_markdown_and_images_show_scores(evaluated):
         *("report.json", "report.md", "prompt.png", "reconstructions.png"),
         *("rollout.gif", "action_grid.gif", "action_grid.png"),
         *("horizon.png", "confusion.png", "code_usage.png"),
+        *("long_play.gif", "long_play.png"),
     }
     report = json.loads((evaluated / "report.json").read_text())
     text = (evaluated / "report.md").read_text()
     assert text.startswith("# coinrun/tiny, split test: 2 clips\n")
     for row in report["dynamics"]["horizons"].values():
-        means = " | ".join(f"{point['mean']:.1f}" for point in row["psnr"])
-        assert f" | {means} |" in text
-    for words in ("ceiling", "repeating the last frame", "right+down", "top-16"):
+        medians = " | ".join(f"{x['psnr_median']['value']:.1f}" for x in row)
+        assert f" | {medians} |" in text
+    for words in (
+        *("ceiling", "repeating the last frame", "right+down", "top-16"),
+        *("repeating the prompt", "repeating its reconstruction", "frame of play"),
+    ):
         assert words in text
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
-    assert len(tables) == 9
+    assert len(tables) == 14
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     with Image.open(evaluated / "rollout.gif") as gif:
         # Truth, reconstruction and prediction of two clips, enlarged twice.
         assert gif.height == 3 * (2 * 64 + 2) - 2
+    with Image.open(evaluated / "long_play.gif") as gif:
+        # Real clips above plays.
+        assert gif.height == 2 * (2 * 64 + 2) - 2
     for name in ("action_grid.gif", "action_grid.png"):
         with Image.open(evaluated / name) as grid:
             # Two rows of the prompt and three actions, below their names.
@@ -178,6 +193,51 @@ WRONG = [
         "A feature network must be an existing SavedModel folder, a .keras file or a handle "
         "such as .*; received 'none'.",
     ),
+    *(
+        ("evaluate", {"resize": True, **changes}, sentence)
+        for changes, sentence in (
+            (
+                {"horizon": 20},
+                "No episode of 'coinrun/tiny', split 'test', is long enough: requested "
+                "clips of 21 frames; the longest episode has 20.",
+            ),
+            (
+                {"horizon": 9},
+                r"coinrun/tiny, split test, has \d clips of 10 frames \(a prompt and "
+                r"--horizon\); --horizon_clips asks for 48.",
+            ),
+            (
+                {
+                    **{"split": "train", "frames": 10, "clips": 4},
+                    **{"horizon": 16, "horizon_clips": 3},
+                    "fvd_features": "wide.keras",
+                },
+                "FVD-wide needs 4 clips of 16 frames or more, because its network has 3 "
+                "features; received 3.",
+            ),
+            (
+                {"preset": "part", "horizon": 1},
+                "--horizon needs a world; the preset is only a part of one.",
+            ),
+            (
+                {"preset": "part", "action_probe": "probe.keras"},
+                "--action_probe needs a world; the preset is only a part of one.",
+            ),
+            (
+                {"action_probe": "none.keras"},
+                "An action probe must be an existing .keras file written by "
+                "genie-features; received 'none.keras'.",
+            ),
+            (
+                {"action_probe": "probe.keras"},
+                "probe.keras is not a probe of this dataset: expected one that "
+                "genie-features trained on the same actions; received the network "
+                "'action_probe_other'.",
+            ),
+        )
+    ),
+    ("evaluate", {"horizon_clips": 2}, "flag --horizon_clips=2: .* 3"),
+    ("evaluate", {"horizon": -1}, "flag --horizon=-1: .*non-negative.*"),
     ("evaluate", {"output": "file/below"}, NO_FOLDER),
     ("evaluate", {"output": None}, "expected --output; see --help"),
     ("evaluate", {"clips": 1}, "flag --clips=1: .* 2"),

@@ -9,6 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from genie_tf.datasets.array_episodes import write_arrays
+from genie_tf.datasets.procgen.environment import GAMES
+from genie_tf.evaluation.action_probe import load_action_probe
 from genie_tf.evaluation.feature_networks import load_feature_network
 from genie_tf.experiments.features import last_directions, make_networks
 
@@ -78,8 +80,17 @@ def trained(run, tmp_path_factory):
     ended = run(folder)
     assert ended.code == 0, ended.errors
     files = {path.name for path in (folder / "features").iterdir()}
-    assert files == {"CoinRun.keras", "report.json"}
+    assert files == {"CoinRun.keras", "action_probe.keras", "report.json"}
     return folder / "features", ended.out
+
+
+def test_action_probe_names_groups_of_actions(trained):
+    actions = GAMES["coinrun"].actions
+    path = str(trained[0] / "action_probe.keras")
+    probe = load_action_probe(path, actions, (64, 64, 3))
+    answers = probe(random_clips(6))
+    assert answers.shape == (2, 5)
+    assert set(answers.ravel()) <= set(actions.groups)
 
 
 def random_clips(time):

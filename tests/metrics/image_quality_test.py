@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from genie_tf.metrics.image_quality import psnr, ssim
+from genie_tf.metrics.image_quality import psnr, psnr_of_mean_error, ssim
 
 
 def random_frames(*shape, seed=0):
@@ -151,3 +151,14 @@ def test_bad_input_is_rejected(metric):
 def test_ssim_rejects_frames_smaller_than_its_window():
     with pytest.raises(ValueError, match=r"at least 11x11 .* \(1, 10, 64, 3\)"):
         ssim(random_frames(1, 10, 64, 3), random_frames(1, 10, 64, 3))
+
+
+def test_psnr_of_mean_error_equals_scikit_image_on_all_frames():
+    target, prediction = random_frames(2, 4, 16, 16, 3), random_frames(2, 4, 16, 16, 3)
+    prediction = target + np.linspace(0, 0.2, 8).reshape(2, 4, 1, 1, 1) * prediction
+    expected = peak_signal_noise_ratio(target, np.clip(prediction, 0, 1), data_range=1)
+    assert psnr_of_mean_error(psnr(target, prediction)) == pytest.approx(expected, 1e-5)
+
+
+def test_psnr_of_mean_error_gains_nothing_from_exact_copies():
+    assert psnr_of_mean_error([100, 20]) == pytest.approx(20 + 10 * np.log10(2), 1e-6)

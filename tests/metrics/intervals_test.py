@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from genie_tf.metrics.intervals import jackknife_interval, mean_confidence_interval
+from genie_tf.metrics.intervals import (
+    jackknife_interval,
+    mean_confidence_interval,
+    median_interval,
+)
 
 
 @pytest.mark.parametrize("n", [2, 5, 100])
@@ -56,3 +60,21 @@ def test_jackknife_covers_correlation_in_95_percent_of_cases():
         )
         covered += low < 0.6 < high
     assert 0.9 < covered / 300 < 0.98
+
+
+def test_interval_of_median_has_its_coverage():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        # Frames of a clip are alike.
+        clips = rng.normal(size=(30, 1)) + 0.1 * rng.normal(size=(30, 4))
+        low, high = median_interval(clips, resamples=200)
+        covered += low < 0 < high
+    assert 0.9 < covered / 300 < 0.98
+
+
+def test_repeated_frames_do_not_narrow_interval_of_median():
+    clips = np.random.default_rng(0).normal(size=(31, 1))
+    once = median_interval(clips)
+    assert once == median_interval(np.repeat(clips, 9, axis=1))
+    assert once[0] < np.median(clips) < once[1]
