@@ -15,6 +15,7 @@ from genie_tf.evaluation.tokenizer_evaluator import (
     tokenizer_quality,
 )
 from genie_tf.metrics.controllability import delta_psnr
+from genie_tf.metrics.image_quality import psnr
 from genie_tf.samplers import WorldSampler, video_seeds
 
 PREDICTED_FRAMES = 10
