@@ -11,13 +11,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from genie_tf.export import saved_model
     from genie_tf.models import Genie, VideoTokenizer
     from genie_tf.models import load_preset as load
     from genie_tf.presets.folder import list_presets
 
 __version__ = "0.1.0"
 
-__all__ = ["Genie", "VideoTokenizer", "list_presets", "load"]
+__all__ = ["Genie", "VideoTokenizer", "list_presets", "load", "saved_model"]
 
 # Module and attribute of each public name. They are imported on first use, so that
 # `import genie_tf` is fast: Keras takes seconds.
@@ -26,6 +27,7 @@ _EXPORTS = {
     "VideoTokenizer": ("genie_tf.models", "VideoTokenizer"),
     "list_presets": ("genie_tf.presets.folder", "list_presets"),
     "load": ("genie_tf.models", "load_preset"),
+    "saved_model": ("genie_tf.export", "saved_model"),
 }
 
 

@@ -1,5 +1,8 @@
 """Exports models as SavedModels, which TensorFlow runs without genie_tf or Keras."""
 
+import hashlib
+import importlib.metadata
+import json
 import os
 from collections.abc import Callable
 
@@ -8,8 +11,10 @@ import tensorflow as tf
 from keras import ops
 
 from genie_tf.compilation import compiled
-from genie_tf.files import check_new, replacing_folder
+from genie_tf.files import check_new, private_folder, replacing_folder
 from genie_tf.models import Tokenizer, WorldModel
+from genie_tf.presets.folder import read_config
+from genie_tf.presets.loading import load_preset
 from genie_tf.samplers import WorldSampler
 
 
@@ -62,6 +67,33 @@ def export_model(model: WorldModel | Tokenizer, folder: str | os.PathLike) -> No
             # The message also names TensorFlow's own functions and files.
             reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
             raise OSError(f"{folder} cannot be written: {reason}.") from error
+
+
+def saved_model(preset: str | os.PathLike) -> str:
+    """Return the path of a preset as a SavedModel, exported once.
+
+    It is kept in the user's cache, for these weights and versions.
+
+    Args:
+        preset: a name from `genie_tf.list_presets()`, or a folder.
+
+    Raises:
+        ValueError: if there is no such preset, or see `export_model`.
+        OSError: if the cache cannot be written, or is open to other users.
+
+    Example:
+
+    ```python
+    model = tf.saved_model.load(genie_tf.saved_model("genie_coinrun_fast"))
+    ```
+    """
+    version = importlib.metadata.version("genie_tf")
+    facts = [read_config(preset), version, tf.__version__]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    folder = private_folder("saved_models") / key[:32]
+    if not folder.exists():
+        export_model(load_preset(preset), folder)
+    return str(folder)
 
 
 def make_signatures(model: WorldModel | Tokenizer) -> dict[str, tuple[Callable, dict]]:

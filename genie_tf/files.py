@@ -36,6 +36,33 @@ def local_path(path: str | os.PathLike) -> Path:
         raise ValueError(f"Cannot find the home folder of {text!r}: {error}") from error
 
 
+def private_folder(name: str) -> Path:
+    """Return a folder in the user's cache that only this user can read and write.
+
+    The cache is `~/.cache/genie_tf`, or below XDG_CACHE_HOME. Programs are kept there:
+    no one else may replace them.
+
+    Args:
+        name: name of the folder, which is made if it does not exist.
+
+    Raises:
+        OSError: if there is no such folder.
+        ValueError: if the home folder is unknown.
+    """
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(root) if os.path.isabs(root) else local_path("~/.cache")
+    folder = root / "genie_tf" / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if (
+        not stat.S_ISDIR(status.st_mode)
+        or status.st_uid != os.getuid()
+        or stat.S_IMODE(status.st_mode) != 0o700
+    ):
+        raise OSError(f"{folder} is open to others.")
+    return folder
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading bytes, without ever blocking.
 

@@ -18,11 +18,10 @@ import os
 import platform
 import resource
 import shutil
-import stat
 import tempfile
 from pathlib import Path
 
-from genie_tf.files import local_path, replacing
+from genie_tf.files import private_folder, replacing
 
 _VARIABLE = "GENIE_TF_CACHE"
 _MAX_BYTES = 128 * 2**20
@@ -98,7 +97,7 @@ def use() -> None:
     if os.environ.get(_VARIABLE) == "off" or "tf_xla_persistent_cache" in flags:
         return
     try:
-        cache = ProgramCache(_own_folder() / _machine())
+        cache = ProgramCache(private_folder("programs") / _machine())
     except (OSError, ValueError):
         return
     _cache = cache
@@ -120,27 +119,6 @@ def keep() -> None:
     if _cache:
         with contextlib.suppress(OSError):
             _cache.keep()
-
-
-def _own_folder() -> Path:
-    """Return the folder of all kept programs, writable for this user only.
-
-    Raises:
-        OSError: if there is no such folder.
-        ValueError: if the home folder is unknown.
-    """
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(root) if os.path.isabs(root) else local_path("~/.cache")
-    folder = root / "genie_tf" / "programs"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.lstat()
-    if (
-        not stat.S_ISDIR(status.st_mode)
-        or status.st_uid != os.getuid()
-        or stat.S_IMODE(status.st_mode) != 0o700
-    ):
-        raise OSError(f"{folder} is open to others.")
-    return folder
 
 
 def _machine() -> str:

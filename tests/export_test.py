@@ -6,8 +6,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from genie_tf.export import export_model
+from genie_tf import export
+from genie_tf.export import export_model, saved_model
 from genie_tf.models import Genie, GuidedGenie, MaskGitDynamics
 from genie_tf.samplers import WorldSampler
 from genie_tf.sampling_settings import ORDERS
@@ -157,3 +159,27 @@ def test_unusable_exports_are_rejected(tmp_path, monkeypatch):
         "Only TensorFlow writes SavedModels; received KERAS_BACKEND=jax: unset it."
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_preset_is_exported_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tiny_tokenizer().save_to_preset(tmp_path / "one", "A card.")
+    tiny_tokenizer(num_codes=25).save_to_preset(tmp_path / "other", "A card.")
+    path = saved_model(tmp_path / "one")
+    assert sorted(tf.saved_model.load(path).signatures) == ["detokenize", "tokenize"]
+    exported = []
+    monkeypatch.setattr(export, "export_model", lambda *args: exported.append(args))
+    assert saved_model(tmp_path / "one") == path
+    assert not exported
+    assert saved_model(tmp_path / "other") != path
+    assert len(exported) == 1
+
+
+def test_cache_that_is_open_to_others_is_rejected(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "genie_tf" / "saved_models"
+    folder.mkdir(mode=0o777, parents=True)
+    folder.chmod(0o777)
+    tiny_tokenizer().save_to_preset(tmp_path / "one", "A card.")
+    with pytest.raises(OSError, match=f"{folder} is open to others."):
+        saved_model(tmp_path / "one")

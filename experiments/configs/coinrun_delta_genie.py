@@ -21,6 +21,7 @@ _TINY = {
         "class_name": "DeltaDynamics",
         "motion": transformer(96, 2, 4, qk_norm=True, attention="space"),
         "painter": transformer(128, 4, 4, qk_norm=True, attention="space"),
+        "error_rates": (0.0, 0.2),
     },
     "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 400},
     "optimizer": {"name": "muon", "beta_2": 0.99},

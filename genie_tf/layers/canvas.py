@@ -18,6 +18,12 @@ def blank_canvas(b: int, frame_shape: tuple[int, int, int], margin: int):
     return ops.zeros((b, *shape), "uint8")
 
 
+def canvas_bytes(frame_shape: tuple[int, int, int], margin: int) -> int:
+    """Return the size of one canvas in bytes."""
+    height, width, channels = frame_shape
+    return (height + 2 * margin) * (width + 2 * margin) * (channels + 1)
+
+
 def paint(canvas, frames):
     """Return canvases with frames in their center.
 

@@ -14,6 +14,7 @@ from keras import ops
 from genie_tf.layers import STTransformer, check_frame_shape, check_whole, patchify
 from genie_tf.layers.canvas import (
     blank_canvas,
+    canvas_bytes,
     move_canvas,
     paint,
     predict_view,
@@ -21,7 +22,7 @@ from genie_tf.layers.canvas import (
 )
 from genie_tf.layers.motion import moves, num_shifts, shift_frames
 from genie_tf.layers.patches import patch_grid
-from genie_tf.models.delta_tokenizer import DeltaTokenizer, check_space
+from genie_tf.models.delta_tokenizer import DeltaTokenizer, check_reach, check_space
 from genie_tf.models.delta_tokens import (
     DRAWN,
     MODES,
@@ -125,7 +126,14 @@ class DeltaDynamics(Dynamics):
         check_frame_shape(frame_shape)
         check_whole(patch_size=patch_size, code_dim=code_dim)
         check_whole(depth=depth, action_dim=action_dim)
+        check_whole(margin=margin, least=0)
+        check_reach(reach)
         check_space("DeltaDynamics", motion=motion, painter=painter)
+        if not 0 <= error_rates[0] <= error_rates[1] <= 1:
+            raise ValueError(
+                "`error_rates` must be the smallest and the largest share of patches, "
+                f"from 0 to 1; received {error_rates!r:.100}."
+            )
         self.frame_shape = tuple(frame_shape)
         self.patch_size = patch_size
         self.levels = tuple(levels)
@@ -507,6 +515,11 @@ class DeltaDynamics(Dynamics):
                 here, self.vectors(ops.stack([codes[-1]] * self.depth, -1)), vectors
             )
         return ops.stack(codes, axis=-1)
+
+    def cache_bytes(self, arguments):
+        frame_shape = arguments["frame_shape"]
+        canvas = canvas_bytes(frame_shape, arguments["margin"])
+        return canvas + math.prod(frame_shape) + 4 * _PAST
 
     def layer_calls(self, frames: int):
         changes, n = frames - 1, self.num_patches

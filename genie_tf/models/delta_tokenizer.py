@@ -20,6 +20,7 @@ from genie_tf.layers import (
 )
 from genie_tf.layers.canvas import (
     blank_canvas,
+    canvas_bytes,
     move_canvas,
     paint,
     predict_view,
@@ -94,7 +95,8 @@ class DeltaTokenizer(Tokenizer):
         frame as given; `indices`, packed `DeltaTokens`, int32 (b, t, tokens).
 
     Raises:
-        ValueError: if a transformer does not have `attention` "space".
+        ValueError: if a transformer does not have `attention` "space", or `reach` is
+            not a pair.
 
     Example:
 
@@ -134,6 +136,7 @@ class DeltaTokenizer(Tokenizer):
         check_whole(patch_size=patch_size, num_codes=num_codes, code_dim=code_dim)
         check_whole(depth=depth)
         check_whole(margin=margin, least=0)
+        check_reach(reach)
         check_space("DeltaTokenizer", encoder=encoder, decoder=decoder)
         self.frame_shape = tuple(frame_shape)
         self.patch_size = patch_size
@@ -428,6 +431,9 @@ class DeltaTokenizer(Tokenizer):
         indices = ops.where(drawn > 0, codes["indices"], -1)
         return metrics, self.quantizer.codebook_stats({**codes, "indices": indices})
 
+    def cache_bytes(self, arguments):
+        return canvas_bytes(arguments["frame_shape"], arguments["margin"])
+
     def encoder_calls(self, frames: int):
         # Each frame is decoded twice, see `_encode_frame`.
         encoder = self.frame_embedding, self.encoder, self.to_latents, self.quantizer
@@ -472,6 +478,17 @@ def drawn_pixels(mode, known):
     """
     new = ops.where((mode == MOVED)[..., None], 1 - known, 0.0)
     return ops.where((mode == DRAWN)[..., None], 1.0, new)
+
+
+def check_reach(reach) -> None:
+    """Raise a ValueError unless a reach is two whole numbers."""
+    if not isinstance(reach, (tuple, list)) or len(reach) != 2:
+        raise ValueError(
+            "`reach` must be the largest shift down and to the side, in pixels; received "
+            f"{reach!r:.100}."
+        )
+    for most in reach:
+        check_whole(reach=most, least=0)
 
 
 def check_space(owner: str, **transformers: dict) -> None:

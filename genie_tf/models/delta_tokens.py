@@ -30,7 +30,8 @@ class DeltaTokens(NamedTuple):
 
     def pack(self):
         """Return the tokens as one row, int32 (..., 1 + n + n * d)."""
-        codes = ops.reshape(self.codes, (*ops.shape(self.mode)[:-1], -1))
+        n, depth = self.codes.shape[-2:]
+        codes = ops.reshape(self.codes, (*ops.shape(self.mode)[:-1], n * depth))
         parts = self.shift[..., None], self.mode, codes
         return ops.concatenate([ops.cast(x, "int32") for x in parts], axis=-1)
 

@@ -235,6 +235,22 @@ def test_other_tokenizers_are_rejected():
         )
 
 
+def test_shares_of_errors_are_checked(tokenizer):
+    arguments = {"motion": SPACE, "painter": SPACE, "error_rates": (0.5, 0.2)}
+    with pytest.raises(
+        ValueError,
+        match=r"`error_rates` must be the smallest and the largest share of patches, "
+        r"from 0 to 1; received \(0.5, 0.2\)",
+    ):
+        DeltaDynamics.for_world(tokenizer, 5, arguments)
+
+
+def test_cache_bytes_match_the_cache(dynamics):
+    cache = keras.tree.flatten(dynamics.start(np.zeros((1, 49), "int32")))
+    size = sum(np.array(x).nbytes for x in cache)
+    assert dynamics.cache_bytes(dynamics.arguments()) == size
+
+
 def test_arguments_rebuild_the_model(dynamics):
     again = DeltaDynamics(**dynamics.arguments())
     assert again.arguments() == dynamics.arguments()

@@ -156,6 +156,18 @@ def test_attention_over_time_is_rejected():
         tiny_delta_tokenizer(decoder={**SPACE, "attention": "st"})
 
 
+@pytest.mark.parametrize("reach", [3, (1, 2, 3)])
+def test_reach_must_be_a_pair(reach):
+    with pytest.raises(ValueError, match="`reach` must be the largest shift down and"):
+        tiny_delta_tokenizer(reach=reach)
+
+
+def test_cache_bytes_match_the_cache():
+    tokenizer = tiny_delta_tokenizer()
+    size = np.array(tokenizer.empty_cache(1)).nbytes
+    assert tokenizer.cache_bytes(tokenizer.arguments()) == size
+
+
 def test_arguments_rebuild_the_model():
     tokenizer = tiny_delta_tokenizer()
     again = DeltaTokenizer(**tokenizer.arguments())
