@@ -5,6 +5,7 @@ Axes: b batch, t time, n patches, d depth (codes of a patch).
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import keras
@@ -60,15 +61,16 @@ class DeltaDynamics(Dynamics):
     """Dynamics model that predicts the tokens of a `DeltaTokenizer`, in three parts.
 
     First the shift of the picture, which all patches share; then the mode of each patch,
-    seen on the shifted picture; then the codes of drawn patches, a share of the patches
-    at a time, in random order (MaskGIT), and the codes of a patch one after another.
+    seen on the shifted picture; then the codes of drawn patches, the codes of a patch
+    one after another. Modes and codes are drawn for a share of the patches at a time, in
+    random order (MaskGIT).
 
     The past is two decoded frames, the latest shifts and the canvas: a cache of tokens
     would show nothing else.
 
-    A call reads `known_modes`, bool (b, t-1), and `known_codes`, bool (b, t-1, n), from
-    the batch: the changes whose modes are known and whose codes are predicted, and the
-    patches whose codes are known.
+    A call reads `known_modes` and `known_codes`, bool (b, t-1, n), from the batch: the
+    patches whose mode and whose codes are known. Codes are predicted once all modes of a
+    frame are known.
 
     Args:
         frame_shape: (height, width, channels) of a frame.
@@ -101,7 +103,10 @@ class DeltaDynamics(Dynamics):
     """
 
     sees_frames = True
-    sampling_settings = (NUM_STEPS, TEMPERATURE)
+    sampling_settings = (
+        replace(NUM_STEPS, default=2),
+        replace(TEMPERATURE, default=0.5),
+    )
     layer_classes = {
         "motion": lambda _: STTransformer,
         "painter": lambda _: STTransformer,
@@ -216,15 +221,22 @@ class DeltaDynamics(Dynamics):
 
     def training_inputs(self, rng, clip):
         """Return `known_modes` and `known_codes`, with rates drawn for each change, and
-        `errors`, with a rate drawn for each clip."""
+        `errors`, with a rate drawn for each clip.
+
+        All modes are known in 70% of the changes.
+        """
         changes = len(clip["video"]) - 1
+        modes, codes = (
+            rng.random((changes, self.num_patches)) < _draw_rates(rng, changes)
+            for _ in range(2)
+        )
+        modes |= rng.random((changes, 1)) < 0.7
         errors = rng.random((changes, self.num_patches)) < rng.uniform(
             *self.error_rates
         )
-        rates = rng.random((changes, 1)) * (rng.random((changes, 1)) > 0.4)
         return {
-            "known_modes": rng.random(changes) < 0.7,
-            "known_codes": rng.random((changes, self.num_patches)) < rates,
+            "known_modes": modes,
+            "known_codes": codes,
             "errors": errors,
         }
 
@@ -236,10 +248,11 @@ class DeltaDynamics(Dynamics):
 
         past = keras.tree.map_structure(flat, self._pasts(tokens, batch["decoded"]))
         actions, change = flat(actions), unpack(flat(tokens[:, 1:]), *self._sizes)
-        known_modes = flat(batch["known_modes"][..., None])
+        known_modes = flat(batch["known_modes"])
         seen, _ = self.see(past, change.shift, actions)
         mode = ops.where(known_modes, change.mode, _HIDDEN)
-        known = flat(batch["known_codes"]) & known_modes & change.drawn
+        all_modes = ops.all(known_modes, axis=-1, keepdims=True)
+        known = flat(batch["known_codes"]) & all_modes & change.drawn
         features = self.features(seen, mode, change.codes, known)
         vectors = self.vectors(change.codes)
         digits = [
@@ -377,7 +390,8 @@ class DeltaDynamics(Dynamics):
 
     def scored_codes(self, change: DeltaTokens, batch):
         """Return a mask of the patches whose codes are predicted, bool (b, t-1, n)."""
-        return change.drawn & batch["known_modes"][..., None] & ~batch["known_codes"]
+        all_modes = ops.all(batch["known_modes"], axis=-1, keepdims=True)
+        return change.drawn & all_modes & ~batch["known_codes"]
 
     def _scores(self, tokens, logits, batch) -> dict:
         """Return nats of each part of a change, float32 (b, t-1), and their weights."""
@@ -394,13 +408,13 @@ class DeltaDynamics(Dynamics):
         )
         scored = ops.cast(self.scored_codes(change, batch), "float32")
         hidden = 1 - ops.cast(batch["known_modes"], "float32")
-        mode = ops.sum(cross_entropy(change.mode, logits["mode"]), axis=-1)
+        mode = ops.sum(hidden * cross_entropy(change.mode, logits["mode"]), axis=-1)
         return {
             "shift": (
                 cross_entropy(change.shift, logits["shift"]),
-                ops.ones_like(hidden),
+                ops.ones_like(hidden[..., 0]),
             ),
-            "mode": (mode * hidden, hidden),
+            "mode": (mode, ops.sum(hidden, axis=-1)),
             "codes": (
                 ops.sum(ops.sum(nats, axis=-1) * scored, axis=-1),
                 ops.sum(scored, axis=-1),
@@ -414,7 +428,7 @@ class DeltaDynamics(Dynamics):
     def loss_and_metrics(self, tokens, logits, batch):
         """Return a dict of scalars: nats per change, and the loss.
 
-        `shift` and `mode` are per frame, `codes` per drawn patch. The loss weighs shifts
+        `shift` is per frame, `mode` per patch, `codes` per drawn patch. The loss weighs shifts
         more: there is one in a frame, and all patches depend on it.
         """
         scores = self._scores(tokens, logits, batch)
@@ -427,7 +441,7 @@ class DeltaDynamics(Dynamics):
         return {"loss": loss, **means}
 
     def token_scores(self, tokens, logits, batch):
-        """Return nats per change of each clip: `shift_nats`, `mode_nats`, per frame, and
+        """Return nats of each clip: `shift_nats`, per frame, `mode_nats`, per patch, and
         `code_nats`, per drawn patch."""
         scores = self._scores(tokens, logits, batch)
         return {
@@ -477,21 +491,27 @@ class DeltaDynamics(Dynamics):
         seen, new = self.see(past, shift, action)
         n = self.num_patches
         codes = ops.zeros((ops.shape(shift)[0], n, self.depth), "int32")
-        hidden = ops.full_like(codes[..., 0], _HIDDEN)
-        features = self.features(seen, hidden, codes, hidden < 0)
-        mode = draw(self.to_mode(features), fold(key, 1), temperature)
-        drawn = (mode == DRAWN) | ((mode == MOVED) & new)
         steps = sampling["num_steps"]
-        order = uniform(fold(key, 2), n) * ops.cast(steps, "float32")
-        turn = ops.where(drawn, ops.cast(ops.floor(order), "int32"), -1)
+        order = uniform(fold(key, 1), n) * ops.cast(steps, "float32")
+        turn = ops.cast(ops.floor(order), "int32")
+        nothing = ops.zeros_like(turn, "bool")
 
-        def body(step, codes):
-            known = drawn & (turn < step)
-            features = self.features(seen, mode, codes, known)
-            new = self.draw_codes(features, fold(key, 3 + step), temperature)
-            return ops.where((turn == step)[..., None], new, codes)
+        def draw_modes(step, mode):
+            features = self.features(seen, mode, codes, nothing)
+            key_now = fold(key, 2 + 2 * step)
+            drawn = draw(self.to_mode(features), key_now, temperature)
+            return ops.where(turn == step, drawn, mode)
 
-        codes = ops.fori_loop(0, steps, body, codes)
+        hidden = ops.full_like(turn, _HIDDEN)
+        mode = ops.fori_loop(0, steps, draw_modes, hidden)
+        drawn = (mode == DRAWN) | ((mode == MOVED) & new)
+
+        def draw_codes(step, codes):
+            features = self.features(seen, mode, codes, drawn & (turn < step))
+            more = self.draw_codes(features, fold(key, 3 + 2 * step), temperature)
+            return ops.where((drawn & (turn == step))[..., None], more, codes)
+
+        codes = ops.fori_loop(0, steps, draw_codes, codes)
         return DeltaTokens(shift, mode, codes).pack(), cache
 
     def draw_codes(self, features, key, temperature):
@@ -551,6 +571,11 @@ class DeltaDynamics(Dynamics):
             "painter": self.painter.arguments(),
             "error_rates": self.error_rates,
         }
+
+
+def _draw_rates(rng: np.random.Generator, changes: int) -> np.ndarray:
+    """Return shares of known patches, (changes, 1), zero in 40% of the changes."""
+    return rng.random((changes, 1)) * (rng.random((changes, 1)) > 0.4)
 
 
 def draw(logits, key, temperature):

@@ -123,7 +123,7 @@ def test_loss_ignores_known_modes_and_codes(dynamics, tokenizer):
     batch = make_batch(dynamics)
     world = GuidedGenie(make_tokenizer(), dynamics)
     shape = batch["known_codes"].shape
-    modes, codes = np.ones(shape[:2], bool), np.ones(shape, bool)
+    modes = codes = np.ones(shape, bool)
 
     def nats(**known):
         metrics, _ = world.losses_and_metrics({**batch, **known})
@@ -135,6 +135,10 @@ def test_loss_ignores_known_modes_and_codes(dynamics, tokenizer):
     found = nats(known_modes=modes, known_codes=~codes)
     assert found["dynamics/codes"] > found["dynamics/mode"] == 0
     found = nats(known_modes=~modes, known_codes=~codes)
+    assert found["dynamics/mode"] > found["dynamics/codes"] == 0
+    # A single hidden mode hides what to draw.
+    modes = np.arange(16) != 3 * np.ones(shape, int)
+    found = nats(known_modes=modes, known_codes=~codes)
     assert found["dynamics/mode"] > found["dynamics/codes"] == 0
 
 
@@ -150,7 +154,7 @@ def test_nats_are_those_of_the_code(dynamics):
         "digits": np.zeros((1, 1, 16, 2, 7), "float32"),
     }
     batch = {
-        "known_modes": np.ones((1, 1), bool),
+        "known_modes": np.ones((1, 1, 16), bool),
         "known_codes": np.zeros((1, 1, 16), bool),
     }
     scores = dynamics.token_scores(tokens, logits, batch)
