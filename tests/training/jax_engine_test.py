@@ -17,6 +17,7 @@ import pytest
 from genie_tf.testing.tiny_models import (
     TRANSFORMER,
     tiny_batch,
+    tiny_delta_tokenizer,
     tiny_genie,
     tiny_latent_action_model,
     tiny_tokenizer,
@@ -34,6 +35,8 @@ MODELS = {
         quantizer={"quantize_after": 4},
     ),
     "genie": tiny_genie,
+    # It codes frame after frame, in a loop without gradients.
+    "changes": tiny_delta_tokenizer,
 }
 # Mesh, stage, and parts per batch, which is also the number of steps per call.
 RUNS = [
@@ -41,6 +44,7 @@ RUNS = [
     ("fsdp:8", "tokenizer", 1),
     ("data:4,model:2", "tokenizer", 1),
     ("data:2,fsdp:2,model:2", "latent_action_model", 1),
+    ("data:8", "changes", 1),
     ("data:2,fsdp:2,model:2", "genie", 2),
 ]
 NUM_STEPS = 10
