@@ -6,7 +6,7 @@ Axes: b batch, t time, n patches, d depth (codes of a patch).
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -51,9 +51,9 @@ class Past(NamedTuple):
         shifts: int32 (b, past), the latest shifts, newest first.
     """
 
-    canvas: object
-    before: object
-    shifts: object
+    canvas: Any
+    before: Any
+    shifts: Any
 
 
 @keras.saving.register_keras_serializable("genie_tf")

@@ -3,7 +3,7 @@
 Axes: b batch, t time, n patches, d depth (codes of a patch).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -55,9 +55,9 @@ class Copies(NamedTuple):
         known: which pixels of `moved` were in view before, 1 or 0.
     """
 
-    moved: object
-    stayed: object
-    known: object
+    moved: Any
+    stayed: Any
+    known: Any
 
     def as_input(self):
         """Return the copies as input of a network."""
@@ -332,7 +332,8 @@ class DeltaTokenizer(Tokenizer):
             canvas: uint8 (b, height, width, channels), see `genie_tf.layers.canvas`.
             shift: int (b,).
         """
-        moved, known = predict_view(canvas, *moves(shift, self.reach), self.margin)
+        dy, dx = moves(shift, self.reach)
+        moved, known = predict_view(canvas, dy, dx, self.margin)
         stayed, _ = view(canvas, self.margin)
         return Copies(*(self.patches_of(x) for x in (moved, stayed, known)))
 

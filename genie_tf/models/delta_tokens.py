@@ -6,7 +6,7 @@ patch, which count from 1: they are 0 where nothing is drawn.
 Axes: b batch, n patches, d depth (codes of a patch).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -24,9 +24,9 @@ class DeltaTokens(NamedTuple):
         codes: (..., n, d), the codes plus 1, or 0.
     """
 
-    shift: object
-    mode: object
-    codes: object
+    shift: Any
+    mode: Any
+    codes: Any
 
     def pack(self):
         """Return the tokens as one row, int32 (..., 1 + n + n * d)."""
