@@ -1,8 +1,8 @@
-"""Train and evaluate a small Genie on CoinRun, on a CPU.
+"""Play the shipped world, then train and evaluate a small one on CoinRun, on a CPU.
 
 genie-demo --output=runs/demo
 
-Builds the dataset coinrun/random_hard_small, trains the `tiny` tokenizer, latent action
+Plays 100 frames of the shipped world to preset.gif. Builds the dataset coinrun/random_hard_small, trains the `tiny` tokenizer, latent action
 model and dynamics, and evaluates on test levels. The output folder then holds the model
 in genie/model, report.md, report.json, curves.png and the images of genie-evaluate.
 Each step is a command, which is printed. Every run starts from scratch.
@@ -18,12 +18,17 @@ from pathlib import Path
 
 from absl import flags
 
+import genie_tf
 from genie_tf.experiments import cli
 from genie_tf.files import local_path
 
 FLAGS = flags.FLAGS
 
 _DATASET = "coinrun/random_hard_small"
+_PRESET = "genie_coinrun_fast"
+_PROMPT = Path(genie_tf.__file__).parent / "play" / "prompts" / "jungle.png"
+# Actions of the shipped world, ten frames each.
+_ACTIONS = 1, 4, 1, 6, 4, 1, 0, 4, 6, 1
 
 
 def define_flags() -> None:
@@ -44,6 +49,13 @@ def main() -> None:
     data_dir = [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
     start = time.perf_counter()
     seconds = {
+        "preset": _run(
+            "genie_tf.experiments.generate",
+            f"--preset={_PRESET}",
+            f"--prompt={_PROMPT}",
+            f"--actions={','.join(str(action) for action in _ACTIONS for _ in range(10))}",
+            f"--output={folder / 'preset.gif'}",
+        ),
         "dataset": _build_dataset(),
         "tokenizer": _run(
             "genie_tf.experiments.train",
@@ -81,8 +93,8 @@ def main() -> None:
     scores = json.loads((folder / "report.json").read_text())
     report.write_report(folder, {**scores, "seconds": seconds})
     media.plot_curves(folder / "curves.png", _read_curves(tokenizer, actions, genie))
-    print(f"{seconds['total'] / 60:.1f} minutes. Look at {folder}/rollout.gif and")
-    print(f"{folder}/report.md; play on with:")
+    print(f"{seconds['total'] / 60:.1f} minutes. Look at {folder}/preset.gif, ")
+    print(f"{folder}/rollout.gif and {folder}/report.md; play on with:")
     print(
         f"  genie-generate --preset={genie}/model --prompt={folder}/prompt.png "
         "--actions=0,0,0,1,1,1 --output=mine.gif"

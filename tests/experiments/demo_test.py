@@ -2,12 +2,15 @@
 
 import contextlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from genie_tf.experiments import cli, demo
+from genie_tf.experiments.generate import parse_actions
+from genie_tf.presets.folder import read_world
 
 RECORDS = {
     "tokenizer": {"psnr": 20.0, "perplexity": 300.0, "loss": 0.1},
@@ -53,7 +56,7 @@ def commands(tmp_path, monkeypatch):
             lines = [{"step": step, **RECORDS[workdir.name]} for step in (1, 2)]
             text = "".join(json.dumps(line) + "\n" for line in lines)
             (workdir / "metrics.jsonl").write_text(text)
-        else:
+        elif "--dataset" in arguments:
             (tmp_path / "report.json").write_text(json.dumps(SCORES))
         return contextlib.nullcontext(SimpleNamespace(wait=lambda: 0))
 
@@ -69,6 +72,16 @@ def test_demo_trains_evaluates_and_reports(commands, tmp_path):
     (tmp_path / "genie" / "left from last time").touch()
     demo.main()
 
+    shipped, *commands = commands
+    assert shipped[1:3] == [
+        "genie_tf.experiments.generate",
+        "--preset=genie_coinrun_fast",
+    ]
+    prompt, actions = (word.partition("=")[2] for word in shipped[3:5])
+    _, num_actions = read_world("genie_coinrun_fast")
+    assert len(parse_actions(actions.split(","), num_actions)) == 100
+    assert Path(prompt).is_file()
+    assert shipped[5:] == [f"--output={tmp_path}/preset.gif"]
     assert commands == [
         [
             *("-m", "genie_tf.experiments.train"),
@@ -103,7 +116,15 @@ def test_demo_trains_evaluates_and_reports(commands, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     seconds = report.pop("seconds")
     assert report == {k: v for k, v in SCORES.items() if k != "seconds"}
-    steps = ("dataset", "tokenizer", "actions", "genie", "evaluation", "total")
+    steps = (
+        "preset",
+        "dataset",
+        "tokenizer",
+        "actions",
+        "genie",
+        "evaluation",
+        "total",
+    )
     assert tuple(seconds) == steps
     assert seconds["dataset"] == 1.5
     assert "| reconstruction | 22.00 (21.50 to 22.50) | 22.000 " in (
