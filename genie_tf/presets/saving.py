@@ -25,6 +25,7 @@ def save_preset(
     settings: Mapping | None = None,
     action_names: Sequence[str] | None = None,
     keys: Mapping[str, int] | None = None,
+    half_precision: bool = False,
 ) -> None:
     """Write a model as a preset folder, replacing a preset there once complete.
 
@@ -38,6 +39,8 @@ def save_preset(
         settings: training settings.
         action_names: one short text per action, such as "left".
         keys: actions by the names that browsers give to keys, such as {"ArrowLeft": 2}.
+        half_precision: store weights as float16, in half of the space; models load as
+            float32.
 
     Raises:
         ValueError: if the model can't be a preset, the names or keys don't fit its
@@ -86,6 +89,8 @@ def save_preset(
         for name, part in parts.items():
             weights = partial / f"{name}.weights.h5"
             _save_weights(part, weights)
+            if half_precision:
+                _halve(weights)
             config["sha256"][weights.name] = file_sha256(weights)
         (partial / "config.json").write_text(json.dumps(config, indent=1))
         (partial / "README.md").write_text(card)
@@ -114,6 +119,29 @@ def _save_weights(part: keras.Model, path: Path) -> None:
         part.save_weights(path)
     except RuntimeError as error:
         raise OSError(f"{path} could not be written: {error}") from error
+
+
+def _halve(path: Path) -> None:
+    """Store the floats of a weights file as float16."""
+    import h5py
+
+    half = path.with_suffix(".half")
+    with h5py.File(path) as old, h5py.File(half, "w") as new:
+
+        def copy(name, item):
+            if isinstance(item, h5py.Group):
+                group = new.require_group(name)
+                group.attrs.update(item.attrs)
+            else:
+                floats = item.dtype.kind == "f"
+                array = new.create_dataset(
+                    name, data=item[()].astype("float16") if floats else item[()]
+                )
+                array.attrs.update(item.attrs)
+
+        new.attrs.update(old.attrs)
+        old.visititems(copy)
+    half.replace(path)
 
 
 def _is_preset(folder: Path) -> bool:

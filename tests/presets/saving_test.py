@@ -6,6 +6,7 @@ import os
 import resource
 
 import keras
+import numpy as np
 import pytest
 
 from genie_tf.models import VideoTokenizer
@@ -214,3 +215,21 @@ def test_digest_distinguishes_parts(genie):
     assert digest(tokenizer) == digest(tiny_tokenizer())
     assert digest(tokenizer) != digest(genie.tokenizer)
     assert digest(tokenizer) != digest(tiny_tokenizer(quantizer={"ema": 0.5}))
+
+
+def test_half_precision_rounds_weights_to_float16(tmp_path):
+    model = tiny_tokenizer()
+    save_preset(model, tmp_path / "full", "A card.")
+    save_preset(model, tmp_path / "half", "A card.", half_precision=True)
+    loaded = load_preset(tmp_path / "half")
+    for ours, original in zip(loaded.weights, model.weights, strict=True):
+        assert ours.dtype == original.dtype
+        original = keras.ops.convert_to_numpy(original)
+        if "float" in ours.dtype:
+            original = original.astype("float16").astype("float32")
+        np.testing.assert_array_equal(ours, original)
+    full, half = (
+        (tmp_path / name / "tokenizer.weights.h5").stat().st_size
+        for name in ("full", "half")
+    )
+    assert half < full
