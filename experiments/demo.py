@@ -9,10 +9,7 @@ Each step is a command, which is printed. Every run starts from scratch.
 """
 
 import json
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -49,7 +46,7 @@ def main() -> None:
     data_dir = [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
     start = time.perf_counter()
     seconds = {
-        "preset": _run(
+        "preset": cli.run_module(
             "genie_tf.experiments.generate",
             f"--preset={_PRESET}",
             f"--prompt={_PROMPT}",
@@ -57,19 +54,19 @@ def main() -> None:
             f"--output={folder / 'preset.gif'}",
         ),
         "dataset": _build_dataset(),
-        "tokenizer": _run(
+        "tokenizer": cli.run_module(
             "genie_tf.experiments.train",
             "--config=coinrun_tokenizer:tiny",
             f"--workdir={tokenizer}",
             *data_dir,
         ),
-        "actions": _run(
+        "actions": cli.run_module(
             "genie_tf.experiments.train",
             "--config=coinrun_lam:tiny",
             f"--workdir={actions}",
             *data_dir,
         ),
-        "genie": _run(
+        "genie": cli.run_module(
             "genie_tf.experiments.train",
             "--config=coinrun_genie:tiny",
             f"--workdir={genie}",
@@ -77,7 +74,7 @@ def main() -> None:
             f"--config.action_model={actions / 'model'}",
             *data_dir,
         ),
-        "evaluation": _run(
+        "evaluation": cli.run_module(
             "genie_tf.experiments.evaluate",
             f"--preset={genie / 'model'}",
             f"--dataset={_DATASET}",
@@ -110,30 +107,6 @@ def _build_dataset() -> float:
     print(f"$ python -c 'tfds.load({_DATASET!r})'", flush=True)
     start = time.perf_counter()
     tfds.builder(_DATASET, data_dir=FLAGS.data_dir).download_and_prepare()
-    return time.perf_counter() - start
-
-
-def _run(module: str, *arguments) -> float:
-    """Run a module as a command, print the command, and return the seconds it took.
-
-    Raises:
-        UserError: if the command fails; it has then printed the reason.
-    """
-    command = ["-m", module, *map(str, arguments)]
-    print(f"$ python {shlex.join(command)}", flush=True)
-    start = time.perf_counter()
-    # In its own session, so that Ctrl-C reaches only this program; with Python's
-    # stderr, because the filter of `cli` breaks progress bars.
-    with subprocess.Popen(
-        [sys.executable, *command], stderr=sys.stderr, start_new_session=True
-    ) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.kill()
-            raise
-    if code:
-        raise cli.UserError(f"{module} failed with exit code {code}; see above")
     return time.perf_counter() - start
 
 

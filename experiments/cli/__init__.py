@@ -10,6 +10,7 @@ from genie_tf.experiments.cli.checks import (
     make_folder,
     user_errors,
 )
+from genie_tf.experiments.cli.commands import run_module
 from genie_tf.experiments.cli.flags import (
     define_config,
     define_device_flags,

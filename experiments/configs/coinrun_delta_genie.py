@@ -28,6 +28,18 @@ _TINY = {
 }
 
 SIZES = {
+    "large": {
+        **_TINY,
+        "clip_length": 17,
+        "batch_size": 16,
+        "steps": 40_000,
+        "dynamics": {
+            **_TINY["dynamics"],
+            "motion": transformer(192, 3, 6, qk_norm=True, attention="space"),
+            "painter": transformer(256, 8, 8, qk_norm=True, attention="space"),
+        },
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 20_000},
+    },
     "full": {
         **_TINY,
         "clip_length": 17,

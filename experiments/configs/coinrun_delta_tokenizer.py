@@ -32,6 +32,18 @@ _TINY = {
 }
 
 SIZES = {
+    "large": {
+        **_TINY,
+        "clip_length": 17,
+        "batch_size": 16,
+        "steps": 20_000,
+        "model": {
+            **_TINY["model"],
+            "encoder": transformer(256, 2, 8, attention="space"),
+            "decoder": transformer(256, 4, 8, attention="space"),
+        },
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 10_000},
+    },
     "full": {
         **_TINY,
         "clip_length": 17,
