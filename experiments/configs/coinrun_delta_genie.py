@@ -7,7 +7,14 @@ No size has been trained to the end yet: no duration or score has been measured.
 """
 
 from genie_tf.experiments.configs import coinrun_genie
-from genie_tf.experiments.configs.common import choose_size, transformer
+from genie_tf.experiments.configs.common import choose_size, quantizer, transformer
+
+
+def _latent_actions(steps: int) -> dict:
+    """Return the latent action model that is trained if none is given."""
+    model = coinrun_genie.SIZES["fast"]["latent_action_model"]
+    return {**model, "quantizer": quantizer(quantize_after=steps // 2)}
+
 
 _TINY = {
     "stage": "genie",
@@ -16,7 +23,7 @@ _TINY = {
     "clip_length": 9,
     "batch_size": 4,
     "steps": 1_000,
-    "latent_action_model": coinrun_genie.SIZES["fast"]["latent_action_model"],
+    "latent_action_model": _latent_actions(1_000),
     "dynamics": {
         "class_name": "DeltaDynamics",
         "motion": transformer(96, 2, 4, qk_norm=True, attention="space"),
@@ -33,6 +40,7 @@ SIZES = {
         "clip_length": 17,
         "batch_size": 16,
         "steps": 40_000,
+        "latent_action_model": _latent_actions(40_000),
         "dynamics": {
             **_TINY["dynamics"],
             "motion": transformer(192, 3, 6, qk_norm=True, attention="space"),
@@ -44,12 +52,14 @@ SIZES = {
         **_TINY,
         "clip_length": 17,
         "steps": 20_000,
+        "latent_action_model": _latent_actions(20_000),
         "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 10_000},
     },
     "fast": {
         **_TINY,
         "clip_length": 17,
         "steps": 2_500,
+        "latent_action_model": _latent_actions(2_500),
         "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 1_000},
     },
     "tiny": _TINY,

@@ -13,15 +13,21 @@ from genie_tf.experiments.cli.flags import ConfigParser
 from genie_tf.layers import FiniteScalarQuantizer, STTransformer, VectorQuantizer
 from genie_tf.presets.registry import model_class
 from genie_tf.presets.without_weights import without_weights
-from genie_tf.testing.tiny_models import tiny_tokenizer
+from genie_tf.testing.tiny_models import tiny_delta_tokenizer, tiny_tokenizer
 from genie_tf.training.build import build_model, build_world
 
 # Arguments that a world passes to its dynamics, and a model to its quantizer.
 GIVEN = {"num_codes", "num_patches", "action_dim", "code_dim"}
+GIVEN_TO_DYNAMICS = {
+    *GIVEN,
+    *("frame_shape", "patch_size", "levels", "depth", "reach", "margin"),
+}
 LAYERS = {
     "encoder": STTransformer,
     "decoder": STTransformer,
     "transformer": STTransformer,
+    "motion": STTransformer,
+    "painter": STTransformer,
     "quantizer": VectorQuantizer,
 }
 # Alternative values, which all fit each other.
@@ -34,6 +40,11 @@ VALUES = {
     "action_dim": [3],
     "conditioning": ["token", "concat"],
     "mask_rates": [(0.25, 0.75)],
+    "depth": [3],
+    "reach": [(3, 2)],
+    "margin": [6],
+    "tolerance": [0.25],
+    "error_rates": [(0.25, 0.75)],
     "dim": [24, 28],
     "num_blocks": [1, 2],
     "num_heads": [3, 5],
@@ -75,8 +86,11 @@ def build(config: ConfigDict) -> dict:
         return {"model": without_weights(lambda: build_model(config))}
     shape = config.latent_action_model.frame_shape
 
+    changes = config.dynamics.class_name == "DeltaDynamics"
+    tokenizer = (tiny_delta_tokenizer if changes else tiny_tokenizer)(frame_shape=shape)
+
     def make_world():
-        return build_world(config, tiny_tokenizer(frame_shape=shape))
+        return build_world(config, tokenizer)
 
     parts = without_weights(make_world).parts()
     del parts["tokenizer"]
@@ -93,14 +107,17 @@ def list_settings(config: ConfigDict, group: str) -> dict:
     """Return the flag of each argument of a model, with its value."""
     cls = model_class(config[group].class_name)
     flat = {}
-    for name in list_arguments(cls, GIVEN if group == "dynamics" else set()):
+    for name in list_arguments(
+        cls, GIVEN_TO_DYNAMICS if group == "dynamics" else set()
+    ):
         if name in LAYERS:
             for inner in list_arguments(LAYERS[name], GIVEN):
                 flat[f"{group}.{name}.{inner}"] = config[group][name][inner]
         else:
             flat[f"{group}.{name}"] = config[group][name]
-    if cls.__name__ == "CausalDynamics":
-        del flat["dynamics.transformer.attention"]  # It has only one valid value.
+    if cls.__name__ in ("CausalDynamics", "DeltaDynamics", "DeltaTokenizer"):
+        # Their attention has only one valid value.
+        flat = {name: x for name, x in flat.items() if not name.endswith("attention")}
     return flat
 
 
@@ -122,7 +139,7 @@ def read_setting(models: dict, setting: str):
     return value
 
 
-@pytest.mark.parametrize("name", all_configs())
+@pytest.mark.parametrize("name", list(all_configs()))
 def test_flags_set_every_model_argument(name):
     config = load_config(name)
     groups = ["model"]

@@ -147,6 +147,18 @@ def test_codes_that_are_not_drawn_are_not_counted(video):
     assert np.all(np.array(tokenizer.codes_in(tokenizer.tokenize(still_video))) == -1)
 
 
+def test_codebook_is_updated_by_drawn_patches_only(video):
+    tokenizer = tiny_delta_tokenizer(quantizer={"commitment_weight": 1.0})
+    _, stats = tokenizer.losses_and_metrics({"video": video[:, :1].repeat(3, axis=1)})
+    counts = tokenizer.codebook_metrics(stats)
+    assert float(counts["codes_used"]) == 0
+    tokenizer.update_codebooks(stats)
+    _, stats = tokenizer.losses_and_metrics({"video": video})
+    assert float(tokenizer.codebook_metrics(stats)["codes_used"]) > 0
+    tokenizer.update_codebooks(stats)
+    assert np.all(np.isfinite(tokenizer.codes()))
+
+
 def test_attention_over_time_is_rejected():
     with pytest.raises(
         ValueError,

@@ -241,7 +241,7 @@ def test_inferred_actions_are_those_of_latent_action_model(genie):
         ),
         (
             {"dynamics": lambda: make_dynamics(num_patches=9)},
-            "`num_patches`; received 6 and 9",
+            "`num_tokens`; received 6 and 9",
         ),
         (
             {"latent_action_model": lambda: make_latent_action_model(action_dim=5)},
