@@ -139,6 +139,14 @@ class Builder(ResumableBuilder):
     # TFDS would look in genie_tf/, which lacks this folder in an editable install.
     pkg_dir_path = epath.Path(__file__).parent
 
+    def __init__(self, *, config: str | ProcgenConfig | None = None, **kwargs):
+        if isinstance(config, str) and config not in self.builder_configs:
+            raise ValueError(
+                f"There is no dataset '{self.name}/{config}': "
+                f"{self.explain_missing(config)}."
+            )
+        super().__init__(config=config, **kwargs)
+
     @classmethod
     def explain_missing(cls, config: str) -> str:
         """Return why a config does not exist, as part of a sentence."""

@@ -175,6 +175,10 @@ def test_unknown_config_is_rejected(tmp_path, name, message):
         ValueError, match=f"^There is no dataset 'procgen/{name}': {message}"
     ):
         open_episodes(f"procgen/{name}", "train", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=f"There is no dataset 'procgen/{name}': {message}"
+    ):
+        tfds.load(f"procgen/{name}", data_dir=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
