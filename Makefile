@@ -18,7 +18,7 @@ help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' Makefile
 
 .PHONY: demo
-demo: .venv/installed  ## Train and evaluate a small Genie on CoinRun, on a CPU; writes to runs/demo.
+demo: .venv/installed  ## Play the shipped world, then train and evaluate a small one on CoinRun, on a CPU; writes to runs/demo.
 	.venv/bin/genie-demo --output=runs/demo
 
 .PHONY: test

@@ -90,7 +90,7 @@ def main() -> None:
     scores = json.loads((folder / "report.json").read_text())
     report.write_report(folder, {**scores, "seconds": seconds})
     media.plot_curves(folder / "curves.png", _read_curves(tokenizer, actions, genie))
-    print(f"{seconds['total'] / 60:.1f} minutes. Look at {folder}/preset.gif, ")
+    print(f"{seconds['total'] / 60:.1f} minutes. Look at {folder}/preset.gif,")
     print(f"{folder}/rollout.gif and {folder}/report.md; play on with:")
     print(
         f"  genie-generate --preset={genie}/model --prompt={folder}/prompt.png "

@@ -4,8 +4,8 @@ genie-recipe --size=tiny --workdir=runs/coinrun
 genie-recipe --size=large --minutes=13 --precision=mixed_bfloat16 --workdir=runs/coinrun
 
 Plays the levels, and trains a tokenizer of changes, a latent action model and the
-dynamics. With --minutes, each stage takes as many steps as fit, from a measurement of its
-speed. The trained world is the folder WORKDIR/genie/model. If it is killed, rerun the
+dynamics. With --minutes, each stage takes as many steps as fit, at least 50, from a
+measurement of its speed. The trained world is the folder WORKDIR/genie/model. If it is killed, rerun the
 same command: finished stages are kept, and the others resume. It needs neither TensorFlow
 nor TFDS if KERAS_BACKEND=jax.
 """
@@ -63,6 +63,7 @@ def main() -> None:
     start = time.perf_counter()
     with cli.user_errors():
         folder = cli.make_folder(local_path(FLAGS.workdir))
+        recipe = _read_recipe(folder / "recipe.json")
     if not (folder / "data").exists():
         cli.run_module(
             "genie_tf.experiments.arrays",
@@ -84,8 +85,12 @@ def main() -> None:
             ]
         if FLAGS.minutes:
             left = 60 * FLAGS.minutes - (time.perf_counter() - start)
-            steps = _choose_steps(folder, stage, _SHARES[stage] * left, arguments)
-            arguments.append(f"--config.steps={steps}")
+            # A resumed stage takes the same number of steps.
+            if stage not in recipe["steps"]:
+                seconds = _SHARES[stage] * left
+                recipe["steps"][stage] = _choose_steps(folder, seconds, arguments)
+                write_file(folder / "recipe.json", json.dumps(recipe).encode())
+            arguments.append(f"--config.steps={recipe['steps'][stage]}")
         cli.run_module(
             "genie_tf.experiments.train", *arguments, f"--workdir={folder / stage}"
         )
@@ -94,33 +99,45 @@ def main() -> None:
     print(f"  genie-play --preset={folder}/genie/model")
 
 
-def _choose_steps(folder: Path, stage: str, seconds: float, arguments: list) -> int:
-    """Return the number of steps of a stage that fit into some seconds.
+def _read_recipe(path: Path) -> dict:
+    """Return the settings and steps of the stages in a folder, recorded in a file.
 
-    The choice is kept in steps.json, so that a resumed stage takes the same.
+    Raises:
+        ValueError: if the folder was made with other settings.
     """
-    path = folder / "steps.json"
-    chosen = json.loads(path.read_text()) if path.exists() else {}
-    if stage not in chosen:
-        start = time.perf_counter()
-        probe = folder / "probe"
-        shutil.rmtree(probe, ignore_errors=True)
-        cli.run_module(
-            "genie_tf.experiments.train",
-            *arguments,
-            f"--config.steps={_PROBE_STEPS}",
-            "--config.log_every=10",
-            f"--workdir={probe}",
+    settings = {"size": FLAGS.size, "precision": FLAGS.precision}
+    if not path.exists():
+        recipe = {**settings, "steps": {}}
+        write_file(path, json.dumps(recipe).encode())
+        return recipe
+    recipe = json.loads(path.read_text())
+    if any(recipe[name] != value for name, value in settings.items()):
+        raise ValueError(
+            f"{path.parent} was made with --size={recipe['size']} "
+            f"--precision={recipe['precision']}: pass these, or another --workdir."
         )
-        *_, last = (probe / "metrics.jsonl").open()
-        speed = json.loads(last)["steps_per_second"]
-        shutil.rmtree(probe)
-        # The stage compiles its programs as the probe did.
-        probed = time.perf_counter() - start
-        left = seconds - 2 * probed + _PROBE_STEPS / speed
-        chosen[stage] = max(_LEAST_STEPS, int(left * speed))
-        write_file(path, json.dumps(chosen).encode())
-    return chosen[stage]
+    return recipe
+
+
+def _choose_steps(folder: Path, seconds: float, arguments: list) -> int:
+    """Return the number of steps of a stage that fit into some seconds."""
+    start = time.perf_counter()
+    probe = folder / "probe"
+    shutil.rmtree(probe, ignore_errors=True)
+    cli.run_module(
+        "genie_tf.experiments.train",
+        *arguments,
+        f"--config.steps={_PROBE_STEPS}",
+        "--config.log_every=10",
+        f"--workdir={probe}",
+    )
+    *_, last = (probe / "metrics.jsonl").open()
+    speed = json.loads(last)["steps_per_second"]
+    shutil.rmtree(probe)
+    # The stage compiles its programs as the probe did.
+    probed = time.perf_counter() - start
+    left = seconds - 2 * probed + _PROBE_STEPS / speed
+    return max(_LEAST_STEPS, int(left * speed))
 
 
 def run() -> None:

@@ -38,6 +38,14 @@ def gumbel(key, *shape: int):
     return -ops.log(-ops.log(uniform(key, *shape)))
 
 
+def draw_categorical(logits, key, temperature):
+    """Draw from softmax(logits / temperature), the likeliest at 0: (b, n, k) to int32
+    (b, n)."""
+    noise = gumbel(key, *logits.shape[1:])
+    # Gumbel-max: the noise is finite, so a temperature of 0 removes it.
+    return ops.cast(ops.argmax(logits + temperature * noise, axis=-1), "int32")
+
+
 def _mix(x):
     """Hash 32 bits with lowbias32, by C. Wellons."""
     x = _xor_shifted(x, 16) * np.uint32(0x7FEB352D)

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 from scipy import stats
 
-from genie_tf.noise import fold, gumbel, uniform
+from genie_tf.noise import draw_categorical, fold, gumbel, uniform
 
 
 def keys(seed, batch=1):
@@ -29,6 +29,17 @@ def test_draws_are_uniform():
 def test_gumbel_noise_matches_scipy():
     noise = ops.convert_to_numpy(gumbel(keys(0), 50_000))
     assert stats.kstest(noise[0], "gumbel_r").pvalue > 1e-3
+
+
+def test_draws_follow_softmax():
+    logits = np.tile(np.log(np.array([1, 2, 5], "float32")), (1, 50_000, 1))
+    for temperature, shares in ((1.0, [1, 2, 5]), (0.5, [1, 4, 25])):
+        counts = np.bincount(
+            ops.convert_to_numpy(draw_categorical(logits, keys(3), temperature))[0]
+        )
+        expected = np.array(shares) / sum(shares) * 50_000
+        assert stats.chisquare(counts, expected).pvalue > 1e-3
+    assert np.all(ops.convert_to_numpy(draw_categorical(logits, keys(3), 0.0)) == 2)
 
 
 def test_folded_keys_are_independent():

@@ -62,8 +62,6 @@ class WorldEvaluator:
     def score(self, batch) -> dict:
         """Return scores of each clip of a batch; it is compiled."""
         world, video = self.model, batch["video"]
-        # Errors are for training.
-        batch = {name: value for name, value in batch.items() if name != "errors"}
         outputs = world.compute_outputs(batch)
         tokens, actions = outputs["tokens"], outputs["actions"]
         frames = min(PREDICTED_FRAMES, actions.shape[1])

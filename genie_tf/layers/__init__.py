@@ -1,13 +1,18 @@
 """Keras layers: patches, axial attention, ST blocks, vector quantization."""
 
-from genie_tf.layers.arguments import check_frame_shape, check_whole
+from genie_tf.layers.arguments import check_frame_shape, check_number, check_whole
 from genie_tf.layers.axial_attention import (
     CausalSpaceTimeAttention,
     CausalTemporalAttention,
     SpatialAttention,
 )
 from genie_tf.layers.finite_scalar_quantizer import FiniteScalarQuantizer
-from genie_tf.layers.patches import patch_grid, patchify, unpatchify
+from genie_tf.layers.patches import (
+    patch_grid,
+    patchify,
+    patchify_frames,
+    unpatchify,
+)
 from genie_tf.layers.position_embedding import (
     SpatialPositionEmbedding,
     rotary_embedding,

@@ -29,6 +29,14 @@ def check_number(least: float = 0.0, **arguments) -> None:
             )
 
 
+def is_share_range(value) -> bool:
+    """Return whether a value is a pair of shares, the smaller one first."""
+    numbers_only = isinstance(value, (tuple, list)) and all(
+        type(share) in (int, float) for share in value
+    )
+    return numbers_only and len(value) == 2 and 0 <= value[0] <= value[1] <= 1
+
+
 def check_flag(**arguments) -> None:
     """Raise a ValueError unless each argument is true or false."""
     for name, value in arguments.items():

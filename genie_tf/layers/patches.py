@@ -35,6 +35,11 @@ def patchify(video, patch_size: int):
     )
 
 
+def patchify_frames(frames, patch_size: int):
+    """Return the patches of frames: (b, height, width, c) to (b, n, p * p * c)."""
+    return patchify(frames[:, None], patch_size)[:, 0]
+
+
 def unpatchify(patches, patch_size: int, height: int, width: int):
     """Assemble frames from patches: the inverse of `patchify`.
 

@@ -12,7 +12,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from genie_tf.layers import STTransformer, check_frame_shape, check_whole, patchify
+from genie_tf.layers import (
+    STTransformer,
+    check_frame_shape,
+    check_whole,
+    patch_grid,
+    patchify_frames,
+)
+from genie_tf.layers.arguments import is_share_range
 from genie_tf.layers.canvas import (
     blank_canvas,
     canvas_bytes,
@@ -21,8 +28,7 @@ from genie_tf.layers.canvas import (
     predict_view,
     view,
 )
-from genie_tf.layers.motion import moves, num_shifts, shift_frames
-from genie_tf.layers.patches import patch_grid
+from genie_tf.layers.motion import moves, num_shifts, shift_frames, still
 from genie_tf.models.delta_tokenizer import DeltaTokenizer, check_reach, check_space
 from genie_tf.models.delta_tokens import (
     DRAWN,
@@ -34,7 +40,7 @@ from genie_tf.models.delta_tokens import (
 )
 from genie_tf.models.dynamics import Dynamics
 from genie_tf.models.layer_calls import LayerCall
-from genie_tf.noise import fold, gumbel, uniform
+from genie_tf.noise import draw_categorical, fold, uniform
 from genie_tf.sampling_settings import NUM_STEPS, TEMPERATURE
 
 # Number of past shifts that are seen: they show the speed.
@@ -132,9 +138,9 @@ class DeltaDynamics(Dynamics):
         check_whole(patch_size=patch_size, code_dim=code_dim)
         check_whole(depth=depth, action_dim=action_dim)
         check_whole(margin=margin, least=0)
-        check_reach(reach)
+        check_reach(reach, frame_shape)
         check_space("DeltaDynamics", motion=motion, painter=painter)
-        if not 0 <= error_rates[0] <= error_rates[1] <= 1:
+        if not is_share_range(error_rates):
             raise ValueError(
                 "`error_rates` must be the smallest and the largest share of patches, "
                 f"from 0 to 1; received {error_rates!r:.100}."
@@ -343,8 +349,7 @@ class DeltaDynamics(Dynamics):
         return patches + steering[:, None], ops.min(known, axis=-1) == 0
 
     def patches_of(self, frames):
-        """Return the patches of frames: (b, height, width, c) to (b, n, pixels)."""
-        return patchify(frames[:, None], self.patch_size)[:, 0]
+        return patchify_frames(frames, self.patch_size)
 
     def features(self, seen, mode, codes, known):
         """Return features of patches, (b, n, dim).
@@ -374,7 +379,7 @@ class DeltaDynamics(Dynamics):
         Args:
             features: from `features`.
             level: index of the code, below `depth`.
-            vectors: (b, n, d, code_dim), of which those before `level` are used.
+            vectors: (b, n, d, code_dim); only those before `level` are used.
 
         Returns:
             float32 (b, n, sum of levels), digit after digit.
@@ -394,7 +399,8 @@ class DeltaDynamics(Dynamics):
         return change.drawn & all_modes & ~batch["known_codes"]
 
     def _scores(self, tokens, logits, batch) -> dict:
-        """Return nats of each part of a change, float32 (b, t-1), and their weights."""
+        """Return nats of each part of a change, and how many tokens they are for, both
+        float32 (b, t-1)."""
         change = unpack(tokens[:, 1:], *self._sizes)
         codes = ops.maximum(change.codes - 1, 0)
         nats = sum(
@@ -410,12 +416,12 @@ class DeltaDynamics(Dynamics):
         hidden = 1 - ops.cast(batch["known_modes"], "float32")
         mode = ops.sum(hidden * cross_entropy(change.mode, logits["mode"]), axis=-1)
         return {
-            "shift": (
+            "shift_nats": (
                 cross_entropy(change.shift, logits["shift"]),
                 ops.ones_like(hidden[..., 0]),
             ),
-            "mode": (mode, ops.sum(hidden, axis=-1)),
-            "codes": (
+            "mode_nats": (mode, ops.sum(hidden, axis=-1)),
+            "code_nats": (
                 ops.sum(ops.sum(nats, axis=-1) * scored, axis=-1),
                 ops.sum(scored, axis=-1),
             ),
@@ -426,29 +432,20 @@ class DeltaDynamics(Dynamics):
         return np.cumprod([1, *self.levels[:-1]]).tolist()
 
     def loss_and_metrics(self, tokens, logits, batch):
-        """Return a dict of scalars: nats per change, and the loss.
+        """Return a dict of scalars: the loss, and means of `token_scores`.
 
-        `shift` is per frame, `mode` per patch, `codes` per drawn patch. The loss weighs shifts
-        more: there is one in a frame, and all patches depend on it.
+        The loss is in nats per change. It weighs shifts more: there is one in a frame,
+        and all patches depend on it.
         """
         scores = self._scores(tokens, logits, batch)
-        nats = {name: ops.mean(value) for name, (value, _) in scores.items()}
-        loss = 6 * nats["shift"] + 2 * nats["mode"] + nats["codes"]
-        means = {
-            name: ops.mean(ops.sum(value, 1) / ops.maximum(ops.sum(weight, 1), 1))
-            for name, (value, weight) in scores.items()
-        }
-        return {"loss": loss, **means}
+        shift, mode, codes = (ops.mean(nats) for nats, _ in scores.values())
+        means = {name: ops.mean(x) for name, x in _per_token(scores).items()}
+        return {"loss": 6 * shift + 2 * mode + codes, **means}
 
     def token_scores(self, tokens, logits, batch):
         """Return nats of each clip: `shift_nats`, per frame, `mode_nats`, per patch, and
         `code_nats`, per drawn patch."""
-        scores = self._scores(tokens, logits, batch)
-        return {
-            f"{name.removesuffix('s')}_nats": ops.sum(value, 1)
-            / ops.maximum(ops.sum(weight, 1), 1)
-            for name, (value, weight) in scores.items()
-        }
+        return _per_token(self._scores(tokens, logits, batch))
 
     def likeliest(self, tokens, logits, batch):
         """Return the tokens, with the likeliest codes wherever the loss counts codes."""
@@ -469,7 +466,7 @@ class DeltaDynamics(Dynamics):
         return Past(
             blank_canvas(b, self.frame_shape, self.margin),
             ops.zeros((b, *self.frame_shape), "uint8"),
-            ops.full((b, _PAST), num_shifts(self.reach) // 2, "int32"),
+            ops.full((b, _PAST), still(self.reach), "int32"),
         )._asdict()
 
     def see_frame(self, frame, tokens, cache):
@@ -487,7 +484,7 @@ class DeltaDynamics(Dynamics):
     def sample_frame(self, action, cache, position, key, sampling, grid):
         past, temperature = Past(**cache), sampling["temperature"]
         logits = self.shift_logits(past, action)
-        shift = draw(logits[:, None], fold(key, 0), temperature)[:, 0]
+        shift = draw_categorical(logits[:, None], fold(key, 0), temperature)[:, 0]
         seen, new = self.see(past, shift, action)
         n = self.num_patches
         codes = ops.zeros((ops.shape(shift)[0], n, self.depth), "int32")
@@ -499,7 +496,8 @@ class DeltaDynamics(Dynamics):
         def draw_modes(step, mode):
             features = self.features(seen, mode, codes, nothing)
             key_now = fold(key, 2 + 2 * step)
-            drawn = draw(self.to_mode(features), key_now, temperature)
+            logits = ops.cast(self.to_mode(features), "float32")
+            drawn = draw_categorical(logits, key_now, temperature)
             return ops.where(turn == step, drawn, mode)
 
         hidden = ops.full_like(turn, _HIDDEN)
@@ -524,7 +522,10 @@ class DeltaDynamics(Dynamics):
             codes.append(
                 1
                 + sum(
-                    place * draw(logits, fold(key, 100 * (level + 1) + i), temperature)
+                    place
+                    * draw_categorical(
+                        logits, fold(key, 100 * (level + 1) + i), temperature
+                    )
                     for i, (logits, place) in enumerate(
                         zip(digits, self._place_values, strict=True)
                     )
@@ -578,11 +579,12 @@ def _draw_rates(rng: np.random.Generator, changes: int) -> np.ndarray:
     return rng.random((changes, 1)) * (rng.random((changes, 1)) > 0.4)
 
 
-def draw(logits, key, temperature):
-    """Return a draw at each place: (b, n, k) to int32 (b, n)."""
-    noise = gumbel(key, *logits.shape[1:])
-    logits = ops.cast(logits, "float32")
-    return ops.cast(ops.argmax(logits + temperature * noise, axis=-1), "int32")
+def _per_token(scores: dict) -> dict:
+    """Return the nats of each clip per token, float32 (b,), from `_scores`."""
+    return {
+        name: ops.sum(nats, 1) / ops.maximum(ops.sum(count, 1), 1)
+        for name, (nats, count) in scores.items()
+    }
 
 
 def cross_entropy(targets, logits):

@@ -11,10 +11,11 @@ from keras import ops
 from genie_tf.layers import (
     STTransformer,
     check_frame_shape,
+    check_number,
     check_whole,
     make_quantizer,
     patch_grid,
-    patchify,
+    patchify_frames,
     quantizer_class,
     unpatchify,
 )
@@ -26,7 +27,12 @@ from genie_tf.layers.canvas import (
     predict_view,
     view,
 )
-from genie_tf.layers.motion import find_shift, moves, num_shifts, shift_errors
+from genie_tf.layers.motion import (
+    find_shift,
+    moves,
+    shift_errors,
+    still,
+)
 from genie_tf.metrics.image_quality import psnr
 from genie_tf.models.delta_tokens import (
     DRAWN,
@@ -95,8 +101,8 @@ class DeltaTokenizer(Tokenizer):
         frame as given; `indices`, packed `DeltaTokens`, int32 (b, t, tokens).
 
     Raises:
-        ValueError: if a transformer does not have `attention` "space", or `reach` is
-            not a pair.
+        ValueError: if a transformer does not have `attention` "space", or `reach` does
+            not fit the frame.
 
     Example:
 
@@ -136,7 +142,8 @@ class DeltaTokenizer(Tokenizer):
         check_whole(patch_size=patch_size, num_codes=num_codes, code_dim=code_dim)
         check_whole(depth=depth)
         check_whole(margin=margin, least=0)
-        check_reach(reach)
+        check_reach(reach, frame_shape)
+        check_number(tolerance=tolerance)
         check_space("DeltaTokenizer", encoder=encoder, decoder=decoder)
         self.frame_shape = tuple(frame_shape)
         self.patch_size = patch_size
@@ -180,10 +187,6 @@ class DeltaTokenizer(Tokenizer):
     @property
     def num_tokens(self) -> int:
         return tokens_per_frame(self.num_patches, self.depth)
-
-    @property
-    def num_shifts(self) -> int:
-        return num_shifts(self.reach)
 
     @property
     def sees_one_frame(self) -> bool:
@@ -264,8 +267,8 @@ class DeltaTokenizer(Tokenizer):
         """
         b = ops.shape(first)[0]
         _, canvas = self.detokenize_first(None, first)
-        still = DeltaTokens(
-            ops.full((b,), self.num_shifts // 2),
+        unchanged = DeltaTokens(
+            ops.full((b,), still(self.reach)),
             ops.full((b, self.num_patches), MOVED),
             ops.zeros((b, self.num_patches, self.depth)),
         ).pack()
@@ -284,7 +287,7 @@ class DeltaTokenizer(Tokenizer):
 
         tokens, canvases = (
             ops.broadcast_to(x[:, None], (b, frames, *x.shape[1:]))
-            for x in (still, canvas)
+            for x in (unchanged, canvas)
         )
         _, tokens, canvases = ops.fori_loop(1, frames, body, (canvas, tokens, canvases))
         return tokens, canvases
@@ -338,8 +341,7 @@ class DeltaTokenizer(Tokenizer):
         return Copies(*(self.patches_of(x) for x in (moved, stayed, known)))
 
     def patches_of(self, frames):
-        """Return the patches of frames: (b, height, width, c) to (b, n, pixels)."""
-        return patchify(frames[:, None], self.patch_size)[:, 0]
+        return patchify_frames(frames, self.patch_size)
 
     def choose_modes(self, copies: Copies, frame):
         """Return the mode of each patch of a frame, int32 (b, n).
@@ -481,15 +483,17 @@ def drawn_pixels(mode, known):
     return ops.where((mode == DRAWN)[..., None], 1.0, new)
 
 
-def check_reach(reach) -> None:
-    """Raise a ValueError unless a reach is two whole numbers."""
-    if not isinstance(reach, (tuple, list)) or len(reach) != 2:
+def check_reach(reach, frame_shape) -> None:
+    """Raise a ValueError unless a reach is two whole numbers within a frame."""
+    pair = isinstance(reach, (tuple, list)) and len(reach) == 2
+    for most in reach if pair else ():
+        check_whole(reach=most, least=0)
+    if not pair or reach[0] >= frame_shape[0] or reach[1] >= frame_shape[1]:
         raise ValueError(
-            "`reach` must be the largest shift down and to the side, in pixels; received "
+            "`reach` must be the largest shift down and to the side, in pixels, smaller "
+            f"than a frame of {frame_shape[0]}x{frame_shape[1]}; received "
             f"{reach!r:.100}."
         )
-    for most in reach:
-        check_whole(reach=most, least=0)
 
 
 def check_space(owner: str, **transformers: dict) -> None:

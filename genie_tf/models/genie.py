@@ -51,15 +51,15 @@ class WorldModel(TrainableModel, contract=True):
         """Return the actions between the frames of a video, int32 (batch, time-1)."""
         raise NotImplementedError
 
-    def compute_outputs(self, batch) -> dict:
+    def compute_outputs(self, batch, errors=None) -> dict:
         """Run all parts on a batch of clips.
 
         Args:
             batch: a dict with `video`, (batch, time, height, width, channels), uint8 or
-                float in [0, 1]; `training_inputs` of the dynamics, in which `errors`
-                are patches to decode wrongly, see `Tokenizer`; `tokens`, int32
+                float in [0, 1]; `training_inputs` of the dynamics; `tokens`, int32
                 (batch, time, tokens), if known; and `action`, int32 (batch, time-1),
                 if needed.
+            errors: patches to decode wrongly, see `Tokenizer.tokenize_and_decode`.
 
         Returns:
             A dict: `tokens`; `decoded`, the video as decoded, if the dynamics sees it;
@@ -68,7 +68,7 @@ class WorldModel(TrainableModel, contract=True):
         """
         raise NotImplementedError
 
-    def _tokenize(self, batch) -> dict:
+    def _tokenize(self, batch, errors) -> dict:
         """Return `tokens` and, if the dynamics sees it, the video as `decoded`."""
         if not self.dynamics.sees_frames:
             if "tokens" in batch:
@@ -79,9 +79,7 @@ class WorldModel(TrainableModel, contract=True):
             tokens = batch["tokens"]
             decoded = self.tokenizer.detokenize(tokens, first)
         else:
-            tokens, decoded = self.tokenizer.tokenize_and_decode(
-                batch["video"], batch.get("errors")
-            )
+            tokens, decoded = self.tokenizer.tokenize_and_decode(batch["video"], errors)
         return {"tokens": tokens, "decoded": ops.stop_gradient(decoded)}
 
     def training_inputs(self, rng, clip):
@@ -89,7 +87,7 @@ class WorldModel(TrainableModel, contract=True):
 
     def reconstruct(self, batch):
         """Return the video of a batch, decoded from `Dynamics.likeliest` tokens."""
-        outputs = self.compute_outputs(_without_errors(batch))
+        outputs = self.compute_outputs(batch)
         likeliest = self.dynamics.likeliest(outputs["tokens"], outputs["logits"], batch)
         return self.tokenizer.detokenize(likeliest, batch["video"][:, 0])
 
@@ -103,7 +101,7 @@ class WorldModel(TrainableModel, contract=True):
             A dict of scalars with `loss` = dynamics loss + the loss of a trainable
             latent action model; and the arguments of `update_codebooks`.
         """
-        outputs = self.compute_outputs(batch)
+        outputs = self.compute_outputs(batch, batch.get("errors"))
         scores = self.dynamics.loss_and_metrics(
             outputs["tokens"], outputs["logits"], batch
         )
@@ -175,8 +173,8 @@ class GuidedGenie(WorldModel):
     def action_vectors(self, actions):
         return ops.one_hot(actions, self.num_actions, dtype="float32")
 
-    def compute_outputs(self, batch) -> dict:
-        inputs, actions = self._tokenize(batch), batch["action"]
+    def compute_outputs(self, batch, errors=None) -> dict:
+        inputs, actions = self._tokenize(batch, errors), batch["action"]
         logits = self.dynamics(
             inputs["tokens"], self.action_vectors(actions), {**batch, **inputs}
         )
@@ -247,8 +245,8 @@ class Genie(WorldModel):
     def action_vectors(self, actions):
         return self.latent_action_model.action_vectors(actions)
 
-    def compute_outputs(self, batch) -> dict:
-        inputs = self._tokenize(batch)
+    def compute_outputs(self, batch, errors=None) -> dict:
+        inputs = self._tokenize(batch, errors)
         tokens = inputs["tokens"]
         actions = self.latent_action_model(self._action_input(batch, tokens))
         logits = self.dynamics(
@@ -288,10 +286,6 @@ class Genie(WorldModel):
     def update_codebooks(self, codebook_stats):
         if self.latent_action_model.trainable:
             self.latent_action_model.update_codebooks(codebook_stats)
-
-
-def _without_errors(batch) -> dict:
-    return {name: value for name, value in batch.items() if name != "errors"}
 
 
 def _check_equal(name: str, ours, theirs) -> None:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from genie_tf.layers import STTransformer, check_whole
+from genie_tf.layers.arguments import is_share_range
 from genie_tf.models.dynamics import Dynamics
 from genie_tf.models.layer_calls import LayerCall
 from genie_tf.samplers.maskgit_sampler import sample_frame
@@ -296,15 +297,7 @@ class MaskGitDynamics(Dynamics):
 
 def _check_rates(rates) -> tuple[float, float]:
     """Return mask rates as a tuple; raise a ValueError if they are not valid."""
-    numbers = isinstance(rates, (tuple, list)) and all(
-        type(x) in (int, float) for x in rates
-    )
-    if (
-        not numbers
-        or len(rates) != 2
-        or not 0 <= rates[0] <= rates[1] <= 1
-        or not rates[1]
-    ):
+    if not is_share_range(rates) or not rates[1]:
         raise ValueError(
             "`mask_rates` must be the smallest and the largest share of masked tokens, "
             f"the latter above 0; received {rates!r}."

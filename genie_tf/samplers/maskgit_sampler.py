@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from keras import ops
 
-from genie_tf.noise import fold, gumbel, uniform
+from genie_tf.noise import draw_categorical, fold, gumbel, uniform
 from genie_tf.samplers.mask_schedule import num_left_masked
 from genie_tf.sampling_settings import ORDERS
 
@@ -62,7 +62,7 @@ def draw(logits, key, temperature, top_k):
         temperature: scalar tensor, see `sampling_settings.py`.
         top_k: scalar tensor, see `sampling_settings.py`.
     """
-    n, k = logits.shape[1:]
+    k = logits.shape[-1]
 
     def keep_likeliest():
         rank = ops.clip(top_k, 1, k) - 1
@@ -70,13 +70,7 @@ def draw(logits, key, temperature, top_k):
         return ops.where(logits >= least[..., None], logits, -1e9)
 
     logits = ops.cond(top_k > 0, keep_likeliest, lambda: logits)
-    # Gumbel-max: the argmax is a draw from softmax(logits / temperature).
-    noisy = ops.cond(
-        temperature > 0,
-        lambda: logits + temperature * gumbel(key, n, k),
-        lambda: logits,
-    )
-    return ops.argmax(noisy, axis=-1)
+    return draw_categorical(logits, key, temperature)
 
 
 def sample_frame(predict: Callable, grid: tuple[int, int], key, sampling: Mapping):

@@ -87,6 +87,17 @@ def test_resumed_stage_takes_the_same_steps(run_recipe):
     assert resumed == killed
 
 
+@pytest.mark.parametrize("other", [{"size": "fast"}, {"precision": "mixed_bfloat16"}])
+def test_folder_of_other_settings_is_rejected(run_recipe, tmp_path, other):
+    run_recipe()
+    with pytest.raises(
+        cli.UserError,
+        match=f"{tmp_path} was made with --size=tiny --precision=float32: pass these, "
+        "or another --workdir",
+    ):
+        run_recipe(**other)
+
+
 def test_configs_of_all_sizes_exist():
     from genie_tf.experiments.configs import (
         coinrun_delta_genie,

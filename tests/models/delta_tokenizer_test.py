@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from keras import ops
@@ -168,10 +170,19 @@ def test_attention_over_time_is_rejected():
         tiny_delta_tokenizer(decoder={**SPACE, "attention": "st"})
 
 
-@pytest.mark.parametrize("reach", [3, (1, 2, 3)])
-def test_reach_must_be_a_pair(reach):
-    with pytest.raises(ValueError, match="`reach` must be the largest shift down and"):
+@pytest.mark.parametrize("reach", [3, (1, 2, 3), (2, 16)])
+def test_reach_must_fit_the_frame(reach):
+    message = (
+        "`reach` must be the largest shift down and to the side, in pixels, smaller than "
+        f"a frame of 16x16; received {reach!r}."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
         tiny_delta_tokenizer(reach=reach)
+
+
+def test_tolerance_must_not_be_negative():
+    with pytest.raises(ValueError, match="`tolerance` must be a number, 0 or more"):
+        tiny_delta_tokenizer(tolerance=-1.0)
 
 
 def test_cache_bytes_match_the_cache():
