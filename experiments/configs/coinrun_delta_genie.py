@@ -30,7 +30,7 @@ _TINY = {
         "painter": transformer(128, 4, 4, qk_norm=True, attention="space"),
         "error_rates": (0.0, 0.2),
     },
-    "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 400},
+    "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 800},
     "optimizer": {"name": "muon", "beta_2": 0.99},
 }
 
@@ -46,21 +46,21 @@ SIZES = {
             "motion": transformer(192, 3, 6, qk_norm=True, attention="space"),
             "painter": transformer(256, 8, 8, qk_norm=True, attention="space"),
         },
-        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 20_000},
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 32_000},
     },
     "full": {
         **_TINY,
         "clip_length": 17,
-        "steps": 20_000,
-        "latent_action_model": _latent_actions(20_000),
-        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 10_000},
+        "steps": 14_000,
+        "latent_action_model": _latent_actions(14_000),
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 11_000},
     },
     "fast": {
         **_TINY,
         "clip_length": 17,
         "steps": 2_500,
         "latent_action_model": _latent_actions(2_500),
-        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 1_000},
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 2_000},
     },
     "tiny": _TINY,
 }
