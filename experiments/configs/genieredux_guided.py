@@ -1,0 +1,31 @@
+"""Dynamics of GenieRedux-G on CoinRun, driven by true actions (Kazemi et al. 2024).
+
+genie-train --config=genieredux_guided:paper --workdir=runs/guided \
+    --config.tokenizer=runs/tokenizer/model
+
+The action enters as a one-hot vector next to each token. Not trained: no duration or
+score has been measured. All other settings are as in `genieredux_genie`; its latent
+action model is not used.
+"""
+
+from genie_tf.experiments.configs import genieredux_genie
+from genie_tf.experiments.configs.common import (
+    choose_size,
+    published_dynamics,
+    transformer,
+)
+
+SIZES = {
+    "paper": {
+        **genieredux_genie.SIZES["paper"],
+        # Of these, nine differ.
+        "num_true_actions": 15,
+        "dynamics": published_dynamics(
+            transformer(512, 12, 8, qk_norm=True), conditioning="concat"
+        ),
+    },
+}
+
+
+def get_config(size: str = "paper"):
+    return choose_size(size, **SIZES)
