@@ -1,10 +1,12 @@
 """Compare the planned memory of a published config with XLA's analysis of its step.
 
 KERAS_BACKEND=jax python benchmarks/compiled_memory.py --config=coinrun_tokenizer:paper
+KERAS_BACKEND=jax python benchmarks/compiled_memory.py --config=coinrun_genie:paper \
+    --tokenizer=coinrun_tokenizer:paper --blocks=1
 
-Compiles the training step at its real size on the CPU, without running it, so only the
-weights and moments take memory. XLA for CPUs computes bfloat16 in float32, so both numbers
-are for float32; the plan for the config's own precision is printed too.
+Compiles the training step on the CPU, without running it, so only weights and moments take
+memory. XLA for CPUs computes bfloat16 in float32, so both numbers are for float32.
+Compiling all blocks of a config takes long; --blocks compiles fewer.
 """
 
 import os
@@ -17,8 +19,6 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
 
-from functools import partial
-
 from absl import flags
 
 from genie_tf.experiments import cli, published
@@ -28,44 +28,53 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     flags.DEFINE_string("config", "coinrun_tokenizer:paper", "A published config.")
+    flags.DEFINE_string("tokenizer", None, "Config of the tokenizer of a Genie.")
+    flags.DEFINE_integer("blocks", None, "Blocks per transformer, if not all.")
 
 
 def main() -> None:
     cli.import_keras()
+    from genie_tf.presets.without_weights import without_weights
+    from genie_tf.training.build import build_model, build_world
     from genie_tf.training.jax_engine import JaxEngine
     from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+    from genie_tf.training.plan import step_memory
     from genie_tf.training.sharding import make_sharding
 
-    config = published.load(FLAGS.config)
-    for precision in dict.fromkeys((config.precision, "float32")):
-        print(f"planned in {precision}: {_planned(config, precision) / 1e9:.1f} GB")
-    engine = JaxEngine(
-        partial(published.make, FLAGS.config),
-        partial(
-            make_optimizer,
-            schedule=WarmupDecay(steps=config.steps, **config.schedule),
-            **config.optimizer,
-        ),
-        config.clip_norm,
-        make_sharding(),
-        config.accumulate,
-    )
-    print(f"XLA in float32: {_compiled(engine, config) / 1e9:.1f} GB")
-
-
-def _planned(config, precision: str) -> float:
-    """Return the planned peak, in bytes."""
-    import keras
-
-    from genie_tf.presets.without_weights import without_weights
-    from genie_tf.training.plan import step_memory
+    config = _shallow(published.load(FLAGS.config))
 
     def make():
-        keras.config.set_dtype_policy(precision)  # Of this thread only.
-        return published.make(FLAGS.config)
+        if config.stage != "genie":
+            return build_model(config)
+        return build_world(
+            config, build_model(_shallow(published.load(FLAGS.tokenizer)))
+        )
 
-    model = without_weights(make)
-    return step_memory(model, config.clip_length, config.batch_size, mesh={}).peak
+    def make_own_optimizer(model):
+        schedule = WarmupDecay(steps=config.steps, **config.schedule)
+        return make_optimizer(model, schedule, **config.optimizer)
+
+    memory = step_memory(
+        without_weights(make), config.clip_length, config.batch_size, mesh={}
+    )
+    print(f"planned: {memory.peak / 1e9:.2f} GB", flush=True)
+    engine = JaxEngine(
+        make, make_own_optimizer, config.clip_norm, make_sharding(), config.accumulate
+    )
+    print(f"XLA: {_compiled(engine, config) / 1e9:.2f} GB")
+
+
+def _shallow(config):
+    """Return a config with --blocks blocks in each transformer."""
+    for group in (
+        config.get("model"),
+        config.get("latent_action_model"),
+        config.get("dynamics"),
+    ):
+        for name in ("encoder", "decoder", "transformer"):
+            if FLAGS.blocks and group and name in group:
+                group[name].num_blocks = FLAGS.blocks
+    return config
 
 
 def _compiled(engine, config) -> float:

@@ -58,7 +58,7 @@ for name in sys.argv[1:]:
         outputs["frames"] = np.stack(frames)
         outputs["last"] = state["state_dynamics_tokens"]
     if "sampling" in programs:
-        outputs |= {f"default_{k}": x for k, x in programs["sampling"]().items()}
+        outputs |= {{f"default_{{k}}": x for k, x in programs["sampling"]().items()}}
     np.savez(name + ".npz", **outputs)
 assert not [name for name in sys.modules if name.startswith(("keras.", "genie_tf."))]
 """

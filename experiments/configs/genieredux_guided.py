@@ -4,8 +4,8 @@ genie-train --config=genieredux_guided:paper --workdir=runs/guided \
     --config.tokenizer=runs/tokenizer/model
 
 The action enters as a one-hot vector next to each token. Not trained: no duration or
-score has been measured. All other settings are as in `genieredux_genie`; its latent
-action model is not used.
+score has been measured. The data have seven actions, as in the paper, which does not list
+them. All other settings are as in `genieredux_genie`; its latent action model is not used.
 """
 
 from genie_tf.experiments.configs import genieredux_genie
@@ -18,8 +18,8 @@ from genie_tf.experiments.configs.common import (
 SIZES = {
     "paper": {
         **genieredux_genie.SIZES["paper"],
-        # Of these, nine differ.
-        "num_true_actions": 15,
+        "dataset": "coinrun/genieredux_7",
+        "num_true_actions": 7,
         "dynamics": published_dynamics(
             transformer(512, 12, 8, qk_norm=True), conditioning="concat"
         ),
