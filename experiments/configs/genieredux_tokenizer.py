@@ -2,13 +2,14 @@
 
 genie-train --config=genieredux_tokenizer:paper --workdir=runs/tokenizer
 
-Not trained: no duration or score has been measured. The paper says Adam with weight
-decay, which is AdamW here.
+Not trained: no duration or score has been measured. Adam with weight decay is AdamW in
+the code. The paper does not mention that the code also clips gradients
+(`--config.clip_norm=10`) and does not decay biases and norms.
 
 The paper does not report the width of the feed-forward. In its code the feed-forward is
 gated and has 8 x width^2 parameters, as many as one of 4 times the width without a
-gate, which is used here. Codes are compared by cosine. So that a batch fits on few
-devices, activations are recomputed.
+gate, which is used here. As in the code, codes are compared by cosine and never moved, and
+the precision is bfloat16. So that a batch fits on few devices, activations are recomputed.
 """
 
 from genie_tf.experiments.configs.common import (
@@ -23,6 +24,7 @@ TRAINING = {
     "dataset": "coinrun/genieredux",
     "clip_length": 16,
     "batch_size": 84,
+    "precision": "mixed_bfloat16",
     "remat": True,
     "clip_norm": None,
     "optimizer": {**PUBLISHED["optimizer"], "beta_2": 0.99},
