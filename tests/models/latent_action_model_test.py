@@ -178,21 +178,10 @@ def test_untrained_model_predicts_no_change_in_mixed_precision():
     )
 
 
-def test_published_model_predicts_pixels_between_0_and_1(model):
-    video = random_video()
-    ours = model.predicts == "change"
-    prediction = ops.convert_to_numpy(model(video)["prediction"])
-    assert (prediction.min() <= 0 and prediction.max() >= 1) == ours
-    # The same actions after another past: only a change is relative to the last frame.
-    patches = patchify(video / np.float32(255), 4)[:, :-1]
-    actions = np.zeros((B, T - 1, 8), "float32")
-    model_of_nothing = make_model(
-        encoder=NO_BLOCKS, decoder=NO_BLOCKS, predicts=model.predicts
-    )
-    model_of_nothing.head.kernel.assign(0 * model_of_nothing.head.kernel)
-    still = model_of_nothing.predict_next(patches, actions)
-    expected = video[:, :-1] / 255 if ours else np.full_like(still, 0.5)
-    np.testing.assert_allclose(still, expected, atol=1e-6)
+def test_prediction_lies_between_0_and_1_as_published(model):
+    prediction = ops.convert_to_numpy(model(random_video())["prediction"])
+    is_inside = 0 < prediction.min() and prediction.max() < 1
+    assert is_inside == (model.predicts == "frame")
 
 
 @pytest.mark.parametrize("sees_change", [True, False])
