@@ -49,7 +49,9 @@ def define_sampling_flags() -> None:
     """Define the flags that `sampling` reads."""
     for setting in ALL_SETTINGS:
         name = _SAMPLING_FLAGS.get(setting.name, setting.name)
-        text = f"{setting.help} By default {setting.default}."
+        text = (
+            f"{setting.help} By default as the model says, usually {setting.default}."
+        )
         if setting.choices:
             flags.DEFINE_enum(name, None, list(setting.choices), text)
         elif isinstance(setting.default, int):
@@ -105,12 +107,32 @@ class _PathParser(flags.ArgumentParser):
         return str(path) if argument.startswith("~") else argument
 
 
+class _OrNone:
+    """Mix-in for parsers of numbers: "None" is None."""
+
+    def parse(self, argument):
+        return None if argument == "None" else super().parse(argument)
+
+
+class _IntegerOrNone(_OrNone, flags.IntegerParser):
+    pass
+
+
+class _FloatOrNone(_OrNone, flags.FloatParser):
+    pass
+
+
 class ConfigParser(flags.ArgumentParser):
     _loaded = False
 
     def parse(self, argument: str):
+        from ml_collections import config_flags
+
         from genie_tf.experiments.cli.config_files import load_config
 
+        # `check_settings` and the models reject a None where there must be a number.
+        for number, parser in ((int, _IntegerOrNone()), (float, _FloatOrNone())):
+            config_flags.register_flag_parser_for_type(number, parser)
         if self._loaded:
             raise ValueError("expected one config; received two")
         self._loaded = True
