@@ -34,7 +34,11 @@ _REPORT_BYTES = 16 * 2**20
 
 def define_flags() -> None:
     cli.define_path("preset", None, "Name or folder of a trained model.")
-    cli.define_path("dataset", None, "TFDS name, or folder of a dataset.")
+    cli.define_path(
+        "dataset",
+        None,
+        "TFDS name, folder of a dataset, or a mixture, such as a:2,b:1.",
+    )
     flags.DEFINE_string("split", "test", "Split to evaluate on.")
     flags.DEFINE_string("camera", None, "Observation that holds the frames.")
     flags.DEFINE_integer(

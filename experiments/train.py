@@ -4,11 +4,12 @@ genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok
 genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tok/model
 
-Every setting of the config has a flag: --config.steps=500 --config.batch_size=8. Writes
-checkpoints, metrics.jsonl, TensorBoard event files and, at the end, the trained model
-to the folder WORKDIR/model. If a run is killed, rerun the same command: it resumes from
-the last checkpoint. With KERAS_BACKEND=jax it trains on JAX, where --mesh can shard
-weights across devices. genie-plan estimates what a run will need.
+Every setting of the config has a flag: --config.steps=500 --config.batch_size=8. The
+dataset can be a mixture: --config.dataset=NAME:WEIGHT,NAME:WEIGHT. Writes checkpoints,
+metrics.jsonl, TensorBoard event files and, at the end, the trained model to the folder
+WORKDIR/model. If a run is killed, rerun the same command: it resumes from the last
+checkpoint. With KERAS_BACKEND=jax it trains on JAX, where --mesh can shard weights
+across devices. genie-plan estimates what a run will need.
 """
 
 import contextlib
@@ -141,10 +142,12 @@ def train(
             cli.check_frames(model.frame_shape, batch["video"], config.dataset)
             if is_genie:
                 _check_actions(config, batch)
-        episodes = open_episodes(
-            config.dataset, config.train_split, data_dir, config.camera or None
+        inputs = history.describe_data(
+            config.dataset,
+            lambda name: open_episodes(
+                name, config.train_split, data_dir, config.camera or None
+            ),
         )
-        inputs = history.describe_data(config.dataset, episodes)
         if is_genie:
             inputs["checksum of the tokenizer"] = tokenizer[:16]
             if config.action_model:
@@ -216,7 +219,9 @@ def train(
                         for name, value in scores.items()
                         if name.startswith("validation/")
                     },
-                    action_names=_name_actions(engine.model, episodes.actions),
+                    action_names=_name_actions(
+                        engine.model, open_clips(config.train_split).actions
+                    ),
                     **_describe(engine.model, phases, step),
                 )
         except (OSError, DataError) as error:

@@ -116,6 +116,13 @@ WRONG = [
     ),
     (TOKENIZER, {"config.dataset": "coinrn/tiny"}, NO_DATASET),
     (TOKENIZER, {"config.dataset": "coinrun/easy"}, NO_CONFIG),
+    (TOKENIZER, {"config.dataset": "coinrun/tiny:0.5,coinrn/tiny:0.5"}, NO_DATASET),
+    (
+        TOKENIZER,
+        {"config.dataset": "coinrun/tiny:1,coinrun/easy:-1"},
+        "Expected weights above 0 in the mixture 'coinrun/tiny:1,coinrun/easy:-1'; "
+        "'coinrun/easy' has the weight '-1'.",
+    ),
     (
         TOKENIZER,
         {"config.clip_length": 21},
