@@ -5,11 +5,13 @@ genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tok/model
 
 Every setting of the config has a flag: --config.steps=500 --config.batch_size=8. The
-dataset can be a mixture: --config.dataset=NAME:WEIGHT,NAME:WEIGHT. Writes checkpoints,
-metrics.jsonl, TensorBoard event files and, at the end, the trained model to the folder
-WORKDIR/model. If a run is killed, rerun the same command: it resumes from the last
-checkpoint. With KERAS_BACKEND=jax it trains on JAX, where --mesh can shard weights
-across devices. genie-plan estimates what a run will need.
+dataset can be a mixture: --config.dataset=NAME:WEIGHT,NAME:WEIGHT. To fine-tune a
+preset, pass --config.start_from=PRESET and, to freeze parts or layers of the model,
+their names in --config.frozen=NAME,NAME. Writes checkpoints, metrics.jsonl, TensorBoard
+event files and, at the end, the trained model to the folder WORKDIR/model. If a run is
+killed, rerun the same command: it resumes from the last checkpoint. With
+KERAS_BACKEND=jax it trains on JAX, where --mesh can shard weights across devices.
+genie-plan estimates what a run will need.
 """
 
 import contextlib
@@ -102,7 +104,15 @@ def train(
         if (folder / "model").exists():
             read_config(folder / "model")  # Only a preset is replaced at the end.
         keras.config.set_dtype_policy(config.precision)
-        engine = make_engine(config, strategy, tpu, virtual_devices, mesh)
+        checkpoints = Checkpoints(
+            folder / "checkpoints",
+            config.keep_last,
+            config.keep_every,
+            config.keep_best,
+            config.best_is,
+        )
+        resumes = checkpoints.latest_step() > 0
+        engine = make_engine(config, strategy, tpu, virtual_devices, mesh, resumes)
         engine.check_batch(config.batch_size // engine.num_workers)
         is_genie = isinstance(engine.model, WorldModel)
         model = engine.model.tokenizer if is_genie else engine.model
@@ -153,13 +163,6 @@ def train(
             if config.action_model:
                 actions = digest(engine.model.latent_action_model)
                 inputs["checksum of the latent action model"] = actions[:16]
-        checkpoints = Checkpoints(
-            folder / "checkpoints",
-            config.keep_last,
-            config.keep_every,
-            config.keep_best,
-            config.best_is,
-        )
     cli.make_folder(folder)
     with contextlib.ExitStack() as until_end:
         with cli.user_errors():

@@ -61,8 +61,8 @@ class TrainableModel(PresetModel, contract=True):
         )
 
     def update_codebooks(self, codebook_stats: Mapping) -> None:
-        """Update codebooks from the statistics of a training step."""
-        if self.quantizer:
+        """Update codebooks from the statistics of a training step, unless frozen."""
+        if self.quantizer and self.quantizer.trainable:
             self.quantizer.update(**codebook_stats)
 
     def layer_calls(self, frames: int) -> list[LayerCall]:

@@ -171,6 +171,22 @@ WRONG = [
         {"config.tokenizer": "part", "config.action_model": "none"},
         NO_PRESET,
     ),
+    (TOKENIZER, {"config.start_from": "none"}, NO_PRESET),
+    (
+        TOKENIZER,
+        {"config.start_from": "dynamics"},
+        "A VideoTokenizer cannot start from dynamics, which holds a MaskGitDynamics.",
+    ),
+    (
+        TOKENIZER,
+        {"config.start_from": "part"},
+        "The weights of part do not fit the config: tokenizer/.* is .* in the preset and .*",
+    ),
+    (
+        TOKENIZER,
+        {"config.frozen": "encode"},
+        "config.frozen names 'encode', but a VideoTokenizer has no 'encode': it has .*",
+    ),
     (
         GENIE,
         {"config.tokenizer": None},
