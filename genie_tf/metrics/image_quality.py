@@ -15,6 +15,22 @@ _SIGMA, _RADIUS = 1.5, 5  # SSIM's Gaussian window, 11 pixels wide.
 _C1, _C2 = 0.01**2, 0.03**2
 
 
+def black_out(video, region):
+    """Return a video whose pixels in a region are black, such as a painted map.
+
+    Args:
+        video: (..., height, width, channels), an array or a tensor.
+        region: (top, left, height, width) in pixels; None for no region.
+    """
+    if region is None:
+        return video
+    top, left, height, width = region
+    keep = np.ones((*video.shape[-3:-1], 1), "float32")
+    keep[top : top + height, left : left + width] = 0
+    dtype = keras.backend.standardize_dtype(video.dtype)
+    return video * keep.astype(dtype)
+
+
 def psnr(target, prediction):
     """Return the peak signal-to-noise ratio of each frame.
 
