@@ -57,6 +57,10 @@ for name in sys.argv[1:]:
             frames.append(state.pop("frame"))
         outputs["frames"] = np.stack(frames)
         outputs["last"] = state["state_dynamics_tokens"]
+        known = actions[: video.shape[1] - 1].T
+        state = programs["reset_with_actions"](prompt=video, actions=known)
+        state = programs["step"](**state, action=actions[0], seed=seeds, **settings)
+        outputs["after_prompt"] = state["frame"]
     np.savez(name + ".npz", **outputs)
 assert not [name for name in sys.modules if name.startswith(("keras.", "genie_tf."))]
 """
@@ -125,6 +129,14 @@ def test_frames_equal_model_with_equal_seeds(played, name):
     np.testing.assert_array_equal(played[name]["last"], state["dynamics"]["tokens"])
 
 
+@pytest.mark.parametrize("name", ["genie", "guided"])
+def test_frames_after_several_with_given_actions_equal_model(played, name):
+    sampler, video = WorldSampler(MODELS[name]), tiny_batch(0, batch=B)["video"]
+    state, _ = sampler.reset(video, ACTIONS[: video.shape[1] - 1].T)
+    _, frame = sampler.step(state, ACTIONS[0], SEEDS, SAMPLING)
+    np.testing.assert_allclose(played[name]["after_prompt"], frame, atol=1e-6)
+
+
 def test_actions_equal_model(played):
     video = tiny_batch(0, batch=B)["video"]
     expected = MODELS["genie"].infer_actions(video)
@@ -132,7 +144,10 @@ def test_actions_equal_model(played):
 
 
 def test_signatures_match_model(played):
-    tokenizer, world = ["detokenize", "tokenize"], ["reset", "step"]
+    tokenizer, world = (
+        ["detokenize", "tokenize"],
+        ["reset", "reset_with_actions", "step"],
+    )
     for name, signatures in (
         ("tokenizer", tokenizer),
         ("guided", tokenizer + world),
