@@ -48,6 +48,10 @@ class TrainableModel(PresetModel, contract=True):
         """
         raise NotImplementedError
 
+    def validation_metrics(self, batch: Mapping) -> dict:
+        """Return further metrics, a dict of scalars, too slow for every step."""
+        return {}
+
     def reconstruct(self, batch: Mapping):
         """Return the model's version of a batch's video, float32, for display."""
         raise NotImplementedError
