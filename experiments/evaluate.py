@@ -125,8 +125,12 @@ def main() -> None:
         sampling = cli.sampling(model) if is_world else None
         region = _parse_region(FLAGS.black_region)
         protocol = Protocol(FLAGS.prompt_frames, FLAGS.predicted_frames, region)
-        compared = protocol.count_predicted(FLAGS.frames) if is_world else FLAGS.frames
-        networks = _load_feature_networks(compared - isinstance(model, ActionModel))
+        if is_world:
+            num_compared = protocol.count_predicted(FLAGS.frames)
+        else:  # A first frame that is given does not count.
+            given = isinstance(model, ActionModel) or model.needs_first_frame
+            num_compared = FLAGS.frames - given
+        networks = _load_feature_networks(num_compared)
         frame_shape = (model.tokenizer if is_world else model).frame_shape
         is_guided = is_world and not model.infers_actions
         episodes = open_episodes(

@@ -4,7 +4,8 @@ genie-generate --preset=runs/genie/model --prompt=frame.png --actions=1,1,4,4 \
     --output=rollout.gif
 
 The prompt can have several frames: --prompt=1.png,2.png,3.png. A guided world needs the
-actions between them: --prompt_actions=4,4. Writes a GIF, a PNG (frames side by side) or an MP4, depending on the name's ending.
+actions between them: --prompt_actions=4,4. Writes a GIF, a PNG (frames side by side) or
+an MP4, depending on the name's ending.
 """
 
 from absl import flags

@@ -3,8 +3,8 @@
 genie-play --preset=runs/genie/model
 
 Pick an image and press keys: the world moves. The page also offers a --prompt of one
-frame or more, separated by commas; a guided world needs the --prompt_actions. Prints the address of the page, which by
-default only this machine can open. See docs/play.md.
+frame or more, separated by commas; a guided world needs the --prompt_actions. Prints
+the address of the page, which by default only this machine can open. See docs/play.md.
 """
 
 import secrets
