@@ -240,13 +240,15 @@ def _describe(model, phases: list[dict], steps: int) -> dict:
 
     name, settings = type(model).__name__, phases[-1]["settings"]
     parts = describe_phases(phases, steps)
+    start = settings.get("start_from")
+    trained = f"{name} fine-tuned from {start}" if start else f"{name} trained"
     if len(parts) == 1 and settings:
         description = (
-            f"{name} trained on {settings['dataset']}, for {steps:,} steps of "
+            f"{trained} on {settings['dataset']}, for {steps:,} steps of "
             f"{settings['batch_size']} clips of {settings['clip_length']} frames."
         )
     else:
-        description = f"{name} trained for {steps:,} steps."
+        description = f"{trained} for {steps:,} steps."
         settings = {**settings, "phases": parts}
         for part in parts:
             named = [

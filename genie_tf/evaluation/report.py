@@ -128,7 +128,7 @@ def _heading(report: Mapping) -> str:
         "steps between frames": report["stride"],
         "seed": report["seed"],
     }
-    if report["black_region"]:
+    if report.get("black_region"):
         settings["black region"] = "{} rows, {} columns from row {}, column {}".format(
             *report["black_region"][2:], *report["black_region"][:2]
         )

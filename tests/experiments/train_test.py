@@ -130,6 +130,10 @@ def test_fine_tuning_starts_from_preset_and_resumes_without_it(trained, run, tmp
     assert run(TOKENIZER, tmp_path, {**changes, "workdir": "whole"}).code == 0
     first = run(TOKENIZER, tmp_path, {**changes, "config.steps": 2})
     assert first.code == 0, first.errors
+    description = read_config(tmp_path / "tokenizer/model")["description"]
+    assert description.startswith(
+        "VideoTokenizer fine-tuned from start on coinrun/tiny"
+    )
     old = VideoTokenizer.from_preset(start)
     shutil.rmtree(start)
     resumed = run(TOKENIZER, tmp_path, changes)
