@@ -177,8 +177,8 @@ WRONG = [
         "FVD-wide needs 4 clips of 16 frames or more, because its network has 3 "
         "features; received 2.",
     ),
-    ("evaluate", {"prompt_frames": 0}, "flag --prompt_frames=0: .* 1"),
-    ("evaluate", {"predicted_frames": 0}, "flag --predicted_frames=0: .* 1"),
+    ("evaluate", {"prompt_frames": 0}, "flag --prompt_frames=0: .*positive.*"),
+    ("evaluate", {"predicted_frames": 0}, "flag --predicted_frames=0: .*positive.*"),
     (
         "evaluate",
         {"prompt_frames": 16},
