@@ -60,6 +60,7 @@ class ArrayEpisodes:
     """
 
     token_clip_length = None  # Arrays store no tokens.
+    mixture = None
 
     def __init__(
         self,

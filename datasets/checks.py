@@ -88,6 +88,20 @@ def mixed_sizes_error(where: str, shapes: Iterable[tuple[int, ...]]) -> DataErro
     )
 
 
+def check_frame_size(batch: Mapping[str, np.ndarray], episodes) -> None:
+    """Raise a DataError if the frames of clips differ in size from the first frame.
+
+    Args:
+        batch: result of `episodes.read_clips`.
+        episodes: see `open_episodes`.
+    """
+    if "video" in batch and batch["video"].shape[2:] != episodes.frame_shape:
+        raise mixed_sizes_error(
+            name_split(episodes.dataset, episodes.split),
+            (episodes.frame_shape, batch["video"].shape[2:]),
+        )
+
+
 def check_least(**limits: tuple[int, int]) -> None:
     """Raise a ValueError unless value >= minimum in each name=(value, minimum)."""
     for name, (value, minimum) in limits.items():

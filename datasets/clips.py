@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from genie_tf.datasets.checks import check_least, mixed_sizes_error, name_split
+from genie_tf.datasets.checks import check_frame_size, check_least
 from genie_tf.datasets.episodes import Episodes
+from genie_tf.datasets.mixture import MixedOrder
 
 # Clips are shuffled within windows of this many (shuffled) episodes, kept in memory.
 _WINDOW = 512
@@ -25,7 +26,7 @@ _WINDOW = 512
 _NUM_AHEAD = 4
 
 # Second part of the seed: one number per random quantity.
-_ORDER, _TRANSFORMS = range(2)
+_ORDER, _TRANSFORMS, _MIXTURE = range(3)
 
 # Returns arrays to add to a clip or replace in it; draws from the generator only.
 Transform = Callable[
@@ -39,6 +40,9 @@ class ClipDataset:
     A clip never crosses the end of its episode. Episodes shorter than a clip are
     skipped, and counted in a warning.
 
+    The clips of a mixture come from its datasets in proportion to their weights; those
+    of each dataset come in the order they have without the others.
+
     Args:
         episodes: result of `open_episodes`.
         clip_length: frames per clip.
@@ -46,7 +50,9 @@ class ClipDataset:
             clips is that of the dataset divided by the stride.
 
     Attributes:
-        num_clips: clips per epoch, at least 1.
+        num_clips: clips per epoch, at least 1; in a mixture, clips until a dataset has
+            been read once.
+        actions: names and groups of the actions, if the dataset names them.
 
     Raises:
         ValueError: if every episode is shorter than a clip, or if the dataset's tokens
@@ -70,28 +76,17 @@ class ClipDataset:
                 f"{clip_length} frames with stride {stride}."
             )
         self._episodes = episodes
+        self.actions = episodes.actions
         self._clip_length = clip_length
         self._stride = stride
         # Episode steps from the first frame of a clip to its last, inclusive.
         self._span = (clip_length - 1) * stride + 1
-        self.num_clips = int(np.sum(episodes.lengths // self._span))
-        if not self.num_clips:
-            raise ValueError(
-                f"No episode of {episodes.dataset!r}, split {episodes.split!r}, is long "
-                f"enough: requested clips of {self._span} frames; the longest episode "
-                f"has {episodes.lengths.max(initial=0)}."
-            )
-        num_short = np.count_nonzero(episodes.lengths < self._span)
-        if num_short:
-            logging.warning(
-                "%s, split %s: %d of %d episodes are shorter than %d frames and are "
-                "skipped.",
-                episodes.dataset,
-                episodes.split,
-                num_short,
-                len(episodes.lengths),
-                self._span,
-            )
+        self._parts, self._weights = episodes.mixture or ([episodes], [1])
+        self._counts = [self._count_clips(part) for part in self._parts]
+        self.num_clips = min(
+            count * sum(self._weights) // weight
+            for count, weight in zip(self._counts, self._weights, strict=True)
+        )
         # Without frames, episodes take a quarter of the memory.
         episodes.keep(4 * _WINDOW if episodes.frame_shape is None else _WINDOW)
 
@@ -144,18 +139,24 @@ class ClipDataset:
             )
         share = batch_size // num_shards
 
-        @functools.lru_cache(maxsize=2)
-        def list_clips(epoch: int) -> np.ndarray:
+        order = MixedOrder(self._weights, (seed, _MIXTURE))
+        ends = np.cumsum([len(part.lengths) for part in self._parts])
+
+        @functools.lru_cache(maxsize=2 * len(self._parts))
+        def list_clips(part: int, epoch: int) -> np.ndarray:
             rng = np.random.default_rng((seed, _ORDER, epoch))
-            return _plan_epoch(self._episodes.lengths, self._span, rng)
+            lengths = self._parts[part].lengths
+            clips = _plan_epoch(lengths, self._span, rng)
+            return clips + [ends[part] - len(lengths), 0]
 
         def make_batch(step: int) -> dict[str, np.ndarray]:
             first = step * batch_size + index * share
             examples = range(first, first + share)
             clips = []
             for example in examples:
-                epoch, position = divmod(example, self.num_clips)
-                clips.append(list_clips(epoch)[position])
+                part, number = order.locate(example)
+                epoch, position = divmod(number, self._counts[part])
+                clips.append(list_clips(part, epoch)[position])
             batch = self._read(clips)
             if transforms:
                 rngs = [np.random.default_rng((seed, _TRANSFORMS, i)) for i in examples]
@@ -166,14 +167,31 @@ class ClipDataset:
 
     def _read(self, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Return a batch of clips, given as (episode, start) pairs."""
-        episodes = self._episodes
-        batch = episodes.read_clips(clips, self._clip_length, self._stride)
-        if "video" in batch and batch["video"].shape[2:] != episodes.frame_shape:
-            shapes = episodes.frame_shape, batch["video"].shape[2:]
-            raise mixed_sizes_error(
-                name_split(episodes.dataset, episodes.split), shapes
-            )
+        batch = self._episodes.read_clips(clips, self._clip_length, self._stride)
+        check_frame_size(batch, self._episodes)
         return batch
+
+    def _count_clips(self, episodes: Episodes) -> int:
+        """Return the clips per epoch of one dataset, and warn of short episodes."""
+        count = int(np.sum(episodes.lengths // self._span))
+        if not count:
+            raise ValueError(
+                f"No episode of {episodes.dataset!r}, split {episodes.split!r}, is long "
+                f"enough: requested clips of {self._span} frames; the longest episode "
+                f"has {episodes.lengths.max(initial=0)}."
+            )
+        num_short = np.count_nonzero(episodes.lengths < self._span)
+        if num_short:
+            logging.warning(
+                "%s, split %s: %d of %d episodes are shorter than %d frames and are "
+                "skipped.",
+                episodes.dataset,
+                episodes.split,
+                num_short,
+                len(episodes.lengths),
+                self._span,
+            )
+        return count
 
 
 def _transform(

@@ -7,6 +7,7 @@ import numpy as np
 from genie_tf.datasets import array_episodes
 from genie_tf.datasets.actions import Actions
 from genie_tf.datasets.checks import check_least
+from genie_tf.datasets.mixture import MixedEpisodes, parse_mixture
 
 
 class Episodes(Protocol):
@@ -21,6 +22,7 @@ class Episodes(Protocol):
         token_clip_length: if tokens are read, the length of the clips that were
             tokenized, or 1 if each frame was tokenized by itself; otherwise None.
         actions: names and groups of the actions, if the dataset names them.
+        mixture: episodes and weight of each dataset, if there are several.
     """
 
     dataset: str
@@ -30,6 +32,7 @@ class Episodes(Protocol):
     frame_shape: tuple[int, int, int] | None
     token_clip_length: int | None
     actions: Actions | None
+    mixture: tuple[list["Episodes"], list[int]] | None
 
     def read_clips(
         self, clips: list[np.ndarray], clip_length: int, stride: int = 1
@@ -70,8 +73,8 @@ def open_episodes(
 
     Args:
         dataset: TFDS name and config, such as "coinrun/random_hard", built first if
-            necessary; the folder of a TFDS dataset; or a folder of arrays, which does
-            not need TFDS.
+            necessary; the folder of a TFDS dataset; a folder of arrays, which does not
+            need TFDS; or a mixture of these (see `parse_mixture`).
         split: split, such as "train" or, for TFDS, "train[:10%]".
         data_dir: folder of TFDS datasets, if not the default.
         camera: TFDS observation that holds the frames; by default "observation" itself
@@ -94,6 +97,21 @@ def open_episodes(
             from another tokenizer.
     """
     check_least(frame_size=(min(frame_size or (1,)), 1))
+    weights = parse_mixture(dataset)
+    settings = {
+        "video": video,
+        "frame_size": frame_size,
+        "metadata": metadata,
+        "num_actions": num_actions,
+        "tokenizer": tokenizer,
+        "num_codes": num_codes,
+        "num_patches": num_patches,
+    }
+    if weights:
+        parts = [
+            open_episodes(name, split, data_dir, camera, **settings) for name in weights
+        ]
+        return MixedEpisodes(dataset, parts, list(weights.values()))
     if array_episodes.is_array_dataset(dataset):
         if camera is not None:
             raise ValueError(
@@ -110,19 +128,7 @@ def open_episodes(
     # Imported here because arrays do not need TFDS.
     from genie_tf.datasets.rlds_episodes import RldsEpisodes
 
-    return RldsEpisodes(
-        dataset,
-        split,
-        data_dir,
-        camera,
-        video=video,
-        frame_size=frame_size,
-        metadata=metadata,
-        num_actions=num_actions,
-        tokenizer=tokenizer,
-        num_codes=num_codes,
-        num_patches=num_patches,
-    )
+    return RldsEpisodes(dataset, split, data_dir, camera, **settings)
 
 
 def split_names(dataset: str, data_dir: str | None = None) -> list[str]:
@@ -133,8 +139,10 @@ def split_names(dataset: str, data_dir: str | None = None) -> list[str]:
         data_dir: folder of TFDS datasets, if not the default.
 
     Raises:
-        ValueError: if the dataset or config does not exist.
+        ValueError: if the dataset or config does not exist, or if it is a mixture.
     """
+    if parse_mixture(dataset):
+        raise ValueError(f"Expected one dataset; received the mixture {dataset!r}.")
     if array_episodes.is_array_dataset(dataset):
         return array_episodes.split_names(dataset)
     array_episodes.check_tfds(dataset)

@@ -64,6 +64,8 @@ class RldsEpisodes:
             another tokenizer.
     """
 
+    mixture = None
+
     def __init__(
         self,
         dataset: str,

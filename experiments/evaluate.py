@@ -6,9 +6,10 @@ genie-evaluate --preset=runs/genie/model --dataset=coinrun/random_hard_small \
 The preset is a tokenizer, a latent action model or a Genie. Writes report.json,
 report.md and images. They show how well tokenizer and latent actions reconstruct and
 use their codes; how well latent actions agree with true ones; and how well the dynamics
-predicts ten frames after one with inferred actions, how much worse with random actions
-(dPSNR), and how repeating the prompt compares. With --horizon they also show what long
-play does to the world. See docs/evaluation.md.
+predicts ten frames after one with inferred actions, how much worse with other actions
+(dPSNR), and how repeating the prompt compares; --prompt_frames and --predicted_frames
+change the two numbers. With --horizon they also show what long play does to the world.
+See docs/evaluation.md.
 """
 
 import contextlib
@@ -34,7 +35,11 @@ _REPORT_BYTES = 16 * 2**20
 
 def define_flags() -> None:
     cli.define_path("preset", None, "Name or folder of a trained model.")
-    cli.define_path("dataset", None, "TFDS name, or folder of a dataset.")
+    cli.define_path(
+        "dataset",
+        None,
+        "TFDS name, folder of a dataset, or a mixture, such as a:2,b:1.",
+    )
     flags.DEFINE_string("split", "test", "Split to evaluate on.")
     flags.DEFINE_string("camera", None, "Observation that holds the frames.")
     flags.DEFINE_integer(
@@ -50,6 +55,23 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("clips", 64, "Number of clips.", lower_bound=2)
     flags.DEFINE_integer("frames", 16, "Frames per clip.", lower_bound=5)
+    flags.DEFINE_integer(
+        "prompt_frames",
+        1,
+        "True frames, with the actions between them, that a world sees first.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "predicted_frames",
+        10,
+        "Frames that it then predicts, at most to the end of a clip.",
+        lower_bound=1,
+    )
+    flags.DEFINE_string(
+        "black_region",
+        None,
+        "Pixels that are black in all comparisons, as TOP,LEFT,HEIGHT,WIDTH.",
+    )
     cli.define_sampling_flags()
     flags.DEFINE_integer(
         "seed", 0, "Seed of clips, masks, samples and actions.", lower_bound=0
@@ -79,6 +101,7 @@ def main() -> None:
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
     from genie_tf.evaluation import (
+        Protocol,
         check_batch,
         check_model,
         evaluate,
@@ -88,7 +111,7 @@ def main() -> None:
     )
     from genie_tf.evaluation.action_probe import load_action_probe
     from genie_tf.evaluation.horizon_study import study_horizon
-    from genie_tf.models import WorldModel
+    from genie_tf.models import ActionModel, WorldModel
     from genie_tf.presets.loading import load_preset
 
     start = time.perf_counter()
@@ -100,7 +123,14 @@ def main() -> None:
         check_model(model)
         is_world = isinstance(model, WorldModel)
         sampling = cli.sampling(model) if is_world else None
-        networks = _load_feature_networks(is_world)
+        region = _parse_region(FLAGS.black_region)
+        protocol = Protocol(FLAGS.prompt_frames, FLAGS.predicted_frames, region)
+        if is_world:
+            num_compared = protocol.count_predicted(FLAGS.frames)
+        else:  # A first frame that is given does not count.
+            given = isinstance(model, ActionModel) or model.needs_first_frame
+            num_compared = FLAGS.frames - given
+        networks = _load_feature_networks(num_compared)
         frame_shape = (model.tokenizer if is_world else model).frame_shape
         is_guided = is_world and not model.infers_actions
         episodes = open_episodes(
@@ -124,7 +154,7 @@ def main() -> None:
         actions = episodes.actions
         group = actions.group if actions and FLAGS.actions == "groups" else np.asarray
         cli.check_frames(frame_shape, first["video"], FLAGS.dataset)
-        check_batch(model, first)
+        check_batch(model, first, protocol)
         probe = long_batches = None
         if FLAGS.action_probe:
             _check_world(is_world, "--action_probe")
@@ -137,6 +167,7 @@ def main() -> None:
         itertools.chain([first], batches),
         FLAGS.clips,
         sampling=sampling,
+        protocol=protocol,
         seed=FLAGS.seed,
         group_actions=group,
         strategy=strategy,
@@ -167,6 +198,7 @@ def main() -> None:
         "resize": FLAGS.resize,
         "actions": FLAGS.actions,
         "action_names": actions and actions.names,
+        "black_region": region,
         **({"sampling": sampling} if is_world else {}),
         "seed": FLAGS.seed,
         **scores,
@@ -251,24 +283,17 @@ def _open_long_clips(episodes, networks: list):
     return clips.batches(min(_LONG_BATCH, FLAGS.horizon_clips), FLAGS.seed)
 
 
-def _load_feature_networks(is_world: bool) -> list:
+def _load_feature_networks(clip_length: int) -> list:
     """Load the feature networks named by flags.
 
     Args:
-        is_world: whether the model predicts frames.
+        clip_length: frames per clip that are compared.
 
     Raises:
-        ValueError: if a network does not exist, the model does not predict frames, or
-            the predictions are too few or too short.
+        ValueError: if a network does not exist, or the clips are too few or too short.
     """
     if not FLAGS.fid_features and not FLAGS.fvd_features:
         return []
-    if not is_world:
-        raise ValueError(
-            "--fid_features and --fvd_features compare predicted frames, which only a "
-            "Genie makes."
-        )
-    from genie_tf.evaluation import PREDICTED_FRAMES
     from genie_tf.evaluation.feature_networks import load_feature_network
 
     networks = [
@@ -277,8 +302,25 @@ def _load_feature_networks(is_world: bool) -> list:
         for source in sources
     ]
     for network in networks:
-        network.check_clips(FLAGS.clips, min(PREDICTED_FRAMES, FLAGS.frames - 1))
+        network.check_clips(FLAGS.clips, clip_length)
     return networks
+
+
+def _parse_region(text: str | None) -> tuple[int, ...] | None:
+    """Return the numbers of --black_region.
+
+    Raises:
+        ValueError: if they are not four whole numbers.
+    """
+    if text is None:
+        return None
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(number.isdecimal() for number in numbers):
+        raise ValueError(
+            "Expected --black_region=TOP,LEFT,HEIGHT,WIDTH, four whole numbers of pixels; "
+            f"received {text!r}."
+        )
+    return tuple(map(int, numbers))
 
 
 def run() -> None:

@@ -3,7 +3,9 @@
 genie-generate --preset=runs/genie/model --prompt=frame.png --actions=1,1,4,4 \
     --output=rollout.gif
 
-Writes a GIF, a PNG (frames side by side) or an MP4, depending on the name's ending.
+The prompt can have several frames: --prompt=1.png,2.png,3.png. A guided world needs the
+actions between them: --prompt_actions=4,4. Writes a GIF, a PNG (frames side by side) or
+an MP4, depending on the name's ending.
 """
 
 from absl import flags
@@ -18,14 +20,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     cli.define_path("preset", None, "Name or folder of a trained Genie.")
-    cli.define_path("prompt", None, "First frame: PNG, JPEG or GIF of any size.")
-    flags.DEFINE_enum(
-        "fit",
-        "crop",
-        media.FITS,
-        "Way to fit the image to the frame: crop, scaled to cover it and cropped; or "
-        "pad, scaled to fit into it, on black.",
-    )
+    cli.define_prompt_flags()
     flags.DEFINE_list("actions", None, "Latent actions, one per frame: 1,1,4.")
     cli.define_path("output", None, "Output file: .gif, .png or .mp4.")
     cli.define_sampling_flags()
@@ -47,41 +42,27 @@ def main() -> None:
         media.check_video_path(FLAGS.output)
         cli.check_folder(local_path(FLAGS.output).parent)
         frame_size, num_actions = read_world(FLAGS.preset)
-        prompt = media.load_prompt_image(FLAGS.prompt, *frame_size, FLAGS.fit)
-        actions = parse_actions(FLAGS.actions, num_actions)
+        prompt = cli.read_prompt(frame_size, num_actions)
+        actions = cli.parse_actions(FLAGS.actions, num_actions)
     cli.import_keras()
+    from genie_tf.media.prompts import check_prompt_actions
     from genie_tf.models import WorldModel
     from genie_tf.samplers import WorldSampler
 
     with cli.user_errors():
         world = WorldModel.from_preset(FLAGS.preset)
         sampling = cli.sampling(world)
+        check_prompt_actions(prompt, world.infers_actions, num_actions)
     video = WorldSampler(world).generate(
-        prompt[None, None], [actions], FLAGS.seed, sampling
+        prompt.frames[None],
+        [actions],
+        FLAGS.seed,
+        sampling,
+        prompt.actions and [prompt.actions],
     )
     with cli.user_errors():
         media.save_video(FLAGS.output, video[0], fps=FLAGS.fps)
     print(f"Wrote {FLAGS.output}: the prompt and {len(actions)} frames.")
-
-
-def parse_actions(words: list[str], num_actions: int) -> list[int]:
-    """Return latent actions as numbers.
-
-    Args:
-        words: actions as typed.
-        num_actions: number of latent actions of the world.
-
-    Raises:
-        ValueError: if there are none, or one is not an integer in [0, num_actions).
-    """
-    if not words or not all(
-        word.strip().isdecimal() and int(word) < num_actions for word in words
-    ):
-        raise ValueError(
-            f"--actions must be numbers from 0 to {num_actions - 1}, separated by "
-            f"commas; received {','.join(words)!r}."
-        )
-    return [int(word) for word in words]
 
 
 def run() -> None:

@@ -61,6 +61,7 @@ def _make_model(config: ConfigDict):
     from genie_tf.models import Tokenizer
     from genie_tf.presets.registry import make_model
     from genie_tf.training.build import build_model, build_world
+    from genie_tf.training.fine_tuning import freeze_layers
 
     keras.config.set_dtype_policy(config.precision)
     if config.stage != "genie":
@@ -76,7 +77,9 @@ def _make_model(config: ConfigDict):
             "--config.tokenizer must be the folder of a trained tokenizer, or "
             f"NAME:SIZE of a tokenizer config; is {config.tokenizer!r}."
         ) from error
-    return build_world(config, tokenizer)
+    world = build_world(config, tokenizer)
+    freeze_layers(world, config.frozen)
+    return world
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 genie-play --preset=runs/genie/model
 
-Pick an image and press keys: the world moves. Prints the address of the page, which by
-default only this machine can open. See docs/play.md.
+Pick an image and press keys: the world moves. The page also offers a --prompt of one
+frame or more, separated by commas; a guided world needs the --prompt_actions. Prints
+the address of the page, which by default only this machine can open. See docs/play.md.
 """
 
 import secrets
@@ -42,6 +43,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "players", 8, "Largest number of simultaneous players.", lower_bound=1
     )
+    cli.define_prompt_flags()
     cli.define_sampling_flags()
 
 
@@ -51,6 +53,7 @@ def main() -> None:
     cli.check_preset(FLAGS.preset)
     cli.import_keras()
     from genie_tf import play, program_cache
+    from genie_tf.media.prompts import check_prompt_actions
     from genie_tf.models import WorldModel
     from genie_tf.presets.folder import read_actions
 
@@ -60,6 +63,11 @@ def main() -> None:
         socket = play.bind(FLAGS.host, FLAGS.port)
         world = WorldModel.from_preset(FLAGS.preset)
         names, keys = read_actions(FLAGS.preset, world.num_actions)
+        prompt = None
+        if FLAGS.prompt:
+            frame_size = world.tokenizer.frame_shape[:2]
+            prompt = cli.read_prompt(frame_size, world.num_actions)
+            check_prompt_actions(prompt, world.infers_actions, world.num_actions)
         print("Compiling ...", flush=True)
         host = play.Host(
             play.Simulator(world),
@@ -69,6 +77,7 @@ def main() -> None:
             FLAGS.fps,
             FLAGS.players,
             cli.sampling(world),
+            prompt,
         )
     program_cache.keep()
     needs_token = FLAGS.token or not play.is_loopback(FLAGS.host)

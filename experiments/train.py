@@ -4,11 +4,14 @@ genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tok
 genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tok/model
 
-Every setting of the config has a flag: --config.steps=500 --config.batch_size=8. Writes
-checkpoints, metrics.jsonl, TensorBoard event files and, at the end, the trained model
-to the folder WORKDIR/model. If a run is killed, rerun the same command: it resumes from
-the last checkpoint. With KERAS_BACKEND=jax it trains on JAX, where --mesh can shard
-weights across devices. genie-plan estimates what a run will need.
+Every setting of the config has a flag: --config.steps=500 --config.batch_size=8. The
+dataset can be a mixture: --config.dataset=NAME:WEIGHT,NAME:WEIGHT. To fine-tune a
+preset, pass --config.start_from=PRESET and, to freeze parts or layers of the model,
+their names in --config.frozen=NAME,NAME. Writes checkpoints, metrics.jsonl, TensorBoard
+event files and, at the end, the trained model to the folder WORKDIR/model. If a run is
+killed, rerun the same command: it resumes from the last checkpoint. With
+KERAS_BACKEND=jax it trains on JAX, where --mesh can shard weights across devices.
+genie-plan estimates what a run will need.
 """
 
 import contextlib
@@ -101,7 +104,15 @@ def train(
         if (folder / "model").exists():
             read_config(folder / "model")  # Only a preset is replaced at the end.
         keras.config.set_dtype_policy(config.precision)
-        engine = make_engine(config, strategy, tpu, virtual_devices, mesh)
+        checkpoints = Checkpoints(
+            folder / "checkpoints",
+            config.keep_last,
+            config.keep_every,
+            config.keep_best,
+            config.best_is,
+        )
+        resumes = checkpoints.latest_step() > 0
+        engine = make_engine(config, strategy, tpu, virtual_devices, mesh, resumes)
         engine.check_batch(config.batch_size // engine.num_workers)
         is_genie = isinstance(engine.model, WorldModel)
         model = engine.model.tokenizer if is_genie else engine.model
@@ -141,22 +152,17 @@ def train(
             cli.check_frames(model.frame_shape, batch["video"], config.dataset)
             if is_genie:
                 _check_actions(config, batch)
-        episodes = open_episodes(
-            config.dataset, config.train_split, data_dir, config.camera or None
+        inputs = history.describe_data(
+            config.dataset,
+            lambda name: open_episodes(
+                name, config.train_split, data_dir, config.camera or None
+            ),
         )
-        inputs = history.describe_data(config.dataset, episodes)
         if is_genie:
             inputs["checksum of the tokenizer"] = tokenizer[:16]
             if config.action_model:
                 actions = digest(engine.model.latent_action_model)
                 inputs["checksum of the latent action model"] = actions[:16]
-        checkpoints = Checkpoints(
-            folder / "checkpoints",
-            config.keep_last,
-            config.keep_every,
-            config.keep_best,
-            config.best_is,
-        )
     cli.make_folder(folder)
     with contextlib.ExitStack() as until_end:
         with cli.user_errors():
@@ -216,7 +222,9 @@ def train(
                         for name, value in scores.items()
                         if name.startswith("validation/")
                     },
-                    action_names=_name_actions(engine.model, episodes.actions),
+                    action_names=_name_actions(
+                        engine.model, open_clips(config.train_split).actions
+                    ),
                     **_describe(engine.model, phases, step),
                 )
         except (OSError, DataError) as error:
@@ -232,13 +240,15 @@ def _describe(model, phases: list[dict], steps: int) -> dict:
 
     name, settings = type(model).__name__, phases[-1]["settings"]
     parts = describe_phases(phases, steps)
+    start = settings.get("start_from")
+    trained = f"{name} fine-tuned from {start}" if start else f"{name} trained"
     if len(parts) == 1 and settings:
         description = (
-            f"{name} trained on {settings['dataset']}, for {steps:,} steps of "
+            f"{trained} on {settings['dataset']}, for {steps:,} steps of "
             f"{settings['batch_size']} clips of {settings['clip_length']} frames."
         )
     else:
-        description = f"{name} trained for {steps:,} steps."
+        description = f"{trained} for {steps:,} steps."
         settings = {**settings, "phases": parts}
         for part in parts:
             named = [

@@ -21,15 +21,15 @@ from gymnasium.utils import seeding
 from gymnasium.vector.utils import batch_space
 from keras import ops
 
+from genie_tf.env_window import Window
 from genie_tf.files import local_path
 from genie_tf.layers import check_whole
 from genie_tf.media import load_prompt_image
+from genie_tf.media.prompts import Prompt, check_prompt_actions
 from genie_tf.models import WorldModel
 from genie_tf.pixels import to_bytes
 from genie_tf.presets.loading import outline_preset
 from genie_tf.samplers import WorldSampler, replace_videos
-
-_WINDOW_SIDE = 512  # Largest side of the window in pixels.
 
 
 class GenieEnv(gymnasium.Env):
@@ -41,7 +41,8 @@ class GenieEnv(gymnasium.Env):
     Args:
         preset: name or folder of a trained world, or a `WorldModel` (but not with
             `gymnasium.make`).
-        prompts: first frames to draw from: image files, or uint8 (height, width, 3).
+        prompts: prompts to draw from: image files; frames, uint8 (height, width, 3); or
+            several frames each, as `Prompt(frames, actions)`.
         sampling: sampling settings, such as {"temperature": 0.0}; the others have the
             defaults of the world's dynamics.
         max_episode_steps: number of steps after which an episode is truncated; None for
@@ -74,7 +75,7 @@ class GenieEnv(gymnasium.Env):
         self.observation_space = self._episodes.observation_space
         self.action_space = self._episodes.action_space
         self.render_mode = render_mode
-        self._window = _Window(self) if render_mode == "human" else None
+        self._window = Window(self) if render_mode == "human" else None
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """Start an episode.
@@ -84,7 +85,7 @@ class GenieEnv(gymnasium.Env):
             options: None, or a dict that can set the `prompt`.
 
         Returns:
-            The prompt as decoded by the world, and an empty dict.
+            The last frame of the prompt as decoded by the world, and an empty dict.
 
         Raises:
             ValueError: if the seed or prompt can't be used, or there is no prompt to draw
@@ -288,6 +289,7 @@ class _Episodes:
         self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
         self.action_space = gymnasium.spaces.Discrete(outline.num_actions)
         self._preset = preset
+        self._infers_actions = outline.infers_actions
         self._sampling = outline.dynamics.complete_sampling(sampling)
         self._max_steps = max_steps
         self._prompts = [self._load_prompt(prompt) for prompt in prompts]
@@ -313,19 +315,29 @@ class _Episodes:
     def begin(self, generators, mask, options=None):
         """Start new episodes where `mask` is true."""
         mask = np.array(mask)
-        prompts = np.zeros_like(self.frames)
+        prompts = {}
         for i in np.flatnonzero(mask):
             prompts[i] = self._choose_prompt(generators[i], options or {})
             self._seeds[i] = generators[i].integers(2**31)
-        state, video = self._sampler.reset(prompts[:, None])
-        if self._state is not None:
-            state = replace_videos(self._state, mask, state)
-        self._state = state
-        self.frames = np.where(
-            mask[:, None, None, None],
-            to_bytes(ops.convert_to_numpy(video[:, 0])),
-            self.frames,
-        )
+        forms = {(len(x.frames), x.actions is None) for x in prompts.values()}
+        for time, infers in sorted(forms):  # A batch has one form.
+            frames = np.zeros((len(mask), time, *self.frames.shape[1:]), np.uint8)
+            actions = None if infers else np.zeros((len(mask), time - 1), np.int32)
+            which = np.zeros_like(mask)
+            for i, prompt in prompts.items():
+                if (len(prompt.frames), prompt.actions is None) == (time, infers):
+                    which[i], frames[i] = True, prompt.frames
+                    if not infers:
+                        actions[i] = prompt.actions
+            state, video = self._sampler.reset(frames, actions)
+            if self._state is not None:
+                state = replace_videos(self._state, which, state)
+            self._state = state
+            self.frames = np.where(
+                which[:, None, None, None],
+                to_bytes(ops.convert_to_numpy(video[:, -1])),
+                self.frames,
+            )
         self._ages = np.where(mask, 0, self._ages)
 
     def step(self, actions):
@@ -352,56 +364,25 @@ class _Episodes:
             )
         return self._prompts[generator.integers(len(self._prompts))]
 
-    def _load_prompt(self, prompt):
-        """Return a prompt, an image file or array, as uint8 (height, width, 3)."""
+    def _load_prompt(self, prompt) -> Prompt:
         shape = self.observation_space.shape
         if isinstance(prompt, (str, os.PathLike)):
-            return load_prompt_image(local_path(prompt), *shape[:2])
+            return Prompt(load_prompt_image(local_path(prompt), *shape[:2])[None])
+        is_prompt = isinstance(prompt, Prompt)
         try:
-            prompt = np.asarray(prompt)
+            frames = np.asarray(prompt.frames if is_prompt else [prompt])
         except ValueError:  # Ragged lists.
-            prompt = np.asarray(None)
-        if prompt.shape != shape or prompt.dtype != np.uint8:
+            frames = np.asarray([None])
+        if frames.shape[1:] != shape or frames.dtype != np.uint8 or not len(frames):
             raise ValueError(
                 f"A prompt must be an image file, or uint8 of shape {shape}; received "
-                f"{prompt.dtype} of shape {prompt.shape}."
+                f"{frames.dtype} of shape {frames.shape[not is_prompt :]}."
             )
+        # One frame has no actions.
+        actions = prompt.actions if is_prompt and len(frames) > 1 else None
+        prompt = Prompt(frames, actions)
+        check_prompt_actions(prompt, self._infers_actions, self.action_space.n)
         return prompt
-
-
-class _Window:
-    """A window with the enlarged frames of an environment."""
-
-    def __init__(self, env: GenieEnv):
-        try:
-            import pygame
-        except ImportError as error:
-            raise gymnasium.error.DependencyNotInstalled(
-                'render_mode="human" needs pygame: pip install '
-                '"gymnasium[classic-control]".'
-            ) from error
-        height, width, _ = env.observation_space.shape
-        scale = max(1, _WINDOW_SIDE // max(height, width))
-        self._pygame, self._fps = pygame, env.metadata["render_fps"]
-        pygame.display.init()
-        pygame.display.set_caption("genie_tf")
-        self._screen = pygame.display.set_mode((scale * width, scale * height))
-        self._clock = pygame.time.Clock()
-
-    def __deepcopy__(self, memo):
-        return self  # Copies of an environment share its window.
-
-    def show(self, frame):
-        """Show a frame, uint8 (height, width, 3), and wait to keep the frame rate."""
-        image = self._pygame.surfarray.make_surface(frame.transpose(1, 0, 2))
-        enlarged = self._pygame.transform.scale(image, self._screen.get_size())
-        self._screen.blit(enlarged, (0, 0))
-        self._pygame.event.pump()
-        self._pygame.display.flip()
-        self._clock.tick(self._fps)
-
-    def close(self):
-        self._pygame.display.quit()
 
 
 def _check_render_mode(env, mode):

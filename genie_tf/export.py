@@ -34,6 +34,8 @@ def export_model(model: WorldModel | Tokenizer, folder: str | os.PathLike) -> No
     - `infer_actions(video)`: to `actions`, int32 (b, t-1), unless the world is guided.
     - `reset(prompt)`: from (b, t, height, width, channels), with t = 1 for a guided
       world, to the state, tensors whose names begin with `state_`.
+    - `reset_with_actions(prompt, actions)`: the same for any t, with the actions between
+      the frames, int32 (b, t-1).
     - `step(**state, action, seed, **sampling)`: to the new state and `frame`, (b, height,
       width, channels). `action` and `seed` are int32 (b,); sampling settings, such as
       `temperature`, are scalars, and choices are indices into `Setting.choices`. Frames
@@ -142,6 +144,9 @@ def _world_signatures(world: WorldModel) -> dict:
     def reset(prompt):
         return named(sampler.start(prompt)[0])
 
+    def reset_with_actions(prompt, actions):
+        return named(sampler.start(prompt, actions)[0])
+
     def step(action, seed, **others):
         leaves = [others.pop(name) for name in named(structure)]
         state, frame = sampler.next_frame(
@@ -163,6 +168,13 @@ def _world_signatures(world: WorldModel) -> dict:
     # A guided world cannot infer the actions between the frames of a longer prompt.
     prompt = _video("prompt", world.tokenizer, time=None if world.infers_actions else 1)
     signatures["reset"] = reset, {"prompt": prompt}
+    signatures["reset_with_actions"] = (
+        reset_with_actions,
+        {
+            "prompt": _video("prompt", world.tokenizer),
+            "actions": _spec("actions", (None, None)),
+        },
+    )
     if world.infers_actions:
         video = _video("video", world.tokenizer)
         signatures["infer_actions"] = infer_actions, {"video": video}

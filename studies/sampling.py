@@ -18,6 +18,7 @@ from genie_tf.experiments import cli
 FLAGS = flags.FLAGS
 
 _BATCH = 32
+_PREDICTED_FRAMES = 10
 
 
 def define_flags():
@@ -37,27 +38,24 @@ def main():
     from genie_tf.datasets.episodes import open_episodes
     from genie_tf.evaluation.quality import mean, quality
     from genie_tf.evaluation.report import format_interval
-    from genie_tf.evaluation.world_evaluator import (
-        HORIZON,
-        PREDICTED_FRAMES,
-        WorldEvaluator,
-    )
+    from genie_tf.evaluation.world_evaluator import HORIZON
     from genie_tf.metrics.controllability import delta_psnr
     from genie_tf.models import WorldModel
-    from genie_tf.samplers import video_seeds
+    from genie_tf.samplers import WorldSampler, video_seeds
 
     with cli.user_errors():
         genie = WorldModel.from_preset(FLAGS.preset)
         episodes = open_episodes(FLAGS.dataset, "test")
-        batches = ClipDataset(episodes, 1 + PREDICTED_FRAMES).batches(_BATCH, seed=0)
+        batches = ClipDataset(episodes, 1 + _PREDICTED_FRAMES).batches(_BATCH, seed=0)
         batches = list(itertools.islice(batches, FLAGS.clips // _BATCH))
-    evaluator = WorldEvaluator(genie)
+    sampler = WorldSampler(genie)
 
     @compiled
     def evaluate(video, random, seeds, sampling):
-        tokens, future = genie.tokenizer.tokenize(video)[:, 0], video[:, 1:]
+        state, _ = sampler.start(video[:, :1])
+        future = video[:, 1:]
         inferred, randomly = (
-            evaluator.play(tokens, video[:, 0], actions, seeds, sampling)[:, 1:]
+            sampler.play(state, actions, seeds, sampling)
             for actions in (genie.infer_actions(video), random)
         )
         delta = delta_psnr(

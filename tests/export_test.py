@@ -57,6 +57,10 @@ for name in sys.argv[1:]:
             frames.append(state.pop("frame"))
         outputs["frames"] = np.stack(frames)
         outputs["last"] = state["state_dynamics_tokens"]
+        known = actions[: video.shape[1] - 1].T
+        state = programs["reset_with_actions"](prompt=video, actions=known)
+        state = programs["step"](**state, action=actions[0], seed=seeds, **settings)
+        outputs["after_prompt"] = state["frame"]
     if "sampling" in programs:
         outputs |= {{f"default_{{k}}": x for k, x in programs["sampling"]().items()}}
     np.savez(name + ".npz", **outputs)
@@ -129,6 +133,14 @@ def test_frames_equal_model_with_equal_seeds(played, name):
     np.testing.assert_array_equal(played[name]["last"], state["dynamics"]["tokens"])
 
 
+@pytest.mark.parametrize("name", ["genie", "guided"])
+def test_frames_after_several_with_given_actions_equal_model(played, name):
+    sampler, video = WorldSampler(MODELS[name]), tiny_batch(0, batch=B)["video"]
+    state, _ = sampler.reset(video, ACTIONS[: video.shape[1] - 1].T)
+    _, frame = sampler.step(state, ACTIONS[0], SEEDS, SAMPLING)
+    np.testing.assert_allclose(played[name]["after_prompt"], frame, atol=1e-6)
+
+
 def test_actions_equal_model(played):
     video = tiny_batch(0, batch=B)["video"]
     expected = MODELS["genie"].infer_actions(video)
@@ -137,7 +149,7 @@ def test_actions_equal_model(played):
 
 def test_signatures_match_model(played):
     tokenizer = ["detokenize", "tokenize"]
-    world = ["reset", "sampling", "step"]
+    world = ["reset", "reset_with_actions", "sampling", "step"]
     for name, signatures in (
         ("tokenizer", tokenizer),
         ("guided", tokenizer + world),

@@ -19,3 +19,8 @@ from genie_tf.experiments.cli.flags import (
     sampling,
 )
 from genie_tf.experiments.cli.program import prepare, run
+from genie_tf.experiments.cli.prompts import (
+    define_prompt_flags,
+    parse_actions,
+    read_prompt,
+)

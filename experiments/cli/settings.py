@@ -48,6 +48,8 @@ _ALL = {
     "clip_length": _whole(1),
     "stride": _whole(1),
     "precision": _one_of("float32", "mixed_bfloat16"),
+    "start_from": _TEXT,
+    "frozen": _TEXT,
     "clip_norm": (
         "a finite number above 0, or None",
         lambda x: x is None or _ABOVE_0[1](x),

@@ -85,6 +85,10 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "resize": False,
             # "mixed_bfloat16" computes in bfloat16; weights stay float32.
             "precision": "float32",
+            # Fine-tuning: the name or folder of a preset with the first weights, and
+            # parts or layers that are not trained, separated by commas.
+            "start_from": "",
+            "frozen": "",
             # Largest global norm of the gradients; None for no limit.
             "clip_norm": 1.0,
             # Both save memory: the number of parts a batch is run in, and whether

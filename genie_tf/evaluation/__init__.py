@@ -1,4 +1,5 @@
 """Scores of tokenizers, latent action models and worlds."""
 
 from genie_tf.evaluation.evaluator import check_batch, check_model, evaluate
-from genie_tf.evaluation.world_evaluator import PREDICTED_FRAMES, hold_actions
+from genie_tf.evaluation.protocol import Protocol
+from genie_tf.evaluation.world_evaluator import hold_actions

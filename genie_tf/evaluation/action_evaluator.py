@@ -1,5 +1,7 @@
 """Scores of latent actions."""
 
+from collections.abc import Mapping
+
 from genie_tf.evaluation.quality import (
     PartEvaluator,
     compare,
@@ -7,6 +9,7 @@ from genie_tf.evaluation.quality import (
     usage,
 )
 from genie_tf.metrics.action_agreement import action_agreement
+from genie_tf.metrics.image_quality import black_out
 
 
 class ActionEvaluator(PartEvaluator):
@@ -16,14 +19,25 @@ class ActionEvaluator(PartEvaluator):
         """Return scores of each clip of a batch; it is compiled."""
         video = batch["video"]
         outputs = self.model(video)
-        prediction = outputs["prediction"]
+        next_frames = outputs["prediction"]
+        region = self.protocol.region
+        video, prediction = black_out(video, region), black_out(next_frames, region)
         return {
             "latent_actions": {
                 "prediction": quality(video[:, 1:], prediction),
                 "repeat": quality(video[:, 1:], video[:, :-1]),
             },
             "codes": {"latent_actions": outputs["indices"]},
-            "videos": {"next_frames": prediction},
+            "videos": {"next_frames": next_frames},
+        }
+
+    def compared(self, videos: Mapping) -> dict:
+        """Return true frames, predictions and a baseline, for Fréchet distances."""
+        truth = videos["truth"]
+        return {
+            "truth": truth[:, 1:],
+            "prediction": videos["next_frames"],
+            "repeat": truth[:, :-1],
         }
 
     def summarize(self, results, group_actions) -> dict:

@@ -83,14 +83,16 @@ def load_action_probe(source: str, actions, frame_shape: tuple) -> ActionProbe:
     return ActionProbe(path.name, actions, function)
 
 
-def probe_answers(probe: ActionProbe, videos: Mapping) -> dict:
+def probe_answers(probe: ActionProbe, videos: Mapping, prompt_frames: int = 1) -> dict:
     """Return the probe's answers for true and predicted frames, each (b, frames)."""
-    prediction = ops.convert_to_numpy(videos["prediction"])
-    truth = videos["truth"][:, : prediction.shape[1]]
+    prediction = ops.convert_to_numpy(videos["prediction"])[:, prompt_frames - 1 :]
+    truth = videos["truth"][:, prompt_frames - 1 :][:, : prediction.shape[1]]
     return {"real": probe(truth), "generated": probe(prediction)}
 
 
-def probe_scores(probe: ActionProbe, answers: Mapping, true, latent=None) -> dict:
+def probe_scores(
+    probe: ActionProbe, answers: Mapping, true, latent=None, prompt_frames: int = 1
+) -> dict:
     """Return the accuracy of the probe on real and predicted frames, a dict for JSON.
 
     Args:
@@ -100,8 +102,10 @@ def probe_scores(probe: ActionProbe, answers: Mapping, true, latent=None) -> dic
         latent: the latent actions that led to the predicted frames, the same shape; None
             if the true ones did. Each is assigned the true group that it most often
             meets in these clips.
+        prompt_frames: frames before the predicted ones.
     """
-    true, frames = probe.actions.group(true), answers["real"].shape[1]
+    frames = slice(prompt_frames - 1, prompt_frames - 1 + answers["real"].shape[1])
+    true = probe.actions.group(true)
     rows = {"real": (answers["real"], true)}
     if latent is None:
         rows["generated_given"] = answers["generated"], true
@@ -113,8 +117,8 @@ def probe_scores(probe: ActionProbe, answers: Mapping, true, latent=None) -> dic
         "probe": probe.name,
         "rows": {
             name: {
-                "accuracy": mean((answer == label[:, :frames]).mean(axis=1)),
-                "majority": float(np.bincount(label[:, :frames].ravel()).max())
+                "accuracy": mean((answer == label[:, frames]).mean(axis=1)),
+                "majority": float(np.bincount(label[:, frames].ravel()).max())
                 / answer.size,
             }
             for name, (answer, label) in rows.items()

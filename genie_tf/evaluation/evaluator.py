@@ -12,8 +12,10 @@ from genie_tf.compilation import compiled_on_replicas, num_replicas
 from genie_tf.evaluation.action_evaluator import ActionEvaluator
 from genie_tf.evaluation.action_probe import probe_answers, probe_scores
 from genie_tf.evaluation.frechet import frechet_scores, video_features
+from genie_tf.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
 from genie_tf.evaluation.tokenizer_evaluator import TokenizerEvaluator
 from genie_tf.evaluation.world_evaluator import HORIZON, WorldEvaluator
+from genie_tf.metrics.image_quality import black_out
 from genie_tf.models import ActionModel, Tokenizer, WorldModel
 
 MIN_FRAMES = 1 + HORIZON
@@ -32,6 +34,7 @@ def evaluate(
     num_clips: int,
     *,
     sampling: Mapping | None = None,
+    protocol: Protocol = DEFAULT_PROTOCOL,
     seed: int = 0,
     group_actions: Callable[[np.ndarray], np.ndarray] = np.asarray,
     strategy=None,
@@ -50,12 +53,13 @@ def evaluate(
             `training_inputs`, and `action` if the dataset has actions.
         num_clips: number of clips to evaluate, at least two.
         sampling: sampling settings of a world.
+        protocol: prompt, prediction and region, see `Protocol`.
         seed: seed of the samples and the random actions.
         group_actions: maps true actions with the same effect to one number, such as
             `Actions.group` of a dataset.
         strategy: a `tf.distribute.Strategy` of one machine; None for one device.
-        feature_networks: networks for Fréchet distances between true and predicted
-            future: functions from a video, uint8 or float in [0, 1], (b, t, height,
+        feature_networks: networks for Fréchet distances between true frames and those
+            of the model: functions from a video, uint8 or float in [0, 1], (b, t, height,
             width, 3), to features, the same number of rows for each clip, with `name`
             and `score_name`.
         action_probe: an `ActionProbe` of the dataset, for worlds.
@@ -68,7 +72,7 @@ def evaluate(
     Raises:
         ValueError: if a batch does not fit the model, see `check_batch`.
     """
-    evaluator = _make_evaluator(model, sampling)
+    evaluator = _make_evaluator(model, sampling, protocol)
     run = compiled_on_replicas(evaluator.score, strategy)
     results, first_videos = [], []
     numbered = enumerate(batches)
@@ -84,11 +88,21 @@ def evaluate(
                 if progress.n < _NUM_VIDEOS:
                     first_videos.append(_numpy(videos, take))
                 actions = np.asarray(batch.get("action", ()))[:take]
-                result["features"] = [
-                    video_features(network, videos) for network in feature_networks
-                ]
+                if feature_networks:
+                    compared = {
+                        name: black_out(video, protocol.region)
+                        for name, video in evaluator.compared(
+                            _numpy(videos, len(batch["video"]))
+                        ).items()
+                    }
+                    result["features"] = [
+                        video_features(network, compared)
+                        for network in feature_networks
+                    ]
                 if action_probe:
-                    result["probe"] = probe_answers(action_probe, videos)
+                    result["probe"] = probe_answers(
+                        action_probe, videos, protocol.prompt_frames
+                    )
                 results.append({**_numpy(result, take), "action": actions})
                 progress.update(take)
     results, first_videos = _concatenate(results), _concatenate(first_videos)
@@ -107,6 +121,7 @@ def evaluate(
             results["probe"],
             results["action"],
             results["codes"].get("latent_actions"),
+            protocol.prompt_frames,
         )
     return scores, {name: video[:_NUM_VIDEOS] for name, video in first_videos.items()}
 
@@ -116,20 +131,30 @@ def check_model(model: keras.Model) -> None:
     _make_evaluator(model)
 
 
-def check_batch(model: keras.Model, batch: Mapping[str, np.ndarray]) -> None:
+def check_batch(
+    model: keras.Model,
+    batch: Mapping[str, np.ndarray],
+    protocol: Protocol = DEFAULT_PROTOCOL,
+) -> None:
     """Check that a model can be evaluated on clips.
 
     Raises:
         ValueError: if the clips are too short, lack actions that the model needs, or have
-            actions that it does not know; or if the model can't be evaluated.
+            actions that it does not know; if the region is not inside their frames; or if
+            the model can't be evaluated.
     """
-    _check(_make_evaluator(model), batch)
+    protocol.check_region(*batch["video"].shape[2:4])
+    _check(_make_evaluator(model, None, protocol), batch)
 
 
-def _make_evaluator(model: keras.Model, sampling: Mapping | None = None):
+def _make_evaluator(
+    model: keras.Model,
+    sampling: Mapping | None = None,
+    protocol: Protocol = DEFAULT_PROTOCOL,
+):
     for kind, evaluator in _EVALUATORS.items():
         if isinstance(model, kind):
-            return evaluator(model, sampling)
+            return evaluator(model, sampling, protocol)
     raise ValueError(
         "A world, a tokenizer or a latent action model can be evaluated; received a "
         f"{type(model).__name__}."

@@ -8,6 +8,7 @@ import numpy as np
 
 from genie_tf import media
 from genie_tf.evaluation.report import (
+    DELTA_PSNR_NAMES,
     LONG_PLAY_NAMES,
     PSNR_NAMES,
     ROW_NAMES,
@@ -46,10 +47,12 @@ def draw_pictures(folder: Path, report: Mapping, videos: Mapping) -> list[str]:
         drawn.append("confusion.png")
         _draw_confusion(folder / "confusion.png", report)
     if "dynamics" in report:
-        drawn += ["rollout.gif", "action_grid.gif", "action_grid.png", "horizon.png"]
+        drawn += ["rollout.gif", "action_grid.gif", "action_grid.png"]
+        drawn += ["horizon.png", "delta_psnr.png"]
         _draw_rollout(folder / "rollout.gif", videos)
         _draw_action_grid(folder, videos["action_grid"])
         _draw_horizon(folder / "horizon.png", report["dynamics"]["horizons"])
+        _draw_delta_psnr(folder / "delta_psnr.png", report["dynamics"]["delta_psnr"])
     if "long_play" in report:
         drawn += ["long_play.gif", "long_play.png"]
         _draw_long_play(folder, report["long_play"], videos["long_play"])
@@ -85,6 +88,15 @@ def _draw_horizon(path: Path, horizons: Mapping) -> None:
             for name, row in horizons.items():
                 _draw_line(axes, [x[form] for x in row], ROW_NAMES[name])
             axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+
+
+def _draw_delta_psnr(path: Path, deltas: Mapping) -> None:
+    with _plot(path, "t, frames after the prompt", "dPSNR_t, dB") as axes:
+        for name, label in DELTA_PSNR_NAMES.items():
+            _draw_line(axes, deltas[name], label)
+        axes.axhline(0, color="gray", linewidth=0.8)
+        axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from keras import ops
 
+from genie_tf.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
 from genie_tf.metrics.codebook_usage import codebook_usage
 from genie_tf.metrics.image_quality import psnr, psnr_of_mean_error, ssim
 from genie_tf.metrics.intervals import (
@@ -20,10 +21,17 @@ class PartEvaluator:
     Args:
         model: the part.
         sampling: ignored, since a part does not sample.
+        protocol: only its region matters.
     """
 
-    def __init__(self, model, sampling: Mapping | None = None):
+    def __init__(
+        self,
+        model,
+        sampling: Mapping | None = None,
+        protocol: Protocol = DEFAULT_PROTOCOL,
+    ):
         self.model = model
+        self.protocol = protocol
 
     def check(self, batch: Mapping) -> None:
         """Raise a ValueError unless a batch has what the model needs."""

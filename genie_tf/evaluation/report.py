@@ -23,11 +23,16 @@ _TOKEN_SCORES = {
 ROW_NAMES = {
     "prediction": "prediction",
     "random_actions": "with random actions",
+    "last_action": "with another last action",
     "reconstruction": "reconstruction",
     "repeat": "repeating the last frame",
     "repeat_prompt": "repeating the prompt",
     "repeat_reconstruction": "repeating its reconstruction",
     "ceiling": "tokenizer's reconstruction (ceiling)",
+}
+DELTA_PSNR_NAMES = {
+    "random_actions": "Genie: all actions random",
+    "last_action": "GenieRedux: last action replaced",
 }
 PSNR_NAMES = {
     "psnr_capped": "PSNR, capped",
@@ -123,6 +128,10 @@ def _heading(report: Mapping) -> str:
         "steps between frames": report["stride"],
         "seed": report["seed"],
     }
+    if report.get("black_region"):
+        settings["black region"] = "{} rows, {} columns from row {}, column {}".format(
+            *report["black_region"][2:], *report["black_region"][:2]
+        )
     if "dynamics" in report:
         settings |= {
             "prompt frames": report["dynamics"]["prompt_frames"],
@@ -204,17 +213,31 @@ def _dynamics(report: Mapping) -> list[str]:
         _table(
             ["", "mean"],
             [
-                ["dPSNR_4, dB", format_interval(scores["delta_psnr_4"], 2)],
-                *(
-                    [label, format_interval(scores[name], 3)]
-                    for name, label in _TOKEN_SCORES.items()
-                    if name in scores
-                ),
+                [label, format_interval(scores[name], digits)]
+                for name, label, digits in (
+                    ("delta_psnr_4", "dPSNR_4, dB", 2),
+                    *((name, label, 3) for name, label in _TOKEN_SCORES.items()),
+                )
+                if name in scores
             ],
         ),
-        f"Rollouts of {len(frames)} frames after one prompt frame, with "
+        f"Rollouts of {len(frames)} frames after {scores['prompt_frames']} prompt "
+        f"frame{'s' if scores['prompt_frames'] > 1 else ''}, with "
         f"{'true' if report['model'] == 'GuidedGenie' else 'inferred'} actions:",
         _videos(scores["videos"]),
+        _table(
+            ["dPSNR_t, dB, by t", *DELTA_PSNR_NAMES.values()],
+            [
+                [
+                    str(t),
+                    *(
+                        format_interval(scores["delta_psnr"][name][t - 1], 2)
+                        for name in DELTA_PSNR_NAMES
+                    ),
+                ]
+                for t in frames
+            ],
+        ),
         *(
             _table(
                 [f"{title}, by frame, dB", *map(str, frames)],
@@ -222,7 +245,6 @@ def _dynamics(report: Mapping) -> list[str]:
                     [
                         ROW_NAMES[name],
                         *(f"{point_estimate(x[form]):.1f}" for x in row),
-                        *[""] * (len(frames) - len(row)),
                     ]
                     for name, row in scores["horizons"].items()
                 ],
@@ -233,9 +255,9 @@ def _dynamics(report: Mapping) -> list[str]:
 
 
 def _frechet(report: Mapping) -> list[str]:
-    rows = ("prediction", "repeat_prompt", "repeat_reconstruction", "ceiling")
+    rows = [name for name in ROW_NAMES if name in report["frechet"][0]]
     return [
-        "## Fréchet distances of the predicted frames",
+        "## Fréchet distances from the true frames",
         _table(
             ["", *(ROW_NAMES[name] for name in rows)],
             [

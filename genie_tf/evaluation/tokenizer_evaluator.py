@@ -1,5 +1,7 @@
 """Scores of a tokenizer."""
 
+from collections.abc import Mapping
+
 from genie_tf.evaluation.quality import (
     PartEvaluator,
     compare,
@@ -7,7 +9,7 @@ from genie_tf.evaluation.quality import (
     repeat_quality,
     usage,
 )
-from genie_tf.metrics.image_quality import psnr
+from genie_tf.metrics.image_quality import black_out, psnr
 
 
 class TokenizerEvaluator(PartEvaluator):
@@ -18,11 +20,20 @@ class TokenizerEvaluator(PartEvaluator):
         video = batch["video"]
         outputs = self.model(video)
         reconstruction = outputs["reconstruction"]
+        region = self.protocol.region
         return {
-            "tokenizer": tokenizer_quality(self.model, video, reconstruction),
+            "tokenizer": tokenizer_quality(
+                self.model, black_out(video, region), black_out(reconstruction, region)
+            ),
             "codes": {"tokenizer": self.model.codes_in(outputs["indices"])},
             "videos": {"reconstruction": reconstruction},
         }
+
+    def compared(self, videos: Mapping) -> dict:
+        """Return true and reconstructed frames, for Fréchet distances."""
+        given = int(self.model.needs_first_frame)
+        names = ("truth", "reconstruction")
+        return {name: videos[name][:, given:] for name in names}
 
     def summarize(self, results, group_actions) -> dict:
         """Return the scores over all clips."""

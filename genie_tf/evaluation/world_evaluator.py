@@ -9,17 +9,17 @@ import numpy as np
 from keras import ops
 
 from genie_tf.evaluation.action_evaluator import summarize_actions
+from genie_tf.evaluation.protocol import DEFAULT_PROTOCOL, Protocol
 from genie_tf.evaluation.quality import compare, mean, psnr_scores, quality
 from genie_tf.evaluation.tokenizer_evaluator import (
     summarize_tokenizer,
     tokenizer_quality,
 )
 from genie_tf.metrics.controllability import delta_psnr
-from genie_tf.metrics.image_quality import psnr
+from genie_tf.metrics.image_quality import black_out, psnr
 from genie_tf.samplers import WorldSampler, video_seeds
 
-PREDICTED_FRAMES = 10
-HORIZON = 4  # t of dPSNR_t, and the length of rollouts with random actions.
+HORIZON = 4  # t of the published dPSNR_t.
 
 
 class WorldEvaluator:
@@ -28,15 +28,23 @@ class WorldEvaluator:
     Args:
         model: the world.
         sampling: sampling settings, see `WorldSampler.step`.
+        protocol: prompt, prediction and region, see `Protocol`.
     """
 
-    def __init__(self, model, sampling: Mapping | None = None):
+    def __init__(
+        self,
+        model,
+        sampling: Mapping | None = None,
+        protocol: Protocol = DEFAULT_PROTOCOL,
+    ):
         self.model = model
+        self.protocol = protocol
         self._sampler = WorldSampler(model)
         self._sampling = model.dynamics.sampling_tensors(sampling)
 
     def check(self, batch) -> None:
-        """Raise a ValueError unless a batch has the actions that the world needs."""
+        """Raise a ValueError unless a batch has the frames and actions that are needed."""
+        self.protocol.count_predicted(batch["video"].shape[1])
         if self.model.infers_actions:
             return
         if "action" not in batch:
@@ -51,56 +59,93 @@ class WorldEvaluator:
 
     def draws(self, batch, rng: np.random.Generator) -> dict:
         """Return the random draws for a batch."""
-        shape = len(batch["video"]), HORIZON
+        clips, frames = batch["video"].shape[:2]
+        frames = self.protocol.count_predicted(frames)
+        num_actions = self.model.num_actions
+
+        def draw(time, number):
+            return rng.integers(number, size=(clips, time), dtype="int32")
+
+        seed = rng.integers(2**31, size=(), dtype="int32")
+        # The first ones as in earlier versions, so that their dPSNR_4 stays.
+        first, rest = draw(HORIZON, num_actions), draw(frames, num_actions)
         return {
-            "seed": rng.integers(2**31, size=(), dtype="int32"),
-            "random_actions": rng.integers(
-                self.model.num_actions, size=shape, dtype="int32"
-            ),
+            "seed": seed,
+            "random_actions": np.concatenate([first, rest], axis=1)[:, :frames],
+            # Added to the true action, it gives another one.
+            "action_offsets": 1 + draw(frames, max(1, num_actions - 1)),
         }
 
     def score(self, batch) -> dict:
         """Return scores of each clip of a batch; it is compiled."""
-        world, video = self.model, batch["video"]
+        world, video, start = self.model, batch["video"], self.protocol.prompt_frames
         outputs = world.compute_outputs(batch)
         tokens, actions = outputs["tokens"], outputs["actions"]
-        frames = min(PREDICTED_FRAMES, actions.shape[1])
-        future = video[:, 1 : 1 + frames]
+        end = start + self.protocol.count_predicted(video.shape[1])
         seeds = video_seeds(batch["seed"], tokens.shape[0])
 
-        prediction, random = (
-            self.play(tokens[:, 0], video[:, 0], played, seeds, self._sampling)
-            for played in (actions[:, :frames], batch["random_actions"])
+        state, prompt = self._sampler.add_known_frames(
+            tokens[:, :start], video[:, 0], actions[:, : start - 1]
+        )
+        played = actions[:, start - 1 : end - 1]
+        others = (played + batch["action_offsets"]) % world.num_actions
+        prediction, last_replaced = self._sampler.play(
+            state, played, seeds, self._sampling, others
+        )
+        randomly = self._sampler.play(
+            state, batch["random_actions"], seeds, self._sampling
         )
         reconstruction = world.tokenizer.detokenize(tokens, video[:, 0])
+        videos = {
+            "reconstruction": reconstruction,
+            "prediction": ops.concatenate([prompt, prediction], axis=1),
+        }
+
+        video, reconstruction, prediction, last_replaced, randomly = (
+            black_out(x, self.protocol.region)
+            for x in (video, reconstruction, prediction, last_replaced, randomly)
+        )
+        future = video[:, start:end]
         limit = psnr(video[:, 1:], reconstruction[:, 1:])
         ceiling = quality(video[:, 1:], reconstruction[:, 1:], limit)
         tokenizer_scores = tokenizer_quality(world.tokenizer, video, reconstruction)
+        predicted = slice(start - 1, end - 1)
 
-        def quality_of_repeating(frame):
-            repeated = ops.broadcast_to(frame, future.shape)
-            return quality(future, repeated, limit[:, :frames])
+        def quality_of(frames):
+            return quality(
+                future, ops.broadcast_to(frames, future.shape), limit[:, predicted]
+            )
+
+        def deltas(frames):
+            return ops.stack(
+                [
+                    delta_psnr(future, prediction, frames, t)
+                    for t in range(1, 1 + end - start)
+                ],
+                axis=1,
+            )
 
         scores = {
             "tokenizer": tokenizer_scores,
             "dynamics": {
-                "prediction": quality(future, prediction[:, 1:], limit[:, :frames]),
-                "repeat_prompt": quality_of_repeating(video[:, :1]),
-                "repeat_reconstruction": quality_of_repeating(reconstruction[:, :1]),
-                "ceiling": {k: v[:, :frames] for k, v in ceiling.items()},
+                "prediction": quality_of(prediction),
+                "repeat_prompt": quality_of(video[:, start - 1 : start]),
+                "repeat_reconstruction": quality_of(
+                    reconstruction[:, start - 1 : start]
+                ),
+                "ceiling": {k: v[:, predicted] for k, v in ceiling.items()},
             },
-            "random_actions": quality(
-                future[:, :HORIZON], random[:, 1:], limit[:, :HORIZON]
-            ),
-            "delta_psnr": delta_psnr(
-                future[:, :HORIZON],
-                prediction[:, 1 : 1 + HORIZON],
-                random[:, 1:],
-                HORIZON,
-            ),
+            "other_actions": {
+                "random_actions": quality_of(randomly),
+                "last_action": quality_of(last_replaced),
+            },
+            "delta_psnr": {
+                "random_actions": deltas(randomly),
+                "last_action": deltas(last_replaced),
+            },
             "tokens": world.dynamics.token_scores(tokens, outputs["logits"], batch),
             "codes": {"tokenizer": world.tokenizer.codes_in(tokens)},
-            "videos": {"reconstruction": reconstruction, "prediction": prediction},
+            "videos": videos,
         }
         if not world.infers_actions:
             return scores
@@ -108,16 +153,31 @@ class WorldEvaluator:
         if not world.actions_from_tokens:  # The action model predicts pixels.
             next_frames = outputs["latent_action_model"]["prediction"]
             scores["latent_actions"] = {
-                "prediction": quality(video[:, 1:], next_frames, limit),
+                "prediction": quality(
+                    video[:, 1:], black_out(next_frames, self.protocol.region), limit
+                ),
                 "repeat": tokenizer_scores["repeat"],
                 "repeat_reconstruction": tokenizer_scores["repeat_reconstruction"],
                 "ceiling": ceiling,
             }
         return scores
 
-    def play(self, tokens, frame, actions, seeds, sampling: Mapping):
-        """Return the video that starts with a given frame; see `WorldSampler.play`."""
-        return self._sampler.play(tokens, frame, actions, seeds, sampling)
+    def compared(self, videos: Mapping) -> dict:
+        """Return the true future, the prediction and baselines, for Fréchet distances."""
+        start = self.protocol.prompt_frames
+        end = videos["prediction"].shape[1]
+        truth, reconstruction = videos["truth"], videos["reconstruction"]
+        future = truth[:, start:end]
+        prompt = slice(start - 1, start)
+        return {
+            "truth": future,
+            "prediction": videos["prediction"][:, start:],
+            "repeat_prompt": np.broadcast_to(truth[:, prompt], future.shape),
+            "repeat_reconstruction": np.broadcast_to(
+                reconstruction[:, prompt], future.shape
+            ),
+            "ceiling": reconstruction[:, start:end],
+        }
 
     def summarize(self, results, group_actions) -> dict:
         """Return the scores over all clips, by part of the world."""
@@ -126,19 +186,25 @@ class WorldEvaluator:
             scores["latent_actions"] = summarize_actions(
                 self.model, results, group_actions
             )
-        rows = {**results["dynamics"], "random_actions": results["random_actions"]}
+        rows = {**results["dynamics"], **results["other_actions"]}
+        deltas = {
+            name: [mean(x) for x in values.T]
+            for name, values in results["delta_psnr"].items()
+        }
+        frames = rows["prediction"]["psnr"].shape[1]
         scores["dynamics"] = {
             "videos": compare(results["dynamics"]),
-            "prompt_frames": 1,
-            "predicted_frames": rows["prediction"]["psnr"].shape[1],
+            "prompt_frames": self.protocol.prompt_frames,
+            "predicted_frames": frames,
             "horizons": {
                 name: [
                     psnr_scores({form: x[:, i : i + 1] for form, x in row.items()})
-                    for i in range(row["psnr"].shape[1])
+                    for i in range(frames)
                 ]
                 for name, row in rows.items()
             },
-            f"delta_psnr_{HORIZON}": mean(results["delta_psnr"]),
+            "delta_psnr": deltas,
+            **{f"delta_psnr_{HORIZON}": x for x in deltas["random_actions"][3:4]},
             **{name: mean(values) for name, values in results["tokens"].items()},
         }
         return scores

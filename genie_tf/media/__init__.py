@@ -9,6 +9,7 @@ from genie_tf.media.curves import plot_curves
 from genie_tf.media.image_reader import FITS
 from genie_tf.media.image_writer import save_image_grid, save_strip
 from genie_tf.media.prompt_images import load_prompt_image
+from genie_tf.media.prompts import Prompt, load_prompt
 from genie_tf.media.video_grid import grid
 from genie_tf.media.video_writer import (
     check_video_path,

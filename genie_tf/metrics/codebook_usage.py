@@ -26,16 +26,21 @@ def perplexity_from_counts(counts):
 
 
 def usage_from_counts(counts) -> dict:
-    """Return the `codes_used` and `perplexity` of a batch.
+    """Return the scores of `codebook_usage` for a batch.
 
     Can be compiled in a training step.
 
     Args:
         counts: (num_codes,), how often each code occurs.
     """
+    num_codes = counts.shape[-1]
+    codes_used = ops.sum(ops.cast(counts > 0, "float32"))
+    perplexity = perplexity_from_counts(counts)
     return {
-        "codes_used": ops.sum(ops.cast(counts > 0, "float32")),
-        "perplexity": perplexity_from_counts(counts),
+        "codes_used": codes_used,
+        "usage": codes_used / num_codes,
+        "perplexity": perplexity,
+        "entropy": ops.log(perplexity) / math.log(max(num_codes, 2)),
     }
 
 

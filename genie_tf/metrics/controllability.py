@@ -14,8 +14,9 @@ def delta_psnr(target, with_inferred_actions, with_random_actions, horizon: int 
     """Return how much better inferred actions predict a frame than random ones.
 
     dPSNR_t = PSNR(x_t, x̂_t) - PSNR(x_t, x̂'_t) (Genie, section 3). Both videos are
-    generated from the same single prompt frame: x̂ with actions inferred from the true
-    clip, x̂' with actions drawn uniformly. 0 means that actions have no effect.
+    generated from the same prompt: x̂ with actions inferred from the true clip, x̂' with
+    actions drawn uniformly. 0 means that actions have no effect. In GenieRedux's code,
+    x̂'_t follows x̂_(t-1), and only action t is another one.
 
     Args:
         target: the true frames after the prompt, (clips, time, height, width,

@@ -12,7 +12,24 @@ from keras import ops
 
 _MIN_MSE = 1e-10  # An exact copy scores 100 dB.
 _SIGMA, _RADIUS = 1.5, 5  # SSIM's Gaussian window, 11 pixels wide.
+MIN_SSIM_SIDE = 2 * _RADIUS + 1
 _C1, _C2 = 0.01**2, 0.03**2
+
+
+def black_out(video, region):
+    """Return a video whose pixels in a region are black, such as a painted map.
+
+    Args:
+        video: (..., height, width, channels), an array or a tensor.
+        region: (top, left, height, width) in pixels; None for no region.
+    """
+    if region is None:
+        return video
+    top, left, height, width = region
+    keep = np.ones((*video.shape[-3:-1], 1), "float32")
+    keep[top : top + height, left : left + width] = 0
+    dtype = keras.backend.standardize_dtype(video.dtype)
+    return video * keep.astype(dtype)
 
 
 def psnr(target, prediction):
@@ -69,9 +86,9 @@ def ssim(target, prediction):
             frames are smaller than the window.
     """
     x, y = _comparable_frames(target, prediction)
-    if min(x.shape[-3:-1]) <= 2 * _RADIUS:
+    if min(x.shape[-3:-1]) < MIN_SSIM_SIDE:
         raise ValueError(
-            f"SSIM needs frames of at least {2 * _RADIUS + 1}x{2 * _RADIUS + 1} "
+            f"SSIM needs frames of at least {MIN_SSIM_SIDE}x{MIN_SSIM_SIDE} "
             f"pixels; received shape {tuple(x.shape)}."
         )
     # Center values: variances are small differences of squares, and smaller squares

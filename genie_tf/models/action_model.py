@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from keras import ops
 
+from genie_tf.models.pixel_loss import ssim_metrics
 from genie_tf.models.preprocessing import to_unit_range
 from genie_tf.models.trainable_model import TrainableModel
 
@@ -56,3 +57,6 @@ class ActionModel(TrainableModel, contract=True):
         """Return the video of a batch, with predictions in place of frames 2..T."""
         video = to_unit_range(batch["video"])
         return ops.concatenate([video[:, :1], self(video)["prediction"]], axis=1)
+
+    def validation_metrics(self, batch):
+        return ssim_metrics(batch["video"][:, 1:], self.reconstruct(batch)[:, 1:])

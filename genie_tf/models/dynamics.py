@@ -119,9 +119,8 @@ class Dynamics(TrainableModel, contract=True):
 
     def loss_and_metrics(self, tokens, logits, batch: Mapping) -> dict:
         """Return a dict of scalars, each a mean over clips, with `loss` among them."""
-        scored = self.scored(tokens, batch)
-        scores = masked_token_scores(tokens, logits, scored, top=(1,))
-        means = {name: ops.mean(scores[name]) for name in ("cross_entropy", "top1")}
+        scores = self.token_scores(tokens, logits, batch)
+        means = {name: ops.mean(score) for name, score in scores.items()}
         return {"loss": means["cross_entropy"], **means}
 
     def token_scores(self, tokens, logits, batch) -> dict:

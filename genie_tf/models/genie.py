@@ -279,6 +279,12 @@ class Genie(WorldModel):
             metrics["loss"] += scores["loss"]
         return metrics, model.codebook_stats(actions)
 
+    def validation_metrics(self, batch):
+        if self.actions_from_tokens:  # The action model predicts no pixels.
+            return {}
+        scores = self.latent_action_model.validation_metrics(batch)
+        return {f"latent_action/{name}": value for name, value in scores.items()}
+
     def codebook_metrics(self, codebook_stats):
         usage = self.latent_action_model.codebook_metrics(codebook_stats)
         return {f"latent_action/{name}": value for name, value in usage.items()}

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from genie_tf.metrics.image_quality import psnr
+from genie_tf.metrics.image_quality import MIN_SSIM_SIDE, psnr, ssim
 
 
 def pixel_metrics(name: str, target, prediction, quantizer_loss) -> dict:
@@ -21,3 +21,15 @@ def pixel_metrics(name: str, target, prediction, quantizer_loss) -> dict:
         "quantizer_loss": quantizer_loss,
         "psnr": ops.mean(psnr(target, prediction)),
     }
+
+
+def ssim_metrics(target, prediction) -> dict:
+    """Return the mean `ssim` of frames, or nothing if they are too small for it.
+
+    Args:
+        target: uint8, or float in [0, 1], (batch, time, height, width, channels).
+        prediction: the same shape.
+    """
+    if min(target.shape[-3:-1]) < MIN_SSIM_SIDE:
+        return {}
+    return {"ssim": ops.mean(ssim(target, prediction))}

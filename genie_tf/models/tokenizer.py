@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from genie_tf.models.pixel_loss import ssim_metrics
 from genie_tf.models.trainable_model import TrainableModel
 
 
@@ -145,6 +146,12 @@ class Tokenizer(TrainableModel, contract=True):
 
     def reconstruct(self, batch):
         return self(batch["video"])["reconstruction"]
+
+    def validation_metrics(self, batch):
+        given = int(self.needs_first_frame)
+        return ssim_metrics(
+            batch["video"][:, given:], self.reconstruct(batch)[:, given:]
+        )
 
     def encoder_calls(self, frames: int):
         """Return the `layer_calls` of `tokenize`, for a plan of training."""

@@ -48,6 +48,10 @@ class TrainableModel(PresetModel, contract=True):
         """
         raise NotImplementedError
 
+    def validation_metrics(self, batch: Mapping) -> dict:
+        """Return further metrics, a dict of scalars, too slow for every step."""
+        return {}
+
     def reconstruct(self, batch: Mapping):
         """Return the model's version of a batch's video, float32, for display."""
         raise NotImplementedError
@@ -61,8 +65,8 @@ class TrainableModel(PresetModel, contract=True):
         )
 
     def update_codebooks(self, codebook_stats: Mapping) -> None:
-        """Update codebooks from the statistics of a training step."""
-        if self.quantizer:
+        """Update codebooks from the statistics of a training step, unless frozen."""
+        if self.quantizer and self.quantizer.trainable:
             self.quantizer.update(**codebook_stats)
 
     def layer_calls(self, frames: int) -> list[LayerCall]:

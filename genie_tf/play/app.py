@@ -43,6 +43,9 @@ def make_app(
     )
     shape = host.simulator.frame_shape
     prompts = _shipped_prompts(*shape[:2])
+    images = dict(prompts)
+    if host.prompt:
+        images["own"] = _as_png(host.prompt.frames[-1])
     recording_formats = {"gif": "image/gif"}
     if importlib.util.find_spec("av"):
         recording_formats["mp4"] = "video/mp4"
@@ -61,9 +64,9 @@ def make_app(
 
     @app.get("/prompts/{name}.png")
     async def prompt(name: str):
-        if name not in prompts:
+        if name not in images:
             return _error(404, f"There is no prompt {name}.")
-        return Response(prompts[name], media_type="image/png")
+        return Response(images[name], media_type="image/png")
 
     @app.post("/picture")
     async def fit_image(request: fastapi.Request, fit: str = "crop"):
@@ -122,6 +125,7 @@ def make_app(
             host.sampling,
             take_seat,
             host.start_timeline,
+            host.prompt is not None,
         )
         files = {"prompts": list(prompts), "recordings": list(recording_formats)}
         try:
@@ -150,8 +154,11 @@ def _shipped_prompts(height: int, width: int) -> dict[str, bytes]:
 
 
 def _fit_as_png(content: bytes, height: int, width: int, fit: str) -> bytes:
+    return _as_png(decode_prompt_image(content, height, width, fit))
+
+
+def _as_png(frame) -> bytes:
     file = io.BytesIO()
-    frame = decode_prompt_image(content, height, width, fit)
     Image.fromarray(frame).save(file, "PNG")
     return file.getvalue()
 

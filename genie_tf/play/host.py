@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from genie_tf.media.prompts import Prompt
 from genie_tf.play.scheduler import Scheduler, Share
 from genie_tf.play.simulator import Simulator
 from genie_tf.play.timeline import Timeline
@@ -26,9 +27,11 @@ class Host:
         max_players: maximum number of players with a world at the same time.
         sampling: initial sampling settings, which players can change; missing ones
             have their defaults.
+        prompt: a prompt that the page offers, of one frame or more.
 
     Raises:
-        ValueError: if a setting is unknown or out of the page's range.
+        ValueError: if a setting is unknown or out of the page's range, or the prompt lacks
+            actions.
 
     Example:
         host = Host(Simulator(genie_tf.load("genie_coinrun_fast")), "CoinRun")
@@ -44,8 +47,10 @@ class Host:
         fps: int = 24,
         max_players: int = 8,
         sampling: Mapping | None = None,
+        prompt: Prompt | None = None,
     ):
         self.simulator = simulator
+        self.prompt = prompt
         self.fps = fps
         self.sampling = complete_settings(simulator.settings, sampling, "This world")
         for setting in simulator.settings:
@@ -62,6 +67,8 @@ class Host:
         self._seats: set[str] = set()
         self._scheduler = Scheduler()
         self._state_bytes = simulator.warm_up()
+        if prompt:
+            simulator.start(*self._own_prompt())  # Compiles it.
 
     def describe(self) -> dict:
         """Return the description of the world that a page needs."""
@@ -74,6 +81,7 @@ class Host:
             "width": width,
             "num_actions": self.simulator.num_actions,
             "fps": self.fps,
+            "has_prompt": self.prompt is not None,
             "settings": [
                 {
                     "name": setting.name,
@@ -93,11 +101,16 @@ class Host:
         """Return a new share of the thread's time."""
         return Share(self._scheduler)
 
-    def start_timeline(self, prompt: bytes) -> Timeline:
-        """Start a world from an image; runs in a share."""
-        moments = MAX_FRAME_BYTES // (len(prompt) * (MAX_BRANCHES + 1))
+    def start_timeline(self, frame: bytes | None) -> Timeline:
+        """Start a world from an image, or None for the host's prompt; runs in a share."""
+        prompt = self._own_prompt() if frame is None else (frame, None)
+        frame_bytes = self.simulator.num_bytes
+        moments = MAX_FRAME_BYTES // (frame_bytes * (MAX_BRANCHES + 1))
         limits = MAX_BRANCHES, MAX_STATE_BYTES, self._state_bytes
         return Timeline(self.simulator, prompt, min(moments, MAX_MOMENTS), *limits)
+
+    def _own_prompt(self) -> tuple[bytes, Sequence[int] | None]:
+        return self.prompt.frames.tobytes(), self.prompt.actions
 
     def take_seat(self, id: str) -> None:
         """Reserve a seat for the player with this id, until `free_seat`.

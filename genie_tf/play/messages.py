@@ -106,6 +106,7 @@ def _forms(
         "branch": {"id": _integer(_MAX_ID)},
         "calibrate": {},
         "record": {"on": _FLAG},
+        "start_prompt": {},
     }
 
 

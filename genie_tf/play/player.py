@@ -39,7 +39,8 @@ class Player:
         fps: frames per second while a key is held.
         sampling: initial values of all settings, which the page can change.
         take_seat: called before each world; raises a ValueError if no seat is free.
-        start_timeline: starts a world from an image.
+        start_timeline: starts a world from an image, or None for the host's prompt.
+        has_prompt: whether the host has a prompt.
 
     Attributes:
         recording: recorded frames.
@@ -54,7 +55,8 @@ class Player:
         fps: int,
         sampling: Mapping,
         take_seat: Callable[[], None],
-        start_timeline: Callable[[bytes], Timeline],
+        start_timeline: Callable[[bytes | None], Timeline],
+        has_prompt: bool = False,
     ):
         self.recording: list[bytes] = []
         self.downloads = WorkSlots(1)
@@ -65,6 +67,7 @@ class Player:
         self._sampling = sampling
         self._take_seat = take_seat
         self._start_timeline = start_timeline
+        self._has_prompt = has_prompt
         self._sending = asyncio.Lock()
         self._timeline: Timeline | None = None
         # Action of the held key, action of a key pressed since the last frame (even if
@@ -197,7 +200,7 @@ class Player:
             pass
 
     async def _do(self, type: str, **rest) -> None:
-        if self._timeline is None and type != "start":
+        if self._timeline is None and not type.startswith("start"):
             raise ValueError("There is no world yet: send a prompt frame first.")
         await getattr(self, f"_do_{type}")(**rest)
 
@@ -209,6 +212,14 @@ class Player:
                 f"A prompt frame must have {simulator.num_bytes} bytes: {height} rows of "
                 f"{width} pixels of 3 colors; received {len(prompt)} bytes."
             )
+        await self._start(prompt)
+
+    async def _do_start_prompt(self) -> None:
+        if not self._has_prompt:
+            raise ValueError("This world has no prompt of its own: send a frame.")
+        await self._start(None)
+
+    async def _start(self, prompt: bytes | None) -> None:
         self._take_seat()
         begin = time.monotonic()
         self._timeline = await self._share.run(self._start_timeline, prompt)

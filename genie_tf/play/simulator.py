@@ -1,6 +1,6 @@
 """World in terms of bytes: an image and actions in, frames out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -33,18 +33,21 @@ class Simulator:
         self.settings = world.dynamics.sampling_settings
         self._sampler = WorldSampler(world)
 
-    def start(self, prompt: bytes) -> tuple[dict, bytes]:
-        """Start a world from a prompt frame.
+    def start(
+        self, prompt: bytes, actions: Sequence[int] | None = None
+    ) -> tuple[dict, bytes]:
+        """Start a world from a prompt.
 
         Args:
-            prompt: pixels of the prompt frame, row by row, `num_bytes` bytes.
+            prompt: pixels of one frame or more, row by row, `num_bytes` bytes each.
+            actions: actions between the frames; inferred by default.
 
         Returns:
-            The state for `step`, and the frame as the tokenizer reconstructs it.
+            The state for `step`, and the last frame as the tokenizer reconstructs it.
         """
-        frames = np.frombuffer(prompt, "uint8").reshape(1, 1, *self.frame_shape)
-        state, video = self._sampler.reset(frames)
-        return state, _pixels(video[0, 0])
+        frames = np.frombuffer(prompt, "uint8").reshape(1, -1, *self.frame_shape)
+        state, video = self._sampler.reset(frames, actions and [actions])
+        return state, _pixels(video[0, -1])
 
     def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:
         """Return the next state and frame, which depend only on the arguments."""

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -49,7 +49,7 @@ class Timeline:
 
     Args:
         simulator: a `Simulator`, or an object with the same methods.
-        prompt: pixels of the prompt frame; see `Simulator.start`.
+        prompt: pixels and actions of the prompt; see `Simulator.start`.
         max_moments: number of moments to keep per line.
         max_branches: number of branches to keep.
         max_state_bytes: limit for all states together, in bytes.
@@ -59,7 +59,7 @@ class Timeline:
     def __init__(
         self,
         simulator,
-        prompt: bytes,
+        prompt: tuple[bytes, Sequence[int] | None],
         max_moments: int,
         max_branches: int,
         max_state_bytes: int,
@@ -71,7 +71,7 @@ class Timeline:
         kept = max(max_state_bytes // (state_bytes * (max_branches + 1)), 1)
         self._stride = math.ceil(max_moments / kept)
         self._ids = itertools.count(1)
-        self._state, frame = simulator.start(prompt)
+        self._state, frame = simulator.start(*prompt)
         self._state_number = 0  # Number of the moment of `_state`.
         self.line = Line(0, 0, [Moment(None, {}, frame, self._state)])
         self.branches: list[Line] = []

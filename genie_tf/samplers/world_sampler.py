@@ -93,7 +93,14 @@ class WorldSampler:
         sampling = self.world.dynamics.sampling_tensors(sampling)
         return self._step(state, action, ops.broadcast_to(seed, (b,)), sampling)
 
-    def generate(self, prompt, actions, seed=0, sampling: Mapping | None = None):
+    def generate(
+        self,
+        prompt,
+        actions,
+        seed=0,
+        sampling: Mapping | None = None,
+        prompt_actions=None,
+    ):
         """Sample the frames that follow a prompt.
 
         Args:
@@ -101,6 +108,7 @@ class WorldSampler:
             actions: int (b, frames), latent actions in [0, num_actions).
             seed: see `step`; a single integer gives each video a different seed.
             sampling: see `step`.
+            prompt_actions: see `actions` of `reset`.
 
         Returns:
             The reconstructed prompt and the frames that follow, float32 in [0, 1], (b,
@@ -109,7 +117,7 @@ class WorldSampler:
         actions = ops.convert_to_tensor(actions, "int32")
         if not ops.ndim(seed):
             seed = ops.convert_to_tensor(video_seeds(seed, actions.shape[0]))
-        state, video = self.reset(prompt)
+        state, video = self.reset(prompt, prompt_actions)
         frames = [video]
         for i in range(actions.shape[1]):
             state, frame = self.step(state, actions[:, i], seed, sampling)
@@ -121,13 +129,23 @@ class WorldSampler:
     def start(self, prompt, actions=None):
         """Do what `reset` does, not compiled."""
         tokens = self.world.tokenizer.tokenize(prompt)
+        if actions is None and tokens.shape[1] != 1:
+            actions = self.world.infer_actions(prompt)
+        return self.add_known_frames(tokens, prompt[:, 0], actions)
+
+    def add_known_frames(self, tokens, first, actions):
+        """Return the state after known frames, and these as decoded.
+
+        Args:
+            tokens: int32 (b, t, n), one frame or more.
+            first: (b, height, width, channels), the first frame itself.
+            actions: int32 (b, t-1), actions between the frames; None if t = 1.
+        """
         b, t = ops.shape(tokens)[:2]
-        state, frame = self.first_frame(tokens[:, 0], prompt[:, 0])
+        state, frame = self.first_frame(tokens[:, 0], first)
         video = frame[:, None]
         if tokens.shape[1] == 1:  # Saves compiling the dynamics.
             return state, video
-        if actions is None:
-            actions = self.world.infer_actions(prompt)
         indices = ops.arange(t)[:, None, None, None]
 
         def body(i, carry):
@@ -161,32 +179,40 @@ class WorldSampler:
         state, tokens = self._sample(state, action, seed, sampling)
         return self._decode(state, tokens)
 
-    def play(self, tokens, frame, actions, seed, sampling: Mapping):
-        """Sample the frames that follow one frame, as in `generate`.
+    def play(self, state, actions, seed, sampling: Mapping, others=None):
+        """Sample the frames that follow a state, as in `generate`.
 
         Args:
-            tokens, frame: the first frame, see `first_frame`.
+            state: state of the frames so far.
             actions: int32 (b, frames).
             seed: int32 (b,).
             sampling: scalar tensors, see `Dynamics.sampling_tensors`.
+            others: int32 (b, frames), actions to take once, each after the `actions`
+                before it.
 
         Returns:
-            float32 (b, 1 + frames, height, width, channels), the first frame as decoded
-            and the frames that follow.
+            The frames after `actions`, float32 (b, frames, height, width, channels); with
+            `others`, also the frame after each of these, the same shape.
         """
-        frames = actions.shape[1]
-        state, first = self.first_frame(tokens, frame)
-        indices = ops.arange(1, frames + 1)[:, None, None, None]
+        b, frames = actions.shape
+        indices = ops.arange(frames)[:, None, None, None]
+        played = (actions,) if others is None else (actions, others)
 
         def body(i, carry):
-            video, state = carry
-            action = ops.take(actions, i - 1, axis=1)
-            state, frame = self.next_frame(state, action, seed, sampling)
-            return ops.where(indices == i, frame[:, None], video), state
+            videos, state = carry
+            nexts = [
+                self.next_frame(state, ops.take(x, i, axis=1), seed, sampling)
+                for x in played
+            ]
+            videos = tuple(
+                ops.where(indices == i, frame[:, None], video)
+                for video, (_, frame) in zip(videos, nexts, strict=True)
+            )
+            return videos, nexts[0][0]
 
-        video = ops.zeros((first.shape[0], frames, *first.shape[1:]))
-        video, _ = ops.fori_loop(1, frames + 1, body, (video, state))
-        return ops.concatenate([first[:, None], video], axis=1)
+        blank = ops.zeros((b, frames, *self.world.tokenizer.frame_shape))
+        videos, _ = ops.fori_loop(0, frames, body, (len(played) * (blank,), state))
+        return videos[0] if others is None else videos
 
     def _add_frame(self, state, tokens, action):
         """Return the state with a known frame added, not decoded yet."""

@@ -134,6 +134,9 @@ class TinyAutoencoder(keras.Model):
         metrics = {"loss": ops.mean(error**2) + outputs["loss"]}
         return metrics, self.quantizer.codebook_stats(outputs)
 
+    def validation_metrics(self, batch):
+        return {}
+
     def codebook_metrics(self, codebook_stats):
         return usage_from_counts(
             code_counts(codebook_stats["indices"], self.quantizer.num_codes)

@@ -28,9 +28,9 @@ class ToySimulator:
         """Return the size of a state, as for a small model."""
         return 2**20
 
-    def start(self, frame: bytes) -> tuple[dict, bytes]:
-        """Center the square, on the gray of the frame's first byte."""
-        state = {"gray": frame[0], "row": 8, "column": 8}
+    def start(self, prompt: bytes, actions=None) -> tuple[dict, bytes]:
+        """Center the square, on the gray of the last frame's first byte."""
+        state = {"gray": prompt[-self.num_bytes], "row": 8, "column": 8}
         return state, self._frame(**state)
 
     def step(self, state: dict, action: int, sampling: Mapping) -> tuple[dict, bytes]:

@@ -16,6 +16,7 @@ from genie_tf.models import (
     WorldModel,
 )
 from genie_tf.presets.registry import check_arguments, make_model, model_class
+from genie_tf.training.fine_tuning import freeze_layers, start_from
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
 
@@ -25,6 +26,7 @@ def make_engine(
     tpu: str | None = None,
     virtual_devices: int = 1,
     mesh: str = "",
+    resumes: bool = False,
 ):
     """Return the `Engine` of a config for the backend that Keras runs on.
 
@@ -33,15 +35,26 @@ def make_engine(
         strategy, tpu: see `make_strategy`; TensorFlow only.
         virtual_devices: number of devices to split the CPU into.
         mesh: see `make_sharding`; JAX only.
+        resumes: whether a checkpoint will replace the weights, so that those of
+            `config.start_from` are not needed.
 
     Raises:
         ValueError: if the devices or the config cannot be used.
     """
     schedule = WarmupDecay(steps=config.steps, **config.schedule)
 
+    def make_start():
+        model = build_model(config)
+        if config.start_from and not resumes:
+            given = {"tokenizer"} if isinstance(model, WorldModel) else set()
+            if config.get("action_model"):
+                given.add("latent_action_model")
+            start_from(model, config.start_from, given)
+        return model
+
     def build_engine(engine_class, devices):
         return engine_class(
-            lambda: build_model(config),
+            make_start,
             lambda model: make_optimizer(model, schedule, **config.optimizer),
             config.clip_norm,
             devices,
@@ -67,12 +80,18 @@ def make_engine(
 
 
 def build_model(config: ConfigDict) -> keras.Model:
-    """Return the untrained model of a config's stage.
+    """Return the untrained model of a config's stage, with its frozen layers.
 
     Raises:
         ValueError: if there is no such stage, the tokenizer can't be loaded, or a model
-            does not accept its arguments.
+            does not accept its arguments or has no layers to freeze or to train.
     """
+    model = _build_stage(config)
+    freeze_layers(model, config.frozen)
+    return model
+
+
+def _build_stage(config: ConfigDict) -> keras.Model:
     # Keras draws the seeds of its initializers from `random`. Its own set_random_seed
     # would load TensorFlow on any backend.
     random.seed(config.seed)

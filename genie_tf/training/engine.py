@@ -140,6 +140,7 @@ class TensorFlowEngine:
 
     def _eval_replica(self, batch):
         metrics, codebook_stats = self.model.losses_and_metrics(batch)
+        metrics |= self.model.validation_metrics(batch)
         if self.num_replicas > 1:
             context = tf.distribute.get_replica_context()
             codebook_stats = self._gather(context, codebook_stats)

@@ -9,13 +9,14 @@ identify data and trained parts; and `command`. Workdirs of earlier versions hav
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
 from genie_tf.datasets.episodes import Episodes
+from genie_tf.datasets.mixture import parse_mixture
 from genie_tf.files import local_path, replacing
 from genie_tf.training.checkpoints import flatten
 
@@ -37,13 +38,28 @@ _INPUTS = ("dataset", "tokenizer", "action_model")
 _SAMPLE = 16
 
 
-def describe_data(dataset: str, episodes: Episodes) -> dict:
+def describe_data(dataset: str, open_split: Callable[[str], Episodes]) -> dict:
     """Return a description that distinguishes training splits of the same name.
 
     Args:
-        dataset: its name or folder.
-        episodes: episodes of the split. Three of them are read.
+        dataset: name or folder of a dataset, or a mixture.
+        open_split: function that returns the episodes of a dataset, by its name. Three
+            of them are read.
     """
+    weights = parse_mixture(dataset)
+    if not weights:
+        return _describe_split(dataset, open_split(dataset))
+    return {
+        f"{name} of part {number}": value
+        for number, (part, weight) in enumerate(weights.items(), 1)
+        for name, value in {
+            "weight": weight,
+            **_describe_split(part, open_split(part)),
+        }.items()
+    }
+
+
+def _describe_split(dataset: str, episodes: Episodes) -> dict:
     folder = local_path(dataset)
     lengths = episodes.lengths
     sha = hashlib.sha256(np.ascontiguousarray(lengths))

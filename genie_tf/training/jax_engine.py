@@ -136,6 +136,7 @@ class JaxEngine:
     def _eval_batch(self, values, batch):
         with self._scope(*values):
             metrics, codebook_stats = self.model.losses_and_metrics(batch)
+            metrics |= self.model.validation_metrics(batch)
             return {**metrics, **self.model.codebook_metrics(codebook_stats)}
 
     def _scope(self, trainable, fixed):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from genie_tf.datasets.procgen.environment import GAMES
 from genie_tf.evaluation.action_probe import probe_name
+from genie_tf.models import GuidedGenie, MaskGitDynamics
 from genie_tf.testing.tiny_models import save_action_probe, tiny_genie
 
 # TensorFlow's lines, which no program can suppress.
@@ -279,6 +280,9 @@ def user_folder(tmp_path_factory):
     genie.save_to_preset(folder / "genie/model", "A card.")
     genie.tokenizer.save_to_preset(folder / "part", "A card.")
     genie.dynamics.save_to_preset(folder / "dynamics", "A card.")
+    arguments = {**genie.dynamics.arguments(), "action_dim": 5}
+    guided = GuidedGenie(genie.tokenizer, MaskGitDynamics(**arguments))
+    guided.save_to_preset(folder / "guided", "A card.")
     save_feature_network(folder / "wide.keras", width=3)
     save_action_probe(folder / "probe.keras", "action_probe_other", 2, (16, 16))
     (folder / "kept/model").mkdir(parents=True)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from genie_tf.experiments import demo
 from genie_tf.experiments.cli import commands as commands_module
-from genie_tf.experiments.generate import parse_actions
+from genie_tf.experiments.cli import parse_actions
 from genie_tf.presets.folder import read_world
 
 RECORDS = {

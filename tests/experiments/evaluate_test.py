@@ -14,6 +14,7 @@ def test_report_has_all_scores(evaluated):
     report = json.loads((evaluated / "report.json").read_text())
     assert set(report) == {
         *("model", "preset", "dataset", "split", "camera", "stride", "resize"),
+        "black_region",
         *("actions", "action_names", "sampling", "seed", "clips", "frames"),
         *("tokenizer", "latent_actions", "dynamics", "frechet"),
         *("action_probe", "long_play"),
@@ -66,7 +67,7 @@ def test_markdown_and_images_show_scores(evaluated):
     assert names == {
         *("report.json", "report.md", "prompt.png", "reconstructions.png"),
         *("rollout.gif", "action_grid.gif", "action_grid.png"),
-        *("horizon.png", "confusion.png", "code_usage.png"),
+        *("horizon.png", "delta_psnr.png", "confusion.png", "code_usage.png"),
         *("long_play.gif", "long_play.png"),
     }
     report = json.loads((evaluated / "report.json").read_text())
@@ -78,10 +79,11 @@ def test_markdown_and_images_show_scores(evaluated):
     for words in (
         *("ceiling", "repeating the last frame", "right+down", "top-16"),
         *("repeating the prompt", "repeating its reconstruction", "frame of play"),
+        *("Genie: all actions random", "GenieRedux: last action replaced"),
     ):
         assert words in text
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
-    assert len(tables) == 14
+    assert len(tables) == 15
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     with Image.open(evaluated / "rollout.gif") as gif:
@@ -171,9 +173,31 @@ WRONG = [
     ),
     (
         "evaluate",
-        {"preset": "part", "fid_features": "network"},
-        "--fid_features and --fvd_features compare predicted frames, which only a Genie "
-        "makes.",
+        {"preset": "part", "fvd_features": "wide.keras"},
+        "FVD-wide needs 4 clips of 16 frames or more, because its network has 3 "
+        "features; received 2.",
+    ),
+    ("evaluate", {"prompt_frames": 0}, "flag --prompt_frames=0: .*positive.*"),
+    ("evaluate", {"predicted_frames": 0}, "flag --predicted_frames=0: .*positive.*"),
+    (
+        "evaluate",
+        {"prompt_frames": 16},
+        "Expected clips of more frames than the prompt of 16; received clips of 16.",
+    ),
+    *(
+        (
+            "evaluate",
+            {"black_region": region},
+            "Expected --black_region=TOP,LEFT,HEIGHT,WIDTH, four whole numbers of pixels; "
+            f"received '{region}'.",
+        )
+        for region in ("1,2,3", "0,0,-1,4", "top")
+    ),
+    (
+        "evaluate",
+        {"black_region": "0,0,8,17", "resize": True},
+        "Expected a region TOP,LEFT,HEIGHT,WIDTH inside frames of 16x16; received "
+        "0,0,8,17.",
     ),
     (
         "evaluate",

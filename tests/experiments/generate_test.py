@@ -34,6 +34,20 @@ def test_prompt_is_cropped_or_padded(run, user_folder, tmp_path):
     assert (cropped[:, :16] != padded[:, :16]).any()
 
 
+def test_prompt_has_several_frames_with_their_actions(run, user_folder, tmp_path):
+    for gray in (0, 128):
+        Image.new("L", (16, 16), gray).save(tmp_path / f"{gray}.png")
+    videos = []
+    for actions in (None, "3"):
+        changes = {"preset": user_folder / "genie/model", "prompt": "0.png,128.png"}
+        changes |= {"prompt_actions": actions, "output": "video.png"}
+        ended = run("generate", tmp_path, changes)
+        assert ended.code == 0, ended.errors
+        assert ended.out == "Wrote video.png: the prompt and 3 frames.\n"
+        videos.append(np.array(Image.open(tmp_path / "video.png")))
+    assert videos[0].shape == (16, 5 * 16, 3)
+
+
 NO_PRESET = (
     "There is no preset none: expected a folder, or the name of one that ships with .*"
 )
@@ -68,6 +82,33 @@ WRONG = [
     ("generate", {"actions": "-1"}, f"{ACTIONS}'-1'."),
     ("generate", {"actions": "1,left"}, f"{ACTIONS}'1,left'."),
     ("generate", {"actions": ""}, f"{ACTIONS}''."),
+    *(
+        (
+            "generate",
+            {"prompt": f"{2 * 'evaluation/prompt.png,'}{last}", **changes},
+            sentence,
+        )
+        for last, changes, sentence in (
+            ("none.png", {}, "There is no prompt image none.png."),
+            (
+                "evaluation/prompt.png",
+                {"prompt_actions": "1"},
+                "Expected 2 prompt actions, between 3 prompt frames; received 1.",
+            ),
+            (
+                "evaluation/prompt.png",
+                {"prompt_actions": "1,5"},
+                "--prompt_actions must be numbers from 0 to 4, separated by commas; "
+                "received '1,5'.",
+            ),
+            (
+                "evaluation/prompt.png",
+                {"preset": "guided"},
+                "Expected 2 prompt actions, between 3 prompt frames, which a guided "
+                "world cannot infer; received none.",
+            ),
+        )
+    ),
     (
         "generate",
         {"output": "video.avi"},

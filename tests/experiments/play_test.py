@@ -128,6 +128,13 @@ WRONG = [
         "another.",
     ),
     ("play", {"fps": 51}, "flag --fps=51: .*50.*"),
+    ("play", {"prompt": "none.png"}, "There is no prompt image none.png."),
+    (
+        "play",
+        {"preset": "guided", "prompt": "evaluation/prompt.png,evaluation/prompt.png"},
+        "Expected 1 prompt actions, between 2 prompt frames, which a guided world "
+        "cannot infer; received none.",
+    ),
     (
         "play",
         {"steps": 26},

@@ -116,6 +116,13 @@ WRONG = [
     ),
     (TOKENIZER, {"config.dataset": "coinrn/tiny"}, NO_DATASET),
     (TOKENIZER, {"config.dataset": "coinrun/easy"}, NO_CONFIG),
+    (TOKENIZER, {"config.dataset": "coinrun/tiny:0.5,coinrn/tiny:0.5"}, NO_DATASET),
+    (
+        TOKENIZER,
+        {"config.dataset": "coinrun/tiny:1,coinrun/easy:-1"},
+        "Expected weights above 0 in the mixture 'coinrun/tiny:1,coinrun/easy:-1'; "
+        "'coinrun/easy' has the weight '-1'.",
+    ),
     (
         TOKENIZER,
         {"config.clip_length": 21},
@@ -163,6 +170,22 @@ WRONG = [
         GENIE,
         {"config.tokenizer": "part", "config.action_model": "none"},
         NO_PRESET,
+    ),
+    (TOKENIZER, {"config.start_from": "none"}, NO_PRESET),
+    (
+        TOKENIZER,
+        {"config.start_from": "dynamics"},
+        "A VideoTokenizer cannot start from dynamics, which holds a MaskGitDynamics.",
+    ),
+    (
+        TOKENIZER,
+        {"config.start_from": "part"},
+        "The weights of part do not fit the config: tokenizer/.* is .* in the preset and .*",
+    ),
+    (
+        TOKENIZER,
+        {"config.frozen": "encode"},
+        "config.frozen names 'encode', but a VideoTokenizer has no 'encode': it has .*",
     ),
     (
         GENIE,

@@ -122,6 +122,34 @@ def test_full_disk_keeps_last_checkpoint(tmp_path, run):
     assert run(TOKENIZER, tmp_path, changes).code == 0
 
 
+def test_fine_tuning_starts_from_preset_and_resumes_without_it(trained, run, tmp_path):
+    start, changes = tmp_path / "start", {"config.start_from": "start"}
+    changes |= {"config.seed": 1, "config.frozen": "encoder,quantizer"}
+    changes |= {"config.schedule.decay_steps": 0, "config.steps": 4}
+    shutil.copytree(trained / "tokenizer/model", start)
+    assert run(TOKENIZER, tmp_path, {**changes, "workdir": "whole"}).code == 0
+    first = run(TOKENIZER, tmp_path, {**changes, "config.steps": 2})
+    assert first.code == 0, first.errors
+    description = read_config(tmp_path / "tokenizer/model")["description"]
+    assert description.startswith(
+        "VideoTokenizer fine-tuned from start on coinrun/tiny"
+    )
+    old = VideoTokenizer.from_preset(start)
+    shutil.rmtree(start)
+    resumed = run(TOKENIZER, tmp_path, changes)
+    assert resumed.code == 0, resumed.errors
+    whole, parts = (
+        VideoTokenizer.from_preset(tmp_path / folder / "model")
+        for folder in ("whole", "tokenizer")
+    )
+    for expected, actual in zip(whole.weights, parts.weights, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    for layer in ("encoder", "quantizer", "decoder"):
+        pairs = zip(*(getattr(x, layer).weights for x in (old, parts)), strict=True)
+        is_same = all(np.array_equal(*pair) for pair in pairs)
+        assert is_same == (layer != "decoder")
+
+
 def test_allowed_change_is_recorded_in_model(trained, run, tmp_path):
     shutil.copytree(trained / "tokenizer", tmp_path / "tokenizer")
     changes = {"config.steps": 4, "config.batch_size": 4}

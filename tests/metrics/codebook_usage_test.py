@@ -51,6 +51,9 @@ def test_usage_from_counts(counts, codes_used, perplexity):
     usage = usage_from_counts(np.array(counts))
     assert float(usage["codes_used"]) == codes_used
     assert float(usage["perplexity"]) == pytest.approx(perplexity, rel=1e-5)
+    assert float(usage["usage"]) == pytest.approx(codes_used / len(counts))
+    entropy = np.log(perplexity) / np.log(len(counts))
+    assert float(usage["entropy"]) == pytest.approx(entropy, abs=1e-5)
 
 
 def test_perplexity_of_several_codebooks():

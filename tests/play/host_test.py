@@ -2,8 +2,10 @@
 
 import time
 
+import numpy as np
 import pytest
 
+from genie_tf.media import Prompt
 from genie_tf.play import Host
 from genie_tf.play.messages import AGAIN
 from genie_tf.testing.toy_simulator import ToySimulator
@@ -44,6 +46,24 @@ def test_seats_are_limited_and_freed(serve, open_page):
     first.socket.close()
     time.sleep(0.2)
     assert second.start()[0] == AGAIN
+
+
+def test_page_can_start_from_the_prompt_of_the_host(serve, open_page):
+    frames = np.stack([np.full((16, 16, 3), gray, "uint8") for gray in (10, 20)])
+    page = open_page(serve(prompt=Prompt(frames, [1])))
+    assert page.hello["has_prompt"]
+    page.send("start_prompt")
+    kind, action, *_, pixels = page.receive_frame()
+    assert (kind, action, pixels[0]) == (AGAIN, None, 20)
+
+
+def test_page_cannot_start_from_a_prompt_that_is_not_there(serve, open_page):
+    page = open_page(serve())
+    assert not page.hello["has_prompt"]
+    page.send("start_prompt")
+    assert page.receive_error() == (
+        "This world has no prompt of its own: send a frame."
+    )
 
 
 @pytest.mark.parametrize(

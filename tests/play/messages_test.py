@@ -39,7 +39,7 @@ def test_unknown_messages_are_rejected(text):
     shown = text if len(text) <= 100 else text[:100] + "..."
     assert str(error.value) == (
         'A message must be a JSON object whose "type" is one of act, step, pause, seen, '
-        f"settings, go_to, branch, calibrate, record; received {shown}."
+        f"settings, go_to, branch, calibrate, record, start_prompt; received {shown}."
     )
 
 

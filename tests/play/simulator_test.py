@@ -1,8 +1,10 @@
+import keras
 import numpy as np
 
+from genie_tf.pixels import to_bytes
 from genie_tf.play import Simulator
 from genie_tf.samplers import WorldSampler
-from genie_tf.testing.tiny_models import tiny_genie
+from genie_tf.testing.tiny_models import tiny_batch, tiny_genie
 
 
 def test_frames_equal_those_of_world_sampler():
@@ -20,6 +22,16 @@ def test_frames_equal_those_of_world_sampler():
     )
     actual = np.frombuffer(b"".join(frames), "uint8").reshape(4, 16, 16, 3) / 255
     np.testing.assert_allclose(actual, expected[0], atol=0.5 / 255 + 1e-6)
+
+
+def test_prompt_of_several_frames_equals_that_of_world_sampler():
+    genie, video = tiny_genie(), tiny_batch(0, batch=1, time=3)["video"]
+    state, frame = Simulator(genie).start(video.tobytes(), [2, 4])
+    expected, frames = WorldSampler(genie).reset(video, [[2, 4]])
+    assert frame == to_bytes(np.array(frames[0, -1])).tobytes()
+    pairs = zip(keras.tree.flatten(state), keras.tree.flatten(expected), strict=True)
+    for actual, other in pairs:
+        np.testing.assert_allclose(actual, other, atol=1e-6)
 
 
 def test_warm_up_returns_state_size():

@@ -9,7 +9,7 @@ LEFT, RIGHT, UP, DOWN = range(4)
 
 def make_timeline(max_moments=100, max_branches=2, max_states=30) -> Timeline:
     limits = max_moments, max_branches, max_states * 1_000, 1_000
-    return Timeline(ToySimulator(), PROMPT, *limits)
+    return Timeline(ToySimulator(), (PROMPT, None), *limits)
 
 
 def play(timeline: Timeline, *actions) -> list[bytes]:

@@ -218,12 +218,17 @@ def test_frames_do_not_depend_on_their_age(genie, eager):
 
 def test_play_equals_generation(sampler):
     expected = sampler.generate(PROMPT[:, :1], ACTIONS, 5, SAMPLING)
-    first = sampler.world.tokenizer.tokenize(PROMPT[:, :1])[:, 0]
+    state, _ = sampler.reset(PROMPT[:, :1])
     settings = sampler.world.dynamics.sampling_tensors(SAMPLING)
-    played = compiled(sampler.play)(
-        first, PROMPT[:, 0], ACTIONS, video_seeds(5, B), settings
+    others = (ACTIONS + 1) % sampler.world.num_actions
+    played, replaced = compiled(sampler.play)(
+        state, ACTIONS, video_seeds(5, B), settings, others
     )
-    np.testing.assert_allclose(played, expected, atol=1e-6)
+    np.testing.assert_allclose(played, expected[:, 1:], atol=1e-6)
+    # The third frame, after two of the actions and another one.
+    actions = np.concatenate([ACTIONS[:, :2], others[:, 2:3]], axis=1)
+    other = sampler.generate(PROMPT[:, :1], actions, 5, SAMPLING)[:, -1]
+    np.testing.assert_allclose(replaced[:, 2], other, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

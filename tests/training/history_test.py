@@ -185,7 +185,11 @@ def make_data(folder, number=3, length=20, seed=0, action=0):
         for i in range(number)
     ]
     write_arrays(folder, {"train": episodes})
-    return history.describe_data(str(folder), open_episodes(str(folder), "train"))
+    return describe(str(folder))
+
+
+def describe(dataset):
+    return history.describe_data(dataset, lambda name: open_episodes(name, "train"))
 
 
 def test_data_is_identified_by_content(tmp_path):
@@ -207,5 +211,14 @@ def test_folder_is_the_same_by_any_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("data")
     for name in ("data", "./data", "link"):
-        episodes = open_episodes(name, "train")
-        assert history.describe_data(name, episodes) == described
+        assert describe(name) == described
+
+
+def test_parts_of_a_mixture_are_described_with_their_weights(tmp_path):
+    alone = make_data(tmp_path / "a"), make_data(tmp_path / "b", seed=1)
+    mixed = describe(f"{tmp_path}/a:0.7,{tmp_path}/b:0.3")
+    assert mixed == {
+        f"{name} of part {number}": value
+        for number, part, weight in ((1, alone[0], 7), (2, alone[1], 3))
+        for name, value in {"weight": weight, **part}.items()
+    }

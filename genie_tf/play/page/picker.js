@@ -12,6 +12,10 @@ export function showPicker(connection, world, playback) {
     } catch (error) {
       return notify(error.message);
     }
+    show();
+  }
+
+  function show() {
     playback.pause("");
     byId("picker").hidden = true;
     byId("game").hidden = byId("leave").hidden = false;
@@ -19,12 +23,19 @@ export function showPicker(connection, world, playback) {
     notify("A new world. Hold the key of an action.");
   }
 
-  for (const name of world.prompts.toReversed()) {
-    const image = make("img", { src: `prompts/${name}.png`, alt: "" });
-    const button = make("button", {}, image, name);
-    button.onclick = async () => start(await (await fetch(image.src)).blob(), true);
+  function offer(file, title, begin) {
+    const image = make("img", { src: `prompts/${file}.png`, alt: "" });
+    const button = make("button", {}, image, title);
+    button.onclick = () => begin(image.src);
     byId("prompts").prepend(button);
   }
+  for (const name of world.prompts.toReversed())
+    offer(name, name, async (address) => start(await (await fetch(address)).blob(), true));
+  if (world.has_prompt)
+    offer("own", "your prompt", () => {
+      connection.send("start_prompt");
+      show();
+    });
   const focus = () => byId("prompts").querySelector("button").focus();
   focus();
 
