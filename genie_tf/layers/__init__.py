@@ -1,6 +1,12 @@
 """Keras layers: patches, axial attention, ST blocks, vector quantization."""
 
-from genie_tf.layers.arguments import check_frame_shape, check_number, check_whole
+from genie_tf.layers.arguments import (
+    check_choice,
+    check_flag,
+    check_frame_shape,
+    check_number,
+    check_whole,
+)
 from genie_tf.layers.axial_attention import (
     CausalSpaceTimeAttention,
     CausalTemporalAttention,

@@ -46,6 +46,16 @@ def check_flag(**arguments) -> None:
             )
 
 
+def check_choice(choices: tuple[str, ...], **arguments) -> None:
+    """Raise a ValueError unless each argument is one of `choices`."""
+    for name, value in arguments.items():
+        if value not in choices:
+            raise ValueError(
+                f"`{name}` must be one of {', '.join(choices)}; received "
+                f"{reprlib.repr(value)}."
+            )
+
+
 def check_frame_shape(frame_shape) -> None:
     """Raise a ValueError unless `frame_shape` is (height, width, channels)."""
     if not isinstance(frame_shape, (tuple, list)) or len(frame_shape) != 3:

@@ -1,4 +1,4 @@
-"""VQ-VAE's discrete bottleneck, with cosine similarity and re-seeding of idle codes.
+"""VQ-VAE's discrete bottleneck, plain or with cosine similarity and moving codes.
 
 Axes: k codes, l latent dim, m all latents of a batch.
 """
@@ -8,7 +8,12 @@ from math import gcd
 import keras
 from keras import ops
 
-from genie_tf.layers.arguments import check_number, check_whole
+from genie_tf.layers.arguments import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_whole,
+)
 from genie_tf.layers.spherical_k_means import spherical_k_means
 
 # Number of latest latents that initialize the codebook after a soft phase.
@@ -19,11 +24,16 @@ _RECENT = 1024
 class VectorQuantizer(keras.layers.Layer):
     """Replacement of each latent by the most similar code of a learned codebook.
 
-    Latents and codes are compared and trained on the unit sphere (cosine similarity,
-    ViT-VQGAN). The running mean of the latents is subtracted first: their common part
-    would otherwise dominate the similarity. Latents get a straight-through gradient;
-    the codebook has its own loss. `update` moves idle codes onto latents, so that no
-    code is lost. Computes in float32.
+    By default, latents and codes are compared and trained on the unit sphere (cosine
+    similarity, ViT-VQGAN). The running mean of the latents is subtracted first: their
+    common part would otherwise dominate the similarity. Latents get a straight-through
+    gradient; the codebook has its own loss. `update` moves idle codes onto latents, so
+    that no code is lost. Computes in float32.
+
+    The plain VQ-VAE of Genie has `metric="euclidean"`, `centered=False` and
+    `idle_limit=None`. Jafar and GenieRedux keep the cosine, without a center. Jafar
+    moves idle latent actions, with `idle_limit=49`, `move_to="codes"` and
+    `data_init=False`.
 
     Args:
         num_codes: size of the codebook.
@@ -37,6 +47,12 @@ class VectorQuantizer(keras.layers.Layer):
             codebook, so training must last longer.
         ema: if more than 0, codes have no loss: they follow the mean of the latents
             assigned to them, with this decay per update (VQ-VAE, appendix A.1).
+        metric: "cosine", or "euclidean", the distance of VQ-VAE.
+        centered: whether the running mean of the latents is subtracted.
+        data_init: whether the first batch initializes the codebook: it moves all codes
+            that it does not use.
+        move_to: where an idle code is moved: "latents", onto a latent of the batch; or
+            "codes", onto a code that the batch uses.
 
     Call arguments:
         latents: (..., code_dim).
@@ -44,9 +60,14 @@ class VectorQuantizer(keras.layers.Layer):
     Returns:
         A dict: `quantized`, the chosen codes, of the latents' shape, with
         straight-through gradient (in the soft phase, the latents); `indices`, int32
-        (...), the indices of these codes; `latents`, the latents on the unit sphere;
-        `mean`, (1, code_dim), the mean of the input; `loss`, scalar: codebook loss plus
-        weighted commitment loss (VQ-VAE, equation 3), 0 in the soft phase.
+        (...), the indices of these codes; `latents`, the latents as compared, with
+        cosine on the unit sphere; `loss`, scalar: codebook loss plus weighted commitment
+        loss (VQ-VAE, equation 3), 0 in the soft phase; and, if centered, `mean`,
+        (1, code_dim), the mean of the input.
+
+    Raises:
+        ValueError: if an argument is out of range, or a soft phase is asked for without
+            cosine.
 
     Example:
 
@@ -65,6 +86,10 @@ class VectorQuantizer(keras.layers.Layer):
         idle_limit: int | None = 10,
         quantize_after: int = 0,
         ema: float = 0.0,
+        metric: str = "cosine",
+        centered: bool = True,
+        data_init: bool = True,
+        move_to: str = "latents",
         **kwargs,
     ):
         kwargs["dtype"] = "float32"
@@ -74,12 +99,25 @@ class VectorQuantizer(keras.layers.Layer):
         if idle_limit is not None:
             check_whole(idle_limit=idle_limit, least=0)
         check_number(commitment_weight=commitment_weight, ema=ema)
+        check_choice(("cosine", "euclidean"), metric=metric)
+        check_choice(("latents", "codes"), move_to=move_to)
+        check_flag(centered=centered, data_init=data_init)
+        if quantize_after and metric != "cosine":
+            raise ValueError(
+                '`quantize_after` must be 0 unless `metric` is "cosine": the codebook '
+                "starts at clusters by cosine; received "
+                f"quantize_after={quantize_after}."
+            )
         self.num_codes = num_codes
         self.code_dim = code_dim
         self.commitment_weight = commitment_weight
         self.idle_limit = idle_limit
         self.quantize_after = quantize_after
         self.ema = ema
+        self.metric = metric
+        self.centered = centered
+        self.data_init = data_init
+        self.move_to = move_to
 
     def build(self, input_shape):
         if input_shape[-1] != self.code_dim:
@@ -94,26 +132,25 @@ class VectorQuantizer(keras.layers.Layer):
             name="codebook",
             aggregation="only_first_replica",
         )
-        # Updates since each code was last used. All start overdue, so that the first
-        # batch initializes the codebook.
+        # Updates since each code was last used. With `data_init`, all start overdue.
+        overdue = self.idle_limit or 0 if self.data_init else 0
         self.idle = self.add_weight(
             shape=(self.num_codes,),
-            initializer=keras.initializers.Constant(self.idle_limit or 0),
+            initializer=keras.initializers.Constant(overdue),
             dtype="int32",
             trainable=False,
             name="idle",
             aggregation="only_first_replica",
         )
-
-        # The running mean of the latents.
-        self.center = self.add_weight(
-            shape=(self.code_dim,),
-            initializer="zeros",
-            trainable=False,
-            name="center",
-            aggregation="only_first_replica",
-        )
-
+        if self.centered:
+            # The running mean of the latents.
+            self.center = self.add_weight(
+                shape=(self.code_dim,),
+                initializer="zeros",
+                trainable=False,
+                name="center",
+                aggregation="only_first_replica",
+            )
         if self.quantize_after:
             self.recent = self.add_weight(
                 shape=(_RECENT, self.code_dim),
@@ -132,10 +169,17 @@ class VectorQuantizer(keras.layers.Layer):
         )
 
     def call(self, latents):
-        mean = ops.mean(ops.reshape(latents, (-1, self.code_dim)), axis=0)[None]
-        latents = ops.normalize(latents - self.center, axis=-1)
+        outputs = {}
+        if self.centered:
+            flat = ops.reshape(latents, (-1, self.code_dim))
+            outputs["mean"] = ops.mean(flat, axis=0)[None]
+            latents = latents - self.center
+        latents = self._project(latents)
         codebook = self.codes()
         similarity = ops.matmul(latents, ops.transpose(codebook))
+        if self.metric == "euclidean":
+            # The largest is now that of the smallest distance.
+            similarity -= ops.sum(codebook**2, axis=-1) / 2
         indices = ops.argmax(similarity, axis=-1)
         codes = ops.take(codebook, indices, axis=0)
         hard = ops.cast(self.updates >= self.quantize_after, "float32")
@@ -144,16 +188,22 @@ class VectorQuantizer(keras.layers.Layer):
         )
         commitment_loss = ops.mean((latents - ops.stop_gradient(codes)) ** 2)
         return {
+            **outputs,
             "quantized": latents + ops.stop_gradient(hard * (codes - latents)),
             "indices": indices,
             "latents": latents,
-            "mean": mean,
             "loss": hard * (codebook_loss + self.commitment_weight * commitment_loss),
         }
 
+    def _project(self, vectors):
+        """Return latents or codes as they are compared: with cosine, of unit length."""
+        if self.metric == "cosine":
+            return ops.normalize(vectors, axis=-1)
+        return ops.convert_to_tensor(vectors)
+
     def codes(self):
-        """Return the codebook on the unit sphere, float32 (num_codes, code_dim)."""
-        return ops.normalize(self.codebook, axis=-1)
+        """Return the codes as they are compared, float32 (num_codes, code_dim)."""
+        return self._project(self.codebook)
 
     def lookup(self, indices):
         """Return the codes at integer indices (...), float32 (..., code_dim)."""
@@ -161,37 +211,49 @@ class VectorQuantizer(keras.layers.Layer):
 
     def codebook_stats(self, outputs):
         """Return the arguments of `update` from the outputs of a call."""
-        return {name: outputs[name] for name in ("latents", "indices", "mean")}
+        names = ("latents", "indices", *(["mean"] if self.centered else []))
+        return {name: outputs[name] for name in names}
 
-    def update(self, latents, indices, mean):
-        """Move idle codes onto latents of the batch, and update the running mean.
+    def update(self, latents, indices, mean=None):
+        """Move idle codes, and update the running mean.
 
         At the end of the soft phase, also initialize the codebook. Each idle code gets
         a different latent, so no two codes tie; if the batch has too few latents, the
-        remaining codes wait for the next one. Deterministic.
+        remaining codes wait for the next one. With `move_to="codes"`, idle codes become
+        copies of the used codes in turn. Deterministic.
 
         Args:
             latents: (..., code_dim), `latents` of a call, from all replicas.
             indices: int (...), `indices` of the same call.
-            mean: (replicas, code_dim), `mean` of the same call.
+            mean: (replicas, code_dim), `mean` of the same call, if centered.
         """
         latents = ops.reshape(latents, (-1, self.code_dim))
-        used = code_counts(indices, self.num_codes) > 0
+        counts = code_counts(indices, self.num_codes)
+        used = counts > 0
         idle = ops.where(used, 0, self.idle + 1)
         never_move = self.idle_limit is None
         moved = ops.zeros_like(used) if never_move else idle > self.idle_limit
         rank = ops.cumsum(ops.cast(moved, "int32")) - 1
         m = latents.shape[0]
-        moved = moved & (rank < m)
-        # A stride coprime to m visits each latent once, spread over the batch.
-        stride = next(s for s in range(int(m * 0.618) | 1, 2 * m + 2) if gcd(s, m) == 1)
-        chosen = ops.take(latents, rank * stride % m, axis=0)
         # On JAX, `where` would ignore a variable's value in a StatelessScope.
         codebook = ops.convert_to_tensor(self.codebook)
+        if self.move_to == "codes":
+            codes = ops.arange(self.num_codes)
+            used_first = ops.argsort(ops.where(used, codes, codes + self.num_codes))
+            turn = rank % ops.sum(ops.cast(used, "int32"))
+            chosen = ops.take(codebook, ops.take(used_first, turn), axis=0)
+        else:
+            moved = moved & (rank < m)
+            # A stride coprime to m visits each latent once, spread over the batch.
+            stride = next(
+                s for s in range(int(m * 0.618) | 1, 2 * m + 2) if gcd(s, m) == 1
+            )
+            chosen = ops.take(latents, rank * stride % m, axis=0)
         if self.ema:
             indices = ops.reshape(indices, (-1,))
             sums = ops.segment_sum(latents, indices, num_segments=self.num_codes)
-            mean_latents = ops.normalize(sums, axis=-1)
+            counts = ops.cast(ops.maximum(counts, 1), "float32")
+            mean_latents = self._project(sums / counts[:, None])
             codes = self.ema * self.codes() + (1 - self.ema) * mean_latents
             codebook = ops.where(used[:, None], codes, codebook)
         codebook = ops.where(moved[:, None], chosen, codebook)
@@ -211,14 +273,16 @@ class VectorQuantizer(keras.layers.Layer):
         self.codebook.assign(codebook)
         self.idle.assign(idle)
         self.updates.assign(self.updates + 1)
-        self.center.assign(0.9 * self.center + 0.1 * ops.mean(mean, axis=0))
+        if self.centered:
+            self.center.assign(0.9 * self.center + 0.1 * ops.mean(mean, axis=0))
 
     def compute_output_spec(self, latents):
+        mean = keras.KerasTensor((1, self.code_dim), "float32")
         return {
+            **({"mean": mean} if self.centered else {}),
             "quantized": keras.KerasTensor(latents.shape, "float32"),
             "indices": keras.KerasTensor(latents.shape[:-1], "int32"),
             "latents": keras.KerasTensor(latents.shape, "float32"),
-            "mean": keras.KerasTensor((1, self.code_dim), "float32"),
             "loss": keras.KerasTensor((), "float32"),
         }
 
@@ -231,6 +295,10 @@ class VectorQuantizer(keras.layers.Layer):
             "idle_limit": self.idle_limit,
             "quantize_after": self.quantize_after,
             "ema": self.ema,
+            "metric": self.metric,
+            "centered": self.centered,
+            "data_init": self.data_init,
+            "move_to": self.move_to,
         }
 
 

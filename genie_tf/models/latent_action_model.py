@@ -7,6 +7,8 @@ from keras import ops
 
 from genie_tf.layers import (
     STTransformer,
+    check_choice,
+    check_flag,
     check_frame_shape,
     check_whole,
     make_quantizer,
@@ -27,9 +29,12 @@ class LatentActionModel(ActionModel):
 
     The encoder reads all frames, each with an extra action token. Its output at frame
     t+1, quantized to one of `num_actions` codes, is the action that led there from
-    frame t. From frames 1..t and these actions, the decoder predicts frame t+1 as a
-    change of frame t. Whatever the past does not determine must pass through the
-    action.
+    frame t. From frames 1..t and these actions, the decoder predicts frame t+1. Whatever
+    the past does not determine must pass through the action.
+
+    By default, the encoder sees each frame and its change, and the decoder predicts a
+    change of frame t. The latent action model of the papers (Genie, Jafar, GenieRedux)
+    has `sees_change=False` and `predicts="frame"`.
 
     Args:
         frame_shape: (height, width, channels) of a frame.
@@ -40,6 +45,10 @@ class LatentActionModel(ActionModel):
         decoder: arguments of the decoder's `STTransformer`; with a window of 1 the
             action must encode all motion, not only changes of motion.
         quantizer: see `make_quantizer`.
+        sees_change: whether the encoder sees, next to each patch, its change since the
+            frame before.
+        predicts: "change", an unbounded change of the last frame; or "frame", the next
+            frame through a sigmoid (Genie, appendix C.1).
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
@@ -73,17 +82,23 @@ class LatentActionModel(ActionModel):
         encoder: dict,
         decoder: dict,
         quantizer: dict | None = None,
+        sees_change: bool = True,
+        predicts: str = "change",
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_frame_shape(frame_shape)
         check_whole(patch_size=patch_size)
         check_whole(num_actions=num_actions, action_dim=action_dim)
+        check_choice(("change", "frame"), predicts=predicts)
+        check_flag(sees_change=sees_change)
         self.frame_shape = tuple(frame_shape)
         self.patch_size = patch_size
         self.num_actions = num_actions
         self.action_dim = action_dim
         self.quantizer_arguments = dict(quantizer or {})
+        self.sees_change = sees_change
+        self.predicts = predicts
         self.num_patches = math.prod(patch_grid(*self.frame_shape[:2], patch_size))
         policy = {"dtype": self.dtype_policy}
         self.encoder = STTransformer(**encoder, **policy)
@@ -93,23 +108,32 @@ class LatentActionModel(ActionModel):
         self.quantizer = make_quantizer(num_actions, action_dim, quantizer)
         self.decoder_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         self.action_embedding = keras.layers.Dense(self.decoder.dim, **policy)
-        # Initialized to zero: the untrained prediction is no change.
-        self.to_change = keras.layers.Dense(
-            patch_size**2 * self.frame_shape[-1], kernel_initializer="zeros", **policy
-        )
+        pixels = patch_size**2 * self.frame_shape[-1]
+        if predicts == "change":
+            # Initialized to zero: the untrained prediction is no change.
+            self.to_change = keras.layers.Dense(
+                pixels, kernel_initializer="zeros", **policy
+            )
+        else:
+            self.to_pixels = keras.layers.Dense(pixels, **policy)
         self.build(None)
+
+    @property
+    def head(self) -> keras.layers.Dense:
+        """Layer that maps the decoder's features to changes or pixels."""
+        return self.to_change if self.predicts == "change" else self.to_pixels
 
     def build(self, input_shape):
         n, pixels = self.num_patches, self.patch_size**2 * self.frame_shape[-1]
         for layer, *shape in (
-            (self.encoder_embedding, n, 2 * pixels),
+            (self.encoder_embedding, n, (1 + self.sees_change) * pixels),
             (self.encoder, n + 1, self.encoder.dim),
             (self.to_latents, self.encoder.dim),
             (self.quantizer, self.action_dim),
             (self.decoder_embedding, n, pixels),
             (self.action_embedding, self.action_dim),
             (self.decoder, n, self.decoder.dim),
-            (self.to_change, n, self.decoder.dim),
+            (self.head, n, self.decoder.dim),
         ):
             layer.build((None, None, *shape))
 
@@ -123,11 +147,11 @@ class LatentActionModel(ActionModel):
 
     def encode(self, patches):
         """Encode patches of frames 1..T as T-1 actions, see `VectorQuantizer`."""
-        previous = ops.concatenate([patches[:, :1], patches[:, :-1]], axis=1)
-        # With its change, each patch shows motion in a single token.
-        tokens = self.encoder_embedding(
-            ops.concatenate([patches, patches - previous], axis=-1)
-        )
+        if self.sees_change:
+            previous = ops.concatenate([patches[:, :1], patches[:, :-1]], axis=1)
+            # With its change, each patch shows motion in a single token.
+            patches = ops.concatenate([patches, patches - previous], axis=-1)
+        tokens = self.encoder_embedding(patches)
         # The action token is only its learned position, the last one.
         tokens = ops.pad(tokens, [(0, 0), (0, 0), (0, 1), (0, 0)])
         return self.quantizer(self.to_latents(self.encoder(tokens)[:, 1:, -1]))
@@ -144,8 +168,11 @@ class LatentActionModel(ActionModel):
         """
         tokens = self.decoder_embedding(patches)
         tokens += self.action_embedding(actions)[:, :, None]
-        change = ops.cast(self.to_change(self.decoder(tokens)), "float32")
-        return unpatchify(patches + change, self.patch_size, *self.frame_shape[:2])
+        output = ops.cast(self.head(self.decoder(tokens)), "float32")
+        predicted = (
+            patches + output if self.predicts == "change" else ops.sigmoid(output)
+        )
+        return unpatchify(predicted, self.patch_size, *self.frame_shape[:2])
 
     def infer_actions(self, video):
         patches = patchify(to_unit_range(video), self.patch_size)
@@ -171,7 +198,7 @@ class LatentActionModel(ActionModel):
             LayerCall(self.decoder_embedding, actions, n, input_gradient=False),
             LayerCall(self.action_embedding, actions, 1),
             LayerCall(self.decoder, actions, n),
-            LayerCall(self.to_change, actions, n, squared_error=True),
+            LayerCall(self.head, actions, n, squared_error=True),
         ]
 
     def arguments(self):
@@ -183,4 +210,6 @@ class LatentActionModel(ActionModel):
             "encoder": self.encoder.arguments(),
             "decoder": self.decoder.arguments(),
             "quantizer": self.quantizer_arguments,
+            "sees_change": self.sees_change,
+            "predicts": self.predicts,
         }

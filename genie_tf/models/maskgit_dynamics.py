@@ -6,7 +6,7 @@ Axes: b batch, t time, n patches.
 import keras
 from keras import ops
 
-from genie_tf.layers import STTransformer, check_whole
+from genie_tf.layers import STTransformer, check_choice, check_flag, check_whole
 from genie_tf.layers.arguments import is_share_range
 from genie_tf.models.dynamics import Dynamics
 from genie_tf.models.layer_calls import LayerCall
@@ -22,18 +22,20 @@ from genie_tf.sampling_settings import (
 # Initial logit of the previous token, for unit codes, minus that of an orthogonal one.
 _COPY_SHARPNESS = 16.0
 
-_CONDITIONINGS = ("add", "concat", "token")
-
 
 @keras.saving.register_keras_serializable("genie_tf")
 class MaskGitDynamics(Dynamics):
     """MaskGIT over the tokens of a video, conditioned on actions (section 2.1).
 
-    One small embedding table is used for input and output: logits are dot products with
-    it. It can start as the tokenizer's codebook, so similar codes are similar from the
-    first step. The embedding of a token includes the previous token at its patch, and
+    By default, the embedding of a token includes the previous token at its patch, and
     the output is a change of that token's code: the model does not have to learn to
-    copy.
+    copy. One small embedding table is used for input and output: logits are dot products
+    with it. It can start as the tokenizer's codebook, so similar codes are similar from
+    the first step.
+
+    The dynamics of the papers (Genie, Jafar, GenieRedux) has `sees_previous=False` and
+    `predicts="token"`: it sees masked tokens and actions only, and a dense layer
+    classifies each token.
 
     A call reads `mask` from the batch, bool (b, t, n), true where a token is masked.
 
@@ -42,15 +44,21 @@ class MaskGitDynamics(Dynamics):
         num_patches: tokens per frame.
         action_dim: width of an action vector.
         transformer: arguments of the `STTransformer`.
-        code_dim: width of the embedding table.
+        code_dim: width of the embedding table, if it predicts changes.
         conditioning: how an action enters the frame it leads to: "add", projected and
             added to the embedding of each patch (Genie); "concat", unprojected, next to
             a narrower embedding of each patch (GenieRedux-G); "token", projected, as an
             additional token of the frame (Jasmine).
         mask_rates: smallest and largest share of a clip's patches masked in training.
+        sees_previous: whether a token enters together with the previous token at its
+            patch, which is never masked.
+        predicts: "change", the change of the previous token's code, compared with the
+            codes of the small table; or "token", by a dense classifier over the codes. The
+            table is then as wide as an embedded patch, and used for the input only.
 
     Raises:
-        ValueError: if `conditioning` is unknown, or "concat" leaves patches no width.
+        ValueError: if `conditioning` or `predicts` is unknown, or "concat" leaves
+            patches no width.
 
     Example:
 
@@ -75,22 +83,24 @@ class MaskGitDynamics(Dynamics):
         code_dim: int = 32,
         conditioning: str = "add",
         mask_rates: tuple[float, float] = (0.5, 1.0),
+        sees_previous: bool = True,
+        predicts: str = "change",
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_whole(num_codes=num_codes, num_patches=num_patches)
         check_whole(action_dim=action_dim, code_dim=code_dim)
-        if conditioning not in _CONDITIONINGS:
-            raise ValueError(
-                f"`conditioning` must be one of {', '.join(_CONDITIONINGS)}; received "
-                f"{conditioning!r}."
-            )
+        check_choice(("add", "concat", "token"), conditioning=conditioning)
+        check_choice(("change", "token"), predicts=predicts)
+        check_flag(sees_previous=sees_previous)
         self.mask_rates = _check_rates(mask_rates)
         self.num_codes = num_codes
         self.num_patches = num_patches
         self.action_dim = action_dim
         self.code_dim = code_dim
         self.conditioning = conditioning
+        self.sees_previous = sees_previous
+        self.predicts = predicts
         policy = {"dtype": self.dtype_policy}
         self.transformer = STTransformer(**transformer, **policy)
         width = self.transformer.dim
@@ -102,29 +112,43 @@ class MaskGitDynamics(Dynamics):
                     '`conditioning` is "concat"; received '
                     f"action_dim={action_dim}, dim={self.transformer.dim}."
                 )
+        table_width = code_dim if predicts == "change" else width
         # The last row is the mask token, which is never a target.
-        self.table = keras.layers.Embedding(num_codes + 1, code_dim, **policy)
-        self.token_embedding = keras.layers.Dense(width, **policy)
+        self.table = keras.layers.Embedding(num_codes + 1, table_width, **policy)
+        self.token_embedding = (
+            keras.layers.Dense(width, **policy)
+            if sees_previous or predicts == "change"
+            else keras.layers.Identity(**policy)
+        )
         self.action_embedding = (
             keras.layers.Identity(**policy)
             if conditioning == "concat"
             else keras.layers.Dense(width, **policy)
         )
-        # Initialized to zero: the untrained prediction is no change.
-        self.to_change = keras.layers.Dense(
-            code_dim, kernel_initializer="zeros", **policy
-        )
+        if predicts == "change":
+            # Initialized to zero: the untrained prediction is no change.
+            self.to_change = keras.layers.Dense(
+                code_dim, kernel_initializer="zeros", **policy
+            )
+        else:
+            self.to_logits = keras.layers.Dense(num_codes, **policy)
         self.build(None)
 
     def build(self, input_shape):
+        table_width, n = self.table.output_dim, self.num_patches
         for layer, *shape in (
-            (self.table, self.num_patches),
-            (self.token_embedding, self.num_patches, 2 * self.code_dim),
+            (self.table, n),
+            (self.token_embedding, n, (1 + self.sees_previous) * table_width),
             (self.action_embedding, self.action_dim),
             (self.transformer, self.num_entering, self.transformer.dim),
-            (self.to_change, self.num_patches, self.transformer.dim),
+            (self.head, n, self.transformer.dim),
         ):
             layer.build((None, None, *shape))
+
+    @property
+    def head(self) -> keras.layers.Dense:
+        """Layer that maps the transformer's features to changes or logits."""
+        return self.to_change if self.predicts == "change" else self.to_logits
 
     @property
     def num_entering(self) -> int:
@@ -143,6 +167,8 @@ class MaskGitDynamics(Dynamics):
         return self.num_entering
 
     def start_from(self, codes) -> None:
+        if self.predicts == "token":
+            return  # Its table has another width.
         rows = ops.convert_to_numpy(self.table.embeddings).copy()
         rows[: self.num_codes] = codes
         self.table.embeddings.assign(rows)
@@ -180,9 +206,10 @@ class MaskGitDynamics(Dynamics):
             before: int32 (b, t, n), the previous token at each patch.
             steering: (b, t, width), embedded actions, zero for the first frame.
         """
-        patches = self.token_embedding(
-            ops.concatenate([self.table(tokens), self.table(before)], axis=-1)
-        )
+        patches = self.table(tokens)
+        if self.sees_previous:
+            patches = ops.concatenate([patches, self.table(before)], axis=-1)
+        patches = self.token_embedding(patches)
         steering = steering[:, :, None]
         if self.conditioning == "add":
             return patches + steering
@@ -196,6 +223,8 @@ class MaskGitDynamics(Dynamics):
     def logits(self, features, before):
         if self.conditioning == "token":
             features = features[:, :, 1:]
+        if self.predicts == "token":
+            return ops.cast(self.to_logits(features), "float32")
         codes = _COPY_SHARPNESS * self.table(before) + self.to_change(features)
         table = ops.cast(self.table.embeddings[: self.num_codes], "float32")
         return ops.matmul(ops.cast(codes, "float32"), ops.transpose(table))
@@ -271,11 +300,17 @@ class MaskGitDynamics(Dynamics):
 
     def layer_calls(self, frames: int):
         n = self.num_patches
+        if self.predicts == "change":
+            classifier = [
+                LayerCall(self.to_change, frames, n),
+                LayerCall(self.table, frames, n, is_classifier=True),
+            ]
+        else:
+            classifier = [LayerCall(self.to_logits, frames, n, is_classifier=True)]
         calls = [
             LayerCall(self.token_embedding, frames, n),
             LayerCall(self.transformer, frames, self.num_entering),
-            LayerCall(self.to_change, frames, n),
-            LayerCall(self.table, frames, n, is_classifier=True),
+            *classifier,
         ]
         if self.conditioning != "concat":
             calls.append(
@@ -292,6 +327,8 @@ class MaskGitDynamics(Dynamics):
             "code_dim": self.code_dim,
             "conditioning": self.conditioning,
             "mask_rates": self.mask_rates,
+            "sees_previous": self.sees_previous,
+            "predicts": self.predicts,
         }
 
 

@@ -57,6 +57,51 @@ def test_layer():
     )
 
 
+PLAIN = {"metric": "euclidean", "centered": False, "idle_limit": None}
+
+
+def test_plain_layer():
+    run_layer_test(
+        VectorQuantizer,
+        {
+            "num_codes": 6,
+            "code_dim": L,
+            **PLAIN,
+            "data_init": False,
+            "move_to": "codes",
+        },
+        (2, 3, L),
+        mixed_output_dtype="float32",
+        mixed_tolerance=4,  # Rounding can change the code.
+    )
+
+
+def test_latents_become_nearest_codes_in_plain_quantizer():
+    quantizer, latents = make_quantizer(**PLAIN), 3 * random_latents()
+    outputs = quantizer(latents)
+    codes = quantizer.codebook.numpy()
+    distances = np.linalg.norm(latents[..., None, :] - codes, axis=-1)
+    nearest = np.argmin(distances, axis=-1)
+    assert len(np.unique(nearest)) > 3
+    assert (nearest != np.array(make_quantizer()(latents)["indices"])).any()
+    np.testing.assert_array_equal(outputs["indices"], nearest)
+    np.testing.assert_allclose(outputs["quantized"], codes[nearest], atol=1e-5)
+    np.testing.assert_array_equal(outputs["latents"], latents)
+    np.testing.assert_array_equal(quantizer.lookup(nearest), codes[nearest])
+    error = np.mean((latents - codes[nearest]) ** 2)
+    np.testing.assert_allclose(outputs["loss"], 1.25 * error, rtol=1e-5)
+
+
+def test_plain_quantizer_keeps_no_mean_and_no_update_changes_its_codes():
+    quantizer = make_quantizer(**PLAIN)
+    assert [x.name for x in quantizer.weights] == ["codebook", "idle", "updates"]
+    outputs = quantizer(random_latents())
+    assert quantizer.codebook_stats(outputs).keys() == {"latents", "indices"}
+    for seed in range(3):
+        _, moved = update(quantizer, random_latents(seed=seed) + 9)
+        assert not moved.any()
+
+
 def test_latents_become_codes_of_largest_cosine():
     quantizer = make_quantizer()
     latents = random_latents() * np.array([[0.01], [1], [1], [1], [100]], "float32")
@@ -267,6 +312,21 @@ def test_more_idle_codes_than_latents_move_over_several_updates():
     assert len(set(all_moved)) == 8
 
 
+def test_first_batch_moves_no_code_without_data_init():
+    quantizer, codes = axes_quantizer(idle_limit=2, data_init=False)
+    for updates in range(1, 5):
+        _, moved = update(quantizer, codes[:1] + random_latents(codes.shape) / 99)
+        np.testing.assert_array_equal(moved, [False] + [updates == 3] * (2 * L - 1))
+
+
+def test_idle_codes_become_copies_of_used_codes_in_turn():
+    quantizer, codes = axes_quantizer(idle_limit=0, move_to="codes")
+    _, moved = update(quantizer, codes[[2, 5, 5]] + random_latents((3, L)) / 99)
+    np.testing.assert_array_equal(moved, [x not in (2, 5) for x in range(2 * L)])
+    sources = [2, 5, 2, 2, 5, 5, 2, 5]
+    np.testing.assert_array_equal(quantizer.codebook, codes[sources])
+
+
 @pytest.mark.parametrize("limit, moved_at_first", [(None, False), (1_000, True)])
 def test_codes_can_stay_forever_or_move_only_at_start(limit, moved_at_first):
     quantizer, codes = axes_quantizer(idle_limit=limit)
@@ -285,6 +345,15 @@ def test_codes_follow_their_latents_with_ema():
     directions = unit(latents)
     means = unit(np.concatenate([directions[:1] + directions[5:], directions[1:5]]))
     expected = np.concatenate([0.75 * codes[:5] + 0.25 * means, codes[5:]])
+    np.testing.assert_allclose(quantizer.codebook, expected, atol=1e-6)
+
+
+def test_codes_follow_means_of_latents_of_any_length_in_plain_quantizer():
+    quantizer, codes = axes_quantizer(ema=0.75, **PLAIN)
+    latents = codes[[0, 0, 1]] * np.array([[3], [1], [4]], "float32")
+    update(quantizer, latents)
+    expected = codes.copy()
+    expected[:2] *= np.array([[0.75 + 0.25 * 2], [0.75 + 0.25 * 4]])
     np.testing.assert_allclose(quantizer.codebook, expected, atol=1e-6)
 
 
@@ -325,3 +394,29 @@ def test_outputs_are_float32_in_mixed_precision():
 def test_latents_of_wrong_width_are_rejected():
     with pytest.raises(ValueError, match=r"width code_dim=4; received shape \(2, 5\)"):
         VectorQuantizer(6, L)(np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            {"metric": "l2"},
+            "`metric` must be one of cosine, euclidean; received 'l2'.",
+        ),
+        (
+            {"move_to": "mean"},
+            "`move_to` must be one of latents, codes; received 'mean'.",
+        ),
+        ({"centered": 1}, "`centered` must be true or false; received 1."),
+        ({"data_init": None}, "`data_init` must be true or false; received None."),
+        (
+            {"metric": "euclidean", "quantize_after": 5},
+            '`quantize_after` must be 0 unless `metric` is "cosine": the codebook starts '
+            "at clusters by cosine; received quantize_after=5.",
+        ),
+    ],
+)
+def test_invalid_arguments_are_rejected(arguments, message):
+    with pytest.raises(ValueError) as error:
+        VectorQuantizer(6, L, **arguments)
+    assert str(error.value) == message

@@ -23,6 +23,13 @@ ARGUMENTS = {
 }
 
 
+PUBLISHED = {
+    "sees_change": False,
+    "predicts": "frame",
+    "quantizer": {"metric": "euclidean", "centered": False, "idle_limit": None},
+}
+
+
 def make_model(**changes):
     return LatentActionModel(**{**ARGUMENTS, **changes})
 
@@ -32,12 +39,12 @@ def random_video(seed=0):
     return rng.integers(0, 256, (B, T, 8, 12, 3), dtype="uint8")
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[{}, PUBLISHED], ids=["ours", "published"])
+def model(request):
     """Model whose decoder head is not zero."""
     keras.utils.set_random_seed(0)
-    model = make_model()
-    kernel = model.to_change.kernel
+    model = make_model(**request.param)
+    kernel = model.head.kernel
     kernel.assign(0.3 * np.random.default_rng(0).normal(size=kernel.shape))
     return model
 
@@ -48,10 +55,11 @@ def frames_changed(before, after):
     return change.reshape(*change.shape[:2], -1).max(axis=-1) > 1e-5
 
 
-def test_model():
+@pytest.mark.parametrize("switches", [{}, PUBLISHED], ids=["ours", "published"])
+def test_model(switches):
     run_layer_test(
         LatentActionModel,
-        {**ARGUMENTS, "decoder": NO_BLOCKS},
+        {**ARGUMENTS, "decoder": NO_BLOCKS, **switches},
         random_video(),
         mixed_output_dtype="float32",
         mixed_tolerance=1.5,  # Rounding can change the action.
@@ -168,3 +176,44 @@ def test_untrained_model_predicts_no_change_in_mixed_precision():
     np.testing.assert_allclose(
         model(video)["prediction"], video[:, :-1] / 255, atol=1e-6
     )
+
+
+def test_published_model_predicts_pixels_between_0_and_1(model):
+    video = random_video()
+    ours = model.predicts == "change"
+    prediction = ops.convert_to_numpy(model(video)["prediction"])
+    assert (prediction.min() <= 0 and prediction.max() >= 1) == ours
+    # The same actions after another past: only a change is relative to the last frame.
+    patches = patchify(video / np.float32(255), 4)[:, :-1]
+    actions = np.zeros((B, T - 1, 8), "float32")
+    model_of_nothing = make_model(
+        encoder=NO_BLOCKS, decoder=NO_BLOCKS, predicts=model.predicts
+    )
+    model_of_nothing.head.kernel.assign(0 * model_of_nothing.head.kernel)
+    still = model_of_nothing.predict_next(patches, actions)
+    expected = video[:, :-1] / 255 if ours else np.full_like(still, 0.5)
+    np.testing.assert_allclose(still, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("sees_change", [True, False])
+def test_encoder_sees_changes_only_if_asked(sees_change):
+    # Without blocks, an action token sees no patch, so look at the patches' embedding.
+    model = make_model(encoder=NO_BLOCKS, decoder=NO_BLOCKS, sees_change=sees_change)
+    pixels = 4 * 4 * 3
+    assert model.encoder_embedding.kernel.shape[0] == pixels * (1 + sees_change)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            {"predicts": "token"},
+            "`predicts` must be one of change, frame; received 'token'.",
+        ),
+        ({"sees_change": 0}, "`sees_change` must be true or false; received 0."),
+    ],
+)
+def test_invalid_arguments_are_rejected(arguments, message):
+    with pytest.raises(ValueError) as error:
+        make_model(**arguments)
+    assert str(error.value) == message

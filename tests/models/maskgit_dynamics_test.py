@@ -14,17 +14,18 @@ TRANSFORMER = {"dim": 16, "num_blocks": 1, "num_heads": 2, "qk_norm": True}
 NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # Quick to build.
 
 
-def make_dynamics(window=16, conditioning="add"):
+PUBLISHED = {"sees_previous": False, "predicts": "token"}
+
+
+def make_dynamics(window=16, **arguments):
     """Make a model whose head is not zero and whose codes differ much."""
     keras.utils.set_random_seed(0)
     transformer = {**TRANSFORMER, "window": window}
-    dynamics = MaskGitDynamics(
-        K, N, A, transformer, code_dim=8, conditioning=conditioning
-    )
+    dynamics = MaskGitDynamics(K, N, A, transformer, code_dim=8, **arguments)
     rng = np.random.default_rng(0)
     for weight, scale in (
         (dynamics.table.embeddings, 0.2),
-        (dynamics.to_change.kernel, 0.5),
+        (dynamics.head.kernel, 0.5),
         *[(bias, 1) for bias in dynamics.action_embedding.weights[1:]],
     ):
         weight.assign(scale * rng.normal(size=weight.shape))
@@ -40,9 +41,17 @@ def random_inputs(time=T):
     return tokens, actions, {"mask": mask}
 
 
-@pytest.fixture(scope="module", params=["add", "concat", "token"])
+VARIANTS = [
+    *[{"conditioning": x} for x in ("add", "concat", "token")],
+    *[{**PUBLISHED, "conditioning": x} for x in ("add", "concat", "token")],
+    {"sees_previous": False},
+    {"predicts": "token"},
+]
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def dynamics(request):
-    return make_dynamics(conditioning=request.param)
+    return make_dynamics(**request.param)
 
 
 def frames_changed(before, after):
@@ -51,7 +60,8 @@ def frames_changed(before, after):
     return change.max(axis=(2, 3)) > 1e-5
 
 
-def test_model():
+@pytest.mark.parametrize("switches", [{}, PUBLISHED], ids=["ours", "published"])
+def test_model(switches):
     arguments = {
         "num_codes": K,
         "num_patches": N,
@@ -60,6 +70,7 @@ def test_model():
         "code_dim": 8,
         "conditioning": "concat",
         "mask_rates": (0.25, 0.75),
+        **switches,
     }
     run_layer_test(
         MaskGitDynamics, arguments, list(random_inputs()), mixed_output_dtype="float32"
@@ -70,7 +81,7 @@ def test_mask_token_has_no_logit(dynamics):
     logits = dynamics(*random_inputs())
     assert logits.shape == (B, T, N, K)
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-    assert dynamics.table.embeddings.shape == (K + 1, 8)
+    assert dynamics.table.embeddings.shape[0] == K + 1
 
 
 @pytest.mark.parametrize("frame", [0, 2, 4])
@@ -114,8 +125,20 @@ def test_masked_tokens_do_not_leak_into_their_frame(dynamics, frame):
     other[:, frame:] = np.where(batch["mask"], (tokens + 3) % K, tokens)[:, frame:]
     before, after = (dynamics(x, actions, batch) for x in (tokens, other))
     np.testing.assert_array_equal(before[:, : frame + 1], after[:, : frame + 1])
-    # The next frame depends on them: in play, they are known.
-    assert frames_changed(before, after)[:, frame + 1 :].all()
+    # The next frame depends on them, except as published: in play, they are known.
+    seen = dynamics.sees_previous or dynamics.predicts == "change"
+    assert (frames_changed(before, after)[:, frame + 1 :] == seen).all()
+
+
+@pytest.mark.parametrize("conditioning", ["add", "concat", "token"])
+def test_masked_tokens_change_no_logit_as_published(conditioning):
+    dynamics = make_dynamics(conditioning=conditioning, **PUBLISHED)
+    tokens, actions, batch = random_inputs()
+    for shift in range(1, K):
+        other = np.where(batch["mask"], (tokens + shift) % K, tokens)
+        np.testing.assert_array_equal(
+            dynamics(tokens, actions, batch), dynamics(other, actions, batch)
+        )
 
 
 def test_concatenated_actions_enter_unprojected_next_to_patches():
@@ -139,13 +162,18 @@ def test_concatenated_actions_enter_unprojected_next_to_patches():
             "`conditioning` must be one of add, concat, token; received 'film'.",
         ),
         (
+            {"predicts": "frame"},
+            "`predicts` must be one of change, token; received 'frame'.",
+        ),
+        ({"sees_previous": 2}, "`sees_previous` must be true or false; received 2."),
+        (
             {"conditioning": "concat", "action_dim": 16},
             "`action_dim` must be less than the transformer's `dim` if `conditioning` "
             'is "concat"; received action_dim=16, dim=16.',
         ),
     ],
 )
-def test_invalid_conditioning_is_rejected(arguments, message):
+def test_invalid_arguments_are_rejected(arguments, message):
     arguments = {"action_dim": A, **arguments}
     with pytest.raises(ValueError) as error:
         MaskGitDynamics(K, N, transformer=NO_BLOCKS, **arguments)
@@ -170,10 +198,18 @@ def test_starting_from_codebook_keeps_mask_token():
     np.testing.assert_array_equal(table[K], mask_token)
 
 
-@pytest.mark.parametrize("conditioning", ["add", "concat", "token"])
-def test_steps_equal_call_beyond_window(conditioning):
+def test_classifier_does_not_start_from_codebook():
+    dynamics = make_dynamics(**PUBLISHED)
+    table = dynamics.table.embeddings.numpy()
+    assert table.shape == (K + 1, TRANSFORMER["dim"])
+    dynamics.start_from(np.ones((K, 8)))
+    np.testing.assert_array_equal(dynamics.table.embeddings, table)
+
+
+@pytest.mark.parametrize("arguments", VARIANTS, ids=str)
+def test_steps_equal_call_beyond_window(arguments):
     frames = 5
-    dynamics = make_dynamics(3, conditioning)
+    dynamics = make_dynamics(3, **arguments)
     tokens, actions, batch = random_inputs(frames)
     mask = batch["mask"]
     mask[:, 0, :2] = True  # The first frame can be masked, too.
