@@ -14,6 +14,7 @@ from genie_tf.layers.axial_attention import (
 )
 from genie_tf.layers.feed_forward import FeedForward, NormDenseNorm
 from genie_tf.layers.finite_scalar_quantizer import FiniteScalarQuantizer
+from genie_tf.layers.first_frame import OwnFirstFrame, embedding_for
 from genie_tf.layers.patches import (
     patch_grid,
     patchify,

@@ -6,11 +6,8 @@ Axes: b batch, t time, n patches, d model dim, h heads, k head dim.
 import keras
 from keras import ops
 
-from genie_tf.layers.arguments import check_flag, check_whole
+from genie_tf.layers.arguments import check_choice, check_flag, check_whole
 from genie_tf.layers.position_embedding import alibi_slopes, rotary_embedding
-
-_BIASES = ("output", "all", "none")
-_POSITIONS = ("rotary", "alibi", "none")
 
 
 class AxialAttention(keras.layers.Layer):
@@ -39,7 +36,7 @@ class AxialAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         check_whole(num_heads=num_heads, head_dim=head_dim)
         check_flag(qk_norm=qk_norm, own_context=own_context)
-        _check_choice("bias", bias, _BIASES)
+        check_choice(("output", "all", "none"), bias=bias)
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.qk_norm = qk_norm
@@ -126,13 +123,6 @@ class AxialAttention(keras.layers.Layer):
         }
 
 
-def _check_choice(name: str, value, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(choices)}; received {value!r}."
-        )
-
-
 def _flat(tokens, shape):
     """Return tokens in another shape; None stays None."""
     return None if tokens is None else ops.reshape(tokens, shape)
@@ -192,7 +182,7 @@ class CausalAttention(AxialAttention):
     ):
         super().__init__(num_heads, head_dim, qk_norm, **kwargs)
         check_whole(window=window)
-        _check_choice("position", position, _POSITIONS)
+        check_choice(("rotary", "alibi", "none"), position=position)
         if position == "rotary" and head_dim % 2:
             raise ValueError(
                 "`head_dim` must be even for attention over time, because positions "

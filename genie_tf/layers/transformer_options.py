@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from genie_tf.layers.arguments import check_flag, check_number, check_whole
+from genie_tf.layers.arguments import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_whole,
+)
 
 _CHOICES = {
     "space_position": ("learned", "sinusoidal", "sinusoidal_input", "none"),
@@ -66,11 +71,7 @@ class TransformerOptions:
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(choices)}; received "
-                    f"{getattr(self, name)!r}."
-                )
+            check_choice(choices, **{name: getattr(self, name)})
         check_flag(
             peg=self.peg,
             norm_keys=self.norm_keys,
