@@ -38,6 +38,7 @@ def export_model(model: WorldModel | Tokenizer, folder: str | os.PathLike) -> No
       width, channels). `action` and `seed` are int32 (b,); sampling settings, such as
       `temperature`, are scalars, and choices are indices into `Setting.choices`. Frames
       equal those of `WorldSampler.step`.
+    - `sampling()`: to the world's default sampling settings, for `step`.
 
     Args:
         model: a `WorldModel` or a `Tokenizer`.
@@ -157,6 +158,8 @@ def _world_signatures(world: WorldModel) -> dict:
     for name, leaf in named(structure).items():
         inputs.append(_spec(name, (None, *leaf.shape[1:]), leaf.dtype))
     signatures = {"step": (step, {spec.name: spec for spec in inputs})}
+    if world.dynamics.sampling_settings:
+        signatures["sampling"] = world.dynamics.sampling_tensors, {}
     # A guided world cannot infer the actions between the frames of a longer prompt.
     prompt = _video("prompt", world.tokenizer, time=None if world.infers_actions else 1)
     signatures["reset"] = reset, {"prompt": prompt}

@@ -122,6 +122,27 @@ def complete_settings(
     return values
 
 
+def with_defaults(
+    settings: Sequence[Setting], defaults: Mapping | None, owner: str
+) -> tuple[Setting, ...]:
+    """Return the same settings with other default values.
+
+    Args:
+        settings: available settings.
+        defaults: default values by name; missing ones stay.
+        owner: see `complete_settings`.
+
+    Raises:
+        ValueError: see `complete_settings`.
+    """
+    values = complete_settings(settings, defaults, owner)
+    return tuple(
+        # A default also defines the type.
+        dataclasses.replace(x, default=type(x.default)(values[x.name]))
+        for x in settings
+    )
+
+
 def settings_as_tensors(settings: Sequence[Setting], values: Mapping) -> dict:
     """Return values as scalar tensors, so that one program serves all values.
 

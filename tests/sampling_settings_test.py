@@ -110,23 +110,54 @@ def test_invalid_settings_are_rejected(given, message):
     assert str(error.value) == message
 
 
-def test_dynamics_has_the_settings_that_it_lists():
-    class Greedy(Dynamics):
-        sampling_settings = (Setting("beams", "beams", 2, "How many.", 1),)
+class Greedy(Dynamics, contract=True):
+    sampling_settings = (Setting("beams", "beams", 2, "How many.", 1),)
 
-    assert Greedy.complete_sampling() == {"beams": 2}
-    assert Greedy.complete_sampling({"beams": 3}) == {"beams": 3}
+
+def test_dynamics_has_the_settings_that_it_lists():
+    dynamics = Greedy()
+    assert dynamics.complete_sampling() == {"beams": 2}
+    assert dynamics.complete_sampling({"beams": 3}) == {"beams": 3}
     with pytest.raises(ValueError) as error:
-        Greedy.complete_sampling({"num_steps": 4})
+        dynamics.complete_sampling({"num_steps": 4})
     assert str(error.value) == "A Greedy has no setting 'num_steps': it has beams."
-    assert MaskGitDynamics.complete_sampling() == DEFAULTS
 
 
 def test_dynamics_can_have_no_settings():
-    assert Dynamics.complete_sampling() == Dynamics.sampling_tensors() == {}
+    dynamics = Dynamics()
+    assert dynamics.complete_sampling() == dynamics.sampling_tensors() == {}
     with pytest.raises(ValueError) as error:
-        Dynamics.complete_sampling({"top_k": 3})
+        dynamics.complete_sampling({"top_k": 3})
     assert str(error.value) == "A Dynamics has no setting 'top_k': it has none."
+
+
+def make_dynamics(**arguments):
+    transformer = {"dim": 8, "num_blocks": 0, "num_heads": 1}
+    return MaskGitDynamics(4, 2, 3, transformer, **arguments)
+
+
+def test_a_model_can_have_its_own_defaults():
+    dynamics = make_dynamics(sampling={"num_steps": 25, "temperature": 2})
+    expected = {**DEFAULTS, "num_steps": 25, "temperature": 2.0}
+    assert dynamics.complete_sampling() == expected
+    assert dynamics.complete_sampling({"num_steps": 3})["num_steps"] == 3
+    assert {x.name: x.default for x in dynamics.sampling_settings} == expected
+    # A whole number does not turn the setting into one.
+    tensor = dynamics.sampling_tensors({"temperature": 0.5})["temperature"]
+    assert float(tensor) == 0.5
+    assert make_dynamics().complete_sampling() == DEFAULTS
+    assert dynamics.arguments()["sampling"] == {"num_steps": 25, "temperature": 2}
+
+
+def test_invalid_defaults_of_a_model_are_rejected():
+    with pytest.raises(ValueError) as error:
+        make_dynamics(sampling={"num_steps": 0})
+    assert str(error.value) == (
+        "`num_steps` must be a whole number, 1 or more, and less than a million; "
+        "received 0."
+    )
+    with pytest.raises(ValueError, match="A MaskGitDynamics has no setting 'steps'"):
+        make_dynamics(sampling={"steps": 4})
 
 
 def test_tensor_types_do_not_depend_on_values():

@@ -23,6 +23,9 @@ def define_config(name: str, description: str) -> None:
     """Define a flag for a config (see `load_config`), and one for each setting."""
     from ml_collections import config_flags
 
+    # As with any config, whether a setting may be None is checked with its value.
+    for number, parser in ((int, _IntegerOrNone()), (float, _FloatOrNone())):
+        config_flags.register_flag_parser_for_type(number, parser)
     config_flags.DEFINE_config_file(name, None, description)
     flags.FLAGS[name].parser = ConfigParser()
 
@@ -49,7 +52,9 @@ def define_sampling_flags() -> None:
     """Define the flags that `sampling` reads."""
     for setting in ALL_SETTINGS:
         name = _SAMPLING_FLAGS.get(setting.name, setting.name)
-        text = f"{setting.help} By default {setting.default}."
+        text = (
+            f"{setting.help} By default as the model says, usually {setting.default}."
+        )
         if setting.choices:
             flags.DEFINE_enum(name, None, list(setting.choices), text)
         elif isinstance(setting.default, int):
@@ -103,6 +108,21 @@ class _PathParser(flags.ArgumentParser):
             raise ValueError("expected a path; received nothing")
         path = local_path(argument)
         return str(path) if argument.startswith("~") else argument
+
+
+class _OrNone:
+    """Mix-in for parsers of numbers: "None" is None."""
+
+    def parse(self, argument):
+        return None if argument == "None" else super().parse(argument)
+
+
+class _IntegerOrNone(_OrNone, flags.IntegerParser):
+    pass
+
+
+class _FloatOrNone(_OrNone, flags.FloatParser):
+    pass
 
 
 class ConfigParser(flags.ArgumentParser):

@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict, config_dict
 
+from genie_tf.sampling_settings import ALL_SETTINGS
+
 # Settings of any Genie, as published.
 _GENIE = {
     # Name or folder of a trained latent action model, which stays frozen.
@@ -18,7 +20,21 @@ _MODELS = {
     "genie": {"latent_action_model": "LatentActionModel"},
 }
 # Types of settings that can be None.
-_OPTIONAL = {"head_dim": int, "mlp_dim": int, "idle_limit": int, "levels": tuple}
+_OPTIONAL = {
+    "clip_norm": float,
+    "head_dim": int,
+    "mlp_dim": int,
+    "idle_limit": int,
+    "levels": tuple,
+}
+
+# The optimizer of Genie and Jafar.
+PUBLISHED_OPTIMIZER = {
+    "beta_1": 0.9,
+    "beta_2": 0.9,
+    "weight_decay": 1e-4,
+    "decay_all": True,
+}
 
 
 def choose_size(size: str, **sizes: dict) -> ConfigDict:
@@ -57,6 +73,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "resize": False,
             # "mixed_bfloat16" computes in bfloat16; weights stay float32.
             "precision": "float32",
+            # Largest global norm of the gradients; None for no limit.
             "clip_norm": 1.0,
             # Both save memory: the number of parts a batch is run in, and whether
             # blocks are recomputed in the backward pass.
@@ -144,6 +161,10 @@ def quantizer(
     idle_limit: int | None = 10,
     quantize_after: int = 0,
     ema: float = 0.0,
+    metric: str = "cosine",
+    centered: bool = True,
+    data_init: bool = True,
+    move_to: str = "latents",
     levels: tuple[int, ...] | None = None,
 ) -> dict:
     """Return the arguments of a `VectorQuantizer`.
@@ -153,11 +174,40 @@ def quantizer(
     return dict(locals())
 
 
+def published_quantizer(metric: str = "euclidean", **arguments) -> dict:
+    """Return the arguments of a plain `VectorQuantizer`: that of Genie, by default."""
+    return quantizer(
+        metric=metric,
+        **{"centered": False, "data_init": False, "idle_limit": None, **arguments},
+    )
+
+
 def maskgit_dynamics(
     transformer: dict,
     *,
     conditioning: str = "add",
     mask_rates: tuple[float, float] = (0.5, 1.0),
+    sees_previous: bool = True,
+    predicts: str = "change",
+    sampling: dict | None = None,
 ) -> dict:
     """Return the arguments of a `MaskGitDynamics`, except those its world passes."""
-    return {"class_name": "MaskGitDynamics", **locals()}
+    return {
+        "class_name": "MaskGitDynamics",
+        **locals(),
+        # Complete, so that each setting has a flag.
+        "sampling": {x.name: x.default for x in ALL_SETTINGS} | (sampling or {}),
+    }
+
+
+def published_dynamics(
+    transformer: dict, *, conditioning: str = "add", temperature: float = 1.0
+) -> dict:
+    """Return the arguments of the dynamics of Genie, Jafar and GenieRedux."""
+    return maskgit_dynamics(
+        transformer,
+        conditioning=conditioning,
+        sees_previous=False,
+        predicts="token",
+        sampling={"num_steps": 25, "temperature": temperature},
+    )

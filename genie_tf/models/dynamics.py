@@ -35,7 +35,8 @@ class Dynamics(TrainableModel, contract=True):
         num_tokens: tokens per frame, one per patch by default.
         action_dim: width of an action vector.
         sees_frames: whether it sees decoded frames next to their tokens.
-        sampling_settings: the sampling settings of this class.
+        sampling_settings: the sampling settings; those of a model can have other
+            defaults than those of its class.
     """
 
     part_name = "dynamics"
@@ -133,17 +134,17 @@ class Dynamics(TrainableModel, contract=True):
             self.scored(tokens, batch), ops.argmax(logits, axis=-1), tokens
         )
 
-    @classmethod
-    def complete_sampling(cls, given: Mapping | None = None) -> dict:
+    def complete_sampling(self, given: Mapping | None = None) -> dict:
         """Return all sampling settings, with defaults for missing ones.
 
         Raises:
             ValueError: if a setting is unknown or a value is out of range.
         """
-        return complete_settings(cls.sampling_settings, given, f"A {cls.__name__}")
+        return complete_settings(
+            self.sampling_settings, given, f"A {type(self).__name__}"
+        )
 
-    @classmethod
-    def sampling_tensors(cls, given: Mapping | None = None) -> dict:
+    def sampling_tensors(self, given: Mapping | None = None) -> dict:
         """Return `complete_sampling` as scalars, so one program serves all values."""
-        values = cls.complete_sampling(given)
-        return settings_as_tensors(cls.sampling_settings, values)
+        values = self.complete_sampling(given)
+        return settings_as_tensors(self.sampling_settings, values)

@@ -17,6 +17,7 @@ from genie_tf.sampling_settings import (
     ORDER,
     TEMPERATURE,
     TOP_K,
+    with_defaults,
 )
 
 # Initial logit of the previous token, for unit codes, minus that of an orthogonal one.
@@ -56,9 +57,12 @@ class MaskGitDynamics(Dynamics):
             codes of the small table; or "token", by a dense classifier over the codes. The
             table is then as wide as an embedded patch, and used for the input only.
 
+        sampling: default values of sampling settings, such as {"num_steps": 25}; see
+            `sampling_settings.py`.
+
     Raises:
-        ValueError: if `conditioning` or `predicts` is unknown, or "concat" leaves
-            patches no width.
+        ValueError: if `conditioning` or `predicts` is unknown, "concat" leaves patches
+            no width, or a sampling setting is invalid.
 
     Example:
 
@@ -85,6 +89,7 @@ class MaskGitDynamics(Dynamics):
         mask_rates: tuple[float, float] = (0.5, 1.0),
         sees_previous: bool = True,
         predicts: str = "change",
+        sampling: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -101,6 +106,10 @@ class MaskGitDynamics(Dynamics):
         self.conditioning = conditioning
         self.sees_previous = sees_previous
         self.predicts = predicts
+        self.sampling = dict(sampling or {})
+        self.sampling_settings = with_defaults(
+            type(self).sampling_settings, self.sampling, "A MaskGitDynamics"
+        )
         policy = {"dtype": self.dtype_policy}
         self.transformer = STTransformer(**transformer, **policy)
         width = self.transformer.dim
@@ -329,6 +338,7 @@ class MaskGitDynamics(Dynamics):
             "mask_rates": self.mask_rates,
             "sees_previous": self.sees_previous,
             "predicts": self.predicts,
+            "sampling": self.sampling,
         }
 
 

@@ -115,9 +115,9 @@ def test_other_attention_is_rejected():
     )
 
 
-def test_unknown_setting_is_rejected():
+def test_unknown_setting_is_rejected(dynamics):
     with pytest.raises(ValueError) as error:
-        CausalDynamics.complete_sampling({"num_steps": 4})
+        dynamics.complete_sampling({"num_steps": 4})
     assert str(error.value) == (
         "A CausalDynamics has no setting 'num_steps': it has temperature, top_k."
     )

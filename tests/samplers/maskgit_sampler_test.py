@@ -7,11 +7,16 @@ from scipy.stats import qmc
 from genie_tf.models import MaskGitDynamics
 from genie_tf.samplers import halton_order, maskgit_step, sample_frame
 from genie_tf.samplers.maskgit_sampler import draw
+from genie_tf.sampling_settings import complete_settings, settings_as_tensors
 
 # Axes: b batch, n patches, k codes.
 B, N, K = 3, 16, 12
 
-tensors = MaskGitDynamics.sampling_tensors
+
+
+def tensors(given=None):
+    settings = MaskGitDynamics.sampling_settings
+    return settings_as_tensors(settings, complete_settings(settings, given, "It"))
 
 
 def random_logits(seed=0, shape=(B, N, K)):
