@@ -84,6 +84,7 @@ def _genie(tensors: Tensors, frame_shape, frames: int) -> Genie:
         transformer=_transformer_arguments(transformer, frames),
         sees_previous=False,
         predicts="token",
+        sampling={"num_steps": 25, "temperature": 0.0},
     )
     table = np.concatenate(
         [

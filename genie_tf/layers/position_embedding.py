@@ -173,11 +173,6 @@ class SpatialBias(keras.layers.Layer):
         grid: (rows, columns) of the patches of a frame.
         num_heads: number of attention heads.
         hidden_dim: width of the hidden layers.
-
-    Call arguments: none.
-
-    Returns:
-        float32 (num_heads, patches, patches): query, then key.
     """
 
     def __init__(
@@ -196,7 +191,8 @@ class SpatialBias(keras.layers.Layer):
         self.to_bias.build((None, hidden_dim))
         self.built = True
 
-    def call(self):
+    def compute(self):
+        """Return the bias, float32 (num_heads, patches, patches): query, then key."""
         rows, columns = self.grid
         # The network sees each of the few different offsets once.
         offsets = np.stack(

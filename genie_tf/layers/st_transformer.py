@@ -364,10 +364,16 @@ class STTransformer(keras.layers.Layer):
         return self.position(tokens) if self.position else tokens
 
     def _attention_bias(self) -> tuple:
-        return (self.space_bias(),) if self.space_bias else ()
+        return (self.space_bias.compute(),) if self.space_bias else ()
 
     def _leave(self, tokens):
         return self.norm(tokens) if self.norm else tokens
+
+    @property
+    def sees_one_frame(self) -> bool:
+        """Whether the outputs of a frame depend on that frame only."""
+        alone = self.window == 1 and not self.options.peg
+        return alone or self.attention == "space"
 
     def empty_cache(self, batch: int, num_patches: int):
         """Return an empty cache for `step`: keys and values of each block."""

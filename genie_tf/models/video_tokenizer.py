@@ -143,7 +143,7 @@ class VideoTokenizer(Tokenizer):
 
     @property
     def sees_one_frame(self) -> bool:
-        return self.encoder.window == 1 or self.encoder.attention == "space"
+        return self.encoder.sees_one_frame
 
     def tokenize(self, video):
         return self.encode(video)["indices"]

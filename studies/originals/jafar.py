@@ -50,7 +50,7 @@ def main():
     video = rng.random((BATCH, FRAMES, HEIGHT, WIDTH, 3), dtype="float32")
     genie = Genie(**SIZES)
     batch = {"videos": video, "mask_rng": jax.random.PRNGKey(arguments.seed)}
-    params = genie.init(jax.random.PRNGKey(arguments.seed), batch)
+    params = jax.jit(genie.init)(jax.random.PRNGKey(arguments.seed), batch)
     # Jafar trains the latent action model first; a Genie makes only its encoder.
     lam = LatentActionModel(
         in_dim=SIZES["in_dim"],
@@ -63,14 +63,15 @@ def main():
         dropout=0.0,
         codebook_dropout=0.0,
     )
-    trained = lam.init(jax.random.PRNGKey(arguments.seed + 1), batch, False)
+    trained = jax.jit(lambda key: lam.init(key, batch, False))(
+        jax.random.PRNGKey(arguments.seed + 1)
+    )
     params["params"]["lam"] = trained["params"]
     # So that no bias stays zero and no scale one.
     params = jax.tree.map(
         lambda x: np.asarray(x) + 0.1 * rng.normal(size=x.shape).astype("float32"),
         params,
     )
-    outputs = genie.apply(params, batch, True)
 
     def tokenizer(genie, batch):
         return genie.tokenizer(batch, False)
@@ -78,11 +79,23 @@ def main():
     def latent_action_model(genie, batch):
         return genie.lam(batch, False)
 
-    tokenized = genie.apply(params, batch, method=tokenizer)
-    inferred = genie.apply(params, batch, method=latent_action_model)
+    @jax.jit
+    def call(params):
+        return (
+            genie.apply(params, batch, True),
+            genie.apply(params, batch, method=tokenizer),
+            genie.apply(params, batch, method=latent_action_model),
+        )
+
+    outputs, tokenized, inferred = call(params)
     actions = rng.integers(SIZES["num_latent_actions"], size=(BATCH, ROLLOUT, 1))
 
-    def rollout(steps):
+    @jax.jit
+    def sample(params, batch):
+        """Sample a frame in one step, greedily."""
+        return genie.apply(params, batch, 1, 1.0, True, method=Genie.sample)
+
+    def rollout():
         frames = video[:, :1]
         for i in range(ROLLOUT):
             batch = {
@@ -90,9 +103,9 @@ def main():
                 "latent_actions": actions[:, : i + 1],
                 "rng": jax.random.PRNGKey(0),
             }
-            frame = genie.apply(params, batch, steps, 1.0, True, method=Genie.sample)
+            frame = sample(params, batch)
             frames = np.concatenate([frames, frame], axis=1)
-        return frames
+        return frames[:, 1:]
 
     output = Path(arguments.output).expanduser().resolve()
     output.mkdir(parents=True, exist_ok=True)
@@ -118,8 +131,7 @@ def main():
         mask=outputs["mask"],
         logits=outputs["token_logits"],
         played=actions[..., 0],
-        rollout=rollout(1),
-        rollout_25_steps=rollout(25),
+        rollout=rollout(),
     )
 
 
