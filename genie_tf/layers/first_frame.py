@@ -44,9 +44,9 @@ class OwnFirstFrame(keras.layers.Layer):
 
         self.first, self.later = make("first"), make("later")
 
-    def build(self, input_shape):
-        self.first.build(input_shape)
-        self.later.build(input_shape)
+    def build(self, tokens_shape, position_shape=None):
+        self.first.build(tokens_shape)
+        self.later.build(tokens_shape)
 
     def call(self, tokens, position=None):
         t = ops.shape(tokens)[1]
@@ -54,8 +54,8 @@ class OwnFirstFrame(keras.layers.Layer):
         is_first = (frames == 0)[:, :, None, None]
         return ops.where(is_first, self.first(tokens), self.later(tokens))
 
-    def compute_output_shape(self, input_shape, position_shape=None):
-        return (*input_shape[:-1], self.dim)
+    def compute_output_shape(self, tokens_shape, position_shape=None):
+        return (*tokens_shape[:-1], self.dim)
 
     def get_config(self):
         return {

@@ -17,9 +17,8 @@ import torch
 from einops import rearrange
 from safetensors.torch import save_file
 
-HEIGHT, WIDTH, FRAMES, BATCH, ROLLOUT = 16, 24, 5, 2, 4
-CODES, ACTIONS, DIM = 32, 5, 24
-PATCH = 8
+HEIGHT, WIDTH, FRAMES, BATCH, ROLLOUT = 8, 12, 5, 2, 4
+CODES, ACTIONS, DIM, PATCH = 32, 5, 12, 4
 SIZES = {
     "dim": DIM,
     "image_size": (HEIGHT, WIDTH),
@@ -27,7 +26,7 @@ SIZES = {
     "temporal_patch_size": 1,
     "num_blocks": 2,
     "codebook_dim": 8,
-    "dim_head": 6,
+    "dim_head": 4,
     "heads": 2,
     "ff_mult": 2.0,
 }
@@ -91,7 +90,7 @@ def main():
             action_dim=ACTIONS if guided else None,
             num_tokens=CODES,
             heads=2,
-            dim_head=6,
+            dim_head=4,
             num_blocks=2,
             ff_mult=2.0,
             max_seq_len=12 * HEIGHT * WIDTH // PATCH**2,

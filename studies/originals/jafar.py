@@ -12,28 +12,29 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax.serialization import to_bytes
 from orbax.checkpoint import PyTreeCheckpointer
 
 SIZES = {
     "in_dim": 3,
-    "tokenizer_dim": 24,
+    "tokenizer_dim": 12,
     "latent_patch_dim": 8,
     "num_patch_latents": 32,
     "patch_size": 4,
     "tokenizer_num_blocks": 2,
     "tokenizer_num_heads": 2,
-    "lam_dim": 20,
+    "lam_dim": 8,
     "latent_action_dim": 8,
     "num_latent_actions": 5,
-    "lam_patch_size": 8,
+    "lam_patch_size": 6,
     "lam_num_blocks": 2,
     "lam_num_heads": 2,
-    "dyna_dim": 28,
+    "dyna_dim": 16,
     "dyna_num_blocks": 2,
     "dyna_num_heads": 2,
     "mask_limit": 0.5,
 }
-HEIGHT, WIDTH, FRAMES, BATCH, ROLLOUT = 16, 24, 5, 2, 4
+HEIGHT, WIDTH, FRAMES, BATCH, ROLLOUT = 8, 12, 5, 2, 4
 
 
 def main():
@@ -121,8 +122,9 @@ def main():
             {"model": {"step": 0, "params": {"params": part}}},
             force=True,
         )
+    (output / "genie.msgpack").write_bytes(to_bytes(params))
     np.savez_compressed(
-        output / "outputs.npz",
+        output / "genie.npz",
         video=video,
         tokens=outputs["video_tokens"],
         reconstruction=tokenized["recon"],
