@@ -199,7 +199,7 @@ def _transformer_arguments(
         "num_heads": width // head_dim,
         "head_dim": head_dim,
         "mlp_dim": mlp_dim,
-        "qk_norm": True,
+        "qk_norm": "unit",
         "window": frames,
         "options": {
             **TRANSFORMER,
@@ -304,11 +304,7 @@ def _load_attention(norm, attention, tensors: Tensors) -> None:
         key, value = np.split(key_value.reshape(-1, 2 * heads, width), 2, axis=1)
         key_value = pack_heads(key, value)
     assign(attention.to_key_value.kernel, key_value, "to_kv.weight")
-    # Products are of unit vectors, times 8; here of vectors of length sqrt(width), divided
-    # by that.
-    tensors.load(
-        attention.query_norm.scale, "q_scale", lambda x: x * np.float32(8 / width**0.5)
-    )
+    tensors.load(attention.query_norm.scale, "q_scale")
     tensors.load(attention.key_norm.scale, "k_scale")
     tensors.load(attention.to_output.kernel, "to_out.weight", np.transpose)
 

@@ -18,8 +18,9 @@ class AxialAttention(keras.layers.Layer):
         head_dim: width of a query, key or value; num_heads * head_dim can differ from
             the width of the model.
         qk_norm: normalize queries and keys before the dot product (Genie, section 3),
-            by their root mean square and with a learned scale. For a `head_dim` of 64,
-            this is GenieRedux's unit norm with a learned scale, times 8.
+            by their root mean square and with a learned scale; or "unit", to unit
+            length, with a learned scale and products times 8 (GenieRedux; Dehghani et
+            al. 2023), which is nearly the same for a `head_dim` of 64.
         bias: projections with a bias: "output", "all" or "none".
         own_context: make keys and values from another input than queries.
     """
@@ -28,14 +29,15 @@ class AxialAttention(keras.layers.Layer):
         self,
         num_heads: int,
         head_dim: int,
-        qk_norm: bool = False,
+        qk_norm: bool | str = False,
         bias: str = "output",
         own_context: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_whole(num_heads=num_heads, head_dim=head_dim)
-        check_flag(qk_norm=qk_norm, own_context=own_context)
+        check_flag(own_context=own_context)
+        check_choice((False, True, "unit"), qk_norm=qk_norm)
         check_choice(("output", "all", "none"), bias=bias)
         self.num_heads = num_heads
         self.head_dim = head_dim
@@ -55,9 +57,12 @@ class AxialAttention(keras.layers.Layer):
             self.to_qkv = keras.layers.Dense(
                 3 * width, use_bias=with_bias, name="to_qkv", **policy
             )
+        # The length of a head whose root mean square is 1 is the root of its width.
+        self.logit_scale = 8 / head_dim if qk_norm == "unit" else head_dim**-0.5
         if qk_norm:
-            self.query_norm = keras.layers.RMSNormalization(dtype=self.dtype_policy)
-            self.key_norm = keras.layers.RMSNormalization(dtype=self.dtype_policy)
+            norm = {"epsilon": 1e-12 if qk_norm == "unit" else 1e-6, **policy}
+            self.query_norm = keras.layers.RMSNormalization(**norm)
+            self.key_norm = keras.layers.RMSNormalization(**norm)
 
     def build(self, input_shape):
         width = self.num_heads * self.head_dim
@@ -147,7 +152,9 @@ class SpatialAttention(AxialAttention):
         query, key, value = self.project(rows, context)
         if logit_bias is not None:
             logit_bias = ops.cast(logit_bias, query.dtype)[None]
-        attended = ops.dot_product_attention(query, key, value, bias=logit_bias)
+        attended = ops.dot_product_attention(
+            query, key, value, bias=logit_bias, scale=self.logit_scale
+        )
         return ops.reshape(self.merge(attended), (-1, t, n, d))
 
 
@@ -175,7 +182,7 @@ class CausalAttention(AxialAttention):
         self,
         num_heads: int,
         head_dim: int,
-        qk_norm: bool = False,
+        qk_norm: bool | str = False,
         window: int = 16,
         position: str = "rotary",
         **kwargs,
@@ -211,6 +218,7 @@ class CausalAttention(AxialAttention):
                 value,
                 bias=bias,
                 mask=((age >= 0) & (age < self.window))[None, None],
+                scale=self.logit_scale,
             )
         )
 
@@ -258,7 +266,7 @@ class CausalAttention(AxialAttention):
         # The slot for this frame still holds a frame that has left the window.
         slot = ops.arange(self.window * m) // m
         visible = (slot < position) & (slot != position % self.window)
-        past = _products(query, keys)
+        past = self._products(query, keys)
         if self.position == "alibi":
             age = (position - slot) % self.window
             past += ops.transpose(self._age_bias(age), (1, 0, 2))[:, :, None]
@@ -266,7 +274,7 @@ class CausalAttention(AxialAttention):
         logits = ops.concatenate(
             [
                 ops.where(visible[:, None, None], past, -1e9),
-                _products(query, key),
+                self._products(query, key),
             ],
             axis=-1,
         )
@@ -276,6 +284,16 @@ class CausalAttention(AxialAttention):
         )
         attended = ops.transpose(attended, (0, 2, 1, 3))
         return ops.reshape(self.merge(attended), (-1, 1, n, d)), (key, value)
+
+    def _products(self, queries, keys):
+        """Return scaled dot products, float32 (rows, h, i, j).
+
+        Args:
+            queries: (rows, h, i, k).
+            keys: (rows, h, j, k).
+        """
+        logits = ops.matmul(queries, ops.swapaxes(keys, -2, -1))
+        return ops.cast(logits, "float32") * self.logit_scale
 
     def write(self, cache, entry, position):
         """Return the cache with a frame added.
@@ -307,17 +325,6 @@ class CausalAttention(AxialAttention):
 def _position_per_row(position, rows_per_video: int):
     """Repeat (batch,) as (rows, 1); `ops.repeat` adds far more nodes on TensorFlow."""
     return ops.reshape(ops.tile(position[:, None], (1, rows_per_video)), (-1, 1))
-
-
-def _products(queries, keys):
-    """Return scaled dot products, float32 (rows, h, i, j).
-
-    Args:
-        queries: (rows, h, i, k).
-        keys: (rows, h, j, k).
-    """
-    logits = ops.matmul(queries, ops.swapaxes(keys, -2, -1))
-    return ops.cast(logits, "float32") / keys.shape[-1] ** 0.5
 
 
 @keras.saving.register_keras_serializable("genie_tf")

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from genie_tf.layers.arguments import check_flag, check_whole
+from genie_tf.layers.arguments import check_choice, check_flag, check_whole
 from genie_tf.layers.axial_attention import (
     CausalSpaceTimeAttention,
     CausalTemporalAttention,
@@ -33,7 +33,7 @@ class STBlock(FeedForward):
         num_heads: number of heads in each attention layer.
         head_dim: width of a head.
         mlp_dim: hidden width of the feed-forward layer.
-        qk_norm: normalize queries and keys.
+        qk_norm: normalize queries and keys, see `AxialAttention`.
         window: number of frames that a frame attends to, itself included.
         attention: "st", over space and then over time; "space", only within a frame;
             "space_time", one attention to all patches of a frame and of the past.
@@ -52,7 +52,7 @@ class STBlock(FeedForward):
         num_heads: int,
         head_dim: int,
         mlp_dim: int,
-        qk_norm: bool = False,
+        qk_norm: bool | str = False,
         window: int = 16,
         attention: str = "st",
         options: dict | None = None,
@@ -242,7 +242,7 @@ class STTransformer(keras.layers.Layer):
         num_heads: number of attention heads.
         head_dim: width of a head, default dim / num_heads.
         mlp_dim: hidden width of the feed-forward layer, default 4 * dim.
-        qk_norm: normalize queries and keys.
+        qk_norm: normalize queries and keys, see `AxialAttention`.
         window: number of frames that a frame attends to, itself included.
         attention: "st", over space and then over time, in each block; or, for
             comparison, "space", only within a frame (ViT), or "space_time", one
@@ -273,7 +273,7 @@ class STTransformer(keras.layers.Layer):
         num_heads: int,
         head_dim: int | None = None,
         mlp_dim: int | None = None,
-        qk_norm: bool = False,
+        qk_norm: bool | str = False,
         window: int = 16,
         attention: str = "st",
         remat: bool = False,
@@ -283,7 +283,8 @@ class STTransformer(keras.layers.Layer):
         super().__init__(**kwargs)
         check_whole(dim=dim, num_heads=num_heads, window=window)
         check_whole(num_blocks=num_blocks, least=0)
-        check_flag(qk_norm=qk_norm, remat=remat)
+        check_choice((False, True, "unit"), qk_norm=qk_norm)
+        check_flag(remat=remat)
         if head_dim is None and dim % num_heads:
             raise ValueError(
                 "`num_heads` must divide `dim` if `head_dim` is not given; received "

@@ -280,13 +280,14 @@ def test_projections_with_a_bias(bias, names):
     np.testing.assert_allclose(layer(tokens), expected, atol=1e-5)
 
 
-def test_qk_norm_is_a_unit_norm_with_scale_times_8():
-    layer = SpatialAttention(num_heads=1, head_dim=64, qk_norm=True, bias="none")
+@pytest.mark.parametrize("qk_norm, head_dim", [("unit", 5), ("unit", 64), (True, 64)])
+def test_unit_norm_has_a_scale_and_products_times_8(qk_norm, head_dim):
+    layer = SpatialAttention(1, head_dim, qk_norm, bias="none")
     tokens = random_tokens()
-    outputs = ops.convert_to_numpy(layer(tokens))
+    layer.build(tokens.shape)
     rng = np.random.default_rng(0)
     for norm in (layer.query_norm, layer.key_norm):
-        norm.scale.assign(rng.normal(size=64))
+        norm.scale.assign(rng.normal(size=head_dim))
     scales = layer.query_norm.scale.numpy() * layer.key_norm.scale.numpy()
     outputs = ops.convert_to_numpy(layer(tokens))
     query, key, value = np.split(tokens[0, 0] @ layer.to_qkv.kernel.numpy(), 3, -1)

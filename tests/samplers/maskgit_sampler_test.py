@@ -13,7 +13,6 @@ from genie_tf.sampling_settings import complete_settings, settings_as_tensors
 B, N, K = 3, 16, 12
 
 
-
 def tensors(given=None):
     settings = MaskGitDynamics.sampling_settings
     return settings_as_tensors(settings, complete_settings(settings, given, "It"))
