@@ -16,6 +16,7 @@ _PLATFORMERS_DYNAMICS = {
     "96m": 96,
     "192m": 192,
     "404m": 404,
+    "580m": 580,
     "811m": 811,
     "1.6b": 1_600,
     "2.7b": 2_700,
@@ -26,6 +27,7 @@ _PLATFORMERS_DYNAMICS = {
 }
 PUBLISHED = {
     ("platformers_tokenizer:paper", "tokenizer"): 200,
+    ("platformers_tokenizer:batch_64", "tokenizer"): 200,
     ("platformers_tokenizer:st_vivit", "tokenizer"): 205,
     ("platformers_tokenizer:vit", "tokenizer"): 230,
     ("platformers_tokenizer:c_vivit", "tokenizer"): 225,
@@ -46,10 +48,19 @@ _TOKENIZERS = {
     "jafar_genie:patch16": "jafar_tokenizer:patch16",
     "jafar_genie:patch4": "jafar_tokenizer:patch4",
     "genieredux_genie:paper": "genieredux_tokenizer:paper",
+    "genieredux_guided:paper": "genieredux_tokenizer:paper",
+    **{
+        f"robotics_genie:{size}": "robotics_tokenizer:paper"
+        for size in ("2.5b", "1b", "1b_token_input")
+    },
 }
 CONFIGS = (
     *dict.fromkeys(_TOKENIZERS.values()),
-    *(f"platformers_tokenizer:{name}" for name in ("st_vivit", "vit", "c_vivit")),
+    *(
+        f"platformers_tokenizer:{name}"
+        for name in ("batch_64", "st_vivit", "vit", "c_vivit")
+    ),
+    "jafar_lam:paper",
     *_TOKENIZERS,
 )
 

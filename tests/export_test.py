@@ -57,6 +57,8 @@ for name in sys.argv[1:]:
             frames.append(state.pop("frame"))
         outputs["frames"] = np.stack(frames)
         outputs["last"] = state["state_dynamics_tokens"]
+    if "sampling" in programs:
+        outputs |= {{f"default_{{k}}": x for k, x in programs["sampling"]().items()}}
     np.savez(name + ".npz", **outputs)
 assert not [name for name in sys.modules if name.startswith(("keras.", "genie_tf."))]
 """
@@ -78,7 +80,9 @@ def guided_genie() -> GuidedGenie:
         decoder={**TRANSFORMER, "attention": "space"},
     )
     transformer = {**TRANSFORMER, "attention": "space_time"}
-    dynamics = MaskGitDynamics(24, 4, 5, transformer, conditioning="token")
+    dynamics = MaskGitDynamics(
+        24, 4, 5, transformer, conditioning="token", sampling={"num_steps": 25}
+    )
     kernel = dynamics.to_change.kernel
     kernel.assign(3 * np.random.default_rng(0).normal(size=kernel.shape))
     return GuidedGenie(tokenizer, dynamics)
@@ -132,13 +136,21 @@ def test_actions_equal_model(played):
 
 
 def test_signatures_match_model(played):
-    tokenizer, world = ["detokenize", "tokenize"], ["reset", "step"]
+    tokenizer = ["detokenize", "tokenize"]
+    world = ["reset", "sampling", "step"]
     for name, signatures in (
         ("tokenizer", tokenizer),
         ("guided", tokenizer + world),
         ("genie", tokenizer + world + ["infer_actions"]),
     ):
         assert list(played[name]["signatures"]) == sorted(signatures)
+
+
+def test_default_sampling_settings_are_those_of_the_model(played):
+    for name in ("genie", "guided"):
+        for setting, value in MODELS[name].dynamics.sampling_tensors().items():
+            assert played[name][f"default_{setting}"] == value, setting
+    assert played["guided"]["default_num_steps"] == 25
 
 
 def test_unusable_exports_are_rejected(tmp_path, monkeypatch):

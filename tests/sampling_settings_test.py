@@ -149,6 +149,13 @@ def test_a_model_can_have_its_own_defaults():
     assert dynamics.arguments()["sampling"] == {"num_steps": 25, "temperature": 2}
 
 
+def test_preset_keeps_the_defaults(tmp_path):
+    dynamics = make_dynamics(sampling={"num_steps": 25})
+    dynamics.save_to_preset(tmp_path / "dynamics", "A card.")
+    loaded = MaskGitDynamics.from_preset(tmp_path / "dynamics")
+    assert loaded.complete_sampling() == {**DEFAULTS, "num_steps": 25}
+
+
 def test_invalid_defaults_of_a_model_are_rejected():
     with pytest.raises(ValueError) as error:
         make_dynamics(sampling={"num_steps": 0})

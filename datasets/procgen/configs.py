@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from genie_tf.datasets.procgen.environment import GAMES, check_game
+from genie_tf.datasets.procgen.environment import GAMES, SEVEN_ACTIONS, check_game
 from genie_tf.datasets.procgen.players import Settings
 from genie_tf.datasets.procgen.policies import POLICIES
 
@@ -37,6 +37,13 @@ _MEDIUM = {**_SMALL, "train": range(3_000)}
 # By suffix of the config name: level seeds, and steps per level.
 _SIZES = {"": (_FULL, 1_000), "_small": (_SMALL, 500)}
 
+# As many episodes as GenieRedux's data.
+_GENIEREDUX = {
+    "train": range(100_000, 179_200),
+    "validation": range(179_200, 188_000),
+    "test": range(20_000, 21_000),
+}
+
 _COINRUN = {
     "random_hard": Levels(
         "Random policy, hard levels, 11.1M frames: Genie's CoinRun.",
@@ -66,12 +73,20 @@ _COINRUN = {
     ),
     "genieredux": Levels(
         "Random policy, one episode per hard level: as many as GenieRedux's data.",
-        {
-            "train": range(100_000, 179_200),
-            "validation": range(179_200, 188_000),
-            "test": range(20_000, 21_000),
-        },
+        _GENIEREDUX,
         Settings("coinrun", "hard", 500, one_episode=True),
+    ),
+    "genieredux_7": Levels(
+        "The same with seven actions: those of the first CoinRun.",
+        _GENIEREDUX,
+        Settings(
+            "coinrun",
+            "hard",
+            500,
+            one_episode=True,
+            policy_arguments={"num_actions": len(SEVEN_ACTIONS)},
+            actions=SEVEN_ACTIONS,
+        ),
     ),
 }
 

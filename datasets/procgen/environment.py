@@ -1,7 +1,7 @@
 """Procgen games: their modes and actions, and environments that play a level."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from genie_tf.datasets.actions import Actions
@@ -14,6 +14,8 @@ ACTION_NAMES = (
     *("right+down", "right", "right+up"),
     *("D", "A", "W", "S", "Q", "E"),
 )
+# Those of the first CoinRun (Cobbe et al. 2019), in its order.
+SEVEN_ACTIONS = ("none", "right", "left", "up", "right+up", "left+up", "down")
 NUM_THEMES = 6
 
 
@@ -85,6 +87,25 @@ def check_game(game: str, mode: str) -> None:
         raise ValueError(
             f"Procgen's {game} has no mode {mode!r}; available: {', '.join(modes)}."
         )
+
+
+def select_actions(game: str, names: Sequence[str]) -> Actions:
+    """Return some actions of a game, in this order; all of them for no names.
+
+    Raises:
+        ValueError: if a name is unknown or occurs twice.
+    """
+    every = GAMES[game].actions
+    if not names:
+        return every
+    unknown = [name for name in names if name not in every.names]
+    if unknown or len(set(names)) < len(names):
+        raise ValueError(
+            f"The actions must be different ones of {', '.join(every.names)}; received "
+            f"{', '.join(map(str, names))}."
+        )
+    groups = [every.groups[every.names.index(name)] for name in names]
+    return Actions(tuple(names), tuple(map(groups.index, groups)))
 
 
 def read_theme(environment) -> int:

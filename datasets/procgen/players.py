@@ -22,7 +22,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from genie_tf.datasets.frames import compress_frame
-from genie_tf.datasets.procgen.environment import FRAME_SHAPE, GAMES, make_environment
+from genie_tf.datasets.procgen.environment import (
+    ACTION_NAMES,
+    FRAME_SHAPE,
+    GAMES,
+    make_environment,
+)
 from genie_tf.datasets.procgen.policies import (
     Policy,
     PolicyError,
@@ -54,6 +59,7 @@ class Settings(NamedTuple):
         policy, policy_arguments: see `policies.make_policy`.
         levels_at_once: number of levels played in lockstep, so that a policy sees a
             batch of frames.
+        actions: names of the actions that the policy chooses from; () for all.
     """
 
     game: str
@@ -63,6 +69,7 @@ class Settings(NamedTuple):
     policy: str = "random"
     policy_arguments: Mapping[str, Any] = {}
     levels_at_once: int = 1
+    actions: Sequence[str] = ()
 
 
 class Episode(NamedTuple):
@@ -74,7 +81,8 @@ class Episode(NamedTuple):
         policy: name of the policy.
         level_numbers: integers that describe the level, by name.
         frames: observations, one zlib string per uint8 (64, 64, 3) frame.
-        actions: int32 (steps,), the action taken on each observation, 0..14.
+        actions: int32 (steps,), the action taken on each observation, a position in
+            `Settings.actions`.
         rewards: float32 (steps,), the reward for each action.
         is_terminal: True if the last action ended the episode by success or failure,
             False if the episode was cut short.
@@ -120,7 +128,8 @@ def play_levels(
         if True in is_first:
             policy.start_episodes(np.array(is_first))
         actions = policy.act(_stack_frames(levels), rngs)
-        actions = check_actions(actions, policy, len(levels))
+        num_actions = len(settings.actions or ACTION_NAMES)
+        actions = check_actions(actions, policy, len(levels), num_actions)
         for level, action in zip(levels, actions):
             level.step(action)
         if settings.one_episode and all(level.is_over for level in levels):
@@ -154,6 +163,7 @@ class _Level:
             for name, number in GAMES[settings.game].level_numbers.items()
         }
         self.rng = np.random.default_rng((level_seed, _ACTIONS))
+        self._keys = [ACTION_NAMES.index(x) for x in settings.actions or ACTION_NAMES]
         self._frames, self._actions, self._rewards = [], [], []
         self._action = np.zeros(1, np.int32)
         self.is_first = []
@@ -173,7 +183,7 @@ class _Level:
             return
         self._frames.append(compress_frame(self.frame))
         self._actions.append(action)
-        self._action[0] = action
+        self._action[0] = self._keys[action]
         self._environment.act(self._action)
         self._rewards.append(self._observe())
         # A first frame means that the previous episode has ended.

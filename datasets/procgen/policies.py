@@ -64,7 +64,8 @@ class Policy:
             rngs: see `start_levels`; the only allowed source of random numbers.
 
         Returns:
-            Integers (levels,), from 0 to 14.
+            Integers (levels,), from 0 to 14, or to one less than the number of the
+            config's `actions`.
         """
         raise NotImplementedError
 
@@ -88,16 +89,23 @@ class PlannedPolicy(Policy):
 
 
 class RandomPolicy(PlannedPolicy):
-    """Policy that draws an action uniformly from all, at every step."""
+    """Policy that draws an action uniformly from all, at every step.
+
+    Args:
+        game: name in `environment.GAMES`.
+        num_actions: number of actions.
+    """
 
     name = "uniform_random"
 
-    def __init__(self, game: str):
+    def __init__(self, game: str, num_actions: int = len(ACTION_NAMES)):
         del game  # All games have the same actions.
+        check_least(num_actions=(num_actions, 1))
+        self._num_actions = num_actions
 
     def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
         """Return random actions, int32 (num_steps,)."""
-        return rng.integers(len(ACTION_NAMES), size=num_steps, dtype=np.int32)
+        return rng.integers(self._num_actions, size=num_steps, dtype=np.int32)
 
 
 class HeldPolicy(PlannedPolicy):
@@ -176,7 +184,12 @@ def make_policy(policy: str, game: str, arguments: Mapping[str, Any]) -> Policy:
     return result
 
 
-def check_actions(actions: Any, policy: Policy, num_levels: int) -> list[int]:
+def check_actions(
+    actions: Any,
+    policy: Policy,
+    num_levels: int,
+    num_actions: int = len(ACTION_NAMES),
+) -> list[int]:
     """Check the actions that a policy returned, and return them as a list.
 
     Raises:
@@ -186,7 +199,7 @@ def check_actions(actions: Any, policy: Policy, num_levels: int) -> list[int]:
         actions = np.asarray(actions)
     except ValueError:  # Lists of different lengths.
         actions = np.asarray(actions, object)
-    last = len(ACTION_NAMES) - 1
+    last = num_actions - 1
     if actions.shape != (num_levels,) or actions.dtype.kind not in "iu":
         received = f"{actions.dtype} {actions.shape}"
     else:

@@ -12,7 +12,12 @@ from etils import epath
 
 from genie_tf.datasets.checks import check_least
 from genie_tf.datasets.procgen.configs import CONFIGS, explain_missing
-from genie_tf.datasets.procgen.environment import FRAME_SHAPE, GAMES, check_game
+from genie_tf.datasets.procgen.environment import (
+    FRAME_SHAPE,
+    GAMES,
+    check_game,
+    select_actions,
+)
 from genie_tf.datasets.procgen.players import (
     Episode,
     Players,
@@ -47,10 +52,11 @@ class ProcgenConfig(tfds.core.BuilderConfig):
         policy: random, held, or your own module:factory.
         policy_arguments: arguments of its factory, in addition to the game.
         levels_at_once: number of levels played in lockstep; see `Policy`.
+        actions: names of the actions that the policy chooses from; () for all 15.
 
     Raises:
-        ValueError: if the game, mode or policy does not exist, if a split has no
-            levels, if splits share a level, or if there are no steps.
+        ValueError: if the game, mode, policy or an action does not exist, if a split has
+            no levels, if splits share a level, or if there are no steps.
     """
 
     game: str
@@ -61,9 +67,11 @@ class ProcgenConfig(tfds.core.BuilderConfig):
     policy: str = "random"
     policy_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     levels_at_once: int = 1
+    actions: Sequence[str] = ()
 
     def __post_init__(self):
         check_game(self.game, self.mode)
+        select_actions(self.game, self.actions)
         self.levels = {
             split: _parse_levels(split, levels) for split, levels in self.levels.items()
         }
@@ -87,6 +95,7 @@ class ProcgenConfig(tfds.core.BuilderConfig):
             self.policy,
             self.policy_arguments,
             self.levels_at_once,
+            self.actions,
         )
 
     @classmethod
@@ -154,10 +163,12 @@ class Builder(ResumableBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         game = GAMES[self.builder_config.game]
+        actions = select_actions(self.builder_config.game, self.builder_config.actions)
         step = {
             "observation": frame_feature(FRAME_SHAPE, "What the agent sees."),
             "action": action_feature(
-                game.actions, "What it does next, 0..14: keys held down."
+                actions,
+                f"What it does next, 0..{len(actions.names) - 1}: keys held down.",
             ),
             "reward": tfds.features.Scalar(np.float32, doc="What that brings."),
             "discount": tfds.features.Scalar(
@@ -183,7 +194,7 @@ class Builder(ResumableBuilder):
                 }
             ),
             homepage="https://github.com/openai/procgen",
-            metadata=tfds.core.MetadataDict(action_metadata(game.actions)),
+            metadata=tfds.core.MetadataDict(action_metadata(actions)),
         )
 
     def _settings(self) -> str:

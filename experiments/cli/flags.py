@@ -23,9 +23,6 @@ def define_config(name: str, description: str) -> None:
     """Define a flag for a config (see `load_config`), and one for each setting."""
     from ml_collections import config_flags
 
-    # As with any config, whether a setting may be None is checked with its value.
-    for number, parser in ((int, _IntegerOrNone()), (float, _FloatOrNone())):
-        config_flags.register_flag_parser_for_type(number, parser)
     config_flags.DEFINE_config_file(name, None, description)
     flags.FLAGS[name].parser = ConfigParser()
 
@@ -129,8 +126,13 @@ class ConfigParser(flags.ArgumentParser):
     _loaded = False
 
     def parse(self, argument: str):
+        from ml_collections import config_flags
+
         from genie_tf.experiments.cli.config_files import load_config
 
+        # `check_settings` and the models reject a None where there must be a number.
+        for number, parser in ((int, _IntegerOrNone()), (float, _FloatOrNone())):
+            config_flags.register_flag_parser_for_type(number, parser)
         if self._loaded:
             raise ValueError("expected one config; received two")
         self._loaded = True

@@ -10,12 +10,20 @@ with the `fast` tokenizer, on 256 clips of test levels:
 6.0 dB (5.5 to 6.5), PSNR 22.7 dB (22.1 to 23.2). With six actions (see coinrun_lam.py)
 and --config.dataset=coinrun/random_hard_small: 16 minutes; 6.3 dB (5.8 to 6.8), PSNR
 22.1 dB (21.6 to 22.6).
-`paper` has not been trained to the end yet: no duration or score has been measured.
+`plain_tiny` is `tiny` with the models and the optimizer of `paper`, trained together; no
+score has been measured.
+`paper` has not been trained to the end yet: no duration or score has been measured. It
+computes in bfloat16 and recomputes activations, so that it fits in 16 GB, as in the
+paper.
 """
 
 from genie_tf.experiments.configs.common import (
+    PUBLISHED,
+    PUBLISHED_ACTIONS,
     choose_size,
     maskgit_dynamics,
+    published_dynamics,
+    published_quantizer,
     quantizer,
     transformer,
 )
@@ -56,21 +64,26 @@ _FAST = {
 
 SIZES = {
     "paper": {
+        **PUBLISHED,
         "stage": "genie",
         "tokenizer": "",
         "dataset": "coinrun/random_hard",
         "clip_length": 16,
         "batch_size": 36,
         "steps": 200_000,
+        "precision": "mixed_bfloat16",
+        "remat": True,
         "latent_action_model": {
+            **PUBLISHED_ACTIONS,
             "frame_shape": (64, 64, 3),
             "patch_size": 16,
             "num_actions": 6,
             "action_dim": 32,
             "encoder": transformer(512, 8, 8),
             "decoder": transformer(512, 8, 8),
+            "quantizer": published_quantizer(),
         },
-        "dynamics": maskgit_dynamics(transformer(512, 12, 8, qk_norm=True)),
+        "dynamics": published_dynamics(transformer(512, 12, 8, qk_norm=True)),
         "schedule": {
             "peak": 3e-5,
             "final": 3e-6,
@@ -78,10 +91,22 @@ SIZES = {
             "decay_steps": 195_000,
             "shape": "cosine",
         },
-        "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
     },
     "fast": _FAST,
     "tiny": _TINY,
+    "plain_tiny": {
+        **_TINY,
+        **PUBLISHED,
+        "latent_action_model": {
+            **_TINY["latent_action_model"],
+            **PUBLISHED_ACTIONS,
+            "patch_size": 16,
+            "encoder": transformer(128, 1, 4),
+            "decoder": transformer(128, 2, 4),
+            "quantizer": published_quantizer(),
+        },
+        "dynamics": published_dynamics(transformer(128, 4, 4, qk_norm=True)),
+    },
 }
 
 

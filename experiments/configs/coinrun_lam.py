@@ -9,7 +9,9 @@ On two CPU cores, PSNR of the next frame of 32 validation clips:
 `tiny`: 1.7 minutes next to other work; 25.0 dB.
 `fast`: 3.8 minutes; 32.0 dB. With --config.dataset=coinrun/random_hard_small
 --config.model.num_actions=6: 6.4 minutes next to other work; 27.1 dB.
-`paper` has not been trained by itself: no duration or score has been measured.
+`paper` and `plain_tiny` have not been trained by themselves: no duration or score has
+been measured. Genie trains `paper` together with its dynamics (`coinrun_genie:paper`);
+Jafar trains its own by itself (`jafar_lam`).
 """
 
 from genie_tf.experiments.configs import coinrun_genie

@@ -1,13 +1,21 @@
-"""Video tokenizer on CoinRun (Genie, appendix F).
+"""Video tokenizer on CoinRun; `paper` is that of Genie, appendix F.
 
 genie-train --config=coinrun_tokenizer:tiny --workdir=runs/tokenizer
 
 `tiny`: 2.7 minutes on 2 CPU cores; PSNR 24.3 dB, SSIM 0.63 on test levels.
 `fast`: 6.6 minutes; PSNR 26.6 dB, SSIM 0.76.
-`paper` has not been trained to the end yet: no score has been measured.
+`plain_tiny` is `tiny` with the model and the optimizer of `paper`; no score has been
+measured.
+`paper` has not been trained to the end yet: no score has been measured. It computes in
+bfloat16 and recomputes activations, so that it fits in 16 GB, as in the paper.
 """
 
-from genie_tf.experiments.configs.common import choose_size, transformer
+from genie_tf.experiments.configs.common import (
+    PUBLISHED,
+    choose_size,
+    published_quantizer,
+    transformer,
+)
 
 _TINY = {
     "stage": "tokenizer",
@@ -29,11 +37,14 @@ _TINY = {
 
 SIZES = {
     "paper": {
+        **PUBLISHED,
         "stage": "tokenizer",
         "dataset": "coinrun/random_hard",
         "clip_length": 16,
         "batch_size": 48,
         "steps": 300_000,
+        "precision": "mixed_bfloat16",
+        "remat": True,
         "model": {
             "frame_shape": (64, 64, 3),
             "patch_size": 4,
@@ -41,9 +52,9 @@ SIZES = {
             "code_dim": 32,
             "encoder": transformer(512, 8, 8),
             "decoder": transformer(512, 8, 8),
+            "quantizer": published_quantizer(),
         },
         "schedule": {"peak": 3e-4, "warmup_steps": 10_000},
-        "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
     },
     "fast": {
         **_TINY,
@@ -51,6 +62,16 @@ SIZES = {
         "schedule": {"peak": 2e-3, "warmup_steps": 50, "decay_steps": 960},
     },
     "tiny": _TINY,
+    "plain_tiny": {
+        **_TINY,
+        **PUBLISHED,
+        "model": {
+            **_TINY["model"],
+            "encoder": transformer(128, 2, 4),
+            "decoder": transformer(128, 2, 4),
+            "quantizer": published_quantizer(),
+        },
+    },
 }
 
 

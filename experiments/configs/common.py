@@ -28,13 +28,19 @@ _OPTIONAL = {
     "levels": tuple,
 }
 
-# The optimizer of Genie and Jafar.
-PUBLISHED_OPTIMIZER = {
-    "beta_1": 0.9,
-    "beta_2": 0.9,
-    "weight_decay": 1e-4,
-    "decay_all": True,
+# What the papers' models share. Genie reports neither clipping nor exceptions from
+# weight decay.
+PUBLISHED = {
+    "clip_norm": None,
+    "optimizer": {
+        "beta_1": 0.9,
+        "beta_2": 0.9,
+        "weight_decay": 1e-4,
+        "decay_all": True,
+    },
 }
+# Their latent action model: it sees and predicts frames, not changes.
+PUBLISHED_ACTIONS = {"sees_change": False, "predicts": "frame"}
 
 
 def choose_size(size: str, **sizes: dict) -> ConfigDict:
@@ -60,6 +66,12 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     for group, class_name in _MODELS[chosen["stage"]].items():
         if chosen[group].setdefault("class_name", class_name) == class_name:
             chosen[group].setdefault("quantizer", quantizer())
+            if class_name == "LatentActionModel":
+                chosen[group] = {
+                    "sees_change": True,
+                    "predicts": "change",
+                    **chosen[group],
+                }
     config = ConfigDict(
         {
             "seed": 0,

@@ -5,42 +5,37 @@ From Kazemi et al. 2024, tables 5 to 7.
 genie-train --config=genieredux_genie:paper --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model
 
-Not trained: no duration or score has been measured. Data and feed-forward are as in
-`genieredux_tokenizer`.
+Not trained: no duration or score has been measured. Optimizer, feed-forward and codes are
+as in `genieredux_tokenizer`.
 """
 
 from genie_tf.experiments.configs.common import (
+    PUBLISHED_ACTIONS,
     choose_size,
-    maskgit_dynamics,
+    published_dynamics,
+    published_quantizer,
     transformer,
 )
+from genie_tf.experiments.configs.genieredux_tokenizer import SCHEDULE, TRAINING
 
 SIZES = {
     "paper": {
+        **TRAINING,
         "stage": "genie",
         "tokenizer": "",
-        "dataset": "coinrun/random_hard",
-        "clip_length": 16,
-        "batch_size": 84,
         "steps": 150_000,
         "latent_action_model": {
+            **PUBLISHED_ACTIONS,
             "frame_shape": (64, 64, 3),
             "patch_size": 4,
             "num_actions": 7,
             "action_dim": 32,
             "encoder": transformer(512, 8, 8),
             "decoder": transformer(512, 8, 8),
+            "quantizer": published_quantizer("cosine"),
         },
-        "dynamics": maskgit_dynamics(transformer(512, 12, 8, qk_norm=True)),
-        "schedule": {
-            "peak": 1e-4,
-            "final": 5e-5,
-            "warmup_steps": 5_000,
-            "warmup_from": 0.5,
-            "decay_steps": 145_000,
-            "shape": "cosine",
-        },
-        "optimizer": {"beta_1": 0.9, "beta_2": 0.99, "weight_decay": 1e-4},
+        "dynamics": published_dynamics(transformer(512, 12, 8, qk_norm=True)),
+        "schedule": {**SCHEDULE, "decay_steps": 145_000},
     },
 }
 

@@ -1,36 +1,30 @@
-"""Latent action model and dynamics of Jafar on CoinRun (Willi et al. 2024, tables 2, 3).
+"""Dynamics of Jafar on CoinRun (Willi et al. 2024, table 2).
 
 genie-train --config=jafar_genie:patch16 --workdir=runs/genie \
-    --config.tokenizer=runs/tokenizer/model
+    --config.tokenizer=runs/tokenizer/model --config.action_model=runs/actions/model
 
-`patch16` is for the paper's tokenizer, with its 8 blocks; `patch4` for that of the
-code, with 12. Neither has been trained: no duration or score has been measured.
-
-Jafar trains the latent action model first, by itself; here, both parts are trained
-together, as in Genie. The feed-forward is as in `jafar_tokenizer`.
+The latent action model is that of `jafar_lam`, which Jafar trains first, by itself.
+Without `action_model`, both are trained together, as in Genie. `patch16` is for the
+paper's tokenizer, with its 8 blocks; `patch4` for that of the code, with 12. Neither has
+been trained: no duration or score has been measured. The feed-forward and the numbers
+are as in `jafar_tokenizer`.
 """
 
-from genie_tf.experiments.configs import coinrun_genie
+from genie_tf.experiments.configs import coinrun_genie, jafar_lam
 from genie_tf.experiments.configs.common import (
     choose_size,
-    maskgit_dynamics,
+    published_dynamics,
     transformer,
 )
 
-_ACTION_MODEL = transformer(512, 8, 8, mlp_dim=256)
-
 
 def _genie(num_blocks: int) -> dict:
-    """Return Genie's settings for CoinRun with another depth and feed-forward."""
-    paper = coinrun_genie.SIZES["paper"]
+    """Return Genie's settings for CoinRun with Jafar's models."""
     return {
-        **paper,
-        "latent_action_model": {
-            **paper["latent_action_model"],
-            "encoder": _ACTION_MODEL,
-            "decoder": _ACTION_MODEL,
-        },
-        "dynamics": maskgit_dynamics(transformer(512, num_blocks, 8, mlp_dim=256)),
+        **coinrun_genie.SIZES["paper"],
+        "precision": "float32",
+        "latent_action_model": jafar_lam.SIZES["paper"]["model"],
+        "dynamics": published_dynamics(transformer(512, num_blocks, 8, mlp_dim=256)),
     }
 
 

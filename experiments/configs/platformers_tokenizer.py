@@ -3,7 +3,8 @@
 genie-train --config=platformers_tokenizer:paper \
     --workdir=runs/tokenizer --config.dataset=NAME
 
-`paper` is Genie's own. `st_vivit`, `vit` and `c_vivit` are the comparison of
+`paper` is Genie's own, and `batch_64` the same with the smaller batch of table 6.
+`st_vivit`, `vit` and `c_vivit` are the comparison of
 tokenizers: attention alternates over space and time, is over space only, or over both
 jointly.
 
@@ -17,7 +18,12 @@ counts, not sizes; here, depth and width are those of `paper`, and the feed-forw
 make up the difference.
 """
 
-from genie_tf.experiments.configs.common import choose_size, transformer
+from genie_tf.experiments.configs.common import (
+    PUBLISHED,
+    choose_size,
+    published_quantizer,
+    transformer,
+)
 
 
 def _tokenizer(
@@ -37,6 +43,7 @@ def _tokenizer(
         )
 
     return {
+        **PUBLISHED,
         "stage": "tokenizer",
         "dataset": "platformers",
         "clip_length": 16,
@@ -49,14 +56,15 @@ def _tokenizer(
             "code_dim": 32,
             "encoder": blocks(512, 12, 8),
             "decoder": blocks(1024, 20, 16),
+            "quantizer": published_quantizer(),
         },
         "schedule": {"peak": 3e-4, "warmup_steps": 10_000},
-        "optimizer": {"beta_1": 0.9, "beta_2": 0.9, "weight_decay": 1e-4},
     }
 
 
 SIZES = {
     "paper": _tokenizer(patch_size=4, batch_size=384, mlp_ratio=1 / 8),
+    "batch_64": _tokenizer(patch_size=4, batch_size=64, mlp_ratio=1 / 8),
     "st_vivit": _tokenizer(patch_size=10, batch_size=128, mlp_ratio=1 / 4),
     "vit": _tokenizer(10, 128, mlp_ratio=11 / 4, attention="space"),
     "c_vivit": _tokenizer(10, 128, mlp_ratio=21 / 8, attention="space_time"),

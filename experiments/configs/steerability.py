@@ -13,6 +13,7 @@ from genie_tf.experiments.configs import coinrun_genie
 from genie_tf.experiments.configs.common import (
     allow_none,
     choose_size,
+    published_quantizer,
     quantizer,
     transformer,
 )
@@ -50,6 +51,26 @@ ROWS = {
     "actions_7": {"latent_action_model.num_actions": 7},
     "actions_8": {"latent_action_model.num_actions": 8},
     "frames_8": {"clip_length": 8, "batch_size": 4, "dynamics.transformer.window": 8},
+    # One of our additions to the published models less.
+    "masked_tokens_only": {"dynamics.sees_previous": False},
+    "classifier": {"dynamics.predicts": "token"},
+    "frames_only": {"latent_action_model.sees_change": False},
+    "frame_from_sigmoid": {"latent_action_model.predicts": "frame"},
+    "not_centered": {_QUANTIZER: quantizer(quantize_after=200, centered=False)},
+    # These two differ from `no_soft_start`: k-means is by cosine, and sets the first codes.
+    "euclidean": {_QUANTIZER: quantizer(metric="euclidean")},
+    "no_data_init": {_QUANTIZER: quantizer(data_init=False)},
+    "plain_quantizer": {_QUANTIZER: published_quantizer()},
+    "adamw": {"optimizer.name": "adamw", "optimizer.beta_2": 0.9},
+    "decay_all": {"optimizer.decay_all": True},
+    "no_clipping": {"clip_norm": None},
+    # None of them.
+    "plain_dynamics": {"dynamics.sees_previous": False, "dynamics.predicts": "token"},
+    "plain_actions": {
+        "latent_action_model.sees_change": False,
+        "latent_action_model.predicts": "frame",
+        _QUANTIZER: published_quantizer(),
+    },
 }
 
 

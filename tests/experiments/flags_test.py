@@ -10,9 +10,11 @@ from ml_collections import ConfigDict, config_flags
 from genie_tf.experiments import configs
 from genie_tf.experiments.cli.config_files import list_configs, load_config
 from genie_tf.experiments.cli.flags import ConfigParser
+from genie_tf.experiments.cli.settings import check_settings
 from genie_tf.layers import FiniteScalarQuantizer, STTransformer, VectorQuantizer
 from genie_tf.presets.registry import model_class
 from genie_tf.presets.without_weights import without_weights
+from genie_tf.sampling_settings import ALL_SETTINGS
 from genie_tf.testing.tiny_models import tiny_delta_tokenizer, tiny_tokenizer
 from genie_tf.training.build import build_model, build_world
 
@@ -40,6 +42,14 @@ VALUES = {
     "action_dim": [3],
     "conditioning": ["token", "concat"],
     "mask_rates": [(0.25, 0.75)],
+    "sees_previous": [True, False],
+    "sees_change": [True, False],
+    "predicts": ["change", "token"],
+    "num_steps": [7],
+    "temperature": [0.5],
+    "top_k": [3],
+    "choice_temperature": [2.5],
+    "order": ["halton"],
     "depth": [3],
     "reach": [(3, 2)],
     "margin": [6],
@@ -57,6 +67,11 @@ VALUES = {
     "idle_limit": [6],
     "quantize_after": [4],
     "ema": [0.75],
+    # Only cosine has a soft phase.
+    "metric": ["cosine"],
+    "centered": [True, False],
+    "data_init": [True, False],
+    "move_to": ["latents", "codes"],
     "levels": [(3, 2, 2)],
 }
 
@@ -113,6 +128,10 @@ def list_settings(config: ConfigDict, group: str) -> dict:
         if name in LAYERS:
             for inner in list_arguments(LAYERS[name], GIVEN):
                 flat[f"{group}.{name}.{inner}"] = config[group][name][inner]
+        elif name == "sampling":
+            for setting in ALL_SETTINGS:
+                flag = f"{group}.sampling.{setting.name}"
+                flat[flag] = config[group].sampling[setting.name]
         else:
             flat[f"{group}.{name}"] = config[group][name]
     if cls.__name__ in ("CausalDynamics", "DeltaDynamics", "DeltaTokenizer"):
@@ -125,7 +144,9 @@ def other_value(setting: str, value):
     values = VALUES[setting.rpartition(".")[2]]
     if "decoder" in setting:
         values = values[::-1]
-    return next(x for x in values if x != value)
+    if setting in ("model.predicts", "latent_action_model.predicts"):
+        values = ["change", "frame"]
+    return next((x for x in values if x != value), value)
 
 
 def read_setting(models: dict, setting: str):
@@ -178,3 +199,39 @@ def test_levels_select_finite_scalar_quantizer(name, group, codes):
     assert type(quantizer) is FiniteScalarQuantizer
     for argument in list_arguments(FiniteScalarQuantizer, GIVEN):
         assert getattr(quantizer, argument) == VALUES[argument][0]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_flag_sets_metric(metric):
+    config = parse("coinrun_tokenizer:tiny", {"model.quantizer.metric": metric})
+    assert build(config)["model"].quantizer.metric == metric
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "number"),
+    [
+        ("coinrun_tokenizer:tiny", "clip_norm", 0.5),
+        ("coinrun_tokenizer:paper", "clip_norm", 0.5),
+        ("coinrun_tokenizer:tiny", "model.quantizer.idle_limit", 7),
+        ("coinrun_tokenizer:paper", "model.quantizer.idle_limit", 7),
+        ("coinrun_tokenizer:tiny", "model.encoder.mlp_dim", 7),
+    ],
+)
+def test_flags_set_numbers_to_none_and_back(name, setting, number):
+    for value in (None, number):
+        config = parse(name, {setting: value})
+        check_settings(config)
+        *groups, last = setting.split(".")
+        group = config
+        for part in groups:
+            group = group[part]
+        assert group[last] == value
+
+
+def test_number_that_cannot_be_none_is_rejected():
+    config = parse("coinrun_tokenizer:tiny", {"steps": None})
+    with pytest.raises(ValueError) as error:
+        check_settings(config)
+    assert str(error.value) == (
+        "config.steps must be a whole number of 1 or more; is None."
+    )

@@ -4,12 +4,15 @@ import math
 from importlib import import_module
 from pathlib import Path
 
+import keras
 import pytest
 
 from genie_tf.experiments import configs, published
 from genie_tf.layers import patch_grid
+from genie_tf.presets.without_weights import without_weights
 from genie_tf.testing.tiny_models import TinyAutoencoder
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+from genie_tf.training.plan import step_memory
 
 # The papers round, and do not report the feed-forward. With the published widths, the
 # latent action model exceeds "300M" however narrow its feed-forward is.
@@ -31,7 +34,7 @@ def test_parameter_counts_match_papers(rows):
             assert row.parameters == expected, row
     published_models = {(row.config, row.part) for row in rows if row.published}
     # All sizes share a latent action model, and all batch sizes share their models.
-    assert len(published_models) == 4 + 1 + 9
+    assert len(published_models) == 4 + 1 + 10
 
 
 def test_docs_show_table(rows):
@@ -47,7 +50,7 @@ def test_table_has_every_published_size():
         names |= {
             f"{path.stem}:{size}"
             for size in sizes
-            if size not in ("large", "full", "fast", "tiny")
+            if size not in ("large", "full", "fast", "tiny", "plain_tiny")
         }
     assert names == set(published.CONFIGS) | {"coinrun_lam:paper"}
 
@@ -82,3 +85,62 @@ def test_token_counts_match_paper(size, tokens_per_step, tokens):
         assert round(actual / 1e6, 1) * 1e6 == pytest.approx(tokens_per_step)
     if tokens:
         assert actual * genie.steps == pytest.approx(tokens, rel=0.01)
+
+
+PLAIN = {"centered": False, "data_init": False, "ema": 0.0, "quantize_after": 0}
+GENIE = {**PLAIN, "metric": "euclidean", "idle_limit": None}
+COSINE = {**PLAIN, "metric": "cosine", "idle_limit": None}
+# By the name of a config file, up to its first underscore: codes of tokens and actions,
+# and the temperature.
+FAMILIES = {
+    "coinrun": (GENIE, GENIE, 1.0),
+    "platformers": (GENIE, GENIE, 2.0),
+    "robotics": (GENIE, GENIE, 2.0),
+    "jafar": (COSINE, {**COSINE, "idle_limit": 49, "move_to": "codes"}, 1.0),
+    "genieredux": (COSINE, COSINE, 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *published.CONFIGS,
+        "coinrun_lam:paper",
+        *(f"coinrun_{stage}:plain_tiny" for stage in ("tokenizer", "lam", "genie")),
+    ],
+)
+def test_no_published_config_has_an_addition_of_ours(name):
+    config = published.load(name)
+    codes, action_codes, temperature = FAMILIES[name.split("_")[0]]
+    assert config.clip_norm is None
+    assert config.optimizer.name == "adamw" and config.optimizer.decay_all
+    if config.stage == "tokenizer":
+        assert config.model.quantizer.to_dict().items() >= codes.items()
+        return
+    actions = config.get("model") or config.latent_action_model
+    assert actions.quantizer.to_dict().items() >= action_codes.items()
+    assert not actions.sees_change
+    # A sigmoid cannot reach the codes of tokens.
+    sees_tokens = name.endswith("token_input")
+    assert actions.predicts == ("change" if sees_tokens else "frame")
+    if config.stage == "genie":
+        dynamics = config.dynamics
+        assert (dynamics.sees_previous, dynamics.predicts) == (False, "token")
+        sampling = {"num_steps": 25, "temperature": temperature}
+        assert dynamics.sampling.to_dict().items() >= sampling.items()
+        is_guided = "guided" in name
+        assert dynamics.conditioning == ("concat" if is_guided else "add")
+        assert bool(config.num_true_actions) == is_guided
+
+
+@pytest.mark.parametrize("name", ["coinrun_tokenizer:paper", "coinrun_genie:paper"])
+def test_case_study_of_genie_fits_in_16_gb(name):
+    config = published.load(name)
+
+    def make():
+        keras.config.set_dtype_policy(config.precision)  # Of this thread only.
+        return published.make(name)
+
+    model = without_weights(make)
+    memory = step_memory(model, config.clip_length, config.batch_size, mesh={})
+    assert 10e9 < memory.peak < 15e9

@@ -47,16 +47,33 @@ def make_tokenizer(encoder=None, decoder=None, **both) -> VideoTokenizer:
     )
 
 
-def make_latent_action_model(**changes) -> LatentActionModel:
+def make_latent_action_model(switches=None, **changes) -> LatentActionModel:
     both = {"encoder": blocks(**changes), "decoder": blocks(**changes)}
-    return LatentActionModel(**FRAMES, num_actions=6, action_dim=32, **both)
+    return LatentActionModel(
+        **FRAMES, num_actions=6, action_dim=32, **both, **(switches or {})
+    )
+
+
+def make_dynamics(switches=None, **changes) -> MaskGitDynamics:
+    transformer = blocks(qk_norm=True, **changes)
+    return MaskGitDynamics(NUM_CODES, NUM_PATCHES, 32, transformer, **(switches or {}))
 
 
 def make_genie(**changes) -> Genie:
-    dynamics = MaskGitDynamics(
-        NUM_CODES, NUM_PATCHES, 32, blocks(qk_norm=True, **changes)
+    return Genie(
+        make_tokenizer(), make_latent_action_model(**changes), make_dynamics(**changes)
     )
-    return Genie(make_tokenizer(), make_latent_action_model(**changes), dynamics)
+
+
+def make_published_genie() -> Genie:
+    codes = {"metric": "euclidean", "centered": False, "idle_limit": None}
+    frames = {"sees_change": False, "predicts": "frame", "quantizer": codes}
+    tokens = {"sees_previous": False, "predicts": "token"}
+    return Genie(
+        make_tokenizer(),
+        make_latent_action_model(frames, remat=True),
+        make_dynamics(tokens, remat=True),
+    )
 
 
 class Program(NamedTuple):
@@ -88,6 +105,7 @@ PROGRAMS = {
     ),
     "genie": Program(make_genie),
     "genie, remat": Program(partial(make_genie, remat=True)),
+    "genie as published, remat": Program(make_published_genie),
     "one clip per device, Muon": Program(
         make_tokenizer, batch=4, optimizer="muon", ema=0.9
     ),

@@ -121,6 +121,7 @@ def test_configs_equal_those_of_version_2_1_0():
         "mixed_hard": ([3_000, 16, 32], 100, False, "held"),
         # As many episodes as GenieRedux published.
         "genieredux": ([79_200, 8_800, 1_000], 500, True, "random"),
+        "genieredux_7": ([79_200, 8_800, 1_000], 500, True, "random"),
     }
 
 

@@ -5,14 +5,17 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from genie_tf.datasets.actions import Actions
 from genie_tf.datasets.procgen.environment import (
     ACTION_NAMES,
     FRAME_SHAPE,
     GAMES,
     NUM_THEMES,
+    SEVEN_ACTIONS,
     check_game,
     make_environment,
     read_theme,
+    select_actions,
 )
 
 
@@ -52,6 +55,16 @@ def test_actions_of_a_group_are_equivalent(game):
         np.testing.assert_array_equal(grouped[0], frames)
         np.testing.assert_array_equal(grouped[1], rewards)
         np.testing.assert_array_equal(grouped[2], is_first)
+
+
+def test_selected_actions_keep_their_groups():
+    # In climber, pressing down changes nothing.
+    assert select_actions("climber", ("down", "left", "none")) == Actions(
+        ("down", "left", "none"), (0, 1, 0)
+    )
+    seven = select_actions("coinrun", SEVEN_ACTIONS)
+    assert seven == Actions(SEVEN_ACTIONS, tuple(range(7)))
+    assert select_actions("coinrun", ()) == GAMES["coinrun"].actions
 
 
 def test_coinrun_has_nine_distinct_actions():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genie_tf.datasets.procgen import players
-from genie_tf.datasets.procgen.environment import make_environment
+from genie_tf.datasets.procgen.environment import ACTION_NAMES, make_environment
 from genie_tf.datasets.procgen.players import (
     Players,
     Settings,
@@ -95,6 +95,26 @@ def test_replaying_actions_reproduces_episodes(game):
             (expected,), seen, is_first = environment.observe()
             assert reward == expected
         assert episode.is_terminal == is_first[0]
+
+
+def test_chosen_actions_are_those_of_the_game():
+    names = ("none", "right", "up")
+    settings = COINRUN._replace(actions=names)
+    (few,) = play_levels(settings, [7], RandomPolicy("coinrun", num_actions=3))
+    taken = np.concatenate([episode.actions for episode in few])
+    assert set(taken) == {0, 1, 2}
+
+    class Repeating(Waiting):
+        def act(self, frames, rngs):
+            return [ACTION_NAMES.index(names[next(steps)])]
+
+    steps = iter(taken)
+    every = play(7, policy=Repeating())
+    for episode, same in zip(few, every, strict=True):
+        assert episode.frames == same.frames
+        np.testing.assert_array_equal(episode.rewards, same.rewards)
+    with pytest.raises(PolicyError, match=r"from 0 to 2, .*; received 4\."):
+        play(7, settings, Waiting())
 
 
 def test_policy_sees_stored_frames():

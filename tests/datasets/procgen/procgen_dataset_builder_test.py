@@ -131,6 +131,16 @@ def test_levels_are_parsed_from_json():
             {"policy": "held", "policy_arguments": {"hold": 0}},
             "hold must be at least 1",
         ),
+        (
+            {"policy_arguments": {"num_actions": 0}},
+            "num_actions must be at least 1; received 0.",
+        ),
+        (
+            {"actions": ("left", "jump")},
+            "The actions must be different ones of left.down, left, .*, E; received left, "
+            "jump.",
+        ),
+        ({"actions": ("up", "up")}, "must be different ones of .*; received up, up."),
         ({"policy": "best"}, "There is no policy 'best': expected random, held, or"),
         (
             {"game": "pong"},
