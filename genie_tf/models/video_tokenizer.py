@@ -191,6 +191,18 @@ class VideoTokenizer(Tokenizer):
             LayerCall(self.to_pixels, frames, n, squared_error=True),
         ]
 
+    def settings(self):
+        """Return the class name and arguments; newer ones only if not the default.
+
+        The digest of a tokenizer with which tokens were stored then stays.
+        """
+        defaults = {"output": "sigmoid", "own_first_frame": False}
+        return {
+            name: value
+            for name, value in super().settings().items()
+            if name not in defaults or value != defaults[name]
+        }
+
     def arguments(self):
         return {
             "frame_shape": self.frame_shape,
