@@ -14,6 +14,7 @@ def _program(module: str) -> Callable[[], None]:
 
 
 arrays = _program("arrays")
+convert = _program("convert")
 demo = _program("demo")
 evaluate = _program("evaluate")
 export = _program("export")

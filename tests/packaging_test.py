@@ -95,7 +95,7 @@ def direct(*extras: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-TESTED = ("gym", "jax", "mp4", "play", "video", "test")
+TESTED = ("convert", "gym", "jax", "mp4", "play", "video", "test")
 HOW = "run `make constraints`"
 
 
@@ -154,7 +154,8 @@ def test_imports_are_declared(path):
     """This also rejects `import datasets`, which is Hugging Face's package."""
     options, extras = CONFIG["options"], CONFIG["options.extras_require"]
     requirements = options["install_requires"] + "".join(
-        extras[extra] for extra in ("gym", "hub", "jax", "mp4", "play", "video")
+        extras[extra]
+        for extra in ("convert", "gym", "hub", "jax", "mp4", "play", "video")
     )
     declared = set(re.findall(r"^[A-Za-z][\w-]*", requirements, re.MULTILINE))
     known = {"genie_tf"} | sys.stdlib_module_names

@@ -1,36 +1,47 @@
 """Spatiotemporal (ST) transformer, the backbone of all Genie models (section 2)."""
 
 import keras
+from keras import ops
 
-from genie_tf.layers.arguments import check_flag, check_whole
+from genie_tf.layers.arguments import check_choice, check_flag, check_whole
 from genie_tf.layers.axial_attention import (
     CausalSpaceTimeAttention,
     CausalTemporalAttention,
     SpatialAttention,
 )
-from genie_tf.layers.position_embedding import SpatialPositionEmbedding
+from genie_tf.layers.feed_forward import FeedForward, NormDenseNorm
+from genie_tf.layers.position_embedding import (
+    PositionEncodingGenerator,
+    SpatialBias,
+    SpatialPositionEmbedding,
+    sinusoidal_embedding,
+)
+from genie_tf.layers.transformer_options import TransformerOptions, transformer_options
 
 _ATTENTIONS = ("st", "space", "space_time")
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class STBlock(keras.layers.Layer):
+class STBlock(FeedForward):
     """Spatial attention, causal temporal attention, then one feed-forward layer.
 
     As in Genie (Figure 3), no feed-forward layer follows spatial attention. Each part
-    has a residual connection, with layer norm before it.
+    has a residual connection, with layer norm before it. The block is its own last
+    feed-forward layer.
 
     Args:
         num_heads: number of heads in each attention layer.
         head_dim: width of a head.
         mlp_dim: hidden width of the feed-forward layer.
-        qk_norm: normalize queries and keys.
+        qk_norm: normalize queries and keys, see `AxialAttention`.
         window: number of frames that a frame attends to, itself included.
         attention: "st", over space and then over time; "space", only within a frame;
             "space_time", one attention to all patches of a frame and of the past.
+        options: see `TransformerOptions`; not used are `entry` and `last_norm`.
 
     Call arguments:
         tokens: (batch, time, patches, dim).
+        space_bias: (heads, patches, patches), added to the logits of spatial attention.
 
     Returns:
         The same shape.
@@ -41,91 +52,180 @@ class STBlock(keras.layers.Layer):
         num_heads: int,
         head_dim: int,
         mlp_dim: int,
-        qk_norm: bool = False,
+        qk_norm: bool | str = False,
         window: int = 16,
         attention: str = "st",
+        options: dict | None = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        check_whole(mlp_dim=mlp_dim)
+        super().__init__(mlp_dim, options, **kwargs)
         if attention not in _ATTENTIONS:
             raise ValueError(
                 f"`attention` must be one of {', '.join(_ATTENTIONS)}; received "
                 f"{attention!r}."
             )
+        options = self.options
+        if attention != "st" and options != TransformerOptions():
+            raise ValueError('`options` can be set only if `attention` is "st".')
         self.num_heads = num_heads
         self.head_dim = head_dim
-        self.mlp_dim = mlp_dim
         self.qk_norm = qk_norm
         self.window = window
         self.attention = attention
+        self.parts = {"st": options.order, "space": "sf", "space_time": "tf"}[attention]
         policy = {"dtype": self.dtype_policy}
+        norm = {"epsilon": options.norm_epsilon, **policy}
+        arguments = {
+            "num_heads": num_heads,
+            "head_dim": head_dim,
+            "qk_norm": qk_norm,
+            "bias": options.bias,
+            "own_context": not options.norm_keys,
+            **policy,
+        }
         self.space_norm = self.space = self.time_norm = self.time = None
-        if attention != "space_time":
-            self.space_norm = keras.layers.LayerNormalization(**policy)
-            self.space = SpatialAttention(num_heads, head_dim, qk_norm, **policy)
-        if attention != "space":
-            self.time_norm = keras.layers.LayerNormalization(**policy)
+        self.space_peg = self.time_peg = self.middle = None
+        if "s" in self.parts:
+            self.space_norm = keras.layers.LayerNormalization(**norm)
+            self.space = SpatialAttention(**arguments)
+        if "t" in self.parts:
+            self.time_norm = keras.layers.LayerNormalization(**norm)
             temporal_class = (
                 CausalTemporalAttention if self.space else CausalSpaceTimeAttention
             )
-            self.time = temporal_class(num_heads, head_dim, qk_norm, window, **policy)
-        self.mlp_norm = keras.layers.LayerNormalization(**policy)
-        self.mlp_in = keras.layers.Dense(mlp_dim, name="mlp_in", **policy)
+            position = options.time_position
+            self.time = temporal_class(
+                window=window,
+                position=position if position in ("rotary", "alibi") else "none",
+                **arguments,
+            )
+        if options.peg:
+            self.space_peg = PositionEncodingGenerator(options.grid, **policy)
+            self.time_peg = PositionEncodingGenerator(options.grid, **policy)
+        if self.parts.count("f") > 1:
+            self.middle = FeedForward(mlp_dim, options.changed(), **policy)
 
     def build(self, input_shape):
-        for layer in (self.space_norm, self.space, self.time_norm, self.time):
+        super().build(input_shape)
+        for layer in (
+            self.space_norm,
+            self.space,
+            self.time_norm,
+            self.time,
+            self.space_peg,
+            self.time_peg,
+            self.middle,
+        ):
             if layer:
                 layer.build(input_shape)
-        self.mlp_norm.build(input_shape)
-        self.mlp_in.build(input_shape)
-        self.mlp_out = keras.layers.Dense(
-            input_shape[-1], dtype=self.dtype_policy, name="mlp_out"
-        )
-        self.mlp_out.build((*input_shape[:-1], self.mlp_dim))
 
-    def call(self, tokens):
-        if self.space:
-            tokens = tokens + self.space(self.space_norm(tokens))
-        if self.time:
-            tokens = tokens + self.time(self.time_norm(tokens))
-        return tokens + self.feed_forward(tokens)
+    def call(self, tokens, space_bias=None):
+        frames = ops.arange(ops.shape(tokens)[1])[None]
+
+        def peg(layer, tokens):
+            return layer(tokens)
+
+        def attend_in_time(normed, context):
+            return self.time(normed, context)
+
+        return self._apply(tokens, frames, space_bias, peg, attend_in_time)
 
     def empty_cache(self, batch: int, num_patches: int):
         """Return an empty cache for `step`; () if frames do not attend to the past."""
-        return self.time.empty_cache(batch, num_patches) if self.time else ()
+        past = self.time.empty_cache(batch, num_patches) if self.time else ()
+        if not self.space_peg:
+            return past
+        pegs = (self.space_peg, self.time_peg)
+        return {"time": past, "peg": [layer.empty_cache(batch) for layer in pegs]}
 
-    def step(self, tokens, cache, position):
+    def step(self, tokens, cache, position, space_bias=None):
         """Apply the block to one frame over a cached past, see `STTransformer.step`."""
-        entry = ()
-        if self.space:
-            tokens = tokens + self.space(self.space_norm(tokens))
-        if self.time:
-            attended, entry = self.time.step(self.time_norm(tokens), cache, position)
-            tokens = tokens + attended
-        return tokens + self.feed_forward(tokens), entry
+        pegs = {}
+        time_entry = ()
+
+        def peg(layer, tokens):
+            index = 0 if layer is self.space_peg else 1
+            pegs[index] = tokens
+            return layer.step(tokens, cache["peg"][index])
+
+        def attend_in_time(normed, context):
+            nonlocal time_entry
+            past = cache["time"] if self.time_peg else cache
+            attended, time_entry = self.time.step(normed, past, position, context)
+            return attended
+
+        tokens = self._apply(tokens, position[:, None], space_bias, peg, attend_in_time)
+        if not pegs:
+            return tokens, time_entry
+        return tokens, {"time": time_entry, "peg": [pegs[0], pegs[1]]}
 
     def write(self, cache, entry, position):
         """Return the cache with the entry of a frame added, from `step`."""
-        return self.time.write(cache, entry, position) if self.time else ()
+        if not self.space_peg:
+            return self.time.write(cache, entry, position) if self.time else ()
+        pegs = (self.space_peg, self.time_peg)
+        return {
+            "time": self.time.write(cache["time"], entry["time"], position),
+            "peg": [
+                layer.write(past, new)
+                for layer, past, new in zip(
+                    pegs, cache["peg"], entry["peg"], strict=True
+                )
+            ],
+        }
 
-    def feed_forward(self, tokens):
-        hidden = self.mlp_in(self.mlp_norm(tokens))
-        return self.mlp_out(keras.ops.gelu(hidden, approximate=True))
+    def _apply(self, tokens, frames, space_bias, peg, attend_in_time):
+        """Apply all parts in order.
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
+        Args:
+            tokens: (batch, time, patches, dim).
+            frames: int (batch or 1, time), positions of the frames.
+            space_bias: see `call`.
+            peg: function that applies a `PositionEncodingGenerator`.
+            attend_in_time: function that applies temporal attention.
+        """
+        options = self.options
+        for index, part in enumerate(self.parts):
+            if part == "f":
+                last = index + 1 == len(self.parts)
+                layer = self if last else self.middle
+                tokens = tokens + layer.feed_forward(tokens)
+                continue
+            in_space = part == "s"
+            layer = self.space_peg if in_space else self.time_peg
+            if layer:
+                tokens = peg(layer, tokens)
+            context = None if options.norm_keys else tokens
+            if in_space:
+                inputs = _with_positions(tokens, "space", options.space_position)
+                attended = self.space(self.space_norm(inputs), context, space_bias)
+            else:
+                inputs = _with_positions(tokens, "time", options.time_position, frames)
+                attended = attend_in_time(self.time_norm(inputs), context)
+            tokens = tokens + attended
+        return tokens
 
     def get_config(self):
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
             "head_dim": self.head_dim,
-            "mlp_dim": self.mlp_dim,
             "qk_norm": self.qk_norm,
             "window": self.window,
             "attention": self.attention,
         }
+
+
+def _with_positions(tokens, axis: str, kind: str, frames=None, wanted="sinusoidal"):
+    """Return tokens with fixed waves added over space or time, if `kind` is `wanted`."""
+    if kind != wanted:
+        return tokens
+    n, dim = tokens.shape[-2:]
+    if axis == "space":
+        waves = sinusoidal_embedding(ops.arange(n), dim)
+    else:
+        waves = sinusoidal_embedding(frames, dim)[:, :, None]
+    return tokens + ops.cast(waves, tokens.dtype)
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -133,8 +233,8 @@ class STTransformer(keras.layers.Layer):
     """Stack of ST blocks with position embeddings.
 
     Adds a learned embedding of the patch position to its input; positions in time are
-    rotary, inside attention. Ends with a layer norm. The cost is linear in the number
-    of frames.
+    rotary, inside attention. Ends with a layer norm. `options` change this to the
+    transformer of another implementation. The cost is linear in the number of frames.
 
     Args:
         dim: width of the tokens.
@@ -142,7 +242,7 @@ class STTransformer(keras.layers.Layer):
         num_heads: number of attention heads.
         head_dim: width of a head, default dim / num_heads.
         mlp_dim: hidden width of the feed-forward layer, default 4 * dim.
-        qk_norm: normalize queries and keys.
+        qk_norm: normalize queries and keys, see `AxialAttention`.
         window: number of frames that a frame attends to, itself included.
         attention: "st", over space and then over time, in each block; or, for
             comparison, "space", only within a frame (ViT), or "space_time", one
@@ -150,12 +250,13 @@ class STTransformer(keras.layers.Layer):
             quadratic in the number of frames.
         remat: recompute the activations of each block in the backward pass, to save
             memory.
+        options: see `TransformerOptions`.
 
     Call arguments:
-        tokens: (batch, time, patches, dim).
+        tokens: (batch, time, patches, dim); of any width if `options` have an entry.
 
     Returns:
-        The same shape. Outputs of frame t depend on frames 1..t only.
+        (batch, time, patches, dim). Outputs of frame t depend on frames 1..t only.
 
     Example:
 
@@ -172,16 +273,18 @@ class STTransformer(keras.layers.Layer):
         num_heads: int,
         head_dim: int | None = None,
         mlp_dim: int | None = None,
-        qk_norm: bool = False,
+        qk_norm: bool | str = False,
         window: int = 16,
         attention: str = "st",
         remat: bool = False,
+        options: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_whole(dim=dim, num_heads=num_heads, window=window)
         check_whole(num_blocks=num_blocks, least=0)
-        check_flag(qk_norm=qk_norm, remat=remat)
+        check_choice((False, True, "unit"), qk_norm=qk_norm)
+        check_flag(remat=remat)
         if head_dim is None and dim % num_heads:
             raise ValueError(
                 "`num_heads` must divide `dim` if `head_dim` is not given; received "
@@ -197,8 +300,18 @@ class STTransformer(keras.layers.Layer):
         self.window = window
         self.attention = attention
         self.remat = remat
+        self.options = options = transformer_options(options)
         policy = {"dtype": self.dtype_policy}
-        self.position = SpatialPositionEmbedding(**policy)
+        norm = {"epsilon": options.norm_epsilon, **policy}
+        self.entry = self.position = self.space_bias = self.norm = None
+        if options.entry:
+            self.entry = NormDenseNorm(dim, options.norm_epsilon, **policy)
+        if options.space_position == "learned":
+            self.position = SpatialPositionEmbedding(**policy)
+        if options.space_bias_dim:
+            self.space_bias = SpatialBias(
+                options.grid, num_heads, options.space_bias_dim
+            )
         self.blocks = [
             STBlock(
                 num_heads,
@@ -207,26 +320,61 @@ class STTransformer(keras.layers.Layer):
                 qk_norm,
                 window,
                 attention,
+                options.changed(),
                 **policy,
             )
             for _ in range(num_blocks)
         ]
-        self.norm = keras.layers.LayerNormalization(**policy)
+        if options.last_norm:
+            self.norm = keras.layers.LayerNormalization(**norm)
 
     def build(self, input_shape):
+        grid = self.options.grid
+        if grid and grid[0] * grid[1] != input_shape[-2]:
+            raise ValueError(
+                f"Expected {grid[0]}x{grid[1]} patches per frame, as in `grid`; received "
+                f"{input_shape[-2]}."
+            )
+        if self.entry:
+            self.entry.build(input_shape)
+            input_shape = (*input_shape[:-1], self.dim)
         if input_shape[-1] != self.dim:
             raise ValueError(
                 f"Expected tokens of width dim={self.dim}; received shape "
                 f"{tuple(input_shape)}."
             )
         for layer in (self.position, *self.blocks, self.norm):
-            layer.build(input_shape)
+            if layer:
+                layer.build(input_shape)
 
     def call(self, tokens):
-        tokens = self.position(tokens)
+        tokens = self._enter(tokens, ops.arange(ops.shape(tokens)[1])[None])
+        bias = self._attention_bias()
         for block in self.blocks:
-            tokens = keras.remat(block)(tokens) if self.remat else block(tokens)
-        return self.norm(tokens)
+            apply = keras.remat(block) if self.remat else block
+            tokens = apply(tokens, *bias)
+        return self._leave(tokens)
+
+    def _enter(self, tokens, frames):
+        """Return the input of the first block; `frames` are int (batch or 1, time)."""
+        if self.entry:
+            tokens = self.entry(tokens)
+        for axis in ("time", "space"):
+            kind = getattr(self.options, f"{axis}_position")
+            tokens = _with_positions(tokens, axis, kind, frames, "sinusoidal_input")
+        return self.position(tokens) if self.position else tokens
+
+    def _attention_bias(self) -> tuple:
+        return (self.space_bias.compute(),) if self.space_bias else ()
+
+    def _leave(self, tokens):
+        return self.norm(tokens) if self.norm else tokens
+
+    @property
+    def sees_one_frame(self) -> bool:
+        """Whether the outputs of a frame depend on that frame only."""
+        alone = self.window == 1 and not self.options.peg
+        return alone or self.attention == "space"
 
     def empty_cache(self, batch: int, num_patches: int):
         """Return an empty cache for `step`: keys and values of each block."""
@@ -244,12 +392,13 @@ class STTransformer(keras.layers.Layer):
         Returns:
             Outputs (batch, 1, patches, dim), and the entry of the frame, for `write`.
         """
-        tokens = self.position(tokens)
+        tokens = self._enter(tokens, position[:, None])
+        bias = self._attention_bias()
         entries = []
         for block, block_cache in zip(self.blocks, cache, strict=True):
-            tokens, entry = block.step(tokens, block_cache, position)
+            tokens, entry = block.step(tokens, block_cache, position, *bias)
             entries.append(entry)
-        return self.norm(tokens), entries
+        return self._leave(tokens), entries
 
     def write(self, cache, entries, position):
         """Return the cache with a final frame added.
@@ -267,10 +416,11 @@ class STTransformer(keras.layers.Layer):
         ]
 
     def compute_output_shape(self, input_shape):
-        return input_shape
+        return (*input_shape[:-1], self.dim)
 
     def arguments(self):
         """Return the constructor arguments that define it, for a model's config."""
+        changed = self.options.changed()
         return {
             "dim": self.dim,
             "num_blocks": self.num_blocks,
@@ -280,7 +430,13 @@ class STTransformer(keras.layers.Layer):
             "qk_norm": self.qk_norm,
             "window": self.window,
             "attention": self.attention,
+            **({"options": changed} if changed else {}),
         }
 
     def get_config(self):
-        return {**super().get_config(), **self.arguments(), "remat": self.remat}
+        return {
+            **super().get_config(),
+            "options": None,
+            **self.arguments(),
+            "remat": self.remat,
+        }

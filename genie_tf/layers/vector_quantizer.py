@@ -51,6 +51,9 @@ class VectorQuantizer(keras.layers.Layer):
         centered: whether the running mean of the latents is subtracted.
         data_init: whether the first batch initializes the codebook: it moves all codes
             that it does not use.
+        unit_codes: with cosine, which codes have unit length: "always"; "compared", only
+            those that are compared, not those returned (Jasmine); "never", so that a
+            longer code is preferred (GenieRedux).
         move_to: where an idle code is moved: "latents", onto a latent of the batch; or
             "codes", onto a code that the batch uses.
 
@@ -90,6 +93,7 @@ class VectorQuantizer(keras.layers.Layer):
         centered: bool = True,
         data_init: bool = True,
         move_to: str = "latents",
+        unit_codes: str = "always",
         **kwargs,
     ):
         kwargs["dtype"] = "float32"
@@ -101,6 +105,7 @@ class VectorQuantizer(keras.layers.Layer):
         check_number(commitment_weight=commitment_weight, ema=ema)
         check_choice(("cosine", "euclidean"), metric=metric)
         check_choice(("latents", "codes"), move_to=move_to)
+        check_choice(("always", "compared", "never"), unit_codes=unit_codes)
         check_flag(centered=centered, data_init=data_init)
         if quantize_after and metric != "cosine":
             raise ValueError(
@@ -118,6 +123,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.centered = centered
         self.data_init = data_init
         self.move_to = move_to
+        self.unit_codes = unit_codes
 
     def build(self, input_shape):
         if input_shape[-1] != self.code_dim:
@@ -175,8 +181,10 @@ class VectorQuantizer(keras.layers.Layer):
             outputs["mean"] = ops.mean(flat, axis=0)[None]
             latents = latents - self.center
         latents = self._project(latents)
-        codebook = self.codes()
-        similarity = ops.matmul(latents, ops.transpose(codebook))
+        codebook = compared = self.codes()
+        if self.unit_codes == "compared":
+            compared = self._project(codebook)
+        similarity = ops.matmul(latents, ops.transpose(compared))
         if self.metric == "euclidean":
             # The largest is now that of the smallest distance.
             similarity -= ops.sum(codebook**2, axis=-1) / 2
@@ -202,8 +210,10 @@ class VectorQuantizer(keras.layers.Layer):
         return ops.convert_to_tensor(vectors)
 
     def codes(self):
-        """Return the codes as they are compared, float32 (num_codes, code_dim)."""
-        return self._project(self.codebook)
+        """Return the codes as they are looked up, float32 (num_codes, code_dim)."""
+        if self.unit_codes == "always":
+            return self._project(self.codebook)
+        return ops.convert_to_tensor(self.codebook)
 
     def lookup(self, indices):
         """Return the codes at integer indices (...), float32 (..., code_dim)."""
@@ -299,6 +309,7 @@ class VectorQuantizer(keras.layers.Layer):
             "centered": self.centered,
             "data_init": self.data_init,
             "move_to": self.move_to,
+            "unit_codes": self.unit_codes,
         }
 
 

@@ -8,6 +8,7 @@ from genie_tf.models.dynamics import Dynamics
 from genie_tf.models.genie import Genie, GuidedGenie, WorldModel
 from genie_tf.models.latent_action_model import LatentActionModel
 from genie_tf.models.maskgit_dynamics import MaskGitDynamics
+from genie_tf.models.redux_dynamics import ReduxDynamics
 from genie_tf.models.tokenizer import Tokenizer
 from genie_tf.models.trainable_model import TrainableModel
 from genie_tf.models.video_tokenizer import VideoTokenizer

@@ -6,11 +6,13 @@ import keras
 from keras import ops
 
 from genie_tf.layers import (
+    OwnFirstFrame,
     STTransformer,
     check_choice,
     check_flag,
     check_frame_shape,
     check_whole,
+    embedding_for,
     make_quantizer,
     patch_grid,
     patchify,
@@ -48,7 +50,16 @@ class LatentActionModel(ActionModel):
         sees_change: whether the encoder sees, next to each patch, its change since the
             frame before.
         predicts: "change", an unbounded change of the last frame; or "frame", the next
-            frame through a sigmoid (Genie, appendix C.1).
+            frame through a sigmoid (Genie, appendix C.1); or "linear_frame", the next
+            frame from a dense layer, unbounded (GenieRedux).
+        action_from: where the encoder's output is read: "position", at a token that is
+            only its learned position; "token", at a learned token, as wide as a patch,
+            that enters first (Jafar); or "patches", from all patches of the frame
+            together (GenieRedux).
+        own_first_frame: embed and decode the first frame with its own weights, and embed
+            between two layer norms, see `OwnFirstFrame` (GenieRedux).
+
+    If the encoder has an `entry`, that replaces the dense layer before it.
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
@@ -84,14 +95,17 @@ class LatentActionModel(ActionModel):
         quantizer: dict | None = None,
         sees_change: bool = True,
         predicts: str = "change",
+        action_from: str = "position",
+        own_first_frame: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_frame_shape(frame_shape)
         check_whole(patch_size=patch_size)
         check_whole(num_actions=num_actions, action_dim=action_dim)
-        check_choice(("change", "frame"), predicts=predicts)
-        check_flag(sees_change=sees_change)
+        check_choice(("change", "frame", "linear_frame"), predicts=predicts)
+        check_choice(("position", "token", "patches"), action_from=action_from)
+        check_flag(sees_change=sees_change, own_first_frame=own_first_frame)
         self.frame_shape = tuple(frame_shape)
         self.patch_size = patch_size
         self.num_actions = num_actions
@@ -99,35 +113,58 @@ class LatentActionModel(ActionModel):
         self.quantizer_arguments = dict(quantizer or {})
         self.sees_change = sees_change
         self.predicts = predicts
+        self.action_from = action_from
+        self.own_first_frame = own_first_frame
         self.num_patches = math.prod(patch_grid(*self.frame_shape[:2], patch_size))
         policy = {"dtype": self.dtype_policy}
         self.encoder = STTransformer(**encoder, **policy)
         self.decoder = STTransformer(**decoder, **policy)
-        self.encoder_embedding = keras.layers.Dense(self.encoder.dim, **policy)
+        self.encoder_embedding = embedding_for(self.encoder, own_first_frame)
         self.to_latents = keras.layers.Dense(action_dim, **policy)
         self.quantizer = make_quantizer(num_actions, action_dim, quantizer)
-        self.decoder_embedding = keras.layers.Dense(self.decoder.dim, **policy)
+        self.decoder_embedding = (
+            embedding_for(self.decoder, own_first_frame)
+            if own_first_frame
+            else keras.layers.Dense(self.decoder.dim, **policy)
+        )
         self.action_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         pixels = patch_size**2 * self.frame_shape[-1]
+        if action_from == "token":
+            self.action_token = self.add_weight(
+                shape=((1 + sees_change) * pixels,),
+                initializer="lecun_uniform",
+                name="action_token",
+            )
+        elif action_from == "patches":
+            self.to_action = keras.layers.Dense(self.encoder.dim, **policy)
+            self.action_norm = keras.layers.LayerNormalization(
+                epsilon=self.encoder.options.norm_epsilon, **policy
+            )
         if predicts == "change":
             # Initialized to zero: the untrained prediction is no change.
             self.to_change = keras.layers.Dense(
                 pixels, kernel_initializer="zeros", **policy
             )
         else:
-            self.to_pixels = keras.layers.Dense(pixels, **policy)
+            to_pixels = OwnFirstFrame if own_first_frame else keras.layers.Dense
+            self.to_pixels = to_pixels(pixels, **policy)
         self.build(None)
 
     @property
-    def head(self) -> keras.layers.Dense:
+    def head(self) -> keras.layers.Layer:
         """Layer that maps the decoder's features to changes or pixels."""
         return self.to_change if self.predicts == "change" else self.to_pixels
 
     def build(self, input_shape):
         n, pixels = self.num_patches, self.patch_size**2 * self.frame_shape[-1]
+        seen = (1 + self.sees_change) * pixels
+        entering = seen if self.encoder.entry else self.encoder.dim
+        if self.action_from == "patches":
+            self.to_action.build((None, None, n * self.encoder.dim))
+            self.action_norm.build((None, None, self.encoder.dim))
         for layer, *shape in (
-            (self.encoder_embedding, n, (1 + self.sees_change) * pixels),
-            (self.encoder, n + 1, self.encoder.dim),
+            (self.encoder_embedding, n, seen),
+            (self.encoder, self.num_entering, entering),
             (self.to_latents, self.encoder.dim),
             (self.quantizer, self.action_dim),
             (self.decoder_embedding, n, pixels),
@@ -136,6 +173,11 @@ class LatentActionModel(ActionModel):
             (self.head, n, self.decoder.dim),
         ):
             layer.build((None, None, *shape))
+
+    @property
+    def num_entering(self) -> int:
+        """Tokens of a frame that enter the encoder: its patches and an action token."""
+        return self.num_patches + (self.action_from != "patches")
 
     def call(self, video):
         patches = patchify(to_unit_range(video), self.patch_size)
@@ -151,10 +193,24 @@ class LatentActionModel(ActionModel):
             previous = ops.concatenate([patches[:, :1], patches[:, :-1]], axis=1)
             # With its change, each patch shows motion in a single token.
             patches = ops.concatenate([patches, patches - previous], axis=-1)
+        return self.quantizer(self.to_latents(self._read_actions(patches)))
+
+    def _read_actions(self, patches):
+        """Return the encoder's outputs about actions, (batch, time-1, dim)."""
+        if self.action_from == "token":
+            token = ops.cast(self.action_token, patches.dtype)
+            token = ops.broadcast_to(token, ops.shape(patches[:, :, :1]))
+            patches = ops.concatenate([token, patches], axis=2)
+            return self.encoder(self.encoder_embedding(patches))[:, 1:, 0]
         tokens = self.encoder_embedding(patches)
+        if self.action_from == "patches":
+            features = self.encoder(tokens)[:, 1:]
+            b, t = ops.shape(features)[:2]
+            flat = ops.reshape(features, (b, t, self.num_patches * self.encoder.dim))
+            return self.action_norm(self.to_action(flat))
         # The action token is only its learned position, the last one.
         tokens = ops.pad(tokens, [(0, 0), (0, 0), (0, 1), (0, 0)])
-        return self.quantizer(self.to_latents(self.encoder(tokens)[:, 1:, -1]))
+        return self.encoder(tokens)[:, 1:, -1]
 
     def predict_next(self, patches, actions):
         """Predict frames 2..T from patches of frames 1..T-1 and the actions between.
@@ -169,10 +225,11 @@ class LatentActionModel(ActionModel):
         tokens = self.decoder_embedding(patches)
         tokens += self.action_embedding(actions)[:, :, None]
         output = ops.cast(self.head(self.decoder(tokens)), "float32")
-        predicted = (
-            patches + output if self.predicts == "change" else ops.sigmoid(output)
-        )
-        return unpatchify(predicted, self.patch_size, *self.frame_shape[:2])
+        if self.predicts == "change":
+            output = patches + output
+        elif self.predicts == "frame":
+            output = ops.sigmoid(output)
+        return unpatchify(output, self.patch_size, *self.frame_shape[:2])
 
     def infer_actions(self, video):
         patches = patchify(to_unit_range(video), self.patch_size)
@@ -192,7 +249,7 @@ class LatentActionModel(ActionModel):
         return [
             LayerCall(self.encoder_embedding, frames, n, input_gradient=False),
             # The action token counts as a patch.
-            LayerCall(self.encoder, frames, n + 1),
+            LayerCall(self.encoder, frames, self.num_entering),
             LayerCall(self.to_latents, actions, 1),
             LayerCall(self.quantizer, actions, 1),
             LayerCall(self.decoder_embedding, actions, n, input_gradient=False),
@@ -212,4 +269,6 @@ class LatentActionModel(ActionModel):
             "quantizer": self.quantizer_arguments,
             "sees_change": self.sees_change,
             "predicts": self.predicts,
+            "action_from": self.action_from,
+            "own_first_frame": self.own_first_frame,
         }

@@ -98,7 +98,7 @@ class MaskGitDynamics(Dynamics):
         check_choice(("add", "concat", "token"), conditioning=conditioning)
         check_choice(("change", "token"), predicts=predicts)
         check_flag(sees_previous=sees_previous)
-        self.mask_rates = _check_rates(mask_rates)
+        self.mask_rates = check_rates(mask_rates)
         self.num_codes = num_codes
         self.num_patches = num_patches
         self.action_dim = action_dim
@@ -342,7 +342,7 @@ class MaskGitDynamics(Dynamics):
         }
 
 
-def _check_rates(rates) -> tuple[float, float]:
+def check_rates(rates) -> tuple[float, float]:
     """Return mask rates as a tuple; raise a ValueError if they are not valid."""
     if not is_share_range(rates) or not rates[1]:
         raise ValueError(

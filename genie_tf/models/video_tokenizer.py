@@ -4,9 +4,13 @@ import keras
 from keras import ops
 
 from genie_tf.layers import (
+    OwnFirstFrame,
     STTransformer,
+    check_choice,
+    check_flag,
     check_frame_shape,
     check_whole,
+    embedding_for,
     make_quantizer,
     patch_grid,
     patchify,
@@ -31,12 +35,19 @@ class VideoTokenizer(Tokenizer):
         encoder: arguments of the encoder's `STTransformer`.
         decoder: arguments of the decoder's `STTransformer`.
         quantizer: see `make_quantizer`.
+        output: how features become pixels: "sigmoid", of a dense layer; or "linear",
+            cut to [0, 1] only by `detokenize` (GenieRedux).
+        own_first_frame: embed and decode the first frame with its own weights, and embed
+            between two layer norms, see `OwnFirstFrame` (GenieRedux).
+
+    If a transformer has an `entry`, that replaces the dense layer before it.
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
 
     Returns:
-        A dict: `reconstruction`, float32 in [0, 1], of the video's shape; `indices`,
+        A dict: `reconstruction`, float32 of the video's shape, in [0, 1] unless the
+        output is linear; `indices`,
         the tokens, int32 (batch, time, patches), row-major over the patch grid;
         and the other outputs of `VectorQuantizer`. Outputs of frame t depend on
         frames 1..t only.
@@ -67,11 +78,17 @@ class VideoTokenizer(Tokenizer):
         encoder: dict,
         decoder: dict,
         quantizer: dict | None = None,
+        output: str = "sigmoid",
+        own_first_frame: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_frame_shape(frame_shape)
         check_whole(patch_size=patch_size, num_codes=num_codes, code_dim=code_dim)
+        check_choice(("sigmoid", "linear"), output=output)
+        check_flag(own_first_frame=own_first_frame)
+        self.output_kind = output
+        self.own_first_frame = own_first_frame
         self.frame_shape = tuple(frame_shape)
         self.patch_size = patch_size
         self.num_codes = num_codes
@@ -81,27 +98,27 @@ class VideoTokenizer(Tokenizer):
         policy = {"dtype": self.dtype_policy}
         self.encoder = STTransformer(**encoder, **policy)
         self.decoder = STTransformer(**decoder, **policy)
-        self.patch_embedding = keras.layers.Dense(self.encoder.dim, **policy)
+        self.patch_embedding = embedding_for(self.encoder, own_first_frame)
         self.to_latents = keras.layers.Dense(code_dim, **policy)
         self.quantizer = make_quantizer(num_codes, code_dim, quantizer)
-        self.code_embedding = keras.layers.Dense(self.decoder.dim, **policy)
-        self.to_pixels = keras.layers.Dense(
-            patch_size**2 * self.frame_shape[-1], **policy
-        )
+        self.code_embedding = embedding_for(self.decoder)
+        pixels = patch_size**2 * self.frame_shape[-1]
+        to_pixels = OwnFirstFrame if own_first_frame else keras.layers.Dense
+        self.to_pixels = to_pixels(pixels, **policy)
         self.build(None)
 
     def build(self, input_shape):
         pixels = self.patch_size**2 * self.frame_shape[-1]
-        for layer, width in (
-            (self.patch_embedding, pixels),
-            (self.encoder, self.encoder.dim),
-            (self.to_latents, self.encoder.dim),
-            (self.quantizer, self.code_dim),
-            (self.code_embedding, self.code_dim),
-            (self.decoder, self.decoder.dim),
-            (self.to_pixels, self.decoder.dim),
+        # An embedding that is an entry of its transformer leaves the width as it is.
+        for layers, width in (
+            ((self.patch_embedding, self.encoder, self.to_latents), pixels),
+            ((self.code_embedding, self.decoder, self.to_pixels), self.code_dim),
         ):
-            layer.build((None, None, self.num_patches, width))
+            shape = (None, None, self.num_patches, width)
+            for layer in layers:
+                layer.build(shape)
+                shape = layer.compute_output_shape(shape)
+        self.quantizer.build((None, None, self.num_patches, self.code_dim))
 
     def call(self, video):
         quantized = self.encode(video)
@@ -115,22 +132,24 @@ class VideoTokenizer(Tokenizer):
         )
 
     def decode(self, codes):
-        """Decode codes (batch, time, patches, code_dim) to float32 video in [0, 1]."""
-        return self.to_video(self.decoder(self.code_embedding(codes)))
+        """Decode codes (batch, time, patches, code_dim) to float32 video."""
+        return self.to_video(self.to_pixels(self.decoder(self.code_embedding(codes))))
 
-    def to_video(self, features):
-        pixels = ops.sigmoid(ops.cast(self.to_pixels(features), "float32"))
+    def to_video(self, patches):
+        pixels = ops.cast(patches, "float32")
+        if self.output_kind == "sigmoid":
+            pixels = ops.sigmoid(pixels)
         return unpatchify(pixels, self.patch_size, *self.frame_shape[:2])
 
     @property
     def sees_one_frame(self) -> bool:
-        return self.encoder.window == 1 or self.encoder.attention == "space"
+        return self.encoder.sees_one_frame
 
     def tokenize(self, video):
         return self.encode(video)["indices"]
 
     def detokenize(self, tokens, first=None):
-        return self.decode(self.lookup(tokens))
+        return ops.clip(self.decode(self.lookup(tokens)), 0, 1)
 
     def lookup(self, tokens):
         return self.quantizer.lookup(tokens)
@@ -142,7 +161,9 @@ class VideoTokenizer(Tokenizer):
         codes = self.code_embedding(self.lookup(tokens))[:, None]
         features, entries = self.decoder.step(codes, cache, position)
         cache = self.decoder.write(cache, entries, position)
-        return self.to_video(features)[:, 0], cache
+        own = (position,) if self.own_first_frame else ()
+        frame = self.to_video(self.to_pixels(features, *own))[:, 0]
+        return ops.clip(frame, 0, 1), cache
 
     def losses_and_metrics(self, batch):
         """Return loss and metrics; loss = reconstruction MSE + quantizer loss."""
@@ -170,6 +191,18 @@ class VideoTokenizer(Tokenizer):
             LayerCall(self.to_pixels, frames, n, squared_error=True),
         ]
 
+    def settings(self):
+        """Return the class name and arguments; newer ones only if not the default.
+
+        The digest of a tokenizer with which tokens were stored then stays.
+        """
+        defaults = {"output": "sigmoid", "own_first_frame": False}
+        return {
+            name: value
+            for name, value in super().settings().items()
+            if name not in defaults or value != defaults[name]
+        }
+
     def arguments(self):
         return {
             "frame_shape": self.frame_shape,
@@ -179,4 +212,6 @@ class VideoTokenizer(Tokenizer):
             "encoder": self.encoder.arguments(),
             "decoder": self.decoder.arguments(),
             "quantizer": self.quantizer_arguments,
+            "output": self.output_kind,
+            "own_first_frame": self.own_first_frame,
         }

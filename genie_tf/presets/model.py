@@ -72,9 +72,12 @@ class PresetModel(keras.Model):
         if self.cached_layer is None:
             return 0
         layer = getattr(self, self.cached_layer)
-        numbers = 2 * layer.num_heads * layer.head_dim * self.cached_tokens
+        numbers = 2 * layer.num_heads * layer.head_dim * layer.window
+        if layer.options.peg:
+            numbers += 2 * 2 * layer.dim  # Two frames in two layers.
         # 4 bytes per float32.
-        return 4 * numbers * layer.window * arguments[self.cached_layer]["num_blocks"]
+        blocks = arguments[self.cached_layer]["num_blocks"]
+        return 4 * numbers * self.cached_tokens * blocks
 
     def get_config(self):
         return {**super().get_config(), **self.arguments()}

@@ -137,8 +137,11 @@ def _transformer(layer: STTransformer, frames: int, n: int, shards: int) -> Cost
     width = heads * layer.head_dim
     # Per token and block. The feed-forward keeps its input before and after the norm,
     # and its hidden layer before and after GELU, with GELU's tanh.
-    multiplications = 2 * dim * hidden
-    kept = size * (2 * dim + 3 * hidden / shards)
+    kind, number = layer.options.feed_forward, layer.options.order.count("f")
+    hidden = dim if kind == "single" else hidden
+    matrices = {"gelu": 2, "single": 1, "geglu": 3}[kind]
+    multiplications = number * matrices * dim * hidden
+    kept = number * size * (2 * dim + (1 + matrices) * hidden / shards)
     widest = size * hidden / shards
     # How many tokens each token attends to; 0 over time in a window of one frame.
     past = frames if layer.window > 1 else 0

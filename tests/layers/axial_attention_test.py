@@ -232,3 +232,67 @@ def test_qk_norm_bounds_logits(attention):
     logits = ops.einsum("bihk,bjhk->bhij", query, key)
     # Both have root mean square 1, so length 2.
     assert float(ops.max(ops.abs(logits))) <= 4 + 1e-3
+
+
+def test_alibi_lowers_logits_by_age():
+    layer = CausalTemporalAttention(num_heads=2, head_dim=3, position="alibi")
+    # Equal queries and keys: only the bias tells frames apart.
+    layer.build((B, T, N, D))
+    kernel = ops.convert_to_numpy(layer.to_qkv.kernel).reshape(D, 2, 3, 3).copy()
+    kernel[:, :, :2] = 0
+    layer.to_qkv.kernel.assign(kernel.reshape(D, -1))
+    tokens = random_tokens()
+    outputs = ops.convert_to_numpy(layer(tokens))
+    values = np.einsum("btnd,dhk->btnhk", tokens, kernel[:, :, 2])
+    for t in range(T):
+        age = t - np.arange(t + 1)
+        shares = np.exp(-np.array([1 / 16, 1 / 256])[:, None] * age)
+        shares /= shares.sum(-1, keepdims=True)
+        heads = np.einsum("hj,bjnhk->bnhk", shares, values[:, : t + 1])
+        expected = heads.reshape(B, N, 6) @ layer.to_output.kernel.numpy()
+        np.testing.assert_allclose(outputs[:, t], expected, atol=1e-5)
+
+
+def test_keys_and_values_can_have_their_own_input():
+    layer = SpatialAttention(num_heads=2, head_dim=3, own_context=True)
+    tokens, context = random_tokens(), random_tokens(seed=1)
+    outputs = ops.convert_to_numpy(layer(tokens, context))
+    changed = ops.convert_to_numpy(layer(random_tokens(seed=2), context))
+    assert np.abs(outputs - changed).max() > 1e-3
+    # The output of a constant context is its value, whatever the queries are.
+    context = np.broadcast_to(context[:, :, :1], context.shape)
+    same = [ops.convert_to_numpy(layer(x, context)) for x in (tokens, 2 * tokens)]
+    np.testing.assert_allclose(*same, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias, names", [("all", 2), ("output", 1), ("none", 0)])
+def test_projections_with_a_bias(bias, names):
+    layer = CausalTemporalAttention(num_heads=2, head_dim=4, window=1, bias=bias)
+    tokens = random_tokens()
+    layer.build(tokens.shape)
+    biases = [v for v in layer.trainable_variables if v.name == "bias"]
+    assert len(biases) == names
+    for variable in biases:
+        variable.assign(np.random.default_rng(0).normal(size=variable.shape))
+    # In a window of one frame, the result is the value.
+    value = layer.project(tokens.reshape(-1, 1, D))[2]
+    expected = ops.reshape(layer.merge(value), tokens.shape)
+    np.testing.assert_allclose(layer(tokens), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("qk_norm, head_dim", [("unit", 5), ("unit", 64), (True, 64)])
+def test_unit_norm_has_a_scale_and_products_times_8(qk_norm, head_dim):
+    layer = SpatialAttention(1, head_dim, qk_norm, bias="none")
+    tokens = random_tokens()
+    layer.build(tokens.shape)
+    rng = np.random.default_rng(0)
+    for norm in (layer.query_norm, layer.key_norm):
+        norm.scale.assign(rng.normal(size=head_dim))
+    scales = layer.query_norm.scale.numpy() * layer.key_norm.scale.numpy()
+    outputs = ops.convert_to_numpy(layer(tokens))
+    query, key, value = np.split(tokens[0, 0] @ layer.to_qkv.kernel.numpy(), 3, -1)
+    unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (query, key)]
+    shares = np.exp(8 * (unit[0] * scales) @ unit[1].T)
+    shares /= shares.sum(-1, keepdims=True)
+    expected = shares @ value @ layer.to_output.kernel.numpy()
+    np.testing.assert_allclose(outputs[0, 0], expected, atol=1e-4)

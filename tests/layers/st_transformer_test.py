@@ -10,6 +10,36 @@ from genie_tf.testing.layer_test import run_layer_test
 B, T, N, D = 2, 5, 3, 16
 
 
+# The transformers of other implementations, see genie_tf/convert.
+JAFAR = {
+    "space_position": "sinusoidal",
+    "time_position": "sinusoidal",
+    "feed_forward": "single",
+    "bias": "all",
+    "entry": True,
+    "last_norm": False,
+}
+JASMINE = {
+    "space_position": "sinusoidal_input",
+    "time_position": "sinusoidal_input",
+    "bias": "all",
+}
+GENIEREDUX = {
+    "space_position": "none",
+    "time_position": "alibi",
+    "peg": True,
+    "space_bias_dim": 4,
+    "grid": [1, N],
+    "feed_forward": "geglu",
+    "order": "tfsf",
+    "bias": "none",
+    "norm_keys": False,
+}
+OPTIONS = pytest.mark.parametrize(
+    "options", [JAFAR, JASMINE, GENIEREDUX], ids=["jafar", "jasmine", "genieredux"]
+)
+
+
 def random_tokens(shape=(B, T, N, D), seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
@@ -204,3 +234,61 @@ def test_unknown_attention_is_rejected():
         ValueError, match="one of st, space, space_time; received 'time'"
     ):
         make_transformer(attention="time")
+
+
+@OPTIONS
+def test_layer_with_options(options):
+    heads = {"num_heads": 2, "head_dim": 6, "qk_norm": True, "mlp_dim": 10}
+    arguments = {"dim": D, "num_blocks": 2, **heads, "window": 3, "options": options}
+    run_layer_test(STTransformer, arguments, (B, T, N, D), mixed_tolerance=0.2)
+
+
+@OPTIONS
+@pytest.mark.parametrize("frame", [0, 2, 4])
+def test_frame_affects_only_later_frames_with_options(frame, options):
+    transformer = make_transformer(options=options)
+    changed = changed_by(transformer, random_tokens(), (0, frame, 1))
+    expected = np.zeros((B, T, N), bool)
+    expected[0, frame:] = True
+    np.testing.assert_array_equal(changed, expected)
+
+
+@OPTIONS
+@pytest.mark.parametrize("window", [1, 2, 16])
+def test_steps_equal_call_with_options(window, options):
+    frames = 5
+    transformer = make_transformer(window=window, options=options)
+    tokens = random_tokens((B, frames, N, D))
+    expected = ops.convert_to_numpy(transformer(tokens))
+    cache = transformer.empty_cache(B, N)
+    for t in range(frames):
+        position = np.full(B, t, "int32")
+        outputs, entries = transformer.step(tokens[:, t : t + 1], cache, position)
+        cache = transformer.write(cache, entries, position)
+        np.testing.assert_allclose(outputs, expected[:, t : t + 1], atol=1e-4)
+
+
+@OPTIONS
+def test_patches_and_frames_are_distinguished_with_options(options):
+    tokens = np.broadcast_to(random_tokens((D,)), (1, 4, N, D))
+    transformer = make_transformer(options=options)
+    outputs = ops.convert_to_numpy(transformer(tokens))[0]
+    assert np.abs(outputs[0, 0] - outputs[0, 1]).max() > 1e-3
+    assert np.abs(outputs[0, 0] - outputs[1, 0]).max() > 1e-3
+
+
+def test_entry_takes_any_width():
+    transformer = make_transformer(options={"entry": True})
+    assert transformer(random_tokens((B, T, N, 7))).shape == (B, T, N, D)
+
+
+def test_feed_forwards_follow_each_attention():
+    options = {"order": "sftf"}
+    block = STBlock(num_heads=2, head_dim=8, mlp_dim=40, options=options)
+    tokens = random_tokens()
+    outputs = block(tokens)
+    expected = tokens + block.space(block.space_norm(tokens))
+    expected = expected + block.middle(expected)
+    expected = expected + block.time(block.time_norm(expected))
+    expected = expected + block.feed_forward(expected)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)

@@ -407,6 +407,10 @@ def test_latents_of_wrong_width_are_rejected():
             {"move_to": "mean"},
             "`move_to` must be one of latents, codes; received 'mean'.",
         ),
+        (
+            {"unit_codes": True},
+            "`unit_codes` must be one of always, compared, never; received True.",
+        ),
         ({"centered": 1}, "`centered` must be true or false; received 1."),
         ({"data_init": None}, "`data_init` must be true or false; received None."),
         (
@@ -420,3 +424,19 @@ def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError) as error:
         VectorQuantizer(6, L, **arguments)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("unit_codes", ["always", "compared", "never"])
+def test_codes_of_unit_length(unit_codes):
+    quantizer = make_quantizer(centered=False, unit_codes=unit_codes)
+    codebook = 1 + 3 * np.random.default_rng(0).random((quantizer.num_codes, 1))
+    codebook = codebook * random_latents((quantizer.num_codes, L), seed=1)
+    quantizer.codebook.assign(codebook)
+    latents = random_latents((50, L))
+    outputs = quantizer(latents)
+    compared = codebook if unit_codes == "never" else unit(codebook)
+    nearest = np.argmax(unit(latents) @ compared.T, axis=-1)
+    np.testing.assert_array_equal(outputs["indices"], nearest)
+    returned = unit(codebook) if unit_codes == "always" else codebook
+    np.testing.assert_allclose(outputs["quantized"], returned[nearest], atol=1e-5)
+    np.testing.assert_allclose(quantizer.lookup(nearest), returned[nearest], atol=1e-5)

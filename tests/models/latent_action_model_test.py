@@ -197,7 +197,7 @@ def test_encoder_sees_changes_only_if_asked(sees_change):
     [
         (
             {"predicts": "token"},
-            "`predicts` must be one of change, frame; received 'token'.",
+            "`predicts` must be one of change, frame, linear_frame; received 'token'.",
         ),
         ({"sees_change": 0}, "`sees_change` must be true or false; received 0."),
     ],
