@@ -46,13 +46,13 @@ def check_flag(**arguments) -> None:
             )
 
 
-def check_choice(choices: tuple[str, ...], **arguments) -> None:
+def check_choice(choices: tuple, **arguments) -> None:
     """Raise a ValueError unless each argument is one of `choices`."""
     for name, value in arguments.items():
         if value not in choices:
             raise ValueError(
-                f"`{name}` must be one of {', '.join(choices)}; received "
-                f"{reprlib.repr(value)}."
+                f"`{name}` must be one of {', '.join(map(str, choices))}; "
+                f"received {reprlib.repr(value)}."
             )
 
 

@@ -76,6 +76,10 @@ VALUES = {
 }
 
 
+# Arguments that only `genie-convert` sets.
+CONVERTED = {"options", "own_first_frame", "output", "action_from", "unit_codes"}
+
+
 def all_configs():
     for name in list_configs():
         module = import_module(f"{configs.__name__}.{name}")
@@ -113,9 +117,8 @@ def build(config: ConfigDict) -> dict:
 
 
 def list_arguments(constructor: type, given=frozenset()) -> set[str]:
-    return (
-        inspect.signature(constructor).parameters.keys() - given - {"kwargs", "remat"}
-    )
+    arguments = inspect.signature(constructor).parameters.keys()
+    return arguments - given - CONVERTED - {"kwargs", "remat"}
 
 
 def list_settings(config: ConfigDict, group: str) -> dict:

@@ -10,7 +10,7 @@ from genie_tf.testing.tiny_models import tiny_tokenizer
 
 # String flags that are not paths.
 NO_PATHS = {
-    *("camera", "split", "name"),
+    *("camera", "split", "name", "black_region"),
     *("host", "allowed_origin", "root_path"),
     *("strategy", "tpu", "mesh"),
 }

@@ -34,7 +34,7 @@ def test_numpy_numbers_are_accepted():
         ),
         (
             lambda: STTransformer(**SIZES, qk_norm="yes"),
-            "`qk_norm` must be true or false; received 'yes'.",
+            "`qk_norm` must be one of False, True, unit; received 'yes'.",
         ),
         (
             lambda: CausalTemporalAttention(num_heads=2, head_dim=3),

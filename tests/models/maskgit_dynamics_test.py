@@ -240,7 +240,8 @@ def test_loss_is_mean_cross_entropy_at_masked_tokens():
     nats -= np.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
     hits = logits.argmax(axis=-1) == tokens
     metrics = dynamics.loss_and_metrics(tokens, logits, {"mask": mask})
-    assert metrics.keys() == {"loss", "cross_entropy", "top1"}
+    top = {f"top{k}" for k in (1, 2, 5, 16)}
+    assert metrics.keys() == {"loss", "cross_entropy", *top}
     assert float(metrics["loss"]) == float(metrics["cross_entropy"])
     np.testing.assert_allclose(metrics["cross_entropy"], nats[mask].mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["top1"], hits[mask].mean(), rtol=1e-5)

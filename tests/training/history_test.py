@@ -52,6 +52,8 @@ OTHER = {
     "resize": True,
     "precision": "mixed_bfloat16",
     "clip_norm": 2.0,
+    "start_from": "runs/other/model",
+    "frozen": "encoder",
     "train_split": "train[:50%]",
     "validation_split": "test",
     "schedule.peak": 1e-3,

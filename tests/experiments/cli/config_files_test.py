@@ -17,7 +17,7 @@ WRONG = [
         TOKENIZER,
         {"config": "coinrun_tokenizer:huge"},
         "flag --config=coinrun_tokenizer:huge: the size after the colon in --config must "
-        "be one of paper, fast, tiny; received 'huge'",
+        "be one of paper, fast, tiny, plain_tiny; received 'huge'",
     ),
     *(
         (TOKENIZER, {"config": config}, f"flag --config={config}: {sentence}")
