@@ -100,6 +100,8 @@ def web_server(app) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             app,
+            # uvloop, if another package brings it, differs in its errors.
+            loop="asyncio",
             http=_Http,
             ws=_WebSocket,
             ws_max_size=MAX_MESSAGE_BYTES,
