@@ -111,7 +111,7 @@ def _format_row(row: str, folder: Path, minutes: float) -> str:
     def cell(measure, *indices):
         return ", ".join(f"{horizon[measure][i]['value']:.2f}" for i in indices)
 
-    # Of actions that move the picture.
+    # Other actions have no direction to keep.
     same = [
         action["same_direction"][last]
         for action in horizon["actions"]

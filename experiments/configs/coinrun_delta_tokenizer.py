@@ -2,7 +2,9 @@
 
 genie-train --config=coinrun_delta_tokenizer:tiny --workdir=runs/tokenizer
 
-No size has been trained to the end yet: no duration or score has been measured.
+`full`, on 64 test clips of coinrun/random_hard_small: PSNR 30.7 dB (30.2 to 31.3), SSIM
+0.817. Its duration, next to other work, says nothing. The other sizes have not been
+trained to the end yet.
 """
 
 from genie_tf.experiments.configs.common import choose_size, quantizer, transformer

@@ -15,7 +15,7 @@ from genie_tf.models import (
 )
 from genie_tf.presets.model import PresetModel
 
-_EPSILON = 1e-5  # Of PyTorch's layer norm.
+_EPSILON = 1e-5  # The default of PyTorch's layer norm.
 
 # The transformer of GenieRedux; its grid and the width of its bias are not the same in all.
 TRANSFORMER = {
@@ -55,7 +55,7 @@ def convert_genieredux(
             another checkpoint.
 
     Raises:
-        ValueError: if the checkpoint is none of GenieRedux's, tensors are missing or left
+        ValueError: if the checkpoint is not from GenieRedux, tensors are missing or left
             over, or a world comes without a tokenizer.
     """
     saved = any(name.startswith("model/") for name in arrays)
@@ -297,7 +297,7 @@ def _load_attention(norm, attention, tensors: Tensors) -> None:
     tensors.load(norm.gamma, "norm.gamma")
     tensors.load(norm.beta, "norm.beta")
     for unused in ("context_norm.gamma", "context_norm.beta"):
-        tensors.take(unused)  # Of cross attention, which no block has.
+        tensors.take(unused)  # It is for cross attention, which no block has.
     tensors.load(attention.to_query.kernel, "to_q.weight", np.transpose)
     key_value = tensors.take("to_kv.weight").T
     if key_value.shape[-1] == 2 * heads * width:

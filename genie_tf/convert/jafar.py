@@ -46,7 +46,7 @@ def convert_jafar(
         frames: frames per clip in training, which becomes the window of attention.
 
     Raises:
-        ValueError: if the checkpoint is none of Jafar's, or tensors are missing or left
+        ValueError: if the checkpoint is not from Jafar, or tensors are missing or left
             over.
     """
     for root in _ROOTS:

@@ -112,15 +112,7 @@ class MaskGitDynamics(Dynamics):
         )
         policy = {"dtype": self.dtype_policy}
         self.transformer = STTransformer(**transformer, **policy)
-        width = self.transformer.dim
-        if conditioning == "concat":
-            width -= action_dim
-            if width < 1:
-                raise ValueError(
-                    "`action_dim` must be less than the transformer's `dim` if "
-                    '`conditioning` is "concat"; received '
-                    f"action_dim={action_dim}, dim={self.transformer.dim}."
-                )
+        width = patch_width(conditioning, action_dim, self.transformer.dim)
         table_width = code_dim if predicts == "change" else width
         # The last row is the mask token, which is never a target.
         self.table = keras.layers.Embedding(num_codes + 1, table_width, **policy)
@@ -340,6 +332,22 @@ class MaskGitDynamics(Dynamics):
             "predicts": self.predicts,
             "sampling": self.sampling,
         }
+
+
+def patch_width(conditioning: str, action_dim: int, dim: int) -> int:
+    """Return the width of an embedded patch: what an action next to it leaves of `dim`.
+
+    Raises:
+        ValueError: if it leaves nothing.
+    """
+    if conditioning != "concat":
+        return dim
+    if action_dim >= dim:
+        raise ValueError(
+            "`action_dim` must be less than the transformer's `dim` if `conditioning` is "
+            f'"concat"; received action_dim={action_dim}, dim={dim}.'
+        )
+    return dim - action_dim
 
 
 def check_rates(rates) -> tuple[float, float]:

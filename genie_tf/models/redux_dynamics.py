@@ -9,7 +9,7 @@ from keras import ops
 from genie_tf.layers import STTransformer, check_choice, check_whole
 from genie_tf.models.dynamics import Dynamics
 from genie_tf.models.layer_calls import LayerCall
-from genie_tf.models.maskgit_dynamics import check_rates
+from genie_tf.models.maskgit_dynamics import check_rates, patch_width
 from genie_tf.samplers.maskgit_sampler import draw
 from genie_tf.sampling_settings import TEMPERATURE, TOP_K, with_defaults
 
@@ -87,18 +87,12 @@ class ReduxDynamics(Dynamics):
         )
         policy = {"dtype": self.dtype_policy}
         self.transformer = STTransformer(**transformer, **policy)
-        width = self.transformer.dim
-        if conditioning == "concat":
-            width -= action_dim
-            if width < 1:
-                raise ValueError(
-                    "`action_dim` must be less than the transformer's `dim` if "
-                    '`conditioning` is "concat"; received '
-                    f"action_dim={action_dim}, dim={self.transformer.dim}."
-                )
-            self.action_embedding = keras.layers.Identity(**policy)
-        else:
-            self.action_embedding = keras.layers.Dense(width, **policy)
+        width = patch_width(conditioning, action_dim, self.transformer.dim)
+        self.action_embedding = (
+            keras.layers.Identity(**policy)
+            if conditioning == "concat"
+            else keras.layers.Dense(width, **policy)
+        )
         # The last row is the mask token, which is never a target.
         self.table = keras.layers.Embedding(
             num_codes + 1,

@@ -138,7 +138,7 @@ def test_case_study_of_genie_fits_in_16_gb(name):
     config = published.load(name)
 
     def make():
-        keras.config.set_dtype_policy(config.precision)  # Of this thread only.
+        keras.config.set_dtype_policy(config.precision)  # Only in this thread.
         return published.make(name)
 
     model = without_weights(make)

@@ -171,8 +171,12 @@ def test_patches_of_equal_content_differ_only_by_position():
     ],
 )
 def test_steps_equal_call(attention, window, qk_norm):
+    check_steps_equal_call(qk_norm=qk_norm, window=window, attention=attention)
+
+
+def check_steps_equal_call(**arguments):
     frames = 5
-    transformer = make_transformer(qk_norm=qk_norm, window=window, attention=attention)
+    transformer = make_transformer(**arguments)
     tokens = random_tokens((B, frames, N, D))
     expected = ops.convert_to_numpy(transformer(tokens))
     cache = transformer.empty_cache(B, N)
@@ -256,16 +260,7 @@ def test_frame_affects_only_later_frames_with_options(frame, options):
 @OPTIONS
 @pytest.mark.parametrize("window", [1, 2, 16])
 def test_steps_equal_call_with_options(window, options):
-    frames = 5
-    transformer = make_transformer(window=window, options=options)
-    tokens = random_tokens((B, frames, N, D))
-    expected = ops.convert_to_numpy(transformer(tokens))
-    cache = transformer.empty_cache(B, N)
-    for t in range(frames):
-        position = np.full(B, t, "int32")
-        outputs, entries = transformer.step(tokens[:, t : t + 1], cache, position)
-        cache = transformer.write(cache, entries, position)
-        np.testing.assert_allclose(outputs, expected[:, t : t + 1], atol=1e-4)
+    check_steps_equal_call(window=window, options=options)
 
 
 @OPTIONS
