@@ -105,7 +105,7 @@ def _minutes(workdir: Path) -> float:
 
 def _format_row(row: str, folder: Path, minutes: float) -> str:
     """Return a table row with the scores of a report."""
-    horizon = json.loads((folder / "report.json").read_text())["horizon"]
+    horizon = json.loads((folder / "report.json").read_text())["long_play"]
     last = horizon["ages"].index(_FRAMES)
 
     def cell(measure, *indices):
