@@ -262,22 +262,14 @@ def _load_transformer(
     tensors.load(transformer.norm.beta, "norm_out.beta")
     for index, block in enumerate(transformer.blocks):
         own = tensors.below(f"layers.{index}.0.")
-        last_is_time = transformer.options.order == "sftf"
-        for name, norm, attention, peg, feed_forward in (
-            (
-                "spatial",
-                block.space_norm,
-                block.space,
-                block.space_peg,
-                block.middle if last_is_time else block,
-            ),
-            (
-                "temporal",
-                block.time_norm,
-                block.time,
-                block.time_peg,
-                block if last_is_time else block.middle,
-            ),
+        parts = [
+            ("spatial", block.space_norm, block.space, block.space_peg),
+            ("temporal", block.time_norm, block.time, block.time_peg),
+        ]
+        if transformer.options.order == "tfsf":
+            parts.reverse()
+        for (name, norm, attention, peg), feed_forward in zip(
+            parts, block.feed_forwards, strict=True
         ):
             _load_peg(peg, own.below(f"{name}_peg.dsconv."))
             _load_attention(norm, attention, own.below(f"{name}_attention."))

@@ -180,8 +180,8 @@ def _load_transformer(transformer: STTransformer, head, tensors: Tensors) -> Non
         _load_attention(block.space, own.below("MultiHeadAttention_0/"))
         _load_norm(block.time_norm, own.below("LayerNorm_1/"))
         _load_attention(block.time, own.below("MultiHeadAttention_1/"))
-        _load_norm(block.mlp_norm, own.below("LayerNorm_2/"))
-        _load_dense(block.mlp_in, own.below("Dense_0/"))
+        _load_norm(block.feed_forwards[0].mlp_norm, own.below("LayerNorm_2/"))
+        _load_dense(block.feed_forwards[0].mlp_in, own.below("Dense_0/"))
 
 
 def _load_attention(attention, tensors: Tensors) -> None:

@@ -349,17 +349,6 @@ class CausalTemporalAttention(CausalAttention):
         return 1
 
     def call(self, tokens, context=None):
-        plain = self.bias == "output" and not self.own_context
-        # A frame that attends only to itself: the result is its value.
-        if self.window == 1 and plain:
-            by_head = ops.reshape(
-                self.to_qkv.kernel, (-1, self.num_heads, 3 * self.head_dim)
-            )
-            to_value = ops.reshape(
-                by_head[..., 2 * self.head_dim :],
-                (-1, self.num_heads * self.head_dim),
-            )
-            return self.to_output(ops.matmul(tokens, to_value))
         b, t, n, d = ops.shape(tokens)
         rows, context = (
             None

@@ -43,9 +43,6 @@ class FeedForward(keras.layers.Layer):
             self.mlp_out.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, tokens):
-        return self.feed_forward(tokens)
-
-    def feed_forward(self, tokens):
         hidden = self.mlp_in(self.mlp_norm(tokens))
         if self.options.feed_forward == "geglu":
             hidden, gate = ops.split(hidden, 2, axis=-1)

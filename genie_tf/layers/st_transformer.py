@@ -5,6 +5,7 @@ from keras import ops
 
 from genie_tf.layers.arguments import check_choice, check_flag, check_whole
 from genie_tf.layers.axial_attention import (
+    CausalAttention,
     CausalSpaceTimeAttention,
     CausalTemporalAttention,
     SpatialAttention,
@@ -17,17 +18,17 @@ from genie_tf.layers.position_embedding import (
     sinusoidal_embedding,
 )
 from genie_tf.layers.transformer_options import TransformerOptions, transformer_options
+from genie_tf.layers.value_projection import ValueProjection
 
 _ATTENTIONS = ("st", "space", "space_time")
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class STBlock(FeedForward):
+class STBlock(keras.layers.Layer):
     """Spatial attention, causal temporal attention, then one feed-forward layer.
 
     As in Genie (Figure 3), no feed-forward layer follows spatial attention. Each part
-    has a residual connection, with layer norm before it. The block is its own last
-    feed-forward layer.
+    has a residual connection, with layer norm before it.
 
     Args:
         num_heads: number of heads in each attention layer.
@@ -58,20 +59,22 @@ class STBlock(FeedForward):
         options: dict | None = None,
         **kwargs,
     ):
-        super().__init__(mlp_dim, options, **kwargs)
+        super().__init__(**kwargs)
         if attention not in _ATTENTIONS:
             raise ValueError(
                 f"`attention` must be one of {', '.join(_ATTENTIONS)}; received "
                 f"{attention!r}."
             )
-        options = self.options
+        options = transformer_options(options)
         if attention != "st" and options != TransformerOptions():
             raise ValueError('`options` can be set only if `attention` is "st".')
         self.num_heads = num_heads
         self.head_dim = head_dim
+        self.mlp_dim = mlp_dim
         self.qk_norm = qk_norm
         self.window = window
         self.attention = attention
+        self.options = options
         self.parts = {"st": options.order, "space": "sf", "space_time": "tf"}[attention]
         policy = {"dtype": self.dtype_policy}
         norm = {"epsilon": options.norm_epsilon, **policy}
@@ -84,29 +87,32 @@ class STBlock(FeedForward):
             **policy,
         }
         self.space_norm = self.space = self.time_norm = self.time = None
-        self.space_peg = self.time_peg = self.middle = None
+        self.space_peg = self.time_peg = None
         if "s" in self.parts:
             self.space_norm = keras.layers.LayerNormalization(**norm)
             self.space = SpatialAttention(**arguments)
         if "t" in self.parts:
             self.time_norm = keras.layers.LayerNormalization(**norm)
-            temporal_class = (
-                CausalTemporalAttention if self.space else CausalSpaceTimeAttention
-            )
             position = options.time_position
-            self.time = temporal_class(
-                window=window,
-                position=position if position in ("rotary", "alibi") else "none",
-                **arguments,
-            )
+            arguments["window"] = window
+            arguments["position"] = "none"
+            if position in ("rotary", "alibi"):
+                arguments["position"] = position
+            if not self.space:
+                self.time = CausalSpaceTimeAttention(**arguments)
+            elif window == 1 and options.bias == "output" and options.norm_keys:
+                self.time = ValueProjection(num_heads, head_dim, **policy)
+            else:
+                self.time = CausalTemporalAttention(**arguments)
         if options.peg:
             self.space_peg = PositionEncodingGenerator(options.grid, **policy)
             self.time_peg = PositionEncodingGenerator(options.grid, **policy)
-        if self.parts.count("f") > 1:
-            self.middle = FeedForward(mlp_dim, options.changed(), **policy)
+        self.feed_forwards = [
+            FeedForward(mlp_dim, options.changed(), **policy)
+            for _ in range(self.parts.count("f"))
+        ]
 
     def build(self, input_shape):
-        super().build(input_shape)
         for layer in (
             self.space_norm,
             self.space,
@@ -114,7 +120,7 @@ class STBlock(FeedForward):
             self.time,
             self.space_peg,
             self.time_peg,
-            self.middle,
+            *self.feed_forwards,
         ):
             if layer:
                 layer.build(input_shape)
@@ -185,11 +191,10 @@ class STBlock(FeedForward):
             attend_in_time: function that applies temporal attention.
         """
         options = self.options
-        for index, part in enumerate(self.parts):
+        feed_forwards = iter(self.feed_forwards)
+        for part in self.parts:
             if part == "f":
-                last = index + 1 == len(self.parts)
-                layer = self if last else self.middle
-                tokens = tokens + layer.feed_forward(tokens)
+                tokens = tokens + next(feed_forwards)(tokens)
                 continue
             in_space = part == "s"
             layer = self.space_peg if in_space else self.time_peg
@@ -205,14 +210,19 @@ class STBlock(FeedForward):
             tokens = tokens + attended
         return tokens
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self):
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
             "head_dim": self.head_dim,
+            "mlp_dim": self.mlp_dim,
             "qk_norm": self.qk_norm,
             "window": self.window,
             "attention": self.attention,
+            "options": self.options.changed() or None,
         }
 
 
@@ -375,6 +385,12 @@ class STTransformer(keras.layers.Layer):
         """Whether the outputs of a frame depend on that frame only."""
         alone = self.window == 1 and not self.options.peg
         return alone or self.attention == "space"
+
+    @property
+    def cached_frames(self) -> int:
+        """Number of frames whose keys and values are in a cache."""
+        has_past = any(isinstance(block.time, CausalAttention) for block in self.blocks)
+        return self.window if has_past else 0
 
     def empty_cache(self, batch: int, num_patches: int):
         """Return an empty cache for `step`: keys and values of each block."""

@@ -72,7 +72,7 @@ class PresetModel(keras.Model):
         if self.cached_layer is None:
             return 0
         layer = getattr(self, self.cached_layer)
-        numbers = 2 * layer.num_heads * layer.head_dim * layer.window
+        numbers = 2 * layer.num_heads * layer.head_dim * layer.cached_frames
         if layer.options.peg:
             numbers += 2 * 2 * layer.dim  # Two frames in two layers.
         # 4 bytes per float32.

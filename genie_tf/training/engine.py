@@ -100,8 +100,6 @@ class TensorFlowEngine:
         gradients = tape.gradient(
             metrics["loss"],
             self.model.trainable_variables,
-            # Query and key norms are unused in a window of one frame.
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         # Embedding gradients are IndexedSlices.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]

@@ -9,7 +9,7 @@ import keras
 # Axes of a mesh, from the outermost.
 _AXES = ("data", "fsdp", "model")
 # Layers of the ST-transformer whose outputs or inputs tensor parallelism divides.
-_DIVIDED_OUTPUTS = ("to_qkv", "mlp_in")
+_DIVIDED_OUTPUTS = ("to_qkv", "to_value", "mlp_in")
 _DIVIDED_INPUTS = ("to_output", "mlp_out")
 # Layers that output tokens of the model's width.
 _TOKENS_OUT = "st_block|layer_normalization|dense"

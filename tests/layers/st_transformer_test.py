@@ -77,7 +77,7 @@ def test_block_has_one_feed_forward_after_both_attentions():
     outputs = block(tokens)
     attended = tokens + block.space(block.space_norm(tokens))
     attended = attended + block.time(block.time_norm(attended))
-    expected = attended + block.feed_forward(attended)
+    expected = attended + block.feed_forwards[0](attended)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
     assert np.abs(outputs - attended).max() > 1e-2
 
@@ -97,7 +97,7 @@ def test_other_blocks_have_one_attention_and_one_feed_forward(attention, part):
     outputs = block(tokens)
     attend, norm = getattr(block, part), getattr(block, f"{part}_norm")
     attended = tokens + attend(norm(tokens))
-    expected = attended + block.feed_forward(attended)
+    expected = attended + block.feed_forwards[0](attended)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
     shapes = sorted(
         tuple(v.shape) for v in block.trainable_variables if v.name == "kernel"
@@ -283,7 +283,7 @@ def test_feed_forwards_follow_each_attention():
     tokens = random_tokens()
     outputs = block(tokens)
     expected = tokens + block.space(block.space_norm(tokens))
-    expected = expected + block.middle(expected)
+    expected = expected + block.feed_forwards[0](expected)
     expected = expected + block.time(block.time_norm(expected))
-    expected = expected + block.feed_forward(expected)
+    expected = expected + block.feed_forwards[1](expected)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)

@@ -264,8 +264,17 @@ def test_outline_lists_all_arrays_of_the_model():
         assert len(outline.encoder.blocks) == min(blocks, 1)
 
 
-def test_cache_bytes_match_the_cache():
-    model = tiny_tokenizer(decoder={**TRANSFORMER, "num_blocks": 3, "window": 5})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"window": 5},
+        {"window": 1},
+        {"window": 1, "attention": "space_time"},
+        {"attention": "space"},
+    ],
+)
+def test_cache_bytes_match_the_cache(changes):
+    model = tiny_tokenizer(decoder={**TRANSFORMER, "num_blocks": 3, **changes})
     cache = keras.tree.flatten(model.empty_cache(1))
     numbers = sum(math.prod(x.shape) for x in cache if "float" in str(x.dtype))
     assert model.cache_bytes(model.arguments()) == 4 * numbers
