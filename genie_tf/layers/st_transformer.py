@@ -132,7 +132,7 @@ class STBlock(keras.layers.Layer):
             return layer(tokens)
 
         def attend_in_time(normed, context):
-            return self.time(normed, context)
+            return self.time(normed, **context)
 
         return self._apply(tokens, frames, space_bias, peg, attend_in_time)
 
@@ -157,7 +157,7 @@ class STBlock(keras.layers.Layer):
         def attend_in_time(normed, context):
             nonlocal time_entry
             past = cache["time"] if self.time_peg else cache
-            attended, time_entry = self.time.step(normed, past, position, context)
+            attended, time_entry = self.time.step(normed, past, position, **context)
             return attended
 
         tokens = self._apply(tokens, position[:, None], space_bias, peg, attend_in_time)
@@ -200,10 +200,12 @@ class STBlock(keras.layers.Layer):
             layer = self.space_peg if in_space else self.time_peg
             if layer:
                 tokens = peg(layer, tokens)
-            context = None if options.norm_keys else tokens
+            context = {} if options.norm_keys else {"context": tokens}
             if in_space:
                 inputs = _with_positions(tokens, "space", options.space_position)
-                attended = self.space(self.space_norm(inputs), context, space_bias)
+                attended = self.space(
+                    self.space_norm(inputs), logit_bias=space_bias, **context
+                )
             else:
                 inputs = _with_positions(tokens, "time", options.time_position, frames)
                 attended = attend_in_time(self.time_norm(inputs), context)

@@ -14,11 +14,11 @@ from genie_tf.experiments.cli import parse_actions
 from genie_tf.presets.folder import read_world
 
 RECORDS = {
-    "tokenizer": {"psnr": 20.0, "perplexity": 300.0, "loss": 0.1},
+    "tokenizer": {"psnr": 20.0, "drawn": 0.1, "loss": 0.1},
     "actions": {"psnr": 25.0, "perplexity": 4.0, "loss": 0.2},
     "genie": {
-        "dynamics/cross_entropy": 5.0,
-        "dynamics/top1": 0.2,
+        "dynamics/shift_nats": 1.0,
+        "dynamics/code_nats": 20.0,
         "loss": 5.1,
     },
 }
@@ -26,7 +26,7 @@ MEAN = {"mean": 22.0, "ci95": [21.5, 22.5]}
 SCORES = {
     "model": "VideoTokenizer",
     "preset": "genie/model",
-    "dataset": "coinrun/random_hard_small",
+    "dataset": "coinrun/held_hard_small",
     "split": "test",
     "stride": 1,
     "seed": 0,
@@ -73,42 +73,50 @@ def test_demo_trains_evaluates_and_reports(commands, tmp_path):
     (tmp_path / "genie" / "left from last time").touch()
     demo.main()
 
-    shipped, *commands = commands
+    shipped, *commands, own = commands
     assert shipped[1:3] == [
         "genie_tf.experiments.generate",
-        "--preset=genie_coinrun_fast",
+        "--preset=genie_coinrun",
     ]
     prompt, actions = (word.partition("=")[2] for word in shipped[3:5])
-    _, num_actions = read_world("genie_coinrun_fast")
+    _, num_actions = read_world("genie_coinrun")
     assert len(parse_actions(actions.split(","), num_actions)) == 100
     assert Path(prompt).is_file()
     assert shipped[5:] == [f"--output={tmp_path}/preset.gif"]
+    assert own[2:5] == [
+        f"--preset={tmp_path}/genie/model",
+        f"--prompt={tmp_path}/prompt.png",
+        "--actions=" + ",".join(str(action) for action in range(6) for _ in range(10)),
+    ]
     assert commands == [
         [
             *("-m", "genie_tf.experiments.train"),
-            "--config=coinrun_tokenizer:tiny",
+            "--config=coinrun_delta_tokenizer:tiny",
             f"--workdir={tmp_path}/tokenizer",
+            "--config.dataset=coinrun/held_hard_small",
             "--data_dir=data",
         ],
         [
             *("-m", "genie_tf.experiments.train"),
             "--config=coinrun_lam:tiny",
             f"--workdir={tmp_path}/actions",
+            "--config.dataset=coinrun/held_hard_small",
             "--data_dir=data",
         ],
         [
             *("-m", "genie_tf.experiments.train"),
-            "--config=coinrun_genie:tiny",
+            "--config=coinrun_delta_genie:tiny",
             f"--workdir={tmp_path}/genie",
             f"--config.tokenizer={tmp_path}/tokenizer/model",
             f"--config.action_model={tmp_path}/actions/model",
+            "--config.dataset=coinrun/held_hard_small",
             "--data_dir=data",
         ],
         [
             *("-m", "genie_tf.experiments.evaluate"),
             f"--preset={tmp_path}/genie/model",
-            "--dataset=coinrun/random_hard_small",
-            *("--clips=128", "--steps=1", "--temperature=0", "--overwrite"),
+            "--dataset=coinrun/held_hard_small",
+            *("--clips=128", "--overwrite"),
             f"--output={tmp_path}",
             "--data_dir=data",
         ],
@@ -124,6 +132,7 @@ def test_demo_trains_evaluates_and_reports(commands, tmp_path):
         "actions",
         "genie",
         "evaluation",
+        "play",
         "total",
     )
     assert tuple(seconds) == steps
@@ -144,7 +153,7 @@ def test_curves_are_named_after_their_parts(commands, tmp_path):
     assert curves[0] == {
         "step": 1,
         "tokenizer: PSNR": 20.0,
-        "tokenizer: perplexity": 300.0,
+        "tokenizer: share drawn": 0.1,
     }
     assert curves[2] == {
         "step": 1,
@@ -153,6 +162,6 @@ def test_curves_are_named_after_their_parts(commands, tmp_path):
     }
     assert curves[4] == {
         "step": 1,
-        "dynamics: cross-entropy": 5.0,
-        "dynamics: top-1 accuracy": 0.2,
+        "dynamics: nats of a shift": 1.0,
+        "dynamics: nats of a drawn patch": 20.0,
     }

@@ -57,17 +57,19 @@ def make_transformer(**arguments):
 
 
 @pytest.mark.parametrize(
-    "layer, size, attention",
+    "layer, size, attention, window",
     [
-        (STBlock, {}, "st"),
-        (STBlock, {}, "space"),
-        (STBlock, {}, "space_time"),
-        (STTransformer, {"dim": D, "num_blocks": 1}, "st"),
+        (STBlock, {}, "st", 3),
+        (STBlock, {}, "st", 1),
+        (STBlock, {}, "space", 3),
+        (STBlock, {}, "space_time", 3),
+        (STTransformer, {"dim": D, "num_blocks": 1}, "st", 3),
     ],
 )
-def test_layer(layer, size, attention):
+def test_layer(layer, size, attention, window):
     heads = {"num_heads": 2, "head_dim": 6, "qk_norm": True}
-    arguments = {**size, **heads, "mlp_dim": 40, "window": 3, "attention": attention}
+    sizes = {"mlp_dim": 40, "window": window, "attention": attention}
+    arguments = {**size, **heads, **sizes}
     run_layer_test(layer, arguments, (B, T, N, D))
 
 
