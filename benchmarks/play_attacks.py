@@ -1,6 +1,6 @@
 """Measure what a genie-play player gets during attacks on the server.
 
-python benchmarks/play_attacks.py --preset=genie_coinrun_fast
+python benchmarks/play_attacks.py --preset=genie_coinrun
 
 Starts the server on loopback only. For each attack, a player plays for some seconds before,
 during and after it. The table has the player's frames per second, the time from a key to

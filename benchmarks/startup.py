@@ -26,7 +26,7 @@ GENERATE = ("generate", f"--prompt={PROMPT}", "--actions=1,1,4,4")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", default="genie_coinrun_fast")
+    parser.add_argument("--preset", default="genie_coinrun")
     parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     preset = f"--preset={arguments.preset}"

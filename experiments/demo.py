@@ -47,7 +47,6 @@ def main() -> None:
     for workdir in (tokenizer, actions, genie):
         shutil.rmtree(workdir, ignore_errors=True)
     data_dir = [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
-    dataset = [f"--config.dataset={_DATASET}", *data_dir]
     start = time.perf_counter()
     seconds = {
         "preset": _play(_PRESET, _PROMPT, _ACTIONS, folder / "preset.gif"),
@@ -56,13 +55,14 @@ def main() -> None:
             "genie_tf.experiments.train",
             "--config=coinrun_delta_tokenizer:tiny",
             f"--workdir={tokenizer}",
-            *dataset,
+            *data_dir,
         ),
         "actions": cli.run_module(
             "genie_tf.experiments.train",
             "--config=coinrun_lam:tiny",
+            f"--config.dataset={_DATASET}",
             f"--workdir={actions}",
-            *dataset,
+            *data_dir,
         ),
         "genie": cli.run_module(
             "genie_tf.experiments.train",
@@ -70,7 +70,7 @@ def main() -> None:
             f"--workdir={genie}",
             f"--config.tokenizer={tokenizer / 'model'}",
             f"--config.action_model={actions / 'model'}",
-            *dataset,
+            *data_dir,
         ),
         "evaluation": cli.run_module(
             "genie_tf.experiments.evaluate",

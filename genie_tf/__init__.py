@@ -3,7 +3,7 @@
 ```python
 import genie_tf
 
-genie = genie_tf.load("genie_coinrun_fast")
+genie = genie_tf.load("genie_coinrun")
 ```
 """
 

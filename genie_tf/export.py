@@ -87,7 +87,7 @@ def saved_model(preset: str | os.PathLike) -> str:
     Example:
 
     ```python
-    model = tf.saved_model.load(genie_tf.saved_model("genie_coinrun_fast"))
+    model = tf.saved_model.load(genie_tf.saved_model("genie_coinrun"))
     ```
     """
     version = importlib.metadata.version("genie_tf")

@@ -1,6 +1,6 @@
 """Measure how each latent action moves the image: the tables of docs/steerability.md.
 
-python studies/action_meaning.py --preset=genie_coinrun_fast --dataset=coinrun/held_hard_small
+python studies/action_meaning.py --preset=genie_coinrun --dataset=coinrun/held_hard_small
 
 The movement, in pixels down and to the right, is the shift at which two frames match best.
 It is measured from one frame to the next in test clips, by inferred action, and for a Genie

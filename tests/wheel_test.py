@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-PRESET = "genie_coinrun_fast"
+PRESET = "genie_coinrun"
 
 # Prints the files of genie_tf's modules, the import paths and the import finders.
 IMPORTED = """

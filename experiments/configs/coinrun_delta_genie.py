@@ -19,7 +19,7 @@ def _latent_actions(steps: int) -> dict:
 _TINY = {
     "stage": "genie",
     "tokenizer": "",
-    "dataset": "coinrun/mixed_hard",
+    "dataset": "coinrun/held_hard_small",
     "clip_length": 9,
     "batch_size": 4,
     "steps": 1_000,
@@ -37,6 +37,7 @@ _TINY = {
 SIZES = {
     "large": {
         **_TINY,
+        "dataset": "coinrun/mixed_hard",
         "clip_length": 17,
         "batch_size": 16,
         "steps": 40_000,
@@ -50,13 +51,15 @@ SIZES = {
     },
     "full": {
         **_TINY,
+        "dataset": "coinrun/mixed_hard",
         "clip_length": 17,
-        "steps": 14_000,
-        "latent_action_model": _latent_actions(14_000),
-        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 11_000},
+        "steps": 10_000,
+        "latent_action_model": _latent_actions(10_000),
+        "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 7_000},
     },
     "fast": {
         **_TINY,
+        "dataset": "coinrun/mixed_hard",
         "clip_length": 17,
         "steps": 2_500,
         "latent_action_model": _latent_actions(2_500),

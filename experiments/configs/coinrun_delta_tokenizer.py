@@ -11,7 +11,7 @@ from genie_tf.experiments.configs.common import choose_size, quantizer, transfor
 
 _TINY = {
     "stage": "tokenizer",
-    "dataset": "coinrun/mixed_hard",
+    "dataset": "coinrun/held_hard_small",
     "clip_length": 9,
     "batch_size": 4,
     "steps": 800,
@@ -36,6 +36,7 @@ _TINY = {
 SIZES = {
     "large": {
         **_TINY,
+        "dataset": "coinrun/mixed_hard",
         "clip_length": 17,
         "batch_size": 16,
         "steps": 20_000,
@@ -48,12 +49,14 @@ SIZES = {
     },
     "full": {
         **_TINY,
+        "dataset": "coinrun/mixed_hard",
         "clip_length": 17,
         "steps": 6_000,
         "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 3_000},
     },
     "fast": {
         **_TINY,
+        "dataset": "coinrun/mixed_hard",
         "clip_length": 17,
         "steps": 2_000,
         "schedule": {"peak": 2e-3, "warmup_steps": 100, "decay_steps": 800},

@@ -6,7 +6,7 @@ genie-train --config=coinrun_genie:tiny --workdir=runs/genie \
 Without `action_model`, both are trained together (Genie, appendix F). On two CPU cores,
 with the `fast` tokenizer, on 256 clips of test levels:
 `tiny`: dPSNR_4 3.8 dB (3.4 to 4.2), PSNR of ten predicted frames 19.8 dB (19.4 to 20.3).
-`fast`, the preset genie_coinrun_fast, on data of a policy that holds keys: 12 minutes;
+`fast`, on data of a policy that holds keys: 12 minutes;
 6.0 dB (5.5 to 6.5), PSNR 22.7 dB (22.1 to 23.2). With six actions (see coinrun_lam.py)
 and --config.dataset=coinrun/random_hard_small: 16 minutes; 6.3 dB (5.8 to 6.8), PSNR
 22.1 dB (21.6 to 22.6).

@@ -34,7 +34,7 @@ class Host:
             actions.
 
     Example:
-        host = Host(Simulator(genie_tf.load("genie_coinrun_fast")), "CoinRun")
+        host = Host(Simulator(genie_tf.load("genie_coinrun")), "CoinRun")
         web_server(make_app(host)).run(sockets=[bind("127.0.0.1", 8000)])
     """
 

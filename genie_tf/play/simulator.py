@@ -22,7 +22,7 @@ class Simulator:
         settings: sampling settings of the world's dynamics.
 
     Example:
-        simulator = Simulator(genie_tf.load("genie_coinrun_fast"))
+        simulator = Simulator(genie_tf.load("genie_coinrun"))
         state, frame = simulator.start(bytes(simulator.num_bytes))
         state, frame = simulator.step(state, action=1, sampling={"num_steps": 4})
     """

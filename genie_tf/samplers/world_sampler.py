@@ -32,7 +32,7 @@ class WorldSampler:
     Example:
 
     ```python
-    sampler = WorldSampler(genie_tf.load("genie_coinrun_fast"))
+    sampler = WorldSampler(genie_tf.load("genie_coinrun"))
     state, video = sampler.reset(prompt)  # uint8 (batch, time, 64, 64, 3)
     state, frame = sampler.step(state, action=[0] * len(prompt))
     ```

@@ -93,14 +93,13 @@ def test_demo_trains_evaluates_and_reports(commands, tmp_path):
             *("-m", "genie_tf.experiments.train"),
             "--config=coinrun_delta_tokenizer:tiny",
             f"--workdir={tmp_path}/tokenizer",
-            "--config.dataset=coinrun/held_hard_small",
             "--data_dir=data",
         ],
         [
             *("-m", "genie_tf.experiments.train"),
             "--config=coinrun_lam:tiny",
-            f"--workdir={tmp_path}/actions",
             "--config.dataset=coinrun/held_hard_small",
+            f"--workdir={tmp_path}/actions",
             "--data_dir=data",
         ],
         [
@@ -109,7 +108,6 @@ def test_demo_trains_evaluates_and_reports(commands, tmp_path):
             f"--workdir={tmp_path}/genie",
             f"--config.tokenizer={tmp_path}/tokenizer/model",
             f"--config.action_model={tmp_path}/actions/model",
-            "--config.dataset=coinrun/held_hard_small",
             "--data_dir=data",
         ],
         [

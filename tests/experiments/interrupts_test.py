@@ -109,7 +109,7 @@ def test_interrupted_program_prints_one_line(program, tmp_path):
     [
         [
             "generate",
-            "--preset=genie_coinrun_fast",
+            "--preset=genie_coinrun",
             "--prompt=frame.png",
             f"--actions={','.join(50 * '1')}",
             "--output=out/video.gif",

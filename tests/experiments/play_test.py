@@ -94,7 +94,7 @@ def test_invalid_addresses_are_rejected(run_app, tmp_path, flag, sentence):
         port = str(taken.getsockname()[1])
         ended = run_app(
             "play",
-            "--preset=genie_coinrun_fast",
+            "--preset=genie_coinrun",
             flag,
             f"--port={port}",
             folder=tmp_path,

@@ -15,7 +15,7 @@ finally:
     assert not {{"keras", "tensorflow", "jax"}} & sys.modules.keys()
 """
 GENERATE = {
-    "preset": "genie_coinrun_fast",
+    "preset": "genie_coinrun",
     "prompt": "prompt.png",
     "actions": "1,1",
     "output": "frames.gif",

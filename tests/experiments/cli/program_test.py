@@ -14,7 +14,7 @@ from PIL import Image
 def run_generate(folder: Path, **circumstances) -> subprocess.CompletedProcess:
     """Run genie-generate in its own process."""
     Image.new("RGB", (16, 16)).save(folder / "a.png")
-    flags = {"preset": "genie_coinrun_fast", "prompt": "a.png"}
+    flags = {"preset": "genie_coinrun", "prompt": "a.png"}
     flags |= {"actions": "0", "output": "a.gif"}
     program = "from genie_tf.experiments.launch import generate; generate()"
     command = [sys.executable, "-c", program, *(f"--{k}={v}" for k, v in flags.items())]
