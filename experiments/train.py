@@ -91,7 +91,11 @@ def train(
     from genie_tf.training.checkpoints import Checkpoints
     from genie_tf.training.folder_lock import locked
     from genie_tf.training.optimizers import averaged_weights
-    from genie_tf.training.training_loop import Intervals, sigterm_caught
+    from genie_tf.training.training_loop import (
+        ClipValidation,
+        Intervals,
+        sigterm_caught,
+    )
     from genie_tf.training.training_loop import train as run_loop
 
     with cli.user_errors():
@@ -201,7 +205,7 @@ def train(
                         config.checkpoint_every,
                         config.steps_per_call,
                     ),
-                    validation=validation,
+                    validate=ClipValidation(engine, validation),
                     description=config.stage,
                     stop=stop,
                 )
