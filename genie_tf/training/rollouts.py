@@ -77,8 +77,12 @@ class Rollouts:
         settings: see `RolloutSettings`.
         seed: of actions and of the order of batches.
 
+    Raises:
+        ValueError: if a rollout cannot be divided into minibatches of one size.
+
     Attributes:
         steps: number of batches of a rollout.
+        num_frames: number of frames played so far by this object.
         is_between: whether all batches of the latest rollout were given out.
         seconds: time spent so far with "games" and "actions".
     """
@@ -86,7 +90,14 @@ class Rollouts:
     def __init__(
         self, agent: Agent, games: Games, settings: RolloutSettings, seed: int = 0
     ):
+        size = games.num_games * settings.length
+        if size % settings.minibatches:
+            raise ValueError(
+                f"A rollout of {games.num_games} games x {settings.length} steps must divide "
+                f"into minibatches of one size; received {settings.minibatches} minibatches."
+            )
         self.steps = settings.epochs * settings.minibatches
+        self.num_frames = 0
         self.is_between = True
         self.seconds = collections.Counter()
         self._agent = agent
@@ -110,6 +121,10 @@ class Rollouts:
                     self.is_between = index == self.steps - 1
                     yield self.batch_at(number * self.steps + index)
                 number += 1
+
+    def count_frames(self, steps: int) -> int:
+        """Return the number of frames that batches of some steps, in all, come from."""
+        return steps // self.steps * self._games.num_games * self._settings.length
 
     def batch_at(self, step: int) -> dict[str, np.ndarray]:
         """Return the batch after a number of steps, which the latest rollout must hold.
@@ -186,6 +201,7 @@ class Rollouts:
             steps["log_probs"].append(_log_probs(logits, actions))
             with self._timed("games"):
                 self._games.act(actions)
+        self.num_frames += self.count_frames(self.steps)
         values = np.stack(steps.pop("values"))
         advantages = estimate_advantages(
             np.stack(rewards),
