@@ -13,7 +13,7 @@ from genie_tf.datasets.procgen.environment import (
     select_actions,
 )
 from genie_tf.datasets.procgen.players import Episode, Settings, play_levels
-from genie_tf.datasets.procgen.policies import Policy
+from genie_tf.datasets.procgen.policies import PlannedPolicy, Policy
 from genie_tf.metrics.intervals import mean_confidence_interval
 
 
@@ -37,6 +37,19 @@ def check_agent(agent: Agent, mode: str) -> Settings:
     if agent.paint_velocity:
         settings = settings._replace(paint_velocity=True)
     return settings
+
+
+class ConstantPolicy(PlannedPolicy):
+    """Policy that always takes one action."""
+
+    name = "constant"
+
+    def __init__(self, action: int):
+        self._action = action
+
+    def plan(self, num_steps: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the same action for each step, int32 (num_steps,)."""
+        return np.full(num_steps, self._action, np.int32)
 
 
 class SeededPolicy(Policy):
@@ -91,15 +104,17 @@ class Played(NamedTuple):
 
         The 95% intervals are over levels: the seeds of a level count as one measurement.
         """
+        percent = _interval(100 * self.solved)
+        percent |= {"low": max(percent["low"], 0), "high": min(percent["high"], 100)}
         return {
-            "solved_percent": _interval(100 * self.solved),
+            "solved_percent": percent,
             "return": _interval(self.returns),
             "steps": _interval(self.lengths),
             "solved_percent_by_seed": (100 * self.solved.mean(axis=1)).tolist(),
         }
 
 
-def _interval(values: np.ndarray) -> dict:
+def _interval(values: np.ndarray) -> dict[str, float]:
     mean, (low, high) = mean_confidence_interval(values.mean(axis=0))
     return {"mean": mean, "low": low, "high": high}
 
