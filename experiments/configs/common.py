@@ -150,6 +150,8 @@ def choose_agent_size(size: str, **sizes: dict) -> ConfigDict:
             "start_from": "",
             "frozen": "",
             "accumulate": 1,
+            # On CPUs, XLA's convolutions are many times slower in a loop.
+            "steps_per_call": 1,
             "keep_last": 2,
             "keep_every": 0,
             "keep_best": "",
@@ -165,7 +167,6 @@ def choose_agent_size(size: str, **sizes: dict) -> ConfigDict:
     )
     steps = rollouts.get_oneway_ref("epochs") * rollouts.get_oneway_ref("minibatches")
     config.steps = config.get_oneway_ref("frames") // rollout * steps
-    config.steps_per_call = rollouts.get_oneway_ref("minibatches")
     config.log_every = steps
     config.evaluate_every = steps * 25
     config.checkpoint_every = steps * 5
