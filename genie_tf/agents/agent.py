@@ -58,8 +58,8 @@ class Agent(PresetModel, contract=True):
     def arguments(self) -> dict:
         return {
             "game": self.game,
-            "action_names": list(self.action_names),
-            "frame_shape": list(self.frame_shape),
+            "action_names": self.action_names,
+            "frame_shape": self.frame_shape,
             "paint_velocity": self.paint_velocity,
         }
 

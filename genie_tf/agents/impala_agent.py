@@ -75,7 +75,7 @@ class ImpalaAgent(Agent):
         return {
             **super().arguments(),
             "shrink": self.shrink,
-            "channels": list(self.channels),
+            "channels": self.channels,
             "dim": self.dim,
             "mean_pooling": self.mean_pooling,
         }

@@ -113,7 +113,7 @@ def _build_stage(config: ConfigDict) -> keras.Model:
     if config.stage == "agent":
         return PpoModel(_build(config.model, False, Agent), **config.ppo)
     raise ValueError(
-        "config.stage must be tokenizer, latent_action_model, genie or agent; received "
+        "config.stage must be tokenizer, latent_action_model or genie; received "
         f"{config.stage!r}."
     )
 

@@ -137,13 +137,27 @@ def test_invalid_input_is_rejected_in_one_sentence(train, tmp_path, changes, sen
     assert not os.listdir(tmp_path)
 
 
-def test_other_programs_refuse_configs_of_agents(run_app, tmp_path):
-    ended = run_app(
-        "train", "--config=coinrun_agent:tiny", "--workdir=agent", folder=tmp_path
-    )
-    ended.check_refused(
-        "train", "config.stage is agent: train it with genie-train-agent."
-    )
+@pytest.mark.parametrize(
+    ("program", "arguments", "sentence"),
+    [
+        (
+            "train",
+            ["--workdir=agent"],
+            "config.stage is agent: train it with genie-train-agent.",
+        ),
+        (
+            "plan",
+            [],
+            "genie-plan plans stages that learn from clips; config.stage is agent.",
+        ),
+    ],
+)
+def test_other_programs_refuse_configs_of_agents(
+    run_app, tmp_path, program, arguments, sentence
+):
+    config = "--config=coinrun_agent:tiny"
+    ended = run_app(program, config, *arguments, folder=tmp_path)
+    ended.check_refused(program, sentence)
     assert not os.listdir(tmp_path)
 
 
