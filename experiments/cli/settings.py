@@ -94,6 +94,8 @@ _CLIPS = (
 )
 _AGENT = {
     **{name: rule for name, rule in _ALL.items() if name not in _CLIPS},
+    # `_check_rollouts` explains a run without steps.
+    "steps": _whole(0),
     "frames": _whole(1),
     "validation_levels": _whole(1),
     "optimizer.epsilon": _ABOVE_0,
@@ -170,7 +172,7 @@ def _check_rollouts(config: ConfigDict) -> None:
     """Check that runs, logs and checkpoints end with a rollout."""
     rollouts = config.rollouts
     size = config.games.num_games * rollouts.length
-    if config.frames < size:
+    if not config.steps:
         raise ValueError(
             f"config.frames must be {size} or more, those of a rollout; is "
             f"{config.frames}."

@@ -18,6 +18,8 @@ FLAGS = {
     "config.rollouts.minibatches": 2,
     "config.frames": 96,
     "config.validation_levels": 2,
+    # Its random episodes are short, all about 80 steps.
+    "config.model.game": "starpilot",
     "config.model.shrink": 16,
     "config.checkpoint_every": 2,
     "config.model.channels": "(2,)",
@@ -49,7 +51,7 @@ def test_run_writes_agent_and_resumes_exactly(train, tmp_path):
     assert records[-1].keys() >= {"episode_return", "validation/solved", "entropy"}
     about = read_config(whole / "model")
     assert about["description"] == (
-        "ImpalaAgent trained by PPO on 96 frames of coinrun, easy levels."
+        "ImpalaAgent trained by PPO on 96 frames of starpilot, easy levels."
     )
     assert about["scores"]["return"] == records[-1]["validation/return"]
     assert about["action_names"][7] == "right"
@@ -110,7 +112,7 @@ WRONG = [
     ),
     (
         {"config__games__mode": "memory"},
-        "Procgen's coinrun has no mode 'memory'; available: easy, hard.",
+        "Procgen's starpilot has no mode 'memory'; available: easy, hard, extreme.",
     ),
     (
         {"config__model__frame_shape": "(32, 32, 3)"},
