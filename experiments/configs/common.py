@@ -168,8 +168,9 @@ def choose_agent_size(size: str, **sizes: dict) -> ConfigDict:
     steps = rollouts.get_oneway_ref("epochs") * rollouts.get_oneway_ref("minibatches")
     config.steps = config.get_oneway_ref("frames") // rollout * steps
     config.log_every = steps
-    config.evaluate_every = steps * 25
-    config.checkpoint_every = steps * 5
+    quarter = max(1, config.steps // config.log_every // 4)
+    config.evaluate_every = steps * quarter
+    config.checkpoint_every = steps * min(5, quarter)
     allow_none(config)
     return config
 

@@ -66,7 +66,7 @@ def run(workdir, rollouts: int, engine, start):
         pending=pending,
         steps=rollouts * STEPS,
         workdir=workdir,
-        every=Intervals(STEPS, 100 * STEPS, STEPS, SETTINGS.minibatches),
+        every=Intervals(STEPS, 100 * STEPS, STEPS),
         validate=lambda: ({}, None),
         description="test",
     )
