@@ -86,6 +86,10 @@ def main() -> None:
     cli.import_keras()
     with cli.user_errors():
         check_settings(FLAGS.config)
+        if FLAGS.config.stage == "agent":
+            raise ValueError(
+                "genie-plan plans stages that learn from clips; config.stage is agent."
+            )
         text = plan(
             FLAGS.config,
             FLAGS.devices,

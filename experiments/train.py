@@ -25,7 +25,12 @@ from ml_collections import ConfigDict
 
 from genie_tf.experiments import cli
 from genie_tf.experiments.cli.settings import check_settings
-from genie_tf.files import local_path
+from genie_tf.experiments.cli.training_run import (
+    TrainingData,
+    check_workdir,
+    open_checkpoints,
+    run_training,
+)
 
 FLAGS = flags.FLAGS
 
@@ -82,35 +87,19 @@ def train(
 
     from genie_tf.datasets.clips import ClipDataset
     from genie_tf.datasets.episodes import open_episodes
-    from genie_tf.errors import DataError
     from genie_tf.models import WorldModel
-    from genie_tf.presets.folder import holds_preset, read_config
     from genie_tf.presets.saving import digest
     from genie_tf.training import history
     from genie_tf.training.build import make_engine
-    from genie_tf.training.checkpoints import Checkpoints
-    from genie_tf.training.folder_lock import locked
-    from genie_tf.training.optimizers import averaged_weights
-    from genie_tf.training.training_loop import Intervals, sigterm_caught
-    from genie_tf.training.training_loop import train as run_loop
+    from genie_tf.training.training_loop import ClipValidation
 
     with cli.user_errors():
         check_settings(config)
-        folder = cli.check_folder(local_path(workdir))
-        if holds_preset(folder):
-            raise ValueError(
-                f"{folder} holds a trained model: choose another --workdir."
-            )
-        if (folder / "model").exists():
-            read_config(folder / "model")  # Only a preset is replaced at the end.
+        if config.stage == "agent":
+            raise ValueError("config.stage is agent: train it with genie-train-agent.")
+        folder = check_workdir(workdir)
         keras.config.set_dtype_policy(config.precision)
-        checkpoints = Checkpoints(
-            folder / "checkpoints",
-            config.keep_last,
-            config.keep_every,
-            config.keep_best,
-            config.best_is,
-        )
+        checkpoints = open_checkpoints(config, folder)
         resumes = checkpoints.latest_step() > 0
         engine = make_engine(config, strategy, tpu, virtual_devices, mesh, resumes)
         engine.check_batch(config.batch_size // engine.num_workers)
@@ -163,75 +152,26 @@ def train(
             if config.action_model:
                 actions = digest(engine.model.latent_action_model)
                 inputs["checksum of the latent action model"] = actions[:16]
-    cli.make_folder(folder)
-    with contextlib.ExitStack() as until_end:
-        with cli.user_errors():
-            is_chief = engine.worker == 0
-            if is_chief:
-                until_end.enter_context(locked(folder))
-            if checkpoints.latest_step() and not allow_change:
-                history.check_changes(
-                    folder, config.to_dict(), inputs, checkpoints.latest_step()
-                )
-            start, pending = checkpoints.restore(engine.model, engine.optimizer)
-            if start > config.steps:
-                raise ValueError(
-                    f"{folder} has already been trained for {start} steps; config.steps "
-                    f"asks for {config.steps}."
-                )
-            batches = open_batches(config.train_split, start)
-            if is_chief:
-                phases = history.record(
-                    folder, config.to_dict(), inputs, command, start
-                )
-        try:
-            with sigterm_caught() as stop:
-                step, records = run_loop(
-                    engine,
-                    batches,
-                    lambda step: read_batches(config.train_split, 1, step)[0],
-                    checkpoints=checkpoints,
-                    start=start,
-                    pending=pending,
-                    steps=config.steps,
-                    workdir=folder,
-                    every=Intervals(
-                        config.log_every,
-                        config.evaluate_every,
-                        config.checkpoint_every,
-                        config.steps_per_call,
-                    ),
-                    validation=validation,
-                    description=config.stage,
-                    stop=stop,
-                )
-            if not is_chief:
-                return
-            if step < config.steps:
-                print(
-                    f"Stopped at step {step} and saved: rerun the same command to "
-                    "resume."
-                )
-                return
-            scores = next((x for x in records if x["step"] == step), {})
-            with averaged_weights(engine.model, engine.optimizer):
-                engine.model.save_to_preset(
-                    folder / "model",
-                    scores={
-                        name.removeprefix("validation/"): value
-                        for name, value in scores.items()
-                        if name.startswith("validation/")
-                    },
-                    action_names=_name_actions(
-                        engine.model, open_clips(config.train_split).actions
-                    ),
-                    **_describe(engine.model, phases, step),
-                )
-        except (OSError, DataError) as error:
-            raise cli.UserError(
-                f"stopped: {error}; rerun the same command to resume from the last "
-                f"checkpoint, step {checkpoints.latest_step()}"
-            ) from error
+    data = TrainingData(
+        inputs,
+        lambda start: open_batches(config.train_split, start),
+        lambda step: read_batches(config.train_split, 1, step)[0],
+        ClipValidation(engine, validation),
+    )
+
+    def save_model(scores: dict, phases: list[dict], steps: int) -> None:
+        engine.model.save_to_preset(
+            folder / "model",
+            scores=scores,
+            action_names=_name_actions(
+                engine.model, open_clips(config.train_split).actions
+            ),
+            **_describe(engine.model, phases, steps),
+        )
+
+    run_training(
+        config, folder, engine, checkpoints, data, save_model, command, allow_change
+    )
 
 
 def _describe(model, phases: list[dict], steps: int) -> dict:

@@ -57,13 +57,7 @@ def make_environment(game: str, mode: str, level_seed: int):
         ValueError: if the game or mode does not exist.
     """
     check_game(game, mode)
-    # procgen imports gym, which prints a notice from this table.
-    import gym_notices.notices
-
-    gym_notices.notices.notices.clear()
-    import procgen
-
-    return procgen.ProcgenGym3Env(
+    return import_procgen().ProcgenGym3Env(
         num=1,
         env_name=game,
         distribution_mode=mode,
@@ -74,6 +68,17 @@ def make_environment(game: str, mode: str, level_seed: int):
         rand_seed=0,
         num_threads=0,
     )
+
+
+def import_procgen():
+    """Return the module procgen, imported without a notice."""
+    # procgen imports gym, which prints a notice from this table.
+    import gym_notices.notices
+
+    gym_notices.notices.notices.clear()
+    import procgen
+
+    return procgen
 
 
 def check_game(game: str, mode: str) -> None:

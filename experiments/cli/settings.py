@@ -87,6 +87,35 @@ _GENIE = {
     "num_true_actions": _whole(0),
     "dynamics": _GROUP,
 }
+# Of clips; agents play instead.
+_CLIPS = (
+    *("dataset", "train_split", "validation_split", "camera", "resize", "batch_size"),
+    *("clip_length", "stride", "remat", "validation_clips"),
+)
+_AGENT = {
+    **{name: rule for name, rule in _ALL.items() if name not in _CLIPS},
+    # `_check_rollouts` explains a run without steps.
+    "steps": _whole(0),
+    "frames": _whole(1),
+    "validation_levels": _whole(1),
+    "optimizer.epsilon": _ABOVE_0,
+    "model": _GROUP,
+    "games": _GROUP,
+    "games.mode": _TEXT,
+    "games.num_games": _whole(1),
+    "games.first_level": _whole(0),
+    "games.num_levels": _whole(1),
+    "rollouts": _GROUP,
+    "rollouts.length": _whole(1),
+    "rollouts.epochs": _whole(1),
+    "rollouts.minibatches": _whole(1),
+    "rollouts.discount": _SHARE,
+    "rollouts.advantage_decay": _SHARE,
+    "ppo": _GROUP,
+    "ppo.clip": _ABOVE_0,
+    "ppo.value_weight": _FROM_0,
+    "ppo.entropy_weight": _FROM_0,
+}
 # Models with an encoder and a decoder; others check their own arguments.
 _CLASSES = (None, "VideoTokenizer", "LatentActionModel")
 _LATENT_ACTIONS = {f"latent_action_{name}": rule for name, rule in _MODEL.items()}
@@ -122,6 +151,8 @@ def check_settings(config: ConfigDict) -> None:
             "config.schedule.decay_steps must not be more than config.steps="
             f"{config.steps}; is {config.schedule.decay_steps}."
         )
+    if config.stage == "agent":
+        _check_rollouts(config)
     if config.get("num_true_actions") and config.get("action_model"):
         raise ValueError(
             "Set config.num_true_actions or config.action_model, not both."
@@ -137,7 +168,32 @@ def check_settings(config: ConfigDict) -> None:
             )
 
 
+def _check_rollouts(config: ConfigDict) -> None:
+    """Check that runs, logs and checkpoints end with a rollout."""
+    rollouts = config.rollouts
+    size = config.games.num_games * rollouts.length
+    if not config.steps:
+        raise ValueError(
+            f"config.frames must be {size} or more, those of a rollout; is "
+            f"{config.frames}."
+        )
+    steps = rollouts.epochs * rollouts.minibatches
+    for name in ("steps", "log_every", "evaluate_every", "checkpoint_every"):
+        if config[name] % steps:
+            raise ValueError(
+                f"config.{name} must be a multiple of {steps}, the steps of a rollout; is "
+                f"{config[name]}."
+            )
+    if steps % config.steps_per_call:
+        raise ValueError(
+            f"config.steps_per_call must divide {steps}, the steps of a rollout; is "
+            f"{config.steps_per_call}."
+        )
+
+
 def _select_rules(config: ConfigDict) -> dict[str, _Rule]:
+    if config.get("stage") == "agent":
+        return _AGENT
     if config.get("stage") != "genie":
         return _ALL | _select_model_rules(config, "model", _MODEL)
     if config.get("num_true_actions") or config.get("action_model"):

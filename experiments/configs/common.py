@@ -56,12 +56,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     Raises:
         ValueError: if there is no such size.
     """
-    if size not in sizes:
-        raise ValueError(
-            f"the size after the colon in --config must be one of {', '.join(sizes)}; "
-            f"received {size!r}"
-        )
-    chosen = _copy_groups(sizes[size])
+    chosen = _choose(size, sizes)
     steps = chosen["steps"]
     for group, class_name in _MODELS[chosen["stage"]].items():
         if chosen[group].setdefault("class_name", class_name) == class_name:
@@ -132,6 +127,66 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             _keep_share(config, "quantize_after", config[group].quantizer)
     allow_none(config)
     return config
+
+
+def choose_agent_size(size: str, **sizes: dict) -> ConfigDict:
+    """Return the config of an agent in one size, with defaults for all other settings.
+
+    `steps` counts batches and follows from `frames`, the frames to play.
+
+    Args:
+        size: word after the colon in `--config=FILE.py:SIZE`.
+        **sizes: settings of each size.
+
+    Raises:
+        ValueError: if there is no such size.
+    """
+    config = ConfigDict(
+        {
+            "stage": "agent",
+            "seed": 0,
+            "precision": "float32",
+            # See `choose_size`.
+            "start_from": "",
+            "frozen": "",
+            "accumulate": 1,
+            # On CPUs, XLA's convolutions are many times slower in a loop.
+            "steps_per_call": 1,
+            "keep_last": 2,
+            "keep_every": 0,
+            "keep_best": "",
+            "best_is": "highest",
+            # Levels played in an evaluation, from number 10,000 on.
+            "validation_levels": 64,
+            **_choose(size, sizes),
+        }
+    )
+    rollouts = config.rollouts
+    rollout = config.games.get_oneway_ref("num_games") * rollouts.get_oneway_ref(
+        "length"
+    )
+    steps = rollouts.get_oneway_ref("epochs") * rollouts.get_oneway_ref("minibatches")
+    config.steps = config.get_oneway_ref("frames") // rollout * steps
+    config.log_every = steps
+    quarter = max(1, config.steps // config.log_every // 4)
+    config.evaluate_every = steps * quarter
+    config.checkpoint_every = steps * min(5, quarter)
+    allow_none(config)
+    return config
+
+
+def _choose(size: str, sizes: dict) -> dict:
+    """Return a copy of the settings of a size.
+
+    Raises:
+        ValueError: if there is no such size.
+    """
+    if size not in sizes:
+        raise ValueError(
+            f"the size after the colon in --config must be one of {', '.join(sizes)}; "
+            f"received {size!r}"
+        )
+    return _copy_groups(sizes[size])
 
 
 def _copy_groups(group: dict) -> dict:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 from ml_collections import ConfigDict
 
+from genie_tf.agents import Agent
 from genie_tf.models import (
     ActionModel,
     Dynamics,
@@ -18,6 +19,7 @@ from genie_tf.models import (
 from genie_tf.presets.registry import check_arguments, make_model, model_class
 from genie_tf.training.fine_tuning import freeze_layers, start_from
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
+from genie_tf.training.ppo import PpoModel
 
 
 def make_engine(
@@ -49,7 +51,8 @@ def make_engine(
             given = {"tokenizer"} if isinstance(model, WorldModel) else set()
             if config.get("action_model"):
                 given.add("latent_action_model")
-            start_from(model, config.start_from, given)
+            is_agent = isinstance(model, PpoModel)
+            start_from(model.agent if is_agent else model, config.start_from, given)
         return model
 
     def build_engine(engine_class, devices):
@@ -107,6 +110,8 @@ def _build_stage(config: ConfigDict) -> keras.Model:
         world = build_world(config, Tokenizer.from_preset(config.tokenizer))
         world.dynamics.start_from(world.tokenizer.codes())
         return world
+    if config.stage == "agent":
+        return PpoModel(_build(config.model, False, Agent), **config.ppo)
     raise ValueError(
         "config.stage must be tokenizer, latent_action_model or genie; received "
         f"{config.stage!r}."

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Mapping
 from concurrent import futures
 from pathlib import Path
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -25,6 +26,20 @@ from genie_tf.files import replacing_folder
 
 # Files left behind by killed runs.
 _LEFTOVER = re.compile(r"\.step_\d+\.(partial|replaced)|\.partial_\d+")
+
+
+class Source(Protocol):
+    """Source of batches with a state that the step does not determine."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what `restore` needs."""
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from a `state`.
+
+        Raises:
+            ValueError: if it belongs to a source with other settings.
+        """
 
 
 class Checkpoints:
@@ -39,6 +54,10 @@ class Checkpoints:
         keep_every: also keep steps that are a multiple of this number; 0 for none.
         keep_best: also keep the best checkpoint by this metric of `save`; "" for none.
         best_is: "lowest" or "highest", the best value of that metric.
+
+    Attributes:
+        source: source of batches that checkpoints include; None if the step determines
+            them.
 
     Example:
         with Checkpoints(workdir / "checkpoints") as checkpoints:
@@ -63,6 +82,7 @@ class Checkpoints:
         self.keep_every = keep_every
         self.keep_best = keep_best
         self.best_is = best_is
+        self.source: Source | None = None
         self._damaged: list[Path] = []
         self._unscored: set[Path] = set()
         self._writer = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -106,6 +126,8 @@ class Checkpoints:
             **{f"optimizer/{i}": x.value for i, x in enumerate(optimizer.variables)},
             **{f"pending/{name}": x for name, x in (pending or {}).items()},
         }
+        if self.source:
+            arrays |= {f"source/{k}": x for k, x in self.source.state().items()}
         # Copies, because training changes the variables.
         arrays = {name: np.array(x) for name, x in arrays.items()}
         texts = {
@@ -132,7 +154,7 @@ class Checkpoints:
     def restore(
         self, model: keras.Model, optimizer: keras.optimizers.Optimizer
     ) -> tuple[int, dict[str, np.ndarray]]:
-        """Read the newest undamaged checkpoint into a model and its optimizer.
+        """Read the newest undamaged checkpoint into model, optimizer and source.
 
         Damaged checkpoints are skipped with a warning.
 
@@ -146,11 +168,13 @@ class Checkpoints:
         checkpoints = self._all()
         for checkpoint in reversed(checkpoints):
             try:
-                pending = _read(checkpoint, model, optimizer)
+                pending, source = _read(checkpoint, model, optimizer)
             except _DamagedError as error:
                 self._damaged.append(checkpoint)
                 logging.warning("%s Trying the one before it.", error)
             else:
+                if self.source:
+                    self.source.restore(source)
                 return _parse_step(checkpoint), pending
         if checkpoints:
             raise ValueError(
@@ -238,8 +262,8 @@ class _DamagedError(Exception):
     """A checkpoint that cannot be read."""
 
 
-def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
-    """Assign all variables of a checkpoint; return its pending metrics."""
+def _read(checkpoint: Path, model, optimizer) -> tuple[dict, dict]:
+    """Assign all variables of a checkpoint; return pending metrics and source."""
     try:
         saved = flatten(_read_object(checkpoint / "model.json"))
         with np.load(_regular(checkpoint / "state.npz"), allow_pickle=False) as file:
@@ -251,11 +275,7 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
         **{f"model/{i}": variable for i, variable in enumerate(model.weights)},
         **{f"optimizer/{i}": x for i, x in enumerate(optimizer.variables)},
     }
-    pending = {
-        name.removeprefix("pending/"): arrays.pop(name)
-        for name in list(arrays)
-        if name.startswith("pending/")
-    }
+    pending, source = (_pop_group(arrays, name) for name in ("pending", "source"))
     if {n: x.shape for n, x in arrays.items()} != {
         name: tuple(variable.shape) for name, variable in variables.items()
     }:
@@ -267,7 +287,13 @@ def _read(checkpoint: Path, model, optimizer) -> dict[str, np.ndarray]:
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])
-    return pending
+    return pending, source
+
+
+def _pop_group(arrays: dict, group: str) -> dict[str, np.ndarray]:
+    """Remove the arrays whose names begin with a group; return them by their names."""
+    names = [name for name in arrays if name.startswith(f"{group}/")]
+    return {name.partition("/")[2]: arrays.pop(name) for name in names}
 
 
 def _read_object(path: Path) -> dict:

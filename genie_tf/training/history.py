@@ -23,7 +23,7 @@ from genie_tf.training.checkpoints import flatten
 # Settings that may change from one command to the next.
 _FREE = (
     # The length of the run. Settings that follow from it keep their share of the steps.
-    "steps",
+    *("steps", "frames"),
     # What is written, and when.
     *("log_every", "evaluate_every", "checkpoint_every"),
     *("keep_last", "keep_every", "keep_best", "best_is"),

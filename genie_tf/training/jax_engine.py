@@ -66,7 +66,7 @@ class JaxEngine:
     def train_steps(
         self, batches: Sequence[Mapping[str, np.ndarray]]
     ) -> dict[str, jax.Array]:
-        size = len(batches[0]["video"])
+        size = _size(batches[0])
         self.check_batch(size)
         parts = self.accumulate, size // self.accumulate
         stacked = {
@@ -87,7 +87,7 @@ class JaxEngine:
         return metrics
 
     def eval_step(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        self.check_batch(len(batch["video"]))
+        self.check_batch(_size(batch))
         values = jax.tree.map(lambda variable: variable.value, self._variables[:2])
         with self.sharding.scope():
             return self._eval(
@@ -147,3 +147,7 @@ class JaxEngine:
                 *zip(self._variables[1], fixed, strict=True),
             ]
         )
+
+
+def _size(batch: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(batch.values())))

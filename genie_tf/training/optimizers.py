@@ -108,6 +108,7 @@ def make_optimizer(
     weight_decay: float = 1e-4,
     decay_all: bool = False,
     ema: float = 0.0,
+    epsilon: float = 1e-7,
 ) -> keras.optimizers.Optimizer:
     """Return the built optimizer of a model's trainable variables.
 
@@ -123,6 +124,7 @@ def make_optimizer(
         weight_decay: decay of kernels per unit of learning rate.
         decay_all: also decay biases, norms, embeddings and codebooks.
         ema: decay per step of the weights' exponential moving average; 0 for none.
+        epsilon: added to the root of AdamW's second moment.
 
     Raises:
         ValueError: if `name` is unknown or `ema` is not in [0, 1).
@@ -142,6 +144,7 @@ def make_optimizer(
             beta_1=beta_1,
             beta_2=beta_2,
             weight_decay=weight_decay,
+            epsilon=epsilon,
             **average,
         )
     elif name == "muon":

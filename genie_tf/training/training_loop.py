@@ -25,6 +25,7 @@ _PROGRESS_METRICS = (
     "validation/psnr",
     "dynamics/top1",
     "latent_action/psnr",
+    "episode_return",
 )
 
 
@@ -93,14 +94,14 @@ def train(
     steps: int,
     workdir: Path,
     every: Intervals,
-    validation: list[Mapping[str, np.ndarray]],
+    validate: Callable[[], tuple[dict[str, float], np.ndarray | None]],
     description: str,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[int, list[dict]]:
     """Train from step `start` until `steps` are done.
 
     Write to `workdir`: `metrics.jsonl`, one line per log with the step, the means over the
-    steps since the last log, and metrics of the validation batches as `validation/...`;
+    steps since the last log, and metrics of `validate` as `validation/...`;
     and, for TensorBoard, the same curves and images. Only the chief writes.
 
     Args:
@@ -112,7 +113,8 @@ def train(
         steps: total number of steps.
         workdir: existing output folder.
         every: intervals of logs, evaluations and checkpoints.
-        validation: batches to evaluate on, with the averaged weights if any.
+        validate: evaluates the model, with the averaged weights if any; returns metrics,
+            and an image for TensorBoard or None. See `ClipValidation`.
         description: label of the progress bar.
         stop: called after each call; returns whether to save and stop. Several workers
             share their answers when they log.
@@ -168,9 +170,10 @@ def train(
                 since, clock, done = [], now, 0
             if evaluates:
                 with averaged_weights(engine.model, engine.optimizer):
-                    record |= _scores(engine, validation)
-                    if writes:
-                        log.reconstructions(step, validation[0], engine.model)
+                    scores, image = validate()
+                record |= {f"validation/{name}": x for name, x in scores.items()}
+                if writes and image is not None:
+                    log.image(step, image)
             if logs and writes:
                 log.write(step, record)
                 progress.set_postfix(
@@ -187,6 +190,35 @@ def train(
     return step, log.records if writes else []
 
 
+class ClipValidation:
+    """Evaluation of an engine's model on batches of clips.
+
+    Calling it returns the mean of each metric over the batches; and an image of four
+    clips as pairs of rows: ground truth above reconstruction.
+    """
+
+    def __init__(self, engine: Engine, batches: Sequence[Mapping[str, np.ndarray]]):
+        self._engine = engine
+        self._batches = batches
+
+    def __call__(self) -> tuple[dict[str, float], np.ndarray | None]:
+        scores = [self._engine.eval_step(batch) for batch in self._batches]
+        means = {
+            name: float(np.mean([float(score[name]) for score in scores]))
+            for name in scores[0]
+        }
+        # Only the chief writes the image.
+        return means, self._show() if self._engine.worker == 0 else None
+
+    def _show(self) -> np.ndarray:
+        batch = {name: array[:4] for name, array in self._batches[0].items()}
+        reconstruction = to_bytes(self._engine.model.reconstruct(batch))
+        b, t, height, width, c = reconstruction.shape
+        pairs = np.stack([batch["video"], reconstruction], axis=1)
+        # b 2 t height width c
+        return pairs.transpose(0, 1, 3, 2, 4, 5).reshape(b * 2 * height, t * width, c)
+
+
 @contextlib.contextmanager
 def sigterm_caught() -> Iterator[Callable[[], bool]]:
     """Ignore SIGTERM within the context; yield a function that says if it has come."""
@@ -196,14 +228,6 @@ def sigterm_caught() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(caught)
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _scores(engine: Engine, validation: list[Mapping]) -> dict[str, float]:
-    scores = [engine.eval_step(batch) for batch in validation]
-    return {
-        f"validation/{name}": float(np.mean([float(score[name]) for score in scores]))
-        for name in scores[0]
-    }
 
 
 def _concatenate(parts: list[Mapping]) -> dict[str, np.ndarray]:
@@ -270,11 +294,5 @@ class _MetricsLog:
             file.write(json.dumps(self.records[-1]) + "\n")
         self._events.scalars(step, record)
 
-    def reconstructions(self, step: int, batch, model) -> None:
-        """Write four clips as pairs of rows: ground truth above reconstruction."""
-        batch = {name: array[:4] for name, array in batch.items()}
-        truth, reconstruction = batch["video"], to_bytes(model.reconstruct(batch))
-        b, t, height, width, c = truth.shape
-        pairs = np.stack([truth, reconstruction], axis=1)  # b 2 t height width c
-        image = pairs.transpose(0, 1, 3, 2, 4, 5).reshape(b * 2 * height, t * width, c)
+    def image(self, step: int, image: np.ndarray) -> None:
         self._events.image(step, "reconstructions", image)

@@ -22,6 +22,7 @@ from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 STEERABILITY = Path(configs.__file__).parent / "steerability.py"
 FILES = sorted(Path(configs.__file__).parent.glob("coinrun_*.py"))
 STAGES = {
+    "coinrun_agent": "agent",
     "coinrun_tokenizer": "tokenizer",
     "coinrun_lam": "latent_action_model",
     "coinrun_genie": "genie",
@@ -122,4 +123,5 @@ def check(config, tokenizers):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_docstring_shows_command(path):
-    assert f"genie-train --config={path.stem}:" in path.read_text()
+    program = "genie-train-agent" if path.stem == "coinrun_agent" else "genie-train"
+    assert f"{program} --config={path.stem}:" in path.read_text()

@@ -13,6 +13,7 @@ NO_PATHS = {
     *("camera", "split", "name", "black_region"),
     *("host", "allowed_origin", "root_path"),
     *("strategy", "tpu", "mesh"),
+    *("game", "mode"),
 }
 
 

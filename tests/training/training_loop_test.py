@@ -15,7 +15,12 @@ from genie_tf.testing.tiny_models import TinyAutoencoder, tiny_batch
 from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.engine import TensorFlowEngine
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
-from genie_tf.training.training_loop import Intervals, sigterm_caught, train
+from genie_tf.training.training_loop import (
+    ClipValidation,
+    Intervals,
+    sigterm_caught,
+    train,
+)
 
 STEPS = 6
 
@@ -61,7 +66,7 @@ def run(engine, workdir, batches=make_batches, every=None, **changes):
         start=start,
         pending=pending,
         workdir=workdir,
-        validation=[tiny_batch(500), tiny_batch(501)],
+        validate=ClipValidation(engine, [tiny_batch(500), tiny_batch(501)]),
         description="test",
         every=Intervals(**{"log": 2, "evaluate": 5, "checkpoint": 3, **(every or {})}),
         **{"steps": STEPS, **changes},

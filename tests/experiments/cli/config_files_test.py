@@ -11,7 +11,7 @@ WRONG = [
         TOKENIZER,
         {"config": "none.py:tiny"},
         "flag --config=none.py:tiny: there is no config none.py: expected FILE.py:SIZE, or "
-        r"NAME:SIZE of one that ships with genie_tf \(coinrun_causal, .*\)",
+        r"NAME:SIZE of one that ships with genie_tf \(coinrun_agent, .*\)",
     ),
     (
         TOKENIZER,
