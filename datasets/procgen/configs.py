@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from genie_tf.datasets.procgen.environment import GAMES, SEVEN_ACTIONS, check_game
-from genie_tf.datasets.procgen.players import Settings
+from genie_tf.datasets.procgen.levels import Settings
 from genie_tf.datasets.procgen.policies import POLICIES
 
 

@@ -18,13 +18,8 @@ from genie_tf.datasets.procgen.environment import (
     check_game,
     select_actions,
 )
-from genie_tf.datasets.procgen.players import (
-    Episode,
-    Players,
-    Settings,
-    count_workers,
-    divide_levels,
-)
+from genie_tf.datasets.procgen.levels import Episode, Settings, divide_levels
+from genie_tf.datasets.procgen.players import Players, count_workers
 from genie_tf.datasets.procgen.policies import make_policy
 from genie_tf.datasets.resumable_builder import ResumableBuilder
 from genie_tf.datasets.rlds_features import (

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.procgen.environment import GAMES
-from genie_tf.datasets.procgen.players import Settings, play_levels
+from genie_tf.datasets.procgen.levels import Settings, play_levels
 from genie_tf.datasets.procgen.policies import HeldPolicy, PolicyError
 from genie_tf.datasets.procgen.procgen_dataset_builder import Builder, ProcgenConfig
 
