@@ -30,6 +30,9 @@ class Settings(NamedTuple):
         levels_at_once: number of levels played in lockstep, so that a policy sees a
             batch of frames.
         actions: names of the actions that the policy chooses from; () for all.
+        paint_velocity: see `make_environment`.
+        solved: whether an episode ended by success is "ignored"; "stored" with each
+            episode; or "required", so that other episodes are left out.
     """
 
     game: str
@@ -40,6 +43,8 @@ class Settings(NamedTuple):
     policy_arguments: Mapping[str, Any] = {}
     levels_at_once: int = 1
     actions: Sequence[str] = ()
+    paint_velocity: bool = False
+    solved: str = "ignored"
 
 
 class Episode(NamedTuple):
@@ -56,6 +61,7 @@ class Episode(NamedTuple):
         rewards: float32 (steps,), the reward for each action.
         is_terminal: True if the last action ended the episode by success or failure,
             False if the episode was cut short.
+        is_solved: True if the last action ended it by success.
     """
 
     level_seed: int
@@ -66,6 +72,7 @@ class Episode(NamedTuple):
     actions: np.ndarray
     rewards: np.ndarray
     is_terminal: bool
+    is_solved: bool
 
     def pixels(self) -> np.ndarray:
         """Return the frames, uint8 (steps, 64, 64, 3)."""
@@ -85,11 +92,12 @@ def play_levels(
 
     Returns:
         The episodes of each level, `steps_per_level` steps in total, or only the first
-        episode.
+        episode; and of these, only the solved ones if the settings require it.
 
     Raises:
         PolicyError: if the policy does not return valid actions.
     """
+    policy.open_levels(settings, level_seeds)
     levels = [_Level(settings, level_seed) for level_seed in level_seeds]
     rngs = [level.rng for level in levels]
     policy.start_levels(settings.steps_per_level, rngs)
@@ -127,7 +135,9 @@ class _Level:
     def __init__(self, settings: Settings, level_seed: int):
         self._settings = settings
         self._level_seed = level_seed
-        self._environment = make_environment(settings.game, settings.mode, level_seed)
+        self._environment = make_environment(
+            settings.game, settings.mode, level_seed, settings.paint_velocity
+        )
         self._numbers = {
             name: number.read(self._environment)
             for name, number in GAMES[settings.game].level_numbers.items()
@@ -137,6 +147,7 @@ class _Level:
         self._frames, self._actions, self._rewards = [], [], []
         self._action = np.zeros(1, np.int32)
         self.is_first = []
+        self._was_solved = []
         self.is_over = False
         self._observe()
 
@@ -145,6 +156,10 @@ class _Level:
         reward, observation, is_first = self._environment.observe()
         self.frame = observation["rgb"]
         self.is_first.append(bool(is_first[0]))
+        self._was_solved.append(
+            self.is_first[-1]
+            and bool(self._environment.get_info()[0]["prev_level_complete"])
+        )
         return reward[0]
 
     def step(self, action: int) -> None:
@@ -180,8 +195,11 @@ class _Level:
                     actions=actions[begin:end],
                     rewards=rewards[begin:end],
                     is_terminal=self.is_first[end] and not timed_out,
+                    is_solved=self._was_solved[end],
                 )
             )
+        if self._settings.solved == "required":
+            return [episode for episode in episodes if episode.is_solved]
         return episodes
 
 

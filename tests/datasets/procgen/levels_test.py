@@ -106,6 +106,31 @@ def test_chosen_actions_are_those_of_the_game():
         play(7, settings, Waiting())
 
 
+def test_solved_episodes_are_told_from_others():
+    episodes = [episode for level_seed in LEVELS for episode in play(level_seed)]
+    solved = [episode.rewards[-1] > 0 for episode in episodes]
+    assert [episode.is_solved for episode in episodes] == solved
+    assert 0 < sum(solved) < len(solved)
+    settings = COINRUN._replace(solved="required")
+    kept = [episode for level_seed in LEVELS for episode in play(level_seed, settings)]
+    expected = [episode for episode in episodes if episode.is_solved]
+    np.testing.assert_equal(kept, expected)
+
+
+def test_velocity_is_painted_in_its_region_only():
+    plain, painted = (
+        play(7, COINRUN._replace(paint_velocity=is_painted), HeldPolicy("coinrun"))[0]
+        for is_painted in (False, True)
+    )
+    np.testing.assert_array_equal(plain.actions, painted.actions)
+    differs = np.any(plain.pixels() != painted.pixels(), axis=(0, -1))
+    assert differs[:13, :26].all()
+    assert differs.sum() == 13 * 26
+    # At rest, velocities of 0 are gray.
+    assert set(painted.pixels()[0, :13, :26].ravel()) == {127}
+    assert len(np.unique(painted.pixels()[:, 0, 0])) > 3
+
+
 def test_policy_sees_stored_frames():
     episodes = play(4, policy=Brightness())
     assert len(episodes) > 1

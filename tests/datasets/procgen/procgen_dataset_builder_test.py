@@ -141,7 +141,15 @@ def test_levels_are_parsed_from_json():
             "jump.",
         ),
         ({"actions": ("up", "up")}, "must be different ones of .*; received up, up."),
-        ({"policy": "best"}, "There is no policy 'best': expected random, held, or"),
+        ({"policy": "best"}, "There is no policy 'best': expected random, held, scr"),
+        (
+            {"policy": "scripted"},
+            "'scripted' cannot be created: it plays only coinrun; received 'ninja'.",
+        ),
+        (
+            {"solved": "always"},
+            "solved must be ignored, stored or required; received 'always'.",
+        ),
         (
             {"game": "pong"},
             "Procgen has no game 'pong'; available: bigfish, bossfight, ",
