@@ -3,8 +3,10 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from genie_tf.agents import ImpalaAgent
+from genie_tf.datasets.coinrun.coinrun_dataset_builder import Builder, CoinRunConfig
 from genie_tf.datasets.procgen.agent_policy import (
     AgentPolicy,
     find_agent,
@@ -124,6 +126,45 @@ def test_changed_agent_is_rejected(preset):
         f"The agent {preset} has changed: expected the digest 1234; received "
         f"{preset_digest(preset)}."
     )
+
+
+def build(data_dir):
+    config = CoinRunConfig(
+        name="tiny_agent",
+        mode="easy",
+        levels={"train": range(3)},
+        steps_per_level=10,
+        one_episode=True,
+        policy="agent",
+        levels_at_once=2,
+        solved="stored",
+    )
+    builder = Builder(config=config, data_dir=data_dir)
+    builder.download_and_prepare()
+    return builder
+
+
+def test_dataset_keeps_the_digest_of_its_agent(preset, monkeypatch, tmp_path):
+    monkeypatch.setenv("COINRUN_AGENT", preset)
+    monkeypatch.setenv("COINRUN_WORKERS", "1")
+    builder = tfds.builder_from_directory(build(tmp_path).data_path)
+    digest = preset_digest(preset)
+    assert builder.info.metadata["agent"] == digest
+    episodes = list(builder.as_dataset(split="train"))
+    assert len(episodes) == 3
+    for episode in episodes:
+        metadata = episode["episode_metadata"]
+        assert metadata["policy"].numpy().decode() == f"agent_{digest[:16]}"
+        assert int(metadata["solved"]) == 0
+
+
+def test_dataset_without_agent_leaves_no_files(monkeypatch, tmp_path):
+    monkeypatch.delenv("COINRUN_AGENT", raising=False)
+    with pytest.raises(ValueError, match="set the environment variable COINRUN_AGENT"):
+        build(tmp_path)
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    # TFDS first writes the list of custom configs.
+    assert [path.parent.name for path in left] == [".config"]
 
 
 def test_preset_of_another_model_is_rejected(tmp_path):
