@@ -160,7 +160,7 @@ POLICIES: dict[str, Callable[..., Policy] | str] = {
     "random": RandomPolicy,
     "held": HeldPolicy,
     "scripted": "genie_tf.datasets.procgen.scripted_policy:ScriptedPolicy",
-    "agent": "genie_tf.datasets.procgen.agent_policy:AgentPolicy",
+    "agent": "genie_tf.datasets.procgen.preset_policy:PresetPolicy",
 }
 
 

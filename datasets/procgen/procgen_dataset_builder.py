@@ -11,7 +11,6 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from genie_tf.datasets.checks import check_least
-from genie_tf.datasets.procgen.agent_policy import find_agent
 from genie_tf.datasets.procgen.configs import CONFIGS, explain_missing
 from genie_tf.datasets.procgen.environment import (
     FRAME_SHAPE,
@@ -22,6 +21,7 @@ from genie_tf.datasets.procgen.environment import (
 from genie_tf.datasets.procgen.levels import Episode, Settings, divide_levels
 from genie_tf.datasets.procgen.players import Players, count_workers
 from genie_tf.datasets.procgen.policies import make_policy
+from genie_tf.datasets.procgen.preset_policy import find_agent
 from genie_tf.datasets.resumable_builder import ResumableBuilder
 from genie_tf.datasets.rlds_features import (
     action_feature,

@@ -14,7 +14,7 @@ from genie_tf.datasets.procgen.policies import Policy, PolicyError
 from genie_tf.presets.folder import read_config
 
 
-class AgentPolicy(Policy):
+class PresetPolicy(Policy):
     """Policy that plays as a trained agent; see `genie_tf.agents.Agent`.
 
     Args:
@@ -27,12 +27,15 @@ class AgentPolicy(Policy):
         self._game = game
         self._preset = preset
         self._digest = digest
-        self._agent = None
+        self._player = None
 
     def open_levels(self, settings: Settings, level_seeds: Sequence[int]) -> None:
         """Load the agent, unless it is loaded, and check that it plays these levels."""
-        if self._agent is None:
+        from genie_tf.datasets.procgen.agent_policy import AgentPolicy
+
+        if self._player is None:
             self._agent = self._load()
+            self._player = AgentPolicy(self._agent)
         for part, expected, received in (
             ("game", self._game, self._agent.game),
             (
@@ -71,14 +74,13 @@ class AgentPolicy(Policy):
 
     def start_episodes(self, is_first: np.ndarray) -> None:
         """Tell the agent, with the next frames, which ones start an episode."""
-        self._is_first = is_first
+        self._player.start_episodes(is_first)
 
     def act(
         self, frames: np.ndarray, rngs: Sequence[np.random.Generator]
     ) -> Sequence[int]:
         """Return the agent's actions."""
-        is_first, self._is_first = self._is_first, np.zeros(len(frames), bool)
-        return self._agent.act(frames, is_first, rngs)
+        return self._player.act(frames, rngs)
 
 
 def preset_digest(preset: str) -> str:
@@ -93,7 +95,7 @@ def preset_digest(preset: str) -> str:
 
 
 def find_agent(dataset: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the arguments of an `AgentPolicy`, with its preset and digest.
+    """Return the arguments of a `PresetPolicy`, with its preset and digest.
 
     Args:
         dataset: name of the dataset. Without a preset, an environment variable names it,

@@ -7,14 +7,15 @@ import tensorflow_datasets as tfds
 
 from genie_tf.agents import ImpalaAgent
 from genie_tf.datasets.coinrun.coinrun_dataset_builder import Builder, CoinRunConfig
-from genie_tf.datasets.procgen.agent_policy import (
-    AgentPolicy,
-    find_agent,
-    preset_digest,
-)
+from genie_tf.datasets.procgen.agent_policy import AgentPolicy
 from genie_tf.datasets.procgen.environment import ACTION_NAMES
 from genie_tf.datasets.procgen.levels import Settings, play_levels
 from genie_tf.datasets.procgen.policies import PolicyError, make_policy
+from genie_tf.datasets.procgen.preset_policy import (
+    PresetPolicy,
+    find_agent,
+    preset_digest,
+)
 from genie_tf.presets.loading import load_preset
 from genie_tf.testing.tiny_models import tiny_tokenizer
 
@@ -46,16 +47,14 @@ def test_agent_plays(preset):
         np.testing.assert_array_equal(episode.actions, actions)
 
 
-def test_agent_is_told_which_frames_start_an_episode(preset):
+def test_agent_is_told_which_frames_start_an_episode():
     class Recorder(ImpalaAgent):
         def act(self, frames, is_first, rngs):
             told.append(is_first.tolist())
             return [ACTION_NAMES.index("right+up")] * len(frames)
 
     told = []
-    policy = AgentPolicy("coinrun", preset)
-    policy._agent = Recorder("coinrun", ACTION_NAMES, channels=(2,), dim=4)
-    policy.name = "recorder"
+    policy = AgentPolicy(Recorder("coinrun", ACTION_NAMES, channels=(2,), dim=4))
     settings = SETTINGS._replace(steps_per_level=100, one_episode=False)
     levels = play_levels(settings, [6, 7], policy)
     for level, episodes in enumerate(levels):
@@ -113,13 +112,13 @@ def test_missing_agent_is_rejected(monkeypatch, tmp_path):
 def test_agent_of_other_data_is_rejected(preset, game, changes, message):
     settings = SETTINGS._replace(game=game, **changes)
     with pytest.raises(PolicyError) as error:
-        play_levels(settings, [1], AgentPolicy(game, preset))
+        play_levels(settings, [1], PresetPolicy(game, preset))
     start = f"The agent {preset} cannot play this dataset: "
     assert str(error.value).startswith(start + message)
 
 
 def test_changed_agent_is_rejected(preset):
-    policy = AgentPolicy("coinrun", preset, digest="1234")
+    policy = PresetPolicy("coinrun", preset, digest="1234")
     with pytest.raises(PolicyError) as error:
         play_levels(SETTINGS, [1], policy)
     assert str(error.value) == (
@@ -169,7 +168,7 @@ def test_dataset_without_agent_leaves_no_files(monkeypatch, tmp_path):
 
 def test_preset_of_another_model_is_rejected(tmp_path):
     tiny_tokenizer().save_to_preset(tmp_path / "tokenizer", "A tokenizer.")
-    policy = AgentPolicy("coinrun", os.fspath(tmp_path / "tokenizer"))
+    policy = PresetPolicy("coinrun", os.fspath(tmp_path / "tokenizer"))
     with pytest.raises(
         PolicyError, match="to hold a .*Agent.*; it holds a VideoTokeni"
     ):
