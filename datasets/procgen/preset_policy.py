@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -94,25 +94,29 @@ def preset_digest(preset: str) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def find_agent(dataset: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the arguments of a `PresetPolicy`, with its preset and digest.
+def find_agent(dataset: str, settings: Settings) -> Settings:
+    """Return settings with the preset and digest of the agent that plays, if one does.
 
     Args:
         dataset: name of the dataset. Without a preset, an environment variable names it,
             such as COINRUN_AGENT for "coinrun".
-        arguments: arguments given.
+        settings: how the levels are played.
 
     Raises:
-        ValueError: if no preset is given, or there is no such preset.
+        ValueError: if an agent plays but no preset is given, or it does not exist.
     """
+    if settings.policy != "agent":
+        return settings
     variable = f"{dataset.upper()}_AGENT"
-    preset = arguments.get("preset") or os.environ.get(variable)
+    given = settings.policy_arguments
+    preset = given.get("preset") or os.environ.get(variable)
     if not preset:
         raise ValueError(
             f"A trained agent plays this dataset: set the environment variable {variable} "
             "to its preset."
         )
-    return {"preset": preset, "digest": preset_digest(preset), **arguments}
+    arguments = {"preset": preset, "digest": preset_digest(preset), **given}
+    return settings._replace(policy_arguments=arguments)
 
 
 def _show(value: Any) -> str:

@@ -221,11 +221,9 @@ class Builder(ResumableBuilder):
         self._players.end()
 
     def _download_and_prepare(self, *args, **kwargs) -> None:
-        self._played = settings = self.builder_config.settings
-        if settings.policy == "agent":
-            agent = find_agent(self.name, settings.policy_arguments)
-            self._played = settings._replace(policy_arguments=agent)
-            self.info.metadata["agent"] = agent["digest"]
+        self._played = find_agent(self.name, self.builder_config.settings)
+        if self._played.policy == "agent":
+            self.info.metadata["agent"] = self._played.policy_arguments["digest"]
         with Players() as self._players:
             super()._download_and_prepare(*args, **kwargs)
 

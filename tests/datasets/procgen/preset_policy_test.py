@@ -72,16 +72,21 @@ def test_preset_digest_is_that_of_settings_and_weights(preset, tmp_path):
 
 def test_environment_variable_names_the_agent(preset, monkeypatch):
     monkeypatch.setenv("COINRUN_AGENT", preset)
-    found = find_agent("coinrun", {})
-    assert found == {"preset": preset, "digest": preset_digest(preset)}
+    settings = SETTINGS._replace(policy="agent")
+    found = {"preset": preset, "digest": preset_digest(preset)}
+    expected = settings._replace(policy_arguments=found)
+    assert find_agent("coinrun", settings) == expected
     given = {"preset": preset, "digest": "1234"}
-    assert find_agent("procgen", given) == given
+    settings = settings._replace(policy_arguments=given)
+    assert find_agent("procgen", settings) == settings
+    assert find_agent("procgen", SETTINGS) == SETTINGS
 
 
 def test_missing_agent_is_rejected(monkeypatch, tmp_path):
     monkeypatch.delenv("COINRUN_AGENT", raising=False)
+    settings = SETTINGS._replace(policy="agent")
     with pytest.raises(ValueError) as error:
-        find_agent("coinrun", {})
+        find_agent("coinrun", settings)
     assert str(error.value) == (
         "A trained agent plays this dataset: set the environment variable COINRUN_AGENT "
         "to its preset."
@@ -90,7 +95,7 @@ def test_missing_agent_is_rejected(monkeypatch, tmp_path):
     with pytest.raises(
         ValueError, match="There is no preset .*none: expected a folder"
     ):
-        find_agent("coinrun", {})
+        find_agent("coinrun", settings)
 
 
 @pytest.mark.parametrize(
