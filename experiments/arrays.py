@@ -55,18 +55,20 @@ def _play_game(dataset: str, config: str) -> tuple[dict[str, Generator], "Action
     from genie_tf.datasets.procgen.configs import CONFIGS
     from genie_tf.datasets.procgen.environment import GAMES
     from genie_tf.datasets.procgen.players import count_workers, play_in_processes
+    from genie_tf.datasets.procgen.preset_policy import find_agent
 
     levels = CONFIGS[dataset][config]
+    settings = find_agent(dataset, levels.settings)
     num_workers = count_workers(dataset)
 
     def play(split, seeds):
-        played = play_in_processes(levels.settings, seeds, num_workers)
+        played = play_in_processes(settings, seeds, num_workers)
         for episodes in tqdm(played, split, len(seeds), unit="level"):
             for episode in episodes:
                 yield episode.pixels(), episode.actions
 
     splits = {split: play(split, seeds) for split, seeds in levels.splits.items()}
-    return splits, GAMES[levels.settings.game].actions
+    return splits, GAMES[settings.game].actions
 
 
 def _open_stored(

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from genie_tf.datasets.procgen.environment import GAMES, SEVEN_ACTIONS, check_game
-from genie_tf.datasets.procgen.players import Settings
-from genie_tf.datasets.procgen.policies import POLICIES
+from genie_tf.datasets.procgen.levels import Settings
 
 
 class Levels(NamedTuple):
@@ -37,12 +36,34 @@ _MEDIUM = {**_SMALL, "train": range(3_000)}
 # By suffix of the config name: level seeds, and steps per level.
 _SIZES = {"": (_FULL, 1_000), "_small": (_SMALL, 500)}
 
+# Policies that play all games.
+_POLICIES = ("random", "held")
+
 # As many episodes as GenieRedux's data.
 _GENIEREDUX = {
     "train": range(100_000, 179_200),
     "validation": range(179_200, 188_000),
     "test": range(20_000, 21_000),
 }
+
+_GENIEREDUX_AGENT = {
+    "train": range(9_000),
+    "validation": range(10_000, 11_000),
+    "test": range(20_000, 21_000),
+}
+_DEMONSTRATIONS = Settings(
+    "coinrun", "easy", 500, one_episode=True, policy="scripted", solved="required"
+)
+_AGENT = Settings(
+    "coinrun",
+    "easy",
+    500,
+    one_episode=True,
+    policy="agent",
+    levels_at_once=64,
+    paint_velocity=True,
+    solved="stored",
+)
 
 _COINRUN = {
     "random_hard": Levels(
@@ -88,13 +109,35 @@ _COINRUN = {
             actions=SEVEN_ACTIONS,
         ),
     ),
+    "demonstrations_easy": Levels(
+        "The shortest of 64 scripted attempts at each easy level that reach the coin.",
+        _FULL,
+        _DEMONSTRATIONS,
+    ),
+    "demonstrations_easy_small": Levels(
+        "The same for fewer levels.", _SMALL, _DEMONSTRATIONS
+    ),
+    "demonstrations_hard": Levels(
+        "The same for hard levels.", _FULL, _DEMONSTRATIONS._replace(mode="hard")
+    ),
+    "demonstrations_hard_small": Levels(
+        "The same for fewer hard levels.",
+        _SMALL,
+        _DEMONSTRATIONS._replace(mode="hard"),
+    ),
+    "agent": Levels(
+        "A trained agent, one episode per easy level: GenieRedux's Diverse data.",
+        _GENIEREDUX_AGENT,
+        _AGENT,
+    ),
+    "agent_small": Levels("The same for fewer levels.", _SMALL, _AGENT),
 }
 
 
 def _name_all() -> dict[str, Levels]:
     """Return the datasets of each game, mode and policy."""
     configs = {}
-    for game, policy in itertools.product(GAMES, POLICIES):
+    for game, policy in itertools.product(GAMES, _POLICIES):
         for mode, size in itertools.product(GAMES[game].timeouts, _SIZES):
             splits, steps = _SIZES[size]
             configs[f"{game}_{policy}_{mode}{size}"] = Levels(
@@ -120,6 +163,6 @@ def explain_missing(dataset: str, config: str) -> str:
         return str(error).removesuffix(".")
     return (
         "its configs are GAME_POLICY_MODE and GAME_POLICY_MODE_small, such as "
-        f"{game}_random_hard_small; policies are {', '.join(POLICIES)}, and modes of "
+        f"{game}_random_hard_small; policies are {', '.join(_POLICIES)}, and modes of "
         f"{game} are {', '.join(GAMES[game].timeouts)}"
     )

@@ -45,13 +45,17 @@ class Game(NamedTuple):
     level_numbers: Mapping[str, LevelNumber] = {}
 
 
-def make_environment(game: str, mode: str, level_seed: int):
+def make_environment(
+    game: str, mode: str, level_seed: int, paint_velocity: bool = False
+):
     """Return a gym3 environment that plays one level repeatedly.
 
     Args:
         game: name in `GAMES`.
         mode: mode of the game.
         level_seed: seed of the level, 0..2**31-2.
+        paint_velocity: whether frames show the character's velocity, as the grays of
+            two squares in the rows 0..12 and columns 0..25. Games on a grid ignore it.
 
     Raises:
         ValueError: if the game or mode does not exist.
@@ -67,6 +71,7 @@ def make_environment(game: str, mode: str, level_seed: int):
         # come from the operating system.
         rand_seed=0,
         num_threads=0,
+        paint_vel_info=paint_velocity,
     )
 
 

@@ -6,12 +6,15 @@ player processes create it: `factory(game, **arguments)` must return a `Policy`.
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genie_tf.datasets.checks import check_least
 from genie_tf.datasets.procgen.environment import ACTION_NAMES, GAMES
+
+if TYPE_CHECKING:
+    from genie_tf.datasets.procgen.levels import Settings
 
 
 class PolicyError(ValueError):
@@ -35,6 +38,17 @@ class Policy:
     """
 
     name: str
+
+    def open_levels(self, settings: "Settings", level_seeds: Sequence[int]) -> None:
+        """See which levels are played next, and how, before `start_levels`.
+
+        Args:
+            settings: how the levels are played.
+            level_seeds: seeds of the levels.
+
+        Raises:
+            PolicyError: if the policy cannot play so.
+        """
 
     def start_levels(self, num_steps: int, rngs: Sequence[np.random.Generator]) -> None:
         """Prepare for new levels.
@@ -141,9 +155,12 @@ class HeldPolicy(PlannedPolicy):
         return self._holds[0] if len(self._holds) == 1 else rng.choice(self._holds)
 
 
-POLICIES: dict[str, Callable[..., Policy]] = {
+# Some by "module:factory", as their modules import this one.
+POLICIES: dict[str, Callable[..., Policy] | str] = {
     "random": RandomPolicy,
     "held": HeldPolicy,
+    "scripted": "genie_tf.datasets.procgen.scripted_policy:ScriptedPolicy",
+    "agent": "genie_tf.datasets.procgen.preset_policy:PresetPolicy",
 }
 
 
@@ -159,15 +176,14 @@ def make_policy(policy: str, game: str, arguments: Mapping[str, Any]) -> Policy:
         PolicyError: if the policy does not exist or does not take these arguments, or
             if the factory does not return a `Policy`.
     """
-    module, _, factory = policy.partition(":")
-    if factory:
+    make = POLICIES.get(policy, policy)
+    if isinstance(make, str) and ":" in make:
+        module, _, factory = make.partition(":")
         try:
             make = getattr(importlib.import_module(module), factory)
         except (ImportError, AttributeError, ValueError) as error:
             raise PolicyError(f"Policy {policy!r} cannot be found: {error}.") from error
-    elif policy in POLICIES:
-        make = POLICIES[policy]
-    else:
+    elif isinstance(make, str):
         raise PolicyError(
             f"There is no policy {policy!r}: expected {', '.join(POLICIES)}, or your own "
             "module:factory."

@@ -18,14 +18,10 @@ from genie_tf.datasets.procgen.environment import (
     check_game,
     select_actions,
 )
-from genie_tf.datasets.procgen.players import (
-    Episode,
-    Players,
-    Settings,
-    count_workers,
-    divide_levels,
-)
+from genie_tf.datasets.procgen.levels import Episode, Settings, divide_levels
+from genie_tf.datasets.procgen.players import Players, count_workers
 from genie_tf.datasets.procgen.policies import make_policy
+from genie_tf.datasets.procgen.preset_policy import find_agent
 from genie_tf.datasets.resumable_builder import ResumableBuilder
 from genie_tf.datasets.rlds_features import (
     action_feature,
@@ -53,10 +49,13 @@ class ProcgenConfig(tfds.core.BuilderConfig):
         policy_arguments: arguments of its factory, in addition to the game.
         levels_at_once: number of levels played in lockstep; see `Policy`.
         actions: names of the actions that the policy chooses from; () for all 15.
+        paint_velocity: see `make_environment`.
+        solved: "ignored", "stored" or "required"; see `Settings`.
 
     Raises:
         ValueError: if the game, mode, policy or an action does not exist, if a split has
-            no levels, if splits share a level, or if there are no steps.
+            no levels, if splits share a level, if there are no steps, or if `solved` is
+            another text.
     """
 
     game: str
@@ -68,6 +67,8 @@ class ProcgenConfig(tfds.core.BuilderConfig):
     policy_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     levels_at_once: int = 1
     actions: Sequence[str] = ()
+    paint_velocity: bool = False
+    solved: str = "ignored"
 
     def __post_init__(self):
         check_game(self.game, self.mode)
@@ -81,6 +82,10 @@ class ProcgenConfig(tfds.core.BuilderConfig):
             steps_per_level=(self.steps_per_level, 1),
             levels_at_once=(self.levels_at_once, 1),
         )
+        if self.solved not in ("ignored", "stored", "required"):
+            raise ValueError(
+                f"solved must be ignored, stored or required; received {self.solved!r}."
+            )
         if ":" not in self.policy:  # Others are created only in player processes.
             make_policy(self.policy, self.game, self.policy_arguments)
 
@@ -96,6 +101,8 @@ class ProcgenConfig(tfds.core.BuilderConfig):
             self.policy_arguments,
             self.levels_at_once,
             self.actions,
+            self.paint_velocity,
+            self.solved,
         )
 
     @classmethod
@@ -182,6 +189,10 @@ class Builder(ResumableBuilder):
             name: tfds.features.Scalar(np.int32, doc=number.doc)
             for name, number in game.level_numbers.items()
         }
+        if self.builder_config.solved != "ignored":
+            numbers["solved"] = tfds.features.Scalar(
+                np.int32, doc="1 if the episode ends by success, otherwise 0."
+            )
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
@@ -199,7 +210,7 @@ class Builder(ResumableBuilder):
 
     def _settings(self) -> str:
         config = self.builder_config
-        return repr((str(self.version), config.levels, config.settings))
+        return repr((str(self.version), config.levels, self._played))
 
     def _num_workers(self) -> int:
         return count_workers(self.name)
@@ -210,6 +221,9 @@ class Builder(ResumableBuilder):
         self._players.end()
 
     def _download_and_prepare(self, *args, **kwargs) -> None:
+        self._played = find_agent(self.name, self.builder_config.settings)
+        if self._played.policy == "agent":
+            self.info.metadata["agent"] = self._played.policy_arguments["digest"]
         with Players() as self._players:
             super()._download_and_prepare(*args, **kwargs)
 
@@ -234,9 +248,14 @@ class Builder(ResumableBuilder):
 
     def _play(self, parts: Sequence[Sequence[int]]) -> Iterator[tuple[str, dict]]:
         """Yield the key and columns of each episode of some levels."""
-        for levels in self._players.play(self.builder_config.settings, parts):
+        is_stored = self._played.solved != "ignored"
+        for levels in self._players.play(self._played, parts):
             for episode in (episode for level in levels for episode in level):
-                yield f"{episode.level_seed}_{episode.index}", _to_columns(episode)
+                columns = _to_columns(episode)
+                if is_stored:
+                    solved = np.array([episode.is_solved])
+                    columns["episode_metadata/solved"] = solved
+                yield f"{episode.level_seed}_{episode.index}", columns
 
 
 def _to_columns(episode: Episode) -> dict[str, np.ndarray | list[bytes]]:

@@ -356,14 +356,18 @@ def test_damaged_file_is_named(batches, tmp_path, damage):
             {"dataset": "coinrn/random_hard"},
             "There is no dataset 'coinrn/random_hard': genie_tf has coinrun/random_hard, "
             "coinrun/random_hard_small, coinrun/held_hard_small, coinrun/mixed_hard, "
-            "coinrun/genieredux, coinrun/genieredux_7, and procgen/GAME_random_hard for other games; tfds.list_builders() lists "
+            "coinrun/genieredux, coinrun/genieredux_7, coinrun/demonstrations_easy, "
+            "coinrun/demonstrations_easy_small, coinrun/demonstrations_hard, "
+            "coinrun/demonstrations_hard_small, coinrun/agent, coinrun/agent_small, and "
+            "procgen/GAME_random_hard for other games; tfds.list_builders() lists "
             "those of TFDS; a dataset folder holds dataset_info.json or arrays.json.",
         ),
         (
             {"dataset": "coinrun/easy"},
             "There is no dataset 'coinrun/easy': the configs of 'coinrun' are "
             "random_hard, random_hard_small, held_hard_small, mixed_hard, genieredux, "
-            "genieredux_7.",
+            "genieredux_7, demonstrations_easy, demonstrations_easy_small, "
+            "demonstrations_hard, demonstrations_hard_small, agent, agent_small.",
         ),
         (
             {"split": "valid"},

@@ -13,6 +13,8 @@ import tensorflow_datasets as tfds
 
 from genie_tf.datasets.coinrun.coinrun_dataset_builder import Builder, CoinRunConfig
 from genie_tf.datasets.procgen.environment import make_environment, read_theme
+from genie_tf.datasets.procgen.levels import play_levels
+from genie_tf.datasets.procgen.scripted_policy import ScriptedPolicy
 
 NUM_STEPS = 120
 # Within 120 random steps the agent dies in levels 6 and 22, and wins in level 132.
@@ -122,6 +124,12 @@ def test_configs_equal_those_of_version_2_1_0():
         # As many episodes as GenieRedux published.
         "genieredux": ([79_200, 8_800, 1_000], 500, True, "random"),
         "genieredux_7": ([79_200, 8_800, 1_000], 500, True, "random"),
+        "demonstrations_easy": ([10_000, 100, 1_000], 500, True, "scripted"),
+        "demonstrations_easy_small": ([200, 16, 32], 500, True, "scripted"),
+        "demonstrations_hard": ([10_000, 100, 1_000], 500, True, "scripted"),
+        "demonstrations_hard_small": ([200, 16, 32], 500, True, "scripted"),
+        "agent": ([9_000, 1_000, 1_000], 500, True, "agent"),
+        "agent_small": ([200, 16, 32], 500, True, "agent"),
     }
 
 
@@ -179,6 +187,30 @@ def test_actions_have_names(builder):
     action = builder.info.features["steps"]["action"]
     assert action.names[7] == "right"
     assert action.names[4] == "none"
+
+
+def test_only_solved_episodes_are_stored_if_required(tmp_path):
+    config = CoinRunConfig(
+        name="solved",
+        mode="easy",
+        levels={"train": range(4), "test": range(9, 10)},
+        steps_per_level=300,
+        one_episode=True,
+        policy="scripted",
+        policy_arguments={"attempts": 2},
+        solved="required",
+    )
+    built = build(tmp_path, config)
+    policy = ScriptedPolicy("coinrun", 2)
+    levels = play_levels(config.settings, range(4), policy)
+    expected = [level[0].level_seed for level in levels if level]
+    assert 0 < len(expected) < 4
+    metadata = [x["episode_metadata"] for x in built.as_dataset(split="train")]
+    assert [int(x["level_seed"]) for x in metadata] == expected
+    assert {int(x["solved"]) for x in metadata} == {1}
+    assert {x["policy"].numpy() for x in metadata} == {b"scripted_2"}
+    # No attempt at this level succeeds.
+    assert built.info.splits["test"].num_examples == 0
 
 
 def test_files_do_not_depend_on_number_of_workers(builder, tmp_path):

@@ -87,8 +87,8 @@ def test_policies_are_created_by_name(tmp_path, monkeypatch):
         (
             "best",
             {},
-            "There is no policy 'best': expected random, held, or your own "
-            "module:factory.",
+            "There is no policy 'best': expected random, held, scripted, agent, or your "
+            "own module:factory.",
         ),
         (
             "mine:forgot",

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from genie_tf.datasets.clips import ClipDataset
 from genie_tf.datasets.episodes import open_episodes
 from genie_tf.datasets.procgen.environment import GAMES
-from genie_tf.datasets.procgen.players import Settings, play_levels
+from genie_tf.datasets.procgen.levels import Settings, play_levels
 from genie_tf.datasets.procgen.policies import HeldPolicy, PolicyError
 from genie_tf.datasets.procgen.procgen_dataset_builder import Builder, ProcgenConfig
 
@@ -141,7 +141,15 @@ def test_levels_are_parsed_from_json():
             "jump.",
         ),
         ({"actions": ("up", "up")}, "must be different ones of .*; received up, up."),
-        ({"policy": "best"}, "There is no policy 'best': expected random, held, or"),
+        ({"policy": "best"}, "There is no policy 'best': expected random, held, scr"),
+        (
+            {"policy": "scripted"},
+            "'scripted' cannot be created: it plays only coinrun; received 'ninja'.",
+        ),
+        (
+            {"solved": "always"},
+            "solved must be ignored, stored or required; received 'always'.",
+        ),
         (
             {"game": "pong"},
             "Procgen has no game 'pong'; available: bigfish, bossfight, ",
