@@ -12,19 +12,14 @@ from genie_tf.models import (
     MaskGitDynamics,
     VideoTokenizer,
 )
+from genie_tf.originals import (
+    JAFAR_ACTION_CODES,
+    JAFAR_ACTIONS,
+    JAFAR_CODES,
+    JAFAR_DYNAMICS,
+    JAFAR_TRANSFORMER,
+)
 from genie_tf.presets.model import PresetModel
-
-# The transformer of Jafar. Its layer norms have Flax's epsilon.
-TRANSFORMER = {
-    "space_position": "sinusoidal",
-    "time_position": "sinusoidal",
-    "feed_forward": "single",
-    "bias": "all",
-    "norm_epsilon": 1e-6,
-    "entry": True,
-    "last_norm": False,
-}
-QUANTIZER = {"centered": False, "idle_limit": None, "data_init": False}
 
 # Where the parameters of a train state, or of a saved dict of parameters, begin.
 _ROOTS = ("model/params/params/", "params/params/", "params/", "")
@@ -74,17 +69,14 @@ def _genie(tensors: Tensors, frame_shape, frames: int) -> Genie:
         tensors.below("lam/"), frame_shape, frames
     )
     tensors = tensors.below("dynamics/")
-    num_codes, _ = tensors.shape("patch_embed/embedding", 2)
-    action_dim, _ = tensors.shape("action_up/kernel", 2)
     transformer = tensors.below("dynamics/")
-    dynamics = MaskGitDynamics(
-        num_codes=num_codes,
-        num_patches=tokenizer.num_patches,
-        action_dim=action_dim,
-        transformer=_transformer_arguments(transformer, frames),
-        sees_previous=False,
-        predicts="token",
-        sampling={"num_steps": 25, "temperature": 0.0},
+    arguments = {
+        "transformer": _transformer_arguments(transformer, frames),
+        "sampling": {"num_steps": 25, "temperature": 0.0},
+        **JAFAR_DYNAMICS,
+    }
+    dynamics = MaskGitDynamics.for_world(
+        tokenizer, latent_action_model.action_dim, arguments
     )
     table = np.concatenate(
         [
@@ -108,7 +100,7 @@ def _tokenizer(tensors: Tensors, frame_shape, frames: int) -> VideoTokenizer:
         code_dim=code_dim,
         encoder=_transformer_arguments(encoder, frames),
         decoder=_transformer_arguments(decoder, frames),
-        quantizer=QUANTIZER,
+        quantizer=JAFAR_CODES,
     )
     _load_transformer(tokenizer.encoder, tokenizer.to_latents, encoder)
     tensors.load(tokenizer.quantizer.codebook, "vq/codebook")
@@ -128,10 +120,8 @@ def _latent_action_model(
         action_dim=action_dim,
         encoder=_transformer_arguments(encoder, frames),
         decoder=_transformer_arguments(decoder, frames),
-        quantizer=QUANTIZER,
-        sees_change=False,
-        predicts="frame",
-        action_from="token",
+        quantizer=JAFAR_ACTION_CODES,
+        **JAFAR_ACTIONS,
     )
     tensors.load(model.action_token, "action_in", lambda x: x[0, 0, 0])
     _load_transformer(model.encoder, model.to_latents, encoder)
@@ -164,7 +154,7 @@ def _transformer_arguments(tensors: Tensors, frames: int) -> dict:
         "head_dim": head_dim,
         "mlp_dim": dim,
         "window": frames,
-        "options": TRANSFORMER,
+        "options": JAFAR_TRANSFORMER,
     }
 
 
