@@ -36,13 +36,15 @@ GENIEREDUX_TRANSFORMER = {
 # The dynamics has the order of an encoder.
 GENIEREDUX_ORDERS = {"encoder": "sftf", "decoder": "tfsf"}
 
-# Arguments of a `VectorQuantizer`. Jafar and Jasmine replace an action that no clip used
-# for 50 steps; GenieRedux only creates codes of unit length.
-JAFAR_CODES = {"centered": False, "data_init": False, "idle_limit": None}
-JAFAR_ACTION_CODES = {**JAFAR_CODES, "idle_limit": 49, "move_to": "codes"}
+# Arguments of a `VectorQuantizer`. Jafar and Jasmine drop codes of tokens in training, and
+# replace an action that no clip used for 50 steps; GenieRedux only creates codes of unit
+# length.
+_CODES = {"centered": False, "data_init": False, "idle_limit": None}
+JAFAR_CODES = {**_CODES, "dropout": 0.01}
+JAFAR_ACTION_CODES = {**_CODES, "idle_limit": 49, "move_to": "codes"}
 JASMINE_CODES = {**JAFAR_CODES, "unit_codes": "compared"}
 JASMINE_ACTION_CODES = {**JAFAR_ACTION_CODES, "unit_codes": "compared"}
-GENIEREDUX_CODES = {**JAFAR_CODES, "unit_codes": "never"}
+GENIEREDUX_CODES = {**_CODES, "unit_codes": "never"}
 
 # Arguments of a `VideoTokenizer`, a `LatentActionModel` and the dynamics.
 JAFAR_ACTIONS = {"sees_change": False, "predicts": "frame", "action_from": "token"}

@@ -208,6 +208,7 @@ def quantizer(
     data_init: bool = True,
     move_to: str = "latents",
     unit_codes: str = "always",
+    dropout: float = 0.0,
     levels: tuple[int, ...] | None = None,
 ) -> dict:
     """Return the arguments of a `VectorQuantizer`.

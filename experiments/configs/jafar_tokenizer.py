@@ -6,8 +6,8 @@ genie-train --config=jafar_tokenizer:patch16 --workdir=runs/tokenizer
 Neither has been trained: no duration or score has been measured.
 
 The layers are those of the code, with which `genie-convert` loads its checkpoints
-(docs/originals.md). As in the code, activations are recomputed, and the numbers are
-float32.
+(docs/originals.md). As in the code, 1% of the similarities to codes are dropped,
+activations are recomputed, and the numbers are float32.
 """
 
 from genie_tf.experiments.configs import coinrun_tokenizer

@@ -78,6 +78,7 @@ VALUES = {
     "data_init": [True, False],
     "move_to": ["latents", "codes"],
     "unit_codes": ["never", "compared"],
+    "dropout": [0.25],
     "levels": [(3, 2, 2)],
 }
 
