@@ -1,12 +1,13 @@
 """Turn a checkpoint of another implementation into a preset.
 
 genie-convert --from=jafar --checkpoint=ckpts/genie_1730000000_200000 --output=presets/jafar
+genie-convert --from=jasmine --checkpoint=ckpts/200000/model_state --output=presets/jasmine
 genie-convert --from=genieredux --checkpoint=tokenizer/model.pt --output=presets/tokenizer
 genie-convert --from=genieredux --checkpoint=guided/model.pt \
     --tokenizer=tokenizer/model.pt --output=presets/guided
 
-Reads the tokenizer, latent action model or world of Jafar (Orbax or Flax) or of GenieRedux
-(PyTorch or safetensors), without running code from the checkpoint. Sizes are read from the
+Reads the tokenizer, latent action model or world of Jafar or Jasmine (Orbax or Flax) or of
+GenieRedux (PyTorch or safetensors), without running code from the checkpoint. Sizes are read from the
 tensors. The output is the same function: see docs/originals.md for the measured differences.
 """
 
@@ -17,7 +18,9 @@ from genie_tf.files import check_new, local_path
 
 FLAGS = flags.FLAGS
 
-_IMPLEMENTATIONS = ("jafar", "genieredux")
+_IMPLEMENTATIONS = ("jafar", "jasmine", "genieredux")
+# Flags for a checkpoint of a part that a world's own checkpoint lacks, by implementation.
+_PARTS = {"genieredux": "tokenizer", "jasmine": "action_model"}
 
 
 def define_flags() -> None:
@@ -26,6 +29,11 @@ def define_flags() -> None:
     cli.define_path("output", None, "Output folder; must not exist yet.")
     cli.define_path(
         "tokenizer", None, "Checkpoint of a GenieRedux world's tokenizer, stored apart."
+    )
+    cli.define_path(
+        "action_model",
+        None,
+        "Checkpoint of the latent action model that a Jasmine world was trained with.",
     )
     flags.DEFINE_integer("height", 64, "Height of a frame in pixels.", lower_bound=1)
     flags.DEFINE_integer("width", 64, "Width of a frame in pixels.", lower_bound=1)
@@ -41,14 +49,16 @@ def main() -> None:
     source = FLAGS["from"].value
     with cli.user_errors():
         check_new(cli.check_folder(FLAGS.output))
-        for checkpoint in filter(None, (FLAGS.checkpoint, FLAGS.tokenizer)):
+        parts = (FLAGS.tokenizer, FLAGS.action_model)
+        for checkpoint in filter(None, (FLAGS.checkpoint, *parts)):
             if not local_path(checkpoint).exists():
                 raise ValueError(f"There is no checkpoint {checkpoint}.")
-        if FLAGS.tokenizer and source != "genieredux":
-            raise ValueError(
-                "--tokenizer is only for --from=genieredux; other checkpoints of a world "
-                "contain their tokenizer."
-            )
+        for owner, part in _PARTS.items():
+            if FLAGS[part].value and source != owner:
+                raise ValueError(
+                    f"--{part} is only for --from={owner}; other checkpoints of a world "
+                    f"contain their {part.replace('_', ' ')}."
+                )
     cli.import_keras()
     # Imported here so that --help and invalid flags are fast.
     from genie_tf.convert import CONVERTERS, read_checkpoint
@@ -63,8 +73,9 @@ def main() -> None:
 
     with cli.user_errors():
         arguments = {}
-        if FLAGS.tokenizer:
-            arguments["tokenizer"] = convert(FLAGS.tokenizer)
+        part = _PARTS.get(source)
+        if part and FLAGS[part].value:
+            arguments[part] = convert(FLAGS[part].value)
         model = convert(FLAGS.checkpoint, **arguments)
         model.save_to_preset(
             FLAGS.output, f"{type(model).__name__} converted from {source}."

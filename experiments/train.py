@@ -123,12 +123,15 @@ def train(
             return ClipDataset(episodes, config.clip_length, config.stride)
 
         def open_batches(split: str, start: int = 0):
+            transforms = [engine.model.training_inputs]
+            if split == config.train_split:
+                transforms.append(engine.model.dropout_inputs)
             return open_clips(split).batches(
                 config.batch_size,
                 config.seed,
                 start,
                 shard=(engine.worker, engine.num_workers),
-                transforms=[engine.model.training_inputs],
+                transforms=transforms,
             )
 
         def read_batches(split: str, number: int, start: int = 0):

@@ -2,6 +2,8 @@
 
 python studies/compare_with_originals.py --jafar=~/jafar --genieredux=~/GenieRedux \
     --python=~/originals/bin/python --output=runs/originals
+python studies/compare_with_originals.py --jasmine=~/jasmine \
+    --python=~/jasmine_env/bin/python --output=runs/originals
 
 The authors' code runs from clones that you have (GenieRedux's for CoinRun is on its `neurips`
 branch), in the Python environment --python: it makes small models with weights from a seed,
@@ -22,10 +24,14 @@ from genie_tf.files import local_path
 FLAGS = flags.FLAGS
 
 _RUNNERS = Path(__file__).parent / "originals"
-_SOURCES = ("jafar", "genieredux")
+_SOURCES = ("jafar", "jasmine", "genieredux")
 # Worlds by source: the checkpoint, the record, and the tokenizer's checkpoint if apart.
 _WORLDS = {
     "jafar": [("Jafar", "genie", "genie.npz", None)],
+    "jasmine": [
+        ("Jasmine", "genie", "genie.npz", None),
+        ("Jasmine, true actions", "guided", "guided.npz", None),
+    ],
     "genieredux": [
         ("GenieRedux", "main.pt", "main.npz", "tokenizer.pt"),
         ("GenieRedux-G", "guided.pt", "guided.npz", "tokenizer.pt"),

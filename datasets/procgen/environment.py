@@ -14,7 +14,8 @@ ACTION_NAMES = (
     *("right+down", "right", "right+up"),
     *("D", "A", "W", "S", "Q", "E"),
 )
-# Those of the first CoinRun (Cobbe et al. 2019), in its order.
+# Those of the first CoinRun (Cobbe et al. 2019), in its order: DISCRETE_ACTIONS in
+# coinrun/coinrun.cpp, lines 41 to 49, of github.com/openai/coinrun at commit 523704f.
 SEVEN_ACTIONS = ("none", "right", "left", "up", "right+up", "left+up", "down")
 NUM_THEMES = 6
 

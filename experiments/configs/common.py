@@ -13,6 +13,16 @@ _GENIE = {
 }
 
 
+# Arguments of models that configs leave out.
+_DEFAULTS = {
+    "VideoTokenizer": {"output": "sigmoid", "own_first_frame": False},
+    "LatentActionModel": {
+        "sees_change": True,
+        "predicts": "change",
+        "action_from": "position",
+        "own_first_frame": False,
+    },
+}
 # The models of each stage, by the names of their groups of settings.
 _MODELS = {
     "tokenizer": {"model": "VideoTokenizer"},
@@ -26,6 +36,7 @@ _OPTIONAL = {
     "mlp_dim": int,
     "idle_limit": int,
     "levels": tuple,
+    "grid": tuple,
 }
 
 # What the papers' models share. Genie reports neither clipping nor exceptions from
@@ -61,12 +72,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
     for group, class_name in _MODELS[chosen["stage"]].items():
         if chosen[group].setdefault("class_name", class_name) == class_name:
             chosen[group].setdefault("quantizer", quantizer())
-            if class_name == "LatentActionModel":
-                chosen[group] = {
-                    "sees_change": True,
-                    "predicts": "change",
-                    **chosen[group],
-                }
+            chosen[group] = {**_DEFAULTS[class_name], **chosen[group]}
     config = ConfigDict(
         {
             "seed": 0,
@@ -220,8 +226,28 @@ def transformer(
     qk_norm: bool = False,
     window: int = 16,
     attention: str = "st",
+    options: dict | None = None,
 ) -> dict:
     """Return the arguments of an `STTransformer`."""
+    return {**locals(), "options": transformer_options(**(options or {}))}
+
+
+def transformer_options(
+    *,
+    space_position: str = "learned",
+    time_position: str = "rotary",
+    peg: bool = False,
+    space_bias_dim: int = 0,
+    grid: tuple[int, int] | None = None,
+    feed_forward: str = "gelu",
+    order: str = "stf",
+    bias: str = "output",
+    norm_keys: bool = True,
+    norm_epsilon: float = 1e-3,
+    entry: bool = False,
+    last_norm: bool = True,
+) -> dict:
+    """Return `TransformerOptions`."""
     return dict(locals())
 
 
@@ -236,6 +262,8 @@ def quantizer(
     centered: bool = True,
     data_init: bool = True,
     move_to: str = "latents",
+    unit_codes: str = "always",
+    dropout: float = 0.0,
     levels: tuple[int, ...] | None = None,
 ) -> dict:
     """Return the arguments of a `VectorQuantizer`.
@@ -245,11 +273,10 @@ def quantizer(
     return dict(locals())
 
 
-def published_quantizer(metric: str = "euclidean", **arguments) -> dict:
-    """Return the arguments of a plain `VectorQuantizer`: that of Genie, by default."""
+def published_quantizer() -> dict:
+    """Return the arguments of Genie's `VectorQuantizer`, a plain VQ-VAE."""
     return quantizer(
-        metric=metric,
-        **{"centered": False, "data_init": False, "idle_limit": None, **arguments},
+        metric="euclidean", centered=False, data_init=False, idle_limit=None
     )
 
 
@@ -271,13 +298,10 @@ def maskgit_dynamics(
     }
 
 
-def published_dynamics(
-    transformer: dict, *, conditioning: str = "add", temperature: float = 1.0
-) -> dict:
-    """Return the arguments of the dynamics of Genie, Jafar and GenieRedux."""
+def published_dynamics(transformer: dict, *, temperature: float = 1.0) -> dict:
+    """Return the arguments of the dynamics of Genie and Jafar."""
     return maskgit_dynamics(
         transformer,
-        conditioning=conditioning,
         sees_previous=False,
         predicts="token",
         sampling={"num_steps": 25, "temperature": temperature},

@@ -6,24 +6,20 @@ genie-train --config=genieredux_guided:paper --workdir=runs/guided \
 The action enters as a one-hot vector next to the 512 numbers of each token. Not trained:
 no duration or score has been measured. The data have seven actions, as in the paper, which
 does not list them; its code plays the first CoinRun, which has seven. All other settings
-are as in `genieredux_genie`; its latent action model is not used.
+are as in `genieredux_genie`, except that 15 frames have a position, not 31; its latent
+action model is not used.
 """
 
 from genie_tf.experiments.configs import genieredux_genie
-from genie_tf.experiments.configs.common import (
-    choose_size,
-    published_dynamics,
-    transformer,
-)
+from genie_tf.experiments.configs.common import choose_size
 
 SIZES = {
     "paper": {
         **genieredux_genie.SIZES["paper"],
         "dataset": "coinrun/genieredux_7",
         "num_true_actions": 7,
-        "dynamics": published_dynamics(
-            transformer(512 + 7, 12, 8, head_dim=64, qk_norm=True),
-            conditioning="concat",
+        "dynamics": genieredux_genie.dynamics(
+            max_frames=15, dim=512 + 7, conditioning="concat"
         ),
     },
 }

@@ -6,16 +6,13 @@ genie-train --config=jafar_genie:patch16 --workdir=runs/genie \
 The latent action model is that of `jafar_lam`, which Jafar trains first, by itself.
 Without `action_model`, both are trained together, as in Genie. `patch16` is for the
 paper's tokenizer, with its 8 blocks; `patch4` for that of the code, with 12. Neither has
-been trained: no duration or score has been measured. The feed-forward and the numbers
-are as in `jafar_tokenizer`.
+been trained: no duration or score has been measured. Layers and numbers are as in
+`jafar_tokenizer`.
 """
 
 from genie_tf.experiments.configs import coinrun_genie, jafar_lam
-from genie_tf.experiments.configs.common import (
-    choose_size,
-    published_dynamics,
-    transformer,
-)
+from genie_tf.experiments.configs.common import choose_size, published_dynamics
+from genie_tf.experiments.configs.jafar_tokenizer import blocks
 
 
 def _genie(num_blocks: int) -> dict:
@@ -24,7 +21,7 @@ def _genie(num_blocks: int) -> dict:
         **coinrun_genie.SIZES["paper"],
         "precision": "float32",
         "latent_action_model": jafar_lam.SIZES["paper"]["model"],
-        "dynamics": published_dynamics(transformer(512, num_blocks, 8, mlp_dim=256)),
+        "dynamics": published_dynamics(blocks(num_blocks)),
     }
 
 

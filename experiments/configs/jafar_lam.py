@@ -2,20 +2,17 @@
 
 genie-train --config=jafar_lam:paper --workdir=runs/actions
 
-Not trained: no duration or score has been measured. The feed-forward and the numbers are
-as in `jafar_tokenizer`. As in Jafar's code, an action that no clip used for 50 steps
-becomes a copy of one that was used; Jafar draws that one at random.
+Not trained: no duration or score has been measured. As in Jafar's code, in layers and
+numbers; an action that no clip used for 50 steps becomes a copy of one that was used, which
+Jafar draws at random.
 """
 
 from genie_tf.experiments.configs import coinrun_lam
-from genie_tf.experiments.configs.common import (
-    choose_size,
-    published_quantizer,
-    transformer,
-)
+from genie_tf.experiments.configs.common import choose_size, quantizer
+from genie_tf.experiments.configs.jafar_tokenizer import blocks
+from genie_tf.originals import JAFAR_ACTION_CODES, JAFAR_ACTIONS
 
 _PAPER = coinrun_lam.SIZES["paper"]
-_BLOCKS = transformer(512, 8, 8, mlp_dim=256)
 
 SIZES = {
     "paper": {
@@ -23,9 +20,10 @@ SIZES = {
         "precision": "float32",
         "model": {
             **_PAPER["model"],
-            "encoder": _BLOCKS,
-            "decoder": _BLOCKS,
-            "quantizer": published_quantizer("cosine", idle_limit=49, move_to="codes"),
+            **JAFAR_ACTIONS,
+            "encoder": blocks(8),
+            "decoder": blocks(8),
+            "quantizer": quantizer(**JAFAR_ACTION_CODES),
         },
     },
 }

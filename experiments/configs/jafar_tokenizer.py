@@ -5,24 +5,23 @@ genie-train --config=jafar_tokenizer:patch16 --workdir=runs/tokenizer
 `patch16` is the tokenizer of the paper, `patch4` that of the code.
 Neither has been trained: no duration or score has been measured.
 
-The paper does not report the width of the feed-forward. In the code it is a single
-matrix, 512 x 512; here it is 512 x 256 and 256 x 512, the same number of parameters.
-As in the code, codes are compared by cosine, activations are recomputed, and the numbers
-are float32.
+The layers are those of the code, with which `genie-convert` loads its checkpoints
+(docs/originals.md). As in the code, 1% of the similarities to codes are dropped,
+activations are recomputed, and the numbers are float32.
 """
 
 from genie_tf.experiments.configs import coinrun_tokenizer
-from genie_tf.experiments.configs.common import (
-    choose_size,
-    published_quantizer,
-    transformer,
-)
+from genie_tf.experiments.configs.common import choose_size, quantizer, transformer
+from genie_tf.originals import JAFAR_CODES, JAFAR_TRANSFORMER
 
-_BLOCKS = transformer(512, 8, 8, mlp_dim=256)
+
+def blocks(num_blocks: int) -> dict:
+    """Return the arguments of a transformer of Jafar."""
+    return transformer(512, num_blocks, 8, mlp_dim=512, options=JAFAR_TRANSFORMER)
 
 
 def _tokenizer(patch_size: int) -> dict:
-    """Return Genie's settings for CoinRun with other patches and feed-forward."""
+    """Return Genie's settings for CoinRun with Jafar's layers."""
     paper = coinrun_tokenizer.SIZES["paper"]
     return {
         **paper,
@@ -30,9 +29,9 @@ def _tokenizer(patch_size: int) -> dict:
         "model": {
             **paper["model"],
             "patch_size": patch_size,
-            "encoder": _BLOCKS,
-            "decoder": _BLOCKS,
-            "quantizer": published_quantizer("cosine"),
+            "encoder": blocks(8),
+            "decoder": blocks(8),
+            "quantizer": quantizer(**JAFAR_CODES),
         },
     }
 

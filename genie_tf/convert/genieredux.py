@@ -13,27 +13,15 @@ from genie_tf.models import (
     ReduxDynamics,
     VideoTokenizer,
 )
+from genie_tf.originals import (
+    GENIEREDUX_ACTIONS,
+    GENIEREDUX_CODES,
+    GENIEREDUX_ORDERS,
+    GENIEREDUX_SAMPLING,
+    GENIEREDUX_TOKENIZER,
+    GENIEREDUX_TRANSFORMER,
+)
 from genie_tf.presets.model import PresetModel
-
-_EPSILON = 1e-5  # The default of PyTorch's layer norm.
-
-# The transformer of GenieRedux; its grid and the width of its bias are not the same in all.
-TRANSFORMER = {
-    "space_position": "none",
-    "time_position": "alibi",
-    "peg": True,
-    "feed_forward": "geglu",
-    "bias": "none",
-    "norm_keys": False,
-    "norm_epsilon": _EPSILON,
-}
-# The codes are normalized only when they are created.
-QUANTIZER = {
-    "centered": False,
-    "idle_limit": None,
-    "data_init": False,
-    "unit_codes": "never",
-}
 
 
 def convert_genieredux(
@@ -95,9 +83,8 @@ def _tokenizer(tensors: Tensors, frame_shape, frames: int) -> VideoTokenizer:
         num_codes=num_codes,
         code_dim=code_dim,
         **_transformers(tensors, frame_shape, patch_size, frames),
-        quantizer=QUANTIZER,
-        output="linear",
-        own_first_frame=True,
+        quantizer=GENIEREDUX_CODES,
+        **GENIEREDUX_TOKENIZER,
     )
     _load_patches(tokenizer.patch_embedding, tokenizer.to_pixels, tensors, patch_size)
     _load_common(tokenizer, tensors)
@@ -116,11 +103,8 @@ def _latent_action_model(
         num_actions=num_actions,
         action_dim=action_dim,
         **_transformers(tensors, frame_shape, patch_size, frames),
-        quantizer=QUANTIZER,
-        sees_change=False,
-        predicts="linear_frame",
-        action_from="patches",
-        own_first_frame=True,
+        quantizer=GENIEREDUX_CODES,
+        **GENIEREDUX_ACTIONS,
     )
     # Encoder and decoder share the embedding of patches.
     for embedding in (model.encoder_embedding, model.decoder_embedding):
@@ -156,11 +140,11 @@ def _dynamics(tensors: Tensors, tokenizer: VideoTokenizer) -> ReduxDynamics:
         num_patches=n,
         action_dim=dim - width if guided else tokenizer.code_dim,
         transformer=_transformer_arguments(
-            stack, bias, tokenizer.grid, max_frames, "sftf"
+            stack, bias, tokenizer.grid, max_frames, GENIEREDUX_ORDERS["encoder"]
         ),
         max_frames=max_frames,
         conditioning="concat" if guided else "add",
-        sampling={"temperature": 0.0},
+        sampling=GENIEREDUX_SAMPLING,
     )
     tensors.load(dynamics.table.embeddings, "token_emb.weight")
     tensors.load(
@@ -181,7 +165,7 @@ def _transformers(tensors: Tensors, frame_shape, patch_size: int, frames: int) -
         name: _transformer_arguments(
             tensors.below(f"{name}."), bias, grid, frames, order
         )
-        for name, order in (("encoder", "sftf"), ("decoder", "tfsf"))
+        for name, order in GENIEREDUX_ORDERS.items()
     }
 
 
@@ -202,7 +186,7 @@ def _transformer_arguments(
         "qk_norm": "unit",
         "window": frames,
         "options": {
-            **TRANSFORMER,
+            **GENIEREDUX_TRANSFORMER,
             "grid": list(grid),
             "space_bias_dim": bias_dim,
             "order": order,

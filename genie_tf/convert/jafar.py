@@ -4,7 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from genie_tf.convert.tensors import Tensors, assign, pack_heads
+from genie_tf.convert.flax_layers import (
+    load_attention,
+    load_dense,
+    load_norm,
+    load_table,
+    patch_size,
+)
+from genie_tf.convert.tensors import Tensors
 from genie_tf.layers import STTransformer
 from genie_tf.models import (
     Genie,
@@ -12,19 +19,14 @@ from genie_tf.models import (
     MaskGitDynamics,
     VideoTokenizer,
 )
+from genie_tf.originals import (
+    JAFAR_ACTION_CODES,
+    JAFAR_ACTIONS,
+    JAFAR_CODES,
+    JAFAR_DYNAMICS,
+    JAFAR_TRANSFORMER,
+)
 from genie_tf.presets.model import PresetModel
-
-# The transformer of Jafar. Its layer norms have Flax's epsilon.
-TRANSFORMER = {
-    "space_position": "sinusoidal",
-    "time_position": "sinusoidal",
-    "feed_forward": "single",
-    "bias": "all",
-    "norm_epsilon": 1e-6,
-    "entry": True,
-    "last_norm": False,
-}
-QUANTIZER = {"centered": False, "idle_limit": None, "data_init": False}
 
 # Where the parameters of a train state, or of a saved dict of parameters, begin.
 _ROOTS = ("model/params/params/", "params/params/", "params/", "")
@@ -74,26 +76,17 @@ def _genie(tensors: Tensors, frame_shape, frames: int) -> Genie:
         tensors.below("lam/"), frame_shape, frames
     )
     tensors = tensors.below("dynamics/")
-    num_codes, _ = tensors.shape("patch_embed/embedding", 2)
-    action_dim, _ = tensors.shape("action_up/kernel", 2)
     transformer = tensors.below("dynamics/")
-    dynamics = MaskGitDynamics(
-        num_codes=num_codes,
-        num_patches=tokenizer.num_patches,
-        action_dim=action_dim,
-        transformer=_transformer_arguments(transformer, frames),
-        sees_previous=False,
-        predicts="token",
-        sampling={"num_steps": 25, "temperature": 0.0},
+    arguments = {
+        "transformer": _transformer_arguments(transformer, frames),
+        "sampling": {"num_steps": 25, "temperature": 0.0},
+        **JAFAR_DYNAMICS,
+    }
+    dynamics = MaskGitDynamics.for_world(
+        tokenizer, latent_action_model.action_dim, arguments
     )
-    table = np.concatenate(
-        [
-            tensors.take("patch_embed/embedding"),
-            tensors.take("mask_token")[0, 0, 0][None],
-        ]
-    )
-    assign(dynamics.table.embeddings, table, "patch_embed/embedding")
-    _load_dense(dynamics.action_embedding, tensors.below("action_up/"))
+    load_table(dynamics.table, tensors)
+    load_dense(dynamics.action_embedding, tensors.below("action_up/"))
     _load_transformer(dynamics.transformer, dynamics.to_logits, transformer)
     return Genie(tokenizer, latent_action_model, dynamics)
 
@@ -103,12 +96,12 @@ def _tokenizer(tensors: Tensors, frame_shape, frames: int) -> VideoTokenizer:
     encoder, decoder = tensors.below("encoder/"), tensors.below("decoder/")
     tokenizer = VideoTokenizer(
         frame_shape=frame_shape,
-        patch_size=_patch_size(encoder, frame_shape),
+        patch_size=patch_size(encoder.below("Dense_0/"), frame_shape[-1]),
         num_codes=num_codes,
         code_dim=code_dim,
         encoder=_transformer_arguments(encoder, frames),
         decoder=_transformer_arguments(decoder, frames),
-        quantizer=QUANTIZER,
+        quantizer=JAFAR_CODES,
     )
     _load_transformer(tokenizer.encoder, tokenizer.to_latents, encoder)
     tensors.load(tokenizer.quantizer.codebook, "vq/codebook")
@@ -123,35 +116,21 @@ def _latent_action_model(
     encoder, decoder = tensors.below("encoder/"), tensors.below("decoder/")
     model = LatentActionModel(
         frame_shape=frame_shape,
-        patch_size=_patch_size(encoder, frame_shape),
+        patch_size=patch_size(encoder.below("Dense_0/"), frame_shape[-1]),
         num_actions=num_actions,
         action_dim=action_dim,
         encoder=_transformer_arguments(encoder, frames),
         decoder=_transformer_arguments(decoder, frames),
-        quantizer=QUANTIZER,
-        sees_change=False,
-        predicts="frame",
-        action_from="token",
+        quantizer=JAFAR_ACTION_CODES,
+        **JAFAR_ACTIONS,
     )
     tensors.load(model.action_token, "action_in", lambda x: x[0, 0, 0])
     _load_transformer(model.encoder, model.to_latents, encoder)
     tensors.load(model.quantizer.codebook, "vq/codebook")
-    _load_dense(model.decoder_embedding, tensors.below("patch_up/"))
-    _load_dense(model.action_embedding, tensors.below("action_up/"))
+    load_dense(model.decoder_embedding, tensors.below("patch_up/"))
+    load_dense(model.action_embedding, tensors.below("action_up/"))
     _load_transformer(model.decoder, model.to_pixels, decoder)
     return model
-
-
-def _patch_size(encoder: Tensors, frame_shape) -> int:
-    """Return the side of a patch from the width of the encoder's input."""
-    pixels, _ = encoder.shape("Dense_0/kernel", 2)
-    side = round((pixels / frame_shape[-1]) ** 0.5)
-    if side**2 * frame_shape[-1] != pixels:
-        raise ValueError(
-            f"The checkpoint's patches have {pixels} numbers, which is no square of "
-            f"pixels with {frame_shape[-1]} channels."
-        )
-    return side
 
 
 def _transformer_arguments(tensors: Tensors, frames: int) -> dict:
@@ -164,43 +143,21 @@ def _transformer_arguments(tensors: Tensors, frames: int) -> dict:
         "head_dim": head_dim,
         "mlp_dim": dim,
         "window": frames,
-        "options": TRANSFORMER,
+        "options": JAFAR_TRANSFORMER,
     }
 
 
 def _load_transformer(transformer: STTransformer, head, tensors: Tensors) -> None:
     """Load a transformer, and the dense layer after it, which is Jafar's part of it."""
-    _load_norm(transformer.entry.norm_in, tensors.below("LayerNorm_0/"))
-    _load_dense(transformer.entry.dense, tensors.below("Dense_0/"))
-    _load_norm(transformer.entry.norm_out, tensors.below("LayerNorm_1/"))
-    _load_dense(head, tensors.below("Dense_1/"))
+    load_norm(transformer.entry.norm_in, tensors.below("LayerNorm_0/"))
+    load_dense(transformer.entry.dense, tensors.below("Dense_0/"))
+    load_norm(transformer.entry.norm_out, tensors.below("LayerNorm_1/"))
+    load_dense(head, tensors.below("Dense_1/"))
     for index, block in enumerate(transformer.blocks):
         own = tensors.below(f"STBlock_{index}/")
-        _load_norm(block.space_norm, own.below("LayerNorm_0/"))
-        _load_attention(block.space, own.below("MultiHeadAttention_0/"))
-        _load_norm(block.time_norm, own.below("LayerNorm_1/"))
-        _load_attention(block.time, own.below("MultiHeadAttention_1/"))
-        _load_norm(block.feed_forwards[0].mlp_norm, own.below("LayerNorm_2/"))
-        _load_dense(block.feed_forwards[0].mlp_in, own.below("Dense_0/"))
-
-
-def _load_attention(attention, tensors: Tensors) -> None:
-    for kind in ("kernel", "bias"):
-        packed = pack_heads(
-            *(tensors.take(f"{name}/{kind}") for name in ("query", "key", "value"))
-        )
-        assign(getattr(attention.to_qkv, kind), packed, f"query/{kind}")
-    width = attention.num_heads * attention.head_dim
-    output = attention.to_output
-    tensors.load(output.kernel, "out/kernel", lambda x: x.reshape(width, -1))
-    tensors.load(output.bias, "out/bias")
-
-
-def _load_dense(dense, tensors: Tensors) -> None:
-    tensors.load(dense.kernel, "kernel")
-    tensors.load(dense.bias, "bias")
-
-
-def _load_norm(norm, tensors: Tensors) -> None:
-    tensors.load(norm.gamma, "scale")
-    tensors.load(norm.beta, "bias")
+        load_norm(block.space_norm, own.below("LayerNorm_0/"))
+        load_attention(block.space, own.below("MultiHeadAttention_0/"))
+        load_norm(block.time_norm, own.below("LayerNorm_1/"))
+        load_attention(block.time, own.below("MultiHeadAttention_1/"))
+        load_norm(block.feed_forwards[0].mlp_norm, own.below("LayerNorm_2/"))
+        load_dense(block.feed_forwards[0].mlp_in, own.below("Dense_0/"))

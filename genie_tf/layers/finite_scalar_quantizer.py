@@ -64,7 +64,8 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         self.levels = levels
         self.built = True
 
-    def call(self, latents):
+    def call(self, latents, key=None):
+        # `key` is for the dropout of a `VectorQuantizer`, which this layer has not.
         # Slightly wider than the outermost levels, which tanh would not quite reach.
         bounded = ops.tanh(latents) * self._largest * (1 + 1e-3)
         # With an even number of levels, 0 is halfway between two of them.

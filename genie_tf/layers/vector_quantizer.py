@@ -15,6 +15,7 @@ from genie_tf.layers.arguments import (
     check_whole,
 )
 from genie_tf.layers.spherical_k_means import spherical_k_means
+from genie_tf.noise import uniform
 
 # Number of latest latents that initialize the codebook after a soft phase.
 _RECENT = 1024
@@ -56,9 +57,13 @@ class VectorQuantizer(keras.layers.Layer):
             longer code is preferred (GenieRedux).
         move_to: where an idle code is moved: "latents", onto a latent of the batch; or
             "codes", onto a code that the batch uses.
+        dropout: with cosine, share of the similarities that are 0 in training, so that a
+            latent that is like one code also tries others (Jafar, Jasmine).
 
     Call arguments:
         latents: (..., code_dim).
+        key: uint32 (first axis of the latents,), of the random numbers of `dropout`; by
+            default, nothing is dropped.
 
     Returns:
         A dict: `quantized`, the chosen codes, of the latents' shape, with
@@ -69,8 +74,8 @@ class VectorQuantizer(keras.layers.Layer):
         (1, code_dim), the mean of the input.
 
     Raises:
-        ValueError: if an argument is out of range, or a soft phase is asked for without
-            cosine.
+        ValueError: if an argument is out of range, or a soft phase or dropout is asked
+            for without cosine.
 
     Example:
 
@@ -94,6 +99,7 @@ class VectorQuantizer(keras.layers.Layer):
         data_init: bool = True,
         move_to: str = "latents",
         unit_codes: str = "always",
+        dropout: float = 0.0,
         **kwargs,
     ):
         kwargs["dtype"] = "float32"
@@ -113,6 +119,12 @@ class VectorQuantizer(keras.layers.Layer):
                 "starts at clusters by cosine; received "
                 f"quantize_after={quantize_after}."
             )
+        check_number(dropout=dropout)
+        if not 0 <= dropout < 1 or (dropout and metric != "cosine"):
+            raise ValueError(
+                '`dropout` must be from 0 to below 1, and 0 unless `metric` is "cosine"; '
+                f"received {dropout}."
+            )
         self.num_codes = num_codes
         self.code_dim = code_dim
         self.commitment_weight = commitment_weight
@@ -124,6 +136,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.data_init = data_init
         self.move_to = move_to
         self.unit_codes = unit_codes
+        self.dropout = dropout
 
     def build(self, input_shape):
         if input_shape[-1] != self.code_dim:
@@ -174,7 +187,7 @@ class VectorQuantizer(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-    def call(self, latents):
+    def call(self, latents, key=None):
         outputs = {}
         if self.centered:
             flat = ops.reshape(latents, (-1, self.code_dim))
@@ -188,6 +201,9 @@ class VectorQuantizer(keras.layers.Layer):
         if self.metric == "euclidean":
             # The largest is now that of the smallest distance.
             similarity -= ops.sum(codebook**2, axis=-1) / 2
+        if self.dropout and key is not None:
+            drawn = uniform(key, *ops.shape(similarity)[1:])
+            similarity = ops.where(drawn < self.dropout, 0, similarity)
         indices = ops.argmax(similarity, axis=-1)
         codes = ops.take(codebook, indices, axis=0)
         hard = ops.cast(self.updates >= self.quantize_after, "float32")
@@ -286,7 +302,7 @@ class VectorQuantizer(keras.layers.Layer):
         if self.centered:
             self.center.assign(0.9 * self.center + 0.1 * ops.mean(mean, axis=0))
 
-    def compute_output_spec(self, latents):
+    def compute_output_spec(self, latents, key=None):
         mean = keras.KerasTensor((1, self.code_dim), "float32")
         return {
             **({"mean": mean} if self.centered else {}),
@@ -310,6 +326,7 @@ class VectorQuantizer(keras.layers.Layer):
             "data_init": self.data_init,
             "move_to": self.move_to,
             "unit_codes": self.unit_codes,
+            "dropout": self.dropout,
         }
 
 

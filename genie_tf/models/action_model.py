@@ -6,7 +6,7 @@ from keras import ops
 
 from genie_tf.models.pixel_loss import ssim_metrics
 from genie_tf.models.preprocessing import to_unit_range
-from genie_tf.models.trainable_model import TrainableModel
+from genie_tf.models.trainable_model import TrainableModel, dropout_key
 
 
 class ActionModel(TrainableModel, contract=True):
@@ -49,7 +49,7 @@ class ActionModel(TrainableModel, contract=True):
         return self.quantizer.codebook_stats(outputs) if self.quantizer else {}
 
     def losses_and_metrics(self, batch):
-        outputs = self(batch["video"])
+        outputs = self(batch["video"], *dropout_key(batch))
         metrics = self.loss_and_metrics(batch["video"], outputs)
         return metrics, self.codebook_stats(outputs)
 

@@ -161,6 +161,11 @@ class DeltaTokenizer(Tokenizer):
         self.frame_embedding = keras.layers.Dense(self.encoder.dim, **policy)
         self.to_latents = keras.layers.Dense(depth * code_dim, **policy)
         self.quantizer = make_quantizer(num_codes, code_dim, quantizer)
+        if getattr(self.quantizer, "dropout", 0):
+            raise ValueError(
+                "A DeltaTokenizer cannot drop codes: the `dropout` of its quantizer must "
+                f"be 0; received {self.quantizer.dropout}."
+            )
         self.copy_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         self.code_embedding = keras.layers.Dense(self.decoder.dim, **policy)
         # Initialized to zero: the untrained drawing is the copy.

@@ -8,7 +8,7 @@ from keras import ops
 from genie_tf.models.action_model import ActionModel
 from genie_tf.models.dynamics import Dynamics
 from genie_tf.models.tokenizer import Tokenizer, freeze
-from genie_tf.models.trainable_model import TrainableModel
+from genie_tf.models.trainable_model import TrainableModel, dropout_key
 
 
 class WorldModel(TrainableModel, contract=True):
@@ -248,7 +248,9 @@ class Genie(WorldModel):
     def compute_outputs(self, batch, errors=None) -> dict:
         inputs = self._tokenize(batch, errors)
         tokens = inputs["tokens"]
-        actions = self.latent_action_model(self._action_input(batch, tokens))
+        actions = self.latent_action_model(
+            self._action_input(batch, tokens), *dropout_key(batch)
+        )
         logits = self.dynamics(
             tokens, ops.stop_gradient(actions["quantized"]), {**batch, **inputs}
         )
@@ -258,6 +260,10 @@ class Genie(WorldModel):
             "actions": actions["indices"],
             "latent_action_model": actions,
         }
+
+    def dropout_inputs(self, rng, clip):
+        model = self.latent_action_model
+        return model.dropout_inputs(rng, clip) if model.trainable else {}
 
     def infer_actions(self, video):
         if self.actions_from_tokens:

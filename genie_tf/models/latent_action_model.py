@@ -63,6 +63,7 @@ class LatentActionModel(ActionModel):
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
+        key: see `VectorQuantizer`; only in training.
 
     Returns:
         A dict: `prediction`, predicted frames 2..T, float32 (batch, time-1, height,
@@ -179,21 +180,21 @@ class LatentActionModel(ActionModel):
         """Tokens of a frame that enter the encoder: its patches and an action token."""
         return self.num_patches + (self.action_from != "patches")
 
-    def call(self, video):
+    def call(self, video, key=None):
         patches = patchify(to_unit_range(video), self.patch_size)
-        quantized = self.encode(patches)
+        quantized = self.encode(patches, key)
         return {
             "prediction": self.predict_next(patches[:, :-1], quantized["quantized"]),
             **quantized,
         }
 
-    def encode(self, patches):
+    def encode(self, patches, key=None):
         """Encode patches of frames 1..T as T-1 actions, see `VectorQuantizer`."""
         if self.sees_change:
             previous = ops.concatenate([patches[:, :1], patches[:, :-1]], axis=1)
             # With its change, each patch shows motion in a single token.
             patches = ops.concatenate([patches, patches - previous], axis=-1)
-        return self.quantizer(self.to_latents(self._read_actions(patches)))
+        return self.quantizer(self.to_latents(self._read_actions(patches)), key)
 
     def _read_actions(self, patches):
         """Return the encoder's outputs about actions, (batch, time-1, dim)."""

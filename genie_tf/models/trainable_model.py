@@ -34,6 +34,20 @@ class TrainableModel(PresetModel, contract=True):
         """
         return {}
 
+    def dropout_inputs(
+        self, rng: np.random.Generator, clip: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Return `dropout`, a key for the calls of training, if the quantizer drops codes.
+
+        Unlike `training_inputs`, it is not for validation.
+
+        Args:
+            rng, clip: see `training_inputs`.
+        """
+        if not getattr(self.quantizer, "dropout", 0):
+            return {}
+        return {"dropout": rng.integers(2**32, dtype="uint32")}
+
     def losses_and_metrics(self, batch: Mapping) -> tuple[dict, dict]:
         """Return loss and metrics of a batch of clips.
 
@@ -75,3 +89,8 @@ class TrainableModel(PresetModel, contract=True):
         By default, each layer is called once, for each patch of each frame.
         """
         return calls_for_each_patch(self.layers, frames, self.num_patches)
+
+
+def dropout_key(batch: Mapping) -> tuple:
+    """Return the arguments that a call gets for `dropout_inputs`: a key or none."""
+    return (batch["dropout"],) if "dropout" in batch else ()

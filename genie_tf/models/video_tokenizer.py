@@ -21,6 +21,7 @@ from genie_tf.models.layer_calls import LayerCall, calls_for_each_patch
 from genie_tf.models.pixel_loss import pixel_metrics
 from genie_tf.models.preprocessing import to_unit_range
 from genie_tf.models.tokenizer import Tokenizer
+from genie_tf.models.trainable_model import dropout_key
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -44,6 +45,7 @@ class VideoTokenizer(Tokenizer):
 
     Call arguments:
         video: (batch, time, height, width, channels), uint8, or float in [0, 1].
+        key: see `VectorQuantizer`; only in training.
 
     Returns:
         A dict: `reconstruction`, float32 of the video's shape, in [0, 1] unless the
@@ -120,15 +122,15 @@ class VideoTokenizer(Tokenizer):
                 shape = layer.compute_output_shape(shape)
         self.quantizer.build((None, None, self.num_patches, self.code_dim))
 
-    def call(self, video):
-        quantized = self.encode(video)
+    def call(self, video, key=None):
+        quantized = self.encode(video, key)
         return {"reconstruction": self.decode(quantized["quantized"]), **quantized}
 
-    def encode(self, video):
+    def encode(self, video, key=None):
         """Encode a video, one latent per patch; return outputs of `VectorQuantizer`."""
         patches = patchify(to_unit_range(video, self.compute_dtype), self.patch_size)
         return self.quantizer(
-            self.to_latents(self.encoder(self.patch_embedding(patches)))
+            self.to_latents(self.encoder(self.patch_embedding(patches))), key
         )
 
     def decode(self, codes):
@@ -168,7 +170,7 @@ class VideoTokenizer(Tokenizer):
     def losses_and_metrics(self, batch):
         """Return loss and metrics; loss = reconstruction MSE + quantizer loss."""
         video = to_unit_range(batch["video"])
-        outputs = self(video)
+        outputs = self(video, *dropout_key(batch))
         metrics = pixel_metrics(
             "reconstruction_loss", video, outputs["reconstruction"], outputs["loss"]
         )

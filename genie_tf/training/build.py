@@ -178,4 +178,11 @@ def _quantizer(arguments: Mapping) -> dict:
     if arguments.get("levels"):
         name = "FiniteScalarQuantizer"
         return {"class_name": name, "levels": tuple(arguments["levels"])}
-    return {name: value for name, value in arguments.items() if name != "levels"}
+    # Arguments that are newer are left out at their defaults, so that a model trained
+    # before them has equal settings.
+    newer = {"levels": None, "unit_codes": "always", "dropout": 0.0}
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name not in newer or (value or newer[name]) != newer[name]
+    }

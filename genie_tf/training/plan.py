@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 import keras
 
-from genie_tf.layers import STTransformer, VectorQuantizer
+from genie_tf.layers import (
+    NormDenseNorm,
+    OwnFirstFrame,
+    STTransformer,
+    VectorQuantizer,
+)
 from genie_tf.models import Tokenizer
 from genie_tf.models.layer_calls import LayerCall
 from genie_tf.models.trainable_model import TrainableModel
@@ -68,7 +73,8 @@ def step_costs(model: TrainableModel, frames: int, shards: int = 1) -> dict[str,
     """Return the cost of a training step for one clip, for each part of a model.
 
     FLOPs only count matrix products: norms, softmax and the like add 2% at a width of
-    256, and less in a wider model. Activations are those that XLA keeps: inputs of norms
+    256, and less in a wider model. Not counted is the network from offsets to a bias
+    (`space_bias_dim`), which runs once for all clips. Activations are those that XLA keeps: inputs of norms
     and products, and intermediates of softmax and GELU. docs/scaling.md compares both
     with compiled programs.
 
@@ -108,6 +114,12 @@ def _call_cost(call: LayerCall, shards: int) -> Cost:
         return _quantizer(layer, rows)
     if isinstance(layer, keras.layers.Embedding):
         return _classifier(layer, rows) if call.is_classifier else Cost()
+    if isinstance(layer, OwnFirstFrame):  # Both layers compute all frames.
+        first = call._replace(layer=layer.first, squared_error=False)
+        later = call._replace(layer=layer.later)
+        return _call_cost(first, shards) + _call_cost(later, shards)
+    if isinstance(layer, NormDenseNorm):
+        return _norm_dense_norm(layer, rows, gradients=1 + call.input_gradient)
     if not isinstance(layer, keras.layers.Dense):
         return Cost()
     cost = _dense(layer, rows, gradients=1 + call.input_gradient)
@@ -155,6 +167,9 @@ def _transformer(layer: STTransformer, frames: int, n: int, shards: int) -> Cost
         scores = heads * length
         kept += size * 2 * dim + (size * (inputs + scores) + _FLOAT32 * scores) / shards
         widest = max(widest, _FLOAT32 * scores / shards)
+    if layer.options.peg:  # A kernel of 3x3x3 ahead of each attention.
+        multiplications += 2 * 27 * dim
+        kept += 2 * size * dim
     block = _product(tokens * multiplications)
     residual = size * tokens * dim
     # The backward pass has gradients of the residual and of one other tensor at a time.
@@ -164,12 +179,13 @@ def _transformer(layer: STTransformer, frames: int, n: int, shards: int) -> Cost
         # the last product.
         recomputed = block.forward - _product(tokens * hidden * dim).forward
         kept, temporary = residual, temporary + kept
-    return Cost(
+    cost = Cost(
         layer.num_blocks * block.forward,
         layer.num_blocks * (block.backward + recomputed),
         layer.num_blocks * kept + residual,
         temporary,
     )
+    return cost + _norm_dense_norm(layer.entry, tokens) if layer.entry else cost
 
 
 def _quantizer(layer: VectorQuantizer, rows: int) -> Cost:
@@ -186,6 +202,12 @@ def _dense(layer: keras.layers.Dense, rows: int, gradients: int = 2) -> Cost:
     inputs, outputs = layer.kernel.shape
     product = _product(rows * inputs * outputs, gradients)
     return product + Cost(kept=_size(layer) * rows * inputs)
+
+
+def _norm_dense_norm(layer: NormDenseNorm, rows: int, gradients: int = 2) -> Cost:
+    """Return the cost of a dense layer between two norms, which keep their inputs."""
+    numbers = rows * sum(layer.dense.kernel.shape)
+    return _dense(layer.dense, rows, gradients) + Cost(kept=_size(layer) * numbers)
 
 
 def _product(multiplications: float, gradients: int = 2) -> Cost:

@@ -24,6 +24,15 @@ def jafar_arrays():
 
 
 @pytest.fixture(scope="session")
+def jasmine_arrays():
+    """Function from the name of a checkpoint of Jasmine to its arrays."""
+    pytest.importorskip("msgpack")
+    from genie_tf.convert import read_checkpoint
+
+    return lambda name: read_checkpoint(FIXTURES / "jasmine" / f"{name}.msgpack")
+
+
+@pytest.fixture(scope="session")
 def redux_arrays():
     """Function from the name of a checkpoint of GenieRedux to its arrays."""
     pytest.importorskip("safetensors")

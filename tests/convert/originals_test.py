@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 import genie_tf
-from genie_tf.convert import convert_genieredux, convert_jafar
+from genie_tf.convert import convert_genieredux, convert_jafar, convert_jasmine
 from genie_tf.convert.comparison import compare_world
 from genie_tf.models import LatentActionModel, VideoTokenizer
 from genie_tf.samplers import WorldSampler
@@ -43,6 +43,42 @@ ALL = ("tokens", "reconstruction", "actions", "prediction", "logits", "rollout")
 
 def test_jafar_is_the_same_function(jafar, recorded):
     check(compare_world(jafar, recorded("jafar/genie.npz"), reencodes=True), ALL)
+
+
+def test_jasmine_is_the_same_function(jasmine_arrays, recorded):
+    world = convert_jasmine(jasmine_arrays("genie"), frame_shape=FRAME_SHAPE)
+    check(compare_world(world, recorded("jasmine/genie.npz")), ALL)
+
+
+def test_jasmine_world_without_decoder_of_actions_needs_its_action_model(
+    jasmine_arrays, recorded
+):
+    arrays, part = jasmine_arrays("genie"), "model/lam/"
+    world = {x: y for x, y in arrays.items() if f"{part}decoder/" not in x}
+    with pytest.raises(
+        ValueError, match="lacks the decoder of its latent action model"
+    ):
+        convert_jasmine(world, frame_shape=FRAME_SHAPE)
+    actions = {
+        name.replace(part, "model/"): array
+        for name, array in arrays.items()
+        if part in name
+    }
+    model = convert_jasmine(actions, frame_shape=FRAME_SHAPE)
+    assert isinstance(model, LatentActionModel)
+    both = convert_jasmine(world, frame_shape=FRAME_SHAPE, action_model=model)
+    recorded = recorded("jasmine/genie.npz")
+    outputs = both.latent_action_model(recorded["video"])
+    np.testing.assert_array_equal(outputs["indices"], recorded["actions"])
+    np.testing.assert_allclose(
+        outputs["prediction"], recorded["prediction"], atol=TOLERANCE
+    )
+
+
+def test_other_dynamics_of_jasmine_are_refused():
+    arrays = {"model/dynamics/patch_embed/embedding": np.zeros((4, 8))}
+    with pytest.raises(ValueError, match="This is no checkpoint of .* Jasmine"):
+        convert_jasmine(arrays)
 
 
 def test_genieredux_is_the_same_function(genieredux, recorded):

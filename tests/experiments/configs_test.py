@@ -72,7 +72,16 @@ def test_shipped_preset_matches_its_config():
     settings = read_config("genie_coinrun")["settings"]
     for trained in ("tokenizer", "action_model"):
         config[trained] = settings[trained]
-    assert json.loads(json.dumps(config)) == settings
+    assert known_to(settings, json.loads(json.dumps(config))) == settings
+
+
+def known_to(past: dict, settings: dict) -> dict:
+    """Return the settings that existed when a preset was trained."""
+    return {
+        name: known_to(past[name], value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name in past
+    }
 
 
 def test_phases_scale_with_steps():

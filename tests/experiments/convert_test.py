@@ -9,6 +9,7 @@ from genie_tf.models import Genie, GuidedGenie, VideoTokenizer
 
 FIXTURES = Path(__file__).resolve().parents[1] / "convert" / "fixtures"
 JAFAR = FIXTURES / "jafar" / "genie.msgpack"
+JASMINE = FIXTURES / "jasmine" / "genie.msgpack"
 TOKENIZER, GUIDED = (
     FIXTURES / "genieredux" / f"{name}.safetensors" for name in ("tokenizer", "guided")
 )
@@ -32,6 +33,7 @@ def convert(run_app, tmp_path):
     "source, arguments, kind",
     [
         ("jafar", [JAFAR], Genie),
+        ("jasmine", [JASMINE], Genie),
         ("genieredux", [TOKENIZER], VideoTokenizer),
         ("genieredux", [GUIDED, f"--tokenizer={TOKENIZER}"], GuidedGenie),
     ],
@@ -54,6 +56,8 @@ def test_checkpoint_becomes_a_preset(convert, tmp_path, source, arguments, kind)
             "This checkpoint holds a world without its tokenizer: .*",
         ),
         ("jafar", [JAFAR, f"--tokenizer={TOKENIZER}"], "--tokenizer is only for .*"),
+        ("jafar", [JAFAR, f"--action_model={JAFAR}"], "--action_model is only for .*"),
+        ("jasmine", [JAFAR], "This is no checkpoint of .* Jasmine: .*"),
         ("jafar", [Path(__file__)], ".* is not a complete checkpoint of .*"),
     ],
 )

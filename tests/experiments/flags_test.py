@@ -1,6 +1,7 @@
 """Flags for every model argument of every shipped config."""
 
 import inspect
+from dataclasses import asdict
 from importlib import import_module
 
 import pytest
@@ -12,9 +13,9 @@ from genie_tf.experiments.cli.config_files import list_configs, load_config
 from genie_tf.experiments.cli.flags import ConfigParser
 from genie_tf.experiments.cli.settings import check_settings
 from genie_tf.layers import FiniteScalarQuantizer, STTransformer, VectorQuantizer
+from genie_tf.layers.transformer_options import TransformerOptions
 from genie_tf.presets.registry import model_class
 from genie_tf.presets.without_weights import without_weights
-from genie_tf.sampling_settings import ALL_SETTINGS
 from genie_tf.testing.tiny_models import tiny_delta_tokenizer, tiny_tokenizer
 from genie_tf.training.build import build_model, build_world
 
@@ -40,11 +41,15 @@ VALUES = {
     "code_dim": [3],
     "num_actions": [12],
     "action_dim": [3],
-    "conditioning": ["token", "concat"],
+    "conditioning": ["concat", "add"],
     "mask_rates": [(0.25, 0.75)],
     "sees_previous": [True, False],
     "sees_change": [True, False],
     "predicts": ["change", "token"],
+    "action_from": ["patches"],
+    "own_first_frame": [True],
+    "output": ["linear"],
+    "max_frames": [4],
     "num_steps": [7],
     "temperature": [0.5],
     "top_k": [3],
@@ -72,6 +77,8 @@ VALUES = {
     "centered": [True, False],
     "data_init": [True, False],
     "move_to": ["latents", "codes"],
+    "unit_codes": ["never", "compared"],
+    "dropout": [0.25],
     "levels": [(3, 2, 2)],
     "game": ["ninja"],
     "action_names": [("left", "right")],
@@ -82,8 +89,21 @@ VALUES = {
 }
 
 
-# Arguments that only `genie-convert` sets.
-CONVERTED = {"options", "own_first_frame", "output", "action_from", "unit_codes"}
+# Other values of all options of a transformer, with a grid for 16 patches.
+OPTIONS = {
+    "space_position": "sinusoidal",
+    "time_position": "alibi",
+    "peg": True,
+    "space_bias_dim": 4,
+    "grid": (4, 4),
+    "feed_forward": "geglu",
+    "order": "tfsf",
+    "bias": "all",
+    "norm_keys": False,
+    "norm_epsilon": 0.01,
+    "entry": True,
+    "last_norm": False,
+}
 
 
 def all_configs():
@@ -124,7 +144,7 @@ def build(config: ConfigDict) -> dict:
 
 def list_arguments(constructor: type, given=frozenset()) -> set[str]:
     arguments = inspect.signature(constructor).parameters.keys()
-    return arguments - given - CONVERTED - {"kwargs", "remat"}
+    return arguments - given - {"kwargs", "remat", "options"}
 
 
 def list_settings(config: ConfigDict, group: str) -> dict:
@@ -138,7 +158,7 @@ def list_settings(config: ConfigDict, group: str) -> dict:
             for inner in list_arguments(LAYERS[name], GIVEN):
                 flat[f"{group}.{name}.{inner}"] = config[group][name][inner]
         elif name == "sampling":
-            for setting in ALL_SETTINGS:
+            for setting in cls.sampling_settings:
                 flag = f"{group}.sampling.{setting.name}"
                 flat[flag] = config[group].sampling[setting.name]
         else:
@@ -146,10 +166,26 @@ def list_settings(config: ConfigDict, group: str) -> dict:
     if cls.__name__ in ("CausalDynamics", "DeltaDynamics", "DeltaTokenizer"):
         # Their attention has only one valid value.
         flat = {name: x for name, x in flat.items() if not name.endswith("attention")}
+    for name in options_of(config, group):
+        # Options need attention over space and time.
+        flat.pop(f"{group}.{name}.attention")
     return flat
 
 
+def options_of(config: ConfigDict, group: str) -> dict:
+    """Return the options of each transformer that has any."""
+    default = asdict(TransformerOptions())
+    transformers = {x: config[group][x] for x in LAYERS if x in config[group]}
+    return {
+        name: x.options.to_dict()
+        for name, x in transformers.items()
+        if "options" in x and x.options.to_dict() != default
+    }
+
+
 def other_value(setting: str, value):
+    if value == "unit":  # A flag cannot change a name to True.
+        return value
     values = VALUES[setting.rpartition(".")[2]]
     if "decoder" in setting:
         values = values[::-1]
@@ -179,20 +215,48 @@ def test_flags_set_every_model_argument(name):
             groups.append("latent_action_model")
     has_blocks = config.stage != "agent"
     given = {"remat": True} if has_blocks else {}
+    # Of the frames and patches in VALUES; a dynamics gets those of a tiny tokenizer.
+    grids = dict.fromkeys(groups, (16, 24))
+    grids["dynamics"] = (4, 6) if len(groups) == 2 else (8, 8)
     for group in groups:
         for setting, value in list_settings(config, group).items():
             given[setting] = other_value(setting, value)
+        for layer, options in options_of(config, group).items():
+            if options["grid"]:
+                given[f"{group}.{layer}.options.grid"] = grids[group]
         if config[group].get("quantizer", {}).get("levels"):
             given[f"{group}.quantizer.levels"] = ()  # None, for a codebook.
     models = build(parse(name, given))
     assert models.keys() == set(groups)
     given.pop("remat", None)
     for setting, value in given.items():
-        if not setting.endswith("levels"):
+        if not setting.endswith(("levels", "grid")):
             assert read_setting(models, setting) == value, setting
     for model in models.values() if has_blocks else ():
         layers = [x for x in model.layers if isinstance(x, STTransformer)]
         assert layers and all(layer.remat for layer in layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("coinrun_tokenizer:plain_tiny", "model.encoder"),
+        ("coinrun_lam:plain_tiny", "model.decoder"),
+        ("coinrun_genie:plain_tiny", "dynamics.transformer"),
+    ],
+)
+def test_flags_set_every_option(name, setting):
+    given = {f"{setting}.options.{x}": value for x, value in OPTIONS.items()}
+    group, layer = setting.split(".")
+    if group == "model":
+        given["model.patch_size"] = 16
+    else:
+        given["latent_action_model.frame_shape"] = (32, 32, 3)
+    models = build(parse(name, given))
+    built = getattr(models[group], layer).options
+    assert asdict(built) == OPTIONS
+    changed = built.changed().keys()
+    assert changed == asdict(TransformerOptions()).keys()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from genie_tf.layers import VectorQuantizer, code_counts
+from genie_tf.noise import uniform
 from genie_tf.testing.layer_test import run_layer_test
 
 L = 4  # Latent dim.
@@ -414,6 +415,11 @@ def test_latents_of_wrong_width_are_rejected():
         ({"centered": 1}, "`centered` must be true or false; received 1."),
         ({"data_init": None}, "`data_init` must be true or false; received None."),
         (
+            {"metric": "euclidean", "dropout": 0.1},
+            '`dropout` must be from 0 to below 1, and 0 unless `metric` is "cosine"; '
+            "received 0.1.",
+        ),
+        (
             {"metric": "euclidean", "quantize_after": 5},
             '`quantize_after` must be 0 unless `metric` is "cosine": the codebook starts '
             "at clusters by cosine; received quantize_after=5.",
@@ -424,6 +430,19 @@ def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError) as error:
         VectorQuantizer(6, L, **arguments)
     assert str(error.value) == message
+
+
+def test_similarities_are_dropped_at_their_rate_and_only_with_a_key():
+    quantizer = make_quantizer(num_codes=64, centered=False, dropout=0.3)
+    latents, key = random_latents((8, 50, L)), np.arange(8, dtype="uint32")
+    similarity = unit(latents) @ unit(np.array(quantizer.codebook)).T
+    best = np.argmax(similarity, axis=-1)
+    np.testing.assert_array_equal(quantizer(latents)["indices"], best)
+    dropped = ops.convert_to_numpy(uniform(ops.convert_to_tensor(key), 50, 64)) < 0.3
+    indices = ops.convert_to_numpy(quantizer(latents, key)["indices"])
+    expected = np.argmax(np.where(dropped, 0, similarity), axis=-1)
+    np.testing.assert_array_equal(indices, expected)
+    assert abs(np.mean(indices != best) - 0.3) < 0.05
 
 
 @pytest.mark.parametrize("unit_codes", ["always", "compared", "never"])
