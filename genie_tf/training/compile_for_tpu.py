@@ -26,7 +26,7 @@ class Compiled:
     Args:
         arguments: bytes of weights, moments and batches.
         peak: bytes of everything; not a number if it is more than the chip has.
-        flops: FLOPs of matrix products, an even share of those of all chips.
+        flops: FLOPs of a step; at least an even share of all matrix products.
         traffic: bytes between memory and chip.
         collectives: exchanges with other chips.
         refusal: the compiler's reason, if it does not fit; else "".
@@ -103,10 +103,11 @@ def analyze(
         return Compiled(flops, refusal=_refusal(str(error)))
     memory, cost = program.memory_analysis(), program.cost_analysis()
     new = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    # XLA's analysis counts the body of a loop once, for FLOPs and bytes.
-    repeats = max(1.0, flops / cost["flops"]) if cost["flops"] else 1.0
+    # XLA's analysis counts the body of a loop once, for FLOPs and bytes. On the other
+    # hand, it knows what all chips repeat.
+    repeats = max(1.0, flops / cost["flops"])
     return Compiled(
-        flops,
+        repeats * cost["flops"],
         memory.argument_size_in_bytes,
         memory.argument_size_in_bytes + memory.temp_size_in_bytes + new,
         repeats * cost["bytes accessed"],
@@ -154,7 +155,7 @@ def report(
             _gb(plan.weights + plan.moments),
         ),
         ("peak", "GB", _gb(compiled.peak), _gb(plan.peak)),
-        ("matrix products", "TFLOP", _tera(compiled.flops), _tera(planned)),
+        ("FLOPs of a step", "TFLOP", _tera(compiled.flops), _tera(planned)),
     ]
     parts = [aligned(rows), _exchanges(compiled.collectives)]
     limits = compiled.seconds(chip)
