@@ -1,8 +1,12 @@
 """Reports say what the compiler and the plan say, and what to change."""
 
+import importlib.util
 from types import SimpleNamespace
 
+import jax
+import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genie_tf.experiments.cli.config_files import load_config
 from genie_tf.presets.without_weights import without_weights
@@ -10,13 +14,17 @@ from genie_tf.training.build import build_model
 from genie_tf.training.compile_for_tpu import (
     Compiled,
     _refusal,
+    analyze,
     report,
     what_to_change,
 )
 from genie_tf.training.hlo import Collective
 from genie_tf.training.plan import step_memory
-from genie_tf.training.tpu_slice import CHIPS
+from genie_tf.training.tpu_slice import CHIPS, TpuSlice
 
+needs_libtpu = pytest.mark.skipif(
+    not importlib.util.find_spec("libtpu"), reason="needs libtpu"
+)
 CHIP = CHIPS["v5e"]
 
 
@@ -117,3 +125,35 @@ def test_advice_is_the_cheapest_change_that_is_left(changes, size, advice):
 )
 def test_refusal_is_one_sentence(message, sentence):
     assert _refusal(message) == sentence
+
+
+@needs_libtpu
+def test_compiler_counts_what_loop_repeats():
+    mesh = Mesh(np.array(TpuSlice("v5e:2x2").devices()), ("fsdp",))
+
+    def shape(*sizes, axes):
+        place = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.ShapeDtypeStruct(sizes, "float32", sharding=place)
+
+    def multiply(x, kernels):
+        return jax.lax.scan(lambda x, kernel: (x @ kernel, None), x, kernels)[0]
+
+    x = shape(512, 256, axes=["fsdp"])
+    kernels = shape(6, 256, 256, axes=[None, "fsdp"])
+    compiled = analyze(jax.jit(multiply).trace(x, kernels), 4, 1)
+    assert compiled.flops == pytest.approx(6 * 2 * 512 * 256 * 256 / 4, rel=0.1)
+    assert compiled.arguments == 4 * (512 * 256 + 6 * 256 * 256) / 4
+    assert compiled.peak >= compiled.arguments
+    # Each chip sends its quarter of all kernels, maybe in bfloat16, to three others.
+    sent = sum(x.calls * x.sent for x in compiled.collectives)
+    whole = 6 * 256 * 256 * 3 / 4
+    assert 2 * whole <= sent <= 4 * whole
+
+
+@needs_libtpu
+def test_compiler_refuses_what_does_not_fit():
+    (device,) = TpuSlice("v5e:1x1").devices()
+    place = jax.sharding.SingleDeviceSharding(device)
+    large = jax.ShapeDtypeStruct((1 << 17, 1 << 17), "float32", sharding=place)
+    compiled = analyze(jax.jit(lambda x: x[::-1] + x).trace(large), 1, 1)
+    assert compiled.refusal.startswith("the compiler ")
