@@ -52,14 +52,21 @@ def plan(config: ConfigDict, *args, **kwargs) -> str:
     # Imported here so that --help and invalid flags are fast.
     from genie_tf.training.plan_report import plan_report
 
-    return plan_report(lambda: _make_model(config), config, *args, **kwargs)
+    return plan_report(lambda: make_model(config), config, *args, **kwargs)
 
 
-def _make_model(config: ConfigDict):
+def make_model(config: ConfigDict):
+    """Return the untrained model of a config, for `without_weights`.
+
+    Its tokenizer can be that of an untrained config, NAME:SIZE.
+
+    Raises:
+        ValueError: if the config is invalid, or there is no such tokenizer.
+    """
     import keras
 
     from genie_tf.models import Tokenizer
-    from genie_tf.presets.registry import make_model
+    from genie_tf.presets import registry
     from genie_tf.training.build import build_model, build_world
     from genie_tf.training.fine_tuning import freeze_layers
 
@@ -71,7 +78,7 @@ def _make_model(config: ConfigDict):
             tokenizer = build_model(load_config(config.tokenizer))
         else:
             parts = read_config(config.tokenizer)["parts"]
-            tokenizer = make_model(parts["tokenizer"], Tokenizer)
+            tokenizer = registry.make_model(parts["tokenizer"], Tokenizer)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             "--config.tokenizer must be the folder of a trained tokenizer, or "

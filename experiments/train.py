@@ -11,12 +11,14 @@ their names in --config.frozen=NAME,NAME. Writes checkpoints, metrics.jsonl, Ten
 event files and, at the end, the trained model to the folder WORKDIR/model. If a run is
 killed, rerun the same command: it resumes from the last checkpoint. With
 KERAS_BACKEND=jax it trains on JAX, where --mesh can shard weights across devices.
-genie-plan estimates what a run will need.
+genie-plan estimates what a run will need; --compile_for=v5e:4x8 compiles its step for
+TPUs, without having any.
 """
 
 import contextlib
 import functools
 import itertools
+import os
 import shlex
 import sys
 
@@ -54,6 +56,12 @@ def define_flags() -> None:
         "JAX devices along each axis, such as data:4,model:2. The batch is sharded "
         "along data and fsdp, weights along fsdp (ZeRO-3) and model (tensor parallel). "
         "By default all devices are along data.",
+    )
+    flags.DEFINE_string(
+        "compile_for",
+        None,
+        "Do not train: compile the step on JAX for a slice of TPUs, such as v5e:4x8, and "
+        "print what it needs there. Needs libtpu, but no TPU.",
     )
 
 
@@ -177,6 +185,36 @@ def train(
     )
 
 
+def compile_step(config: ConfigDict, slice_name: str, mesh: str = "") -> str:
+    """Return a report of a config's training step, compiled for a slice of TPUs.
+
+    Args:
+        config: settings, as in `experiments/configs`. Its tokenizer can be a trained one,
+            or NAME:SIZE of a config.
+        slice_name, mesh: see `compile_for_tpu`.
+
+    Raises:
+        UserError: if config, slice or mesh are unsuitable, or libtpu is not installed.
+    """
+    import keras
+
+    from genie_tf.experiments.plan import make_model
+    from genie_tf.training.tpu_slice import TpuSlice
+
+    with cli.user_errors():
+        tpus = TpuSlice(slice_name)
+        if keras.config.backend() != "jax":
+            raise ValueError("--compile_for needs JAX: set KERAS_BACKEND=jax.")
+        cli.check_installed(
+            "libtpu", "--compile_for needs the compiler for TPUs", "[tpu]"
+        )
+        check_settings(config)
+        keras.config.set_dtype_policy(config.precision)
+        from genie_tf.training.compile_for_tpu import compile_for_tpu
+
+        return compile_for_tpu(lambda: make_model(config), config, tpus, mesh)
+
+
 def _describe(model, phases: list[dict], steps: int) -> dict:
     """Return the description of the training run that `save_preset` stores."""
     from genie_tf.training.history import describe_phases
@@ -225,6 +263,15 @@ def _check_actions(config: ConfigDict, batch: dict) -> None:
 
 
 def main() -> None:
+    if FLAGS.compile_for is not None:
+        # It needs none of the devices of this machine.
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        os.environ.setdefault("KERAS_BACKEND", "jax")
+        cli.import_keras()
+        print(compile_step(FLAGS.config, FLAGS.compile_for, FLAGS.mesh))
+        return
+    if FLAGS.workdir is None:
+        raise cli.UserError("expected --workdir; see --help")
     cli.import_keras()
     train(
         FLAGS.config,
@@ -240,7 +287,7 @@ def main() -> None:
 
 
 def run() -> None:
-    cli.run(main, define_flags, required=["config", "workdir"])
+    cli.run(main, define_flags, required=["config"])
 
 
 if __name__ == "__main__":

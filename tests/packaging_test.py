@@ -3,6 +3,7 @@
 import ast
 import collections
 import configparser
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -120,6 +121,21 @@ def test_oldest_constraints_are_minimums_in_setup():
             == Version(least).release
             for version in versions
         ), f"{requirement}: {HOW}"
+
+
+@pytest.mark.parametrize("extra", sorted(CONFIG["options.extras_require"]))
+def test_extra_can_be_installed_beside_base(extra):
+    """What it needs accepts the pinned releases, and these have the extras it names."""
+    pinned = pins("constraints.txt")
+    for requirement in direct(extra):
+        candidates = pinned.get(canonicalize_name(requirement.name), [])
+        assert not candidates or any(_agree(requirement, x) for x in candidates), (
+            requirement
+        )
+        if requirement.extras and candidates:
+            metadata = importlib.metadata.metadata(requirement.name)
+            offered = map(canonicalize_name, metadata.get_all("Provides-Extra"))
+            assert set(map(canonicalize_name, requirement.extras)) <= set(offered)
 
 
 def _agree(requirement: Requirement, pin: Requirement) -> bool:

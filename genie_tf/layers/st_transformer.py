@@ -17,6 +17,7 @@ from genie_tf.layers.position_embedding import (
     SpatialPositionEmbedding,
     sinusoidal_embedding,
 )
+from genie_tf.layers.stacked_blocks import apply_blocks
 from genie_tf.layers.transformer_options import TransformerOptions, transformer_options
 from genie_tf.layers.value_projection import ValueProjection
 
@@ -362,10 +363,7 @@ class STTransformer(keras.layers.Layer):
     def call(self, tokens):
         tokens = self._enter(tokens, ops.arange(ops.shape(tokens)[1])[None])
         bias = self._attention_bias()
-        for block in self.blocks:
-            apply = keras.remat(block) if self.remat else block
-            tokens = apply(tokens, *bias)
-        return self._leave(tokens)
+        return self._leave(apply_blocks(self.blocks, tokens, *bias, remat=self.remat))
 
     def _enter(self, tokens, frames):
         """Return the input of the first block; `frames` are int (batch or 1, time)."""

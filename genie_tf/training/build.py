@@ -43,7 +43,6 @@ def make_engine(
     Raises:
         ValueError: if the devices or the config cannot be used.
     """
-    schedule = WarmupDecay(steps=config.steps, **config.schedule)
 
     def make_start():
         model = build_model(config)
@@ -58,7 +57,7 @@ def make_engine(
     def build_engine(engine_class, devices):
         return engine_class(
             make_start,
-            lambda model: make_optimizer(model, schedule, **config.optimizer),
+            lambda model: build_optimizer(config, model),
             config.clip_norm,
             devices,
             config.accumulate,
@@ -80,6 +79,14 @@ def make_engine(
     from genie_tf.training.strategies import make_strategy
 
     return build_engine(TensorFlowEngine, make_strategy(strategy, tpu, virtual_devices))
+
+
+def build_optimizer(
+    config: ConfigDict, model: keras.Model
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a config, for a built model."""
+    schedule = WarmupDecay(steps=config.steps, **config.schedule)
+    return make_optimizer(model, schedule, **config.optimizer)
 
 
 def build_model(config: ConfigDict) -> keras.Model:

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import keras
 import numpy as np
 
-from genie_tf.training.optimizers import clip_by_global_norm
+from genie_tf.training.jax_step import JaxStep
 from genie_tf.training.sharding import Sharding
 
 
@@ -38,30 +37,22 @@ class JaxEngine:
         accumulate: int = 1,
     ):
         self.sharding = sharding or Sharding({})
-        self.clip_norm = clip_norm
         self.accumulate = accumulate
         with self.sharding.scope():
             self.model = make_model()
             self.optimizer = make_optimizer(self.model)
-        trainable = self.model.trainable_variables
-        self._variables = (
-            trainable,
-            self.model.non_trainable_variables,
-            self.optimizer.variables,
+        self._step = JaxStep(
+            self.model,
+            self.optimizer,
+            clip_norm,
+            accumulate,
+            lambda variable: variable.value.sharding,
         )
-        self._places = jax.tree.map(lambda x: x.value.sharding, self._variables)
-        self._train = jax.jit(
-            self._train_batches, donate_argnums=0, out_shardings=(self._places, None)
-        )
-        self._eval = jax.jit(self._eval_batch)
+        self._variables = self._step.variables
+        self._train, self._eval = self._step.train, self._step.evaluate
 
     def check_batch(self, size: int) -> None:
-        shares = self.sharding.num_batch_shares
-        if size % (shares * self.accumulate):
-            raise ValueError(
-                f"A batch must split evenly over data x fsdp = {shares} shares of the "
-                f"mesh and {self.accumulate} parts each; received {size} clips."
-            )
+        self.sharding.check_batch(size, self.accumulate)
 
     def train_steps(
         self, batches: Sequence[Mapping[str, np.ndarray]]
@@ -75,7 +66,8 @@ class JaxEngine:
         }
         # On the devices where they are returned: otherwise JAX would compile twice.
         values = jax.device_put(
-            jax.tree.map(lambda variable: variable.value, self._variables), self._places
+            jax.tree.map(lambda variable: variable.value, self._variables),
+            self._step.places,
         )
         with self.sharding.scope():
             values, metrics = self._train(
@@ -96,57 +88,6 @@ class JaxEngine:
 
     def any_worker(self, flag: bool) -> bool:
         return flag
-
-    def _train_batches(self, values, batches):
-        return jax.lax.scan(self._train_step, values, batches)
-
-    def _train_step(self, values, parts):
-        trainable, fixed, slots = values
-
-        def add_part(gradients, clips):
-            (_, outputs), new = jax.value_and_grad(self._loss, has_aux=True)(
-                trainable, fixed, clips
-            )
-            # Each device keeps only its share of the sum.
-            new = jax.lax.with_sharding_constraint(new, self._places[0])
-            return jax.tree.map(jnp.add, gradients, new), outputs
-
-        zeros = jax.tree.map(jnp.zeros_like, trainable)
-        gradients, (metrics, inputs) = jax.lax.scan(add_part, zeros, parts)
-        gradients = [gradient / self.accumulate for gradient in gradients]
-        metrics = {name: jnp.mean(x) for name, x in metrics.items()}
-        inputs = {name: x.reshape(-1, *x.shape[2:]) for name, x in inputs.items()}
-
-        gradients, norm = clip_by_global_norm(gradients, self.clip_norm)
-        trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
-        with self._scope(trainable, fixed) as scope:
-            self.model.update_codebooks(inputs)
-            metrics |= self.model.codebook_metrics(inputs)
-            trainable, fixed = (
-                [scope.get_current_value(variable) for variable in variables]
-                for variables in self._variables[:2]
-            )
-        return (trainable, fixed, slots), {**metrics, "gradient_norm": norm}
-
-    def _loss(self, trainable, fixed, clips):
-        with self._scope(trainable, fixed):
-            metrics, codebook_stats = self.model.losses_and_metrics(clips)
-        return metrics["loss"], (metrics, codebook_stats)
-
-    def _eval_batch(self, values, batch):
-        with self._scope(*values):
-            metrics, codebook_stats = self.model.losses_and_metrics(batch)
-            metrics |= self.model.validation_metrics(batch)
-            return {**metrics, **self.model.codebook_metrics(codebook_stats)}
-
-    def _scope(self, trainable, fixed):
-        """Return a context in which the model reads and assigns these values."""
-        return keras.StatelessScope(
-            [
-                *zip(self._variables[0], trainable, strict=True),
-                *zip(self._variables[1], fixed, strict=True),
-            ]
-        )
 
 
 def _size(batch: Mapping[str, np.ndarray]) -> int:

@@ -107,7 +107,7 @@ def _work(model: keras.Model, config: ConfigDict, devices: int) -> tuple[str, fl
         rows.append(("Muon", "on each device", "", f"{flops:.2e}"))
         total += flops
     rows.append(("total", "", _millions(model), f"{total:.2e}"))
-    return _aligned(rows), total
+    return aligned(rows), total
 
 
 def _layouts(
@@ -134,14 +134,14 @@ def _layouts(
         sizes = (f"{number / 1e9:,.1f}" for number in astuple(memory))
         verdict = "fits" if memory.peak <= memory_gb * 1e9 else "too much"
         rows.append((layout, axes, *sizes, verdict))
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _millions(model: keras.Model) -> str:
     return f"{model.count_params() / 1e6:,.1f}M"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as text: two left-aligned columns, the rest right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

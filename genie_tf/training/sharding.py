@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -29,13 +29,14 @@ class Sharding(keras.distribution.ModelParallel):
     Args:
         mesh: number of devices along each axis, such as {"data": 4, "model": 2}; 1 by
             default. An empty mesh has all devices along "data".
+        devices: JAX's devices; by default all of this machine.
 
     Raises:
-        ValueError: if the mesh has other axes, or not exactly the devices available.
+        ValueError: if the mesh has other axes, or not exactly these devices.
     """
 
-    def __init__(self, mesh: Mapping[str, int]):
-        devices = keras.distribution.list_devices()
+    def __init__(self, mesh: Mapping[str, int], devices: Sequence | None = None):
+        devices = devices or keras.distribution.list_devices()
         mesh = dict(mesh) or {"data": len(devices)}
         unknown = ", ".join(sorted(mesh.keys() - set(_AXES)))
         if unknown:
@@ -57,6 +58,20 @@ class Sharding(keras.distribution.ModelParallel):
     def num_batch_shares(self) -> int:
         """Number of parts into which a batch is divided."""
         return self.size["data"] * self.size["fsdp"]
+
+    def check_batch(self, size: int, parts: int) -> None:
+        """Raise a ValueError if a batch of `size` clips does not divide evenly.
+
+        Args:
+            size: clips of all devices together.
+            parts: number of parts in which each device processes its share.
+        """
+        shares = self.num_batch_shares
+        if size % (shares * parts):
+            raise ValueError(
+                f"A batch must split evenly over data x fsdp = {shares} shares of the "
+                f"mesh and {parts} parts each; received {size} clips."
+            )
 
     def get_variable_layout(self, variable) -> keras.distribution.TensorLayout:
         return keras.distribution.TensorLayout(
@@ -133,15 +148,24 @@ def make_sharding(mesh: str = "", virtual_devices: int = 1) -> Sharding:
     """
     if virtual_devices < 1:
         raise ValueError(f"virtual_devices must be 1 or more; is {virtual_devices}.")
-    try:
-        pairs = [part.split(":") for part in mesh.split(",") if part]
-        sizes = {axis: int(size) for axis, size in pairs}
-    except ValueError as error:
-        raise ValueError(
-            f"A mesh must be like data:4,model:2; received {mesh!r}."
-        ) from error
+    sizes = parse_mesh(mesh)
     if virtual_devices > 1:
         import jax
 
         jax.config.update("jax_num_cpu_devices", virtual_devices)
     return Sharding(sizes)
+
+
+def parse_mesh(mesh: str) -> dict[str, int]:
+    """Return the sizes of a mesh such as "data:4,model:2".
+
+    Raises:
+        ValueError: if it is not of this form.
+    """
+    try:
+        pairs = [part.split(":") for part in mesh.split(",") if part]
+        return {axis: int(size) for axis, size in pairs}
+    except ValueError as error:
+        raise ValueError(
+            f"A mesh must be like data:4,model:2; received {mesh!r}."
+        ) from error

@@ -23,6 +23,17 @@ WRONG = [
     (TOKENIZER, {"workdir": "file/below"}, NO_FOLDER),
     (
         TOKENIZER,
+        {"compile_for": "v7:2x2"},
+        r"--compile_for must be a kind of TPU and the shape of a slice, such as v5e:4x8 or "
+        r"v5p:4x4x4 \(v4, v5e, v5p, v6e\); is 'v7:2x2'.",
+    ),
+    (
+        TOKENIZER,
+        {"compile_for": "v5e:2x2"},
+        "--compile_for needs JAX: set KERAS_BACKEND=jax.",
+    ),
+    (
+        TOKENIZER,
         {"workdir": "kept"},
         "kept/model is not the folder of a trained model: expected a readable "
         "kept/model/config.json.",

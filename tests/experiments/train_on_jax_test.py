@@ -1,5 +1,6 @@
 """End-to-end runs of genie-train with KERAS_BACKEND=jax."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -57,6 +58,13 @@ def test_tensorflow_resumes_run_started_on_jax(tmp_path, runs, run):
             {"strategy": "mirrored"},
             "--strategy and --tpu are for TensorFlow; with KERAS_BACKEND=jax, "
             "training runs on all devices of this machine, arranged by --mesh.",
+        ),
+        pytest.param(
+            {"compile_for": "v5e:2x2"},
+            "--compile_for needs the compiler for TPUs: pip install genie_tf[tpu]",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("libtpu") is not None, reason="has libtpu"
+            ),
         ),
     ],
 )

@@ -26,8 +26,9 @@ from genie_tf.training.checkpoints import Checkpoints
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 
 NO_BLOCKS = {**TRANSFORMER, "num_blocks": 0}  # Quick to compile.
+TWO_BLOCKS = {**TRANSFORMER, "num_blocks": 2, "remat": True}  # On JAX, one loop.
 MODELS = {
-    "tokenizer": partial(tiny_tokenizer, decoder=NO_BLOCKS),
+    "tokenizer": partial(tiny_tokenizer, encoder=TWO_BLOCKS, decoder=NO_BLOCKS),
     # Its codebook is reinitialized within the steps of a test.
     "latent_action_model": partial(
         tiny_latent_action_model,
