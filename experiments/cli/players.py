@@ -44,7 +44,7 @@ def make_player(name: str, game: str, mode: str) -> tuple:
             plays another game.
     """
     from genie_tf.datasets.procgen.environment import ACTION_NAMES, check_game
-    from genie_tf.datasets.procgen.players import Settings
+    from genie_tf.datasets.procgen.levels import Settings
     from genie_tf.datasets.procgen.policies import RandomPolicy
     from genie_tf.evaluation.played_levels import ConstantPolicy
 

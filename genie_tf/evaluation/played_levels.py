@@ -12,7 +12,7 @@ from genie_tf.datasets.procgen.environment import (
     check_game,
     select_actions,
 )
-from genie_tf.datasets.procgen.players import Episode, Settings, play_levels
+from genie_tf.datasets.procgen.levels import Episode, Settings, play_levels
 from genie_tf.datasets.procgen.policies import PlannedPolicy, Policy
 from genie_tf.metrics.intervals import mean_confidence_interval
 
@@ -33,10 +33,13 @@ def check_agent(agent: Agent, mode: str) -> Settings:
         raise ValueError(
             f"Procgen has frames of {FRAME_SHAPE}; the agent expects {agent.frame_shape}."
         )
-    settings = Settings(agent.game, mode, 1, actions=agent.action_names)
-    if agent.paint_velocity:
-        settings = settings._replace(paint_velocity=True)
-    return settings
+    return Settings(
+        agent.game,
+        mode,
+        1,
+        actions=agent.action_names,
+        paint_velocity=agent.paint_velocity,
+    )
 
 
 class ConstantPolicy(PlannedPolicy):

@@ -8,7 +8,7 @@ import pytest
 from genie_tf.agents import ImpalaAgent
 from genie_tf.datasets.procgen.agent_policy import AgentPolicy
 from genie_tf.datasets.procgen.environment import ACTION_NAMES
-from genie_tf.datasets.procgen.players import Settings
+from genie_tf.datasets.procgen.levels import Settings
 from genie_tf.datasets.procgen.policies import RandomPolicy
 from genie_tf.evaluation.played_levels import (
     ConstantPolicy,

@@ -68,7 +68,9 @@ def test_config_can_be_trained(path, size, tokenizers):
 
 
 def test_shipped_preset_matches_its_config():
-    config = parse(Path(configs.__file__).parent / "coinrun_delta_genie.py", "full").to_dict()
+    config = parse(
+        Path(configs.__file__).parent / "coinrun_delta_genie.py", "full"
+    ).to_dict()
     settings = read_config("genie_coinrun")["settings"]
     for trained in ("tokenizer", "action_model"):
         config[trained] = settings[trained]
