@@ -3,8 +3,8 @@
 genie-train-agent --config=coinrun_agent:full --workdir=runs/agent
 
 `full` sees frames of half the size, and its network averages over positions (Impoola,
-Trumpp et al. 2025). `tiny` shows that everything works. No size has been trained to the
-end yet.
+Trumpp et al. 2025); its 1.5 million frames would take two free CPU cores 94 minutes.
+`tiny` shows that everything works. No size has been trained to the end yet.
 """
 
 from genie_tf.datasets.procgen.environment import ACTION_NAMES

@@ -94,6 +94,14 @@ WRONG = [
         "config.log_every must be a multiple of config.steps_per_call=4; is 2.",
     ),
     (
+        {
+            f"config__{name}": 4
+            for name in ("steps_per_call", "log_every", "evaluate_every")
+        }
+        | {"config__checkpoint_every": 4},
+        "config.steps_per_call must divide 2, the steps of a rollout; is 4.",
+    ),
+    (
         {"config__rollouts__minibatches": 5},
         "config.checkpoint_every must be a multiple of 5, the steps of a rollout; is 2.",
     ),
