@@ -50,6 +50,12 @@ def test_jasmine_is_the_same_function(jasmine_arrays, recorded):
     check(compare_world(world, recorded("jasmine/genie.npz")), ALL)
 
 
+def test_jasmine_of_true_actions_is_the_same_function(jasmine_arrays, recorded):
+    world = convert_jasmine(jasmine_arrays("guided"), frame_shape=FRAME_SHAPE)
+    differences = compare_world(world, recorded("jasmine/guided.npz"))
+    check(differences, ("tokens", "reconstruction", "logits", "rollout"))
+
+
 def test_jasmine_world_without_decoder_of_actions_needs_its_action_model(
     jasmine_arrays, recorded
 ):

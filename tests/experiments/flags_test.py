@@ -164,8 +164,9 @@ def list_settings(config: ConfigDict, group: str) -> dict:
         else:
             flat[f"{group}.{name}"] = config[group][name]
     if cls.__name__ in ("CausalDynamics", "DeltaDynamics", "DeltaTokenizer"):
-        # Their attention has only one valid value.
-        flat = {name: x for name, x in flat.items() if not name.endswith("attention")}
+        # These have only one valid value.
+        fixed = ("attention", "dropout")
+        flat = {name: x for name, x in flat.items() if not name.endswith(fixed)}
     for name in options_of(config, group):
         # Options need attention over space and time.
         flat.pop(f"{group}.{name}.attention")
