@@ -24,12 +24,12 @@ class Compiled:
     """What the compiler says of a training step, for each chip.
 
     Args:
-        arguments: bytes of weights, moments and batches.
-        peak: bytes of everything; not a number if it is more than the chip has.
         flops: FLOPs of a step; at least an even share of all matrix products.
+        arguments: bytes of weights, moments and batches.
+        peak: bytes of everything.
         traffic: bytes between memory and chip.
         collectives: exchanges with other chips.
-        refusal: the compiler's reason, if it does not fit; else "".
+        refusal: the compiler's reason if the step does not fit; then the bytes are unknown.
     """
 
     flops: float
@@ -158,14 +158,14 @@ def report(
         ("FLOPs of a step", "TFLOP", _tera(compiled.flops), _tera(planned)),
     ]
     parts = [aligned(rows), _exchanges(compiled.collectives)]
-    limits = compiled.seconds(chip)
-    bound = max(limits, key=lambda name: limits[name])
     if compiled.refusal:
         parts.append(
             f"Does not fit into the {_gb(chip.memory)} GB of a chip: {compiled.refusal} "
             f"{what_to_change(config, sharding)}"
         )
         return "\n\n".join(filter(None, parts))
+    limits = compiled.seconds(chip)
+    bound = max(limits, key=lambda name: limits[name])
     times = ", ".join(f"{name} {_seconds(value)}" for name, value in limits.items())
     frames = config.batch_size * config.clip_length / limits[bound]
     days = limits[bound] * config.steps / 86400
@@ -230,7 +230,9 @@ def _versions() -> str:
 
 
 def _gb(number: float) -> str:
-    return "" if math.isnan(number) else f"{number / 1e9:,.2f}"
+    if math.isnan(number):
+        return ""
+    return f"{number / 1e9:,.2f}" if number >= 1e9 else f"{number / 1e9:.3g}"
 
 
 def _tera(number: float) -> str:

@@ -27,12 +27,12 @@ class Chip:
 
 # From https://docs.cloud.google.com/tpu/docs/v4, v5e, v5p and v6e. A chip has two links per
 # dimension; these pages have the bandwidth of all links, except for v4: Jouppi et al. 2023
-# (arXiv 2304.01433), table 4. The memory is that in errors of libtpu 0.0.17.
+# (arXiv 2304.01433), table 4. The memory is that in errors of libtpu 0.0.17, except for v5p.
 _GIB = 2**30
 CHIPS = {
     "v4": Chip(275e12, 30.75 * _GIB, 1200e9, 50e9, 3),
     "v5e": Chip(197e12, 15.75 * _GIB, 819e9, 50e9, 2),
-    "v5p": Chip(459e12, 95.74 * _GIB, 2765e9, 100e9, 3),
+    "v5p": Chip(459e12, 95e9, 2765e9, 100e9, 3),
     "v6e": Chip(918e12, 31.25 * _GIB, 1638e9, 100e9, 2),
 }
 

@@ -60,8 +60,8 @@ def test_report_has_compiler_beside_plan(config, model):
     text = report(compiled, model, config, make_sharding(data=8), CHIP, hosts=2)
     lines = [" ".join(line.split()) for line in text.splitlines()]
     state = (plan.weights + plan.moments) / 1e9
-    assert f"weights and moments GB 1.25 {state:.2f}" in lines
-    assert f"peak GB 3.50 {plan.peak / 1e9:.2f}" in lines
+    assert f"weights and moments GB 1.25 {state:.3g}" in lines
+    assert f"peak GB 3.50 {plan.peak / 1e9:.3g}" in lines
     assert "all-gather 3 6.00" in lines
     assert (
         "Shortest step: compute 0.00508 s, memory 0.00488 s, interconnect 0.06 s. It is "
