@@ -68,6 +68,10 @@ class SeededPolicy(Policy):
         self._policy = policy
         self._seed = seed
 
+    def open_levels(self, settings: Settings, level_seeds: Sequence[int]) -> None:
+        """Let the policy know the levels."""
+        self._policy.open_levels(settings, level_seeds)
+
     def start_levels(self, num_steps: int, rngs: Sequence[np.random.Generator]) -> None:
         """Prepare for new levels."""
         self._rngs = [
@@ -92,7 +96,7 @@ class Played(NamedTuple):
     """Results of a player; row s belongs to seed s, column i to level i.
 
     Attributes:
-        solved: bool (seeds, levels), whether the last step was rewarded, as by CoinRun's
+        solved: bool (seeds, levels), whether the episode ended by success, as at CoinRun's
             coin.
         returns: float (seeds, levels), sums of rewards.
         lengths: int (seeds, levels), steps.
@@ -151,7 +155,6 @@ def play_with_seeds(
     rows = []
     for seed in range(num_seeds):
         episodes = play_once(policy, settings, levels, seed)
-        rewards = [episode.rewards for episode in episodes]
-        rows.append([(x[-1] > 0, x.sum(), len(x)) for x in rewards])
+        rows.append([(x.is_solved, x.rewards.sum(), len(x.rewards)) for x in episodes])
     solved, returns, lengths = np.moveaxis(np.array(rows, np.float64), -1, 0)
     return Played(solved > 0, returns, lengths)
