@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from genie_tf.models import Genie, LatentActionModel, MaskGitDynamics, VideoTokenizer
+from genie_tf.originals import JAFAR_TRANSFORMER
 from genie_tf.testing.tiny_models import tiny_genie, tiny_tokenizer
 from genie_tf.training.optimizers import WarmupDecay, make_optimizer
 from genie_tf.training.plan import (
@@ -99,6 +100,7 @@ PROGRAMS = {
     "tokenizer": Program(windows),
     "tokenizer, remat": Program(partial(windows, remat=True)),
     "other attentions": Program(reaches),
+    "tokenizer of Jafar": Program(partial(make_tokenizer, options=JAFAR_TRANSFORMER)),
     "latent action model": Program(make_latent_action_model),
     "latent action model, remat": Program(
         partial(make_latent_action_model, remat=True)
