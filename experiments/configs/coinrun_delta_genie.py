@@ -3,7 +3,10 @@
 genie-train --config=coinrun_delta_genie:tiny --workdir=runs/genie \
     --config.tokenizer=runs/tokenizer/model --config.action_model=runs/actions/model
 
-No size has been trained to the end yet: no duration or score has been measured.
+On two CPU cores, on 256 clips of test levels of coinrun/held_hard_small:
+`full`, the preset genie_coinrun: 4 hours next to other work; dPSNR_4 13.8 dB (11.7 to
+15.8), PSNR of ten frames, of the mean squared error, 21.1 dB (20.4 to 21.9).
+`tiny`, `fast` and `large` have not been measured.
 """
 
 from genie_tf.experiments.configs import coinrun_genie

@@ -86,7 +86,7 @@ def test_demo_trains_evaluates_and_reports(commands, tmp_path):
     assert own[2:5] == [
         f"--preset={tmp_path}/genie/model",
         f"--prompt={tmp_path}/prompt.png",
-        "--actions=" + ",".join(str(action) for action in range(6) for _ in range(10)),
+        "--actions=" + ",".join(str(action) for action in range(6) for _ in range(5)),
     ]
     assert commands == [
         [
