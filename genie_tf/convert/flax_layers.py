@@ -1,8 +1,96 @@
-"""Loading of layers of Flax, for the converters of Jafar and Jasmine."""
+"""Models of Jafar and Jasmine, which differ in their transformers; and layers of Flax."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from genie_tf.convert.tensors import Tensors, assign, pack_heads
+from genie_tf.models import LatentActionModel, VideoTokenizer
+from genie_tf.originals import JAFAR_ACTIONS
+
+
+class Transformers(NamedTuple):
+    """How an implementation stores a transformer.
+
+    Attributes:
+        entry: name of its first dense layer, ending with a slash.
+        arguments: returns the arguments of our transformer, from its tensors and the
+            frames per clip.
+        load: loads our transformer and the dense layer after it, from its tensors.
+    """
+
+    entry: str
+    arguments: Callable[[Tensors, int], dict]
+    load: Callable[..., None]
+
+
+def convert_tokenizer(
+    tensors: Tensors,
+    frame_shape: tuple[int, int, int],
+    frames: int,
+    transformers: Transformers,
+    quantizer: dict,
+) -> VideoTokenizer:
+    """Return a tokenizer with its weights.
+
+    Args:
+        tensors: of the tokenizer.
+        frame_shape, frames: see `convert_jafar`.
+        transformers: how its transformers are stored.
+        quantizer: arguments of the quantizer.
+    """
+    num_codes, code_dim = tensors.shape("vq/codebook", 2)
+    encoder, decoder = tensors.below("encoder/"), tensors.below("decoder/")
+    tokenizer = VideoTokenizer(
+        frame_shape=frame_shape,
+        patch_size=_patch_size(encoder.below(transformers.entry), frame_shape[-1]),
+        num_codes=num_codes,
+        code_dim=code_dim,
+        encoder=transformers.arguments(encoder, frames),
+        decoder=transformers.arguments(decoder, frames),
+        quantizer=quantizer,
+    )
+    transformers.load(tokenizer.encoder, tokenizer.to_latents, encoder)
+    tensors.load(tokenizer.quantizer.codebook, "vq/codebook")
+    transformers.load(tokenizer.decoder, tokenizer.to_pixels, decoder)
+    return tokenizer
+
+
+def convert_actions(
+    tensors: Tensors,
+    frame_shape: tuple[int, int, int],
+    frames: int,
+    transformers: Transformers,
+    quantizer: dict,
+) -> LatentActionModel:
+    """Return a latent action model with its weights; see `convert_tokenizer`."""
+    num_actions, action_dim = tensors.shape("vq/codebook", 2)
+    encoder, decoder = tensors.below("encoder/"), tensors.below("decoder/")
+    model = LatentActionModel(
+        frame_shape=frame_shape,
+        patch_size=_patch_size(encoder.below(transformers.entry), frame_shape[-1]),
+        num_actions=num_actions,
+        action_dim=action_dim,
+        encoder=transformers.arguments(encoder, frames),
+        decoder=transformers.arguments(decoder, frames),
+        quantizer=quantizer,
+        **JAFAR_ACTIONS,
+    )
+    load_actions(model, tensors, transformers)
+    transformers.load(model.decoder, model.to_pixels, decoder)
+    return model
+
+
+def load_actions(
+    model: LatentActionModel, tensors: Tensors, transformers: Transformers
+) -> None:
+    """Load a latent action model, except its decoder."""
+    tensors.load(model.action_token, "action_in", lambda x: x[0, 0, 0])
+    transformers.load(model.encoder, model.to_latents, tensors.below("encoder/"))
+    tensors.load(model.quantizer.codebook, "vq/codebook")
+    load_dense(model.decoder_embedding, tensors.below("patch_up/"))
+    load_dense(model.action_embedding, tensors.below("action_up/"))
 
 
 def load_dense(dense, tensors: Tensors) -> None:
@@ -36,7 +124,7 @@ def load_table(embedding, tensors: Tensors) -> None:
     assign(embedding.embeddings, table, "patch_embed/embedding")
 
 
-def patch_size(entry: Tensors, channels: int) -> int:
+def _patch_size(entry: Tensors, channels: int) -> int:
     """Return the side of a patch from the dense layer that it enters.
 
     Raises:

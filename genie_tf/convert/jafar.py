@@ -5,23 +5,22 @@ from collections.abc import Mapping
 import numpy as np
 
 from genie_tf.convert.flax_layers import (
+    Transformers,
+    convert_actions,
+    convert_tokenizer,
     load_attention,
     load_dense,
     load_norm,
     load_table,
-    patch_size,
 )
 from genie_tf.convert.tensors import Tensors
 from genie_tf.layers import STTransformer
 from genie_tf.models import (
     Genie,
-    LatentActionModel,
     MaskGitDynamics,
-    VideoTokenizer,
 )
 from genie_tf.originals import (
     JAFAR_ACTION_CODES,
-    JAFAR_ACTIONS,
     JAFAR_CODES,
     JAFAR_DYNAMICS,
     JAFAR_TRANSFORMER,
@@ -51,14 +50,15 @@ def convert_jafar(
         ValueError: if the checkpoint is not from Jafar, or tensors are missing or left
             over.
     """
+    sizes = frame_shape, frames, _TRANSFORMERS
     for root in _ROOTS:
         tensors = Tensors(arrays, root)
         if "dynamics/patch_embed/embedding" in tensors:
             model = _genie(tensors, frame_shape, frames)
         elif "action_in" in tensors:
-            model = _latent_action_model(tensors, frame_shape, frames)
+            model = convert_actions(tensors, *sizes, JAFAR_ACTION_CODES)
         elif "vq/codebook" in tensors:
-            model = _tokenizer(tensors, frame_shape, frames)
+            model = convert_tokenizer(tensors, *sizes, JAFAR_CODES)
         else:
             continue
         tensors.check_all_used()
@@ -71,9 +71,10 @@ def convert_jafar(
 
 
 def _genie(tensors: Tensors, frame_shape, frames: int) -> Genie:
-    tokenizer = _tokenizer(tensors.below("tokenizer/"), frame_shape, frames)
-    latent_action_model = _latent_action_model(
-        tensors.below("lam/"), frame_shape, frames
+    sizes = frame_shape, frames, _TRANSFORMERS
+    tokenizer = convert_tokenizer(tensors.below("tokenizer/"), *sizes, JAFAR_CODES)
+    latent_action_model = convert_actions(
+        tensors.below("lam/"), *sizes, JAFAR_ACTION_CODES
     )
     tensors = tensors.below("dynamics/")
     transformer = tensors.below("dynamics/")
@@ -89,48 +90,6 @@ def _genie(tensors: Tensors, frame_shape, frames: int) -> Genie:
     load_dense(dynamics.action_embedding, tensors.below("action_up/"))
     _load_transformer(dynamics.transformer, dynamics.to_logits, transformer)
     return Genie(tokenizer, latent_action_model, dynamics)
-
-
-def _tokenizer(tensors: Tensors, frame_shape, frames: int) -> VideoTokenizer:
-    num_codes, code_dim = tensors.shape("vq/codebook", 2)
-    encoder, decoder = tensors.below("encoder/"), tensors.below("decoder/")
-    tokenizer = VideoTokenizer(
-        frame_shape=frame_shape,
-        patch_size=patch_size(encoder.below("Dense_0/"), frame_shape[-1]),
-        num_codes=num_codes,
-        code_dim=code_dim,
-        encoder=_transformer_arguments(encoder, frames),
-        decoder=_transformer_arguments(decoder, frames),
-        quantizer=JAFAR_CODES,
-    )
-    _load_transformer(tokenizer.encoder, tokenizer.to_latents, encoder)
-    tensors.load(tokenizer.quantizer.codebook, "vq/codebook")
-    _load_transformer(tokenizer.decoder, tokenizer.to_pixels, decoder)
-    return tokenizer
-
-
-def _latent_action_model(
-    tensors: Tensors, frame_shape, frames: int
-) -> LatentActionModel:
-    num_actions, action_dim = tensors.shape("vq/codebook", 2)
-    encoder, decoder = tensors.below("encoder/"), tensors.below("decoder/")
-    model = LatentActionModel(
-        frame_shape=frame_shape,
-        patch_size=patch_size(encoder.below("Dense_0/"), frame_shape[-1]),
-        num_actions=num_actions,
-        action_dim=action_dim,
-        encoder=_transformer_arguments(encoder, frames),
-        decoder=_transformer_arguments(decoder, frames),
-        quantizer=JAFAR_ACTION_CODES,
-        **JAFAR_ACTIONS,
-    )
-    tensors.load(model.action_token, "action_in", lambda x: x[0, 0, 0])
-    _load_transformer(model.encoder, model.to_latents, encoder)
-    tensors.load(model.quantizer.codebook, "vq/codebook")
-    load_dense(model.decoder_embedding, tensors.below("patch_up/"))
-    load_dense(model.action_embedding, tensors.below("action_up/"))
-    _load_transformer(model.decoder, model.to_pixels, decoder)
-    return model
 
 
 def _transformer_arguments(tensors: Tensors, frames: int) -> dict:
@@ -161,3 +120,6 @@ def _load_transformer(transformer: STTransformer, head, tensors: Tensors) -> Non
         load_attention(block.time, own.below("MultiHeadAttention_1/"))
         load_norm(block.feed_forwards[0].mlp_norm, own.below("LayerNorm_2/"))
         load_dense(block.feed_forwards[0].mlp_in, own.below("Dense_0/"))
+
+
+_TRANSFORMERS = Transformers("Dense_0/", _transformer_arguments, _load_transformer)

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from genie_tf.convert.flax_layers import (
+    Transformers,
+    convert_actions,
+    convert_tokenizer,
+    load_actions,
     load_attention,
     load_dense,
     load_norm,
     load_table,
-    patch_size,
 )
 from genie_tf.convert.tensors import Tensors, assign
 from genie_tf.layers import STTransformer
@@ -18,10 +21,8 @@ from genie_tf.models import (
     GuidedGenie,
     LatentActionModel,
     MaskGitDynamics,
-    VideoTokenizer,
 )
 from genie_tf.originals import (
-    JAFAR_ACTIONS,
     JASMINE_ACTION_CODES,
     JASMINE_CODES,
     JASMINE_DYNAMICS,
@@ -54,12 +55,13 @@ def convert_jasmine(
             over, or the latent action model has no decoder.
     """
     tensors = Tensors(_parameters(arrays), "model/")
+    sizes = frame_shape, frames, _TRANSFORMERS
     if "dynamics/mask_token" in tensors:
         model = _world(tensors, frame_shape, frames, action_model)
     elif "action_in" in tensors:
-        model = _latent_action_model(tensors, frame_shape, frames)
+        model = convert_actions(tensors, *sizes, JASMINE_ACTION_CODES)
     elif "vq/codebook" in tensors:
-        model = _tokenizer(tensors, frame_shape, frames)
+        model = convert_tokenizer(tensors, *sizes, JASMINE_CODES)
     else:
         raise ValueError(
             "This is no checkpoint of a tokenizer, latent action model or MaskGIT of "
@@ -81,19 +83,22 @@ def _parameters(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _world(tensors: Tensors, frame_shape, frames: int, action_model):
-    tokenizer = _tokenizer(tensors.below("tokenizer/"), frame_shape, frames)
+    sizes = frame_shape, frames, _TRANSFORMERS
+    tokenizer = convert_tokenizer(tensors.below("tokenizer/"), *sizes, JASMINE_CODES)
     guided = "action_embed/embedding" in tensors
     if guided:
         num_actions, _ = tensors.shape("action_embed/embedding", 2)
     else:
         below = tensors.below("lam/")
-        has_decoder = "decoder/output_dense/kernel" in below
-        if not has_decoder and not isinstance(action_model, LatentActionModel):
+        if "decoder/output_dense/kernel" in below:
+            action_model = convert_actions(below, *sizes, JASMINE_ACTION_CODES)
+        elif isinstance(action_model, LatentActionModel):
+            load_actions(action_model, below, _TRANSFORMERS)
+        else:
             raise ValueError(
                 "This checkpoint of a world lacks the decoder of its latent action model: "
                 "convert it together with the checkpoint of that model (--action_model)."
             )
-        action_model = _latent_action_model(below, frame_shape, frames, action_model)
         num_actions = action_model.action_dim
     below = tensors.below("dynamics/")
     transformer = below.below("transformer/")
@@ -113,53 +118,6 @@ def _world(tensors: Tensors, frame_shape, frames: int, action_model):
     assign(dynamics.action_embedding.kernel, embedded, "action_embed/embedding")
     below.load(dynamics.action_embedding.bias, "action_up/bias")
     return GuidedGenie(tokenizer, dynamics)
-
-
-def _tokenizer(tensors: Tensors, frame_shape, frames: int) -> VideoTokenizer:
-    num_codes, code_dim = tensors.shape("vq/codebook", 2)
-    encoder, decoder = tensors.below("encoder/"), tensors.below("decoder/")
-    tokenizer = VideoTokenizer(
-        frame_shape=frame_shape,
-        patch_size=patch_size(encoder.below("input_dense/"), frame_shape[-1]),
-        num_codes=num_codes,
-        code_dim=code_dim,
-        encoder=_transformer_arguments(encoder, frames),
-        decoder=_transformer_arguments(decoder, frames),
-        quantizer=JASMINE_CODES,
-    )
-    _load_transformer(tokenizer.encoder, tokenizer.to_latents, encoder)
-    tensors.load(tokenizer.quantizer.codebook, "vq/codebook")
-    _load_transformer(tokenizer.decoder, tokenizer.to_pixels, decoder)
-    return tokenizer
-
-
-def _latent_action_model(
-    tensors: Tensors,
-    frame_shape,
-    frames: int,
-    model: LatentActionModel | None = None,
-) -> LatentActionModel:
-    """Return the latent action model, with the decoder of `model` if it has none."""
-    encoder, decoder = tensors.below("encoder/"), tensors.below("decoder/")
-    if "output_dense/kernel" in decoder:
-        num_actions, action_dim = tensors.shape("vq/codebook", 2)
-        model = LatentActionModel(
-            frame_shape=frame_shape,
-            patch_size=patch_size(encoder.below("input_dense/"), frame_shape[-1]),
-            num_actions=num_actions,
-            action_dim=action_dim,
-            encoder=_transformer_arguments(encoder, frames),
-            decoder=_transformer_arguments(decoder, frames),
-            quantizer=JASMINE_ACTION_CODES,
-            **JAFAR_ACTIONS,
-        )
-        _load_transformer(model.decoder, model.to_pixels, decoder)
-    tensors.load(model.action_token, "action_in", lambda x: x[0, 0, 0])
-    _load_transformer(model.encoder, model.to_latents, encoder)
-    tensors.load(model.quantizer.codebook, "vq/codebook")
-    load_dense(model.decoder_embedding, tensors.below("patch_up/"))
-    load_dense(model.action_embedding, tensors.below("action_up/"))
-    return model
 
 
 def _transformer_arguments(tensors: Tensors, frames: int) -> dict:
@@ -193,3 +151,6 @@ def _load_transformer(transformer: STTransformer, head, tensors: Tensors) -> Non
         load_norm(feed_forward.mlp_norm, own.below("ffn_norm/"))
         load_dense(feed_forward.mlp_in, own.below("ffn_dense1/"))
         load_dense(feed_forward.mlp_out, own.below("ffn_dense2/"))
+
+
+_TRANSFORMERS = Transformers("input_dense/", _transformer_arguments, _load_transformer)
