@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     flags.DEFINE_string("config", "coinrun_agent:full", "Config of an agent.")
     flags.DEFINE_integer("steps", 8, "Steps of each game in a rollout.", lower_bound=1)
-    flags.DEFINE_integer("repeats", 2, "Measurements, of which the least counts.")
+    flags.DEFINE_integer("repeats", 2, "Number of measurements; the fastest counts.")
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ _GENIE = {
     "num_true_actions": _whole(0),
     "dynamics": _GROUP,
 }
-# Of clips; agents play instead.
+# Settings of clips. Agents play games and have none.
 _CLIPS = (
     *("dataset", "train_split", "validation_split", "camera", "resize", "batch_size"),
     *("clip_length", "stride", "remat", "validation_clips"),

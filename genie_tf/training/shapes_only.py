@@ -86,7 +86,7 @@ def count_flops(jaxpr) -> float:
             left = equation.invars[0].aval.shape
             depth = math.prod(left[axis] for axis in contracted)
             total += 2 * math.prod(equation.outvars[0].aval.shape) * depth
-        repeats = equation.params.get("length", 1)  # Of a scan.
+        repeats = equation.params.get("length", 1)  # A scan runs its body this often.
         inner = [count_flops(x) for x in _inner(equation.params)]
         if equation.primitive.name == "cond":
             inner = [max(inner)]

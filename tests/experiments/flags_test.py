@@ -216,7 +216,7 @@ def test_flags_set_every_model_argument(name):
             groups.append("latent_action_model")
     has_blocks = config.stage != "agent"
     given = {"remat": True} if has_blocks else {}
-    # Of the frames and patches in VALUES; a dynamics gets those of a tiny tokenizer.
+    # Patch grids of the frames in VALUES. A dynamics has the grid of a tiny tokenizer.
     grids = dict.fromkeys(groups, (16, 24))
     grids["dynamics"] = (4, 6) if len(groups) == 2 else (8, 8)
     for group in groups:
