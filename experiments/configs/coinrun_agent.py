@@ -39,23 +39,8 @@ _PAPER = {
         "advantage_decay": 0.95,
     },
     "ppo": {"clip": 0.2, "value_weight": 0.5, "entropy_weight": 0.01},
-    "schedule": {
-        "peak": 5e-4,
-        "warmup_steps": 0,
-        "decay_steps": 0,
-        "final": 0.0,
-        "shape": "linear",
-        "warmup_from": 0.0,
-    },
-    "optimizer": {
-        "name": "adamw",
-        "beta_1": 0.9,
-        "beta_2": 0.999,
-        "weight_decay": 0.0,
-        "decay_all": False,
-        "ema": 0.0,
-        "epsilon": 1e-5,
-    },
+    "schedule": {"peak": 5e-4, "warmup_steps": 0},
+    "optimizer": {"beta_2": 0.999, "weight_decay": 0.0, "epsilon": 1e-5},
 }
 
 SIZES = {

@@ -108,23 +108,7 @@ def choose_size(size: str, **sizes: dict) -> ConfigDict:
             "validation_clips": 32,
             **(_GENIE if chosen["stage"] == "genie" else {}),
             **chosen,
-            # Complete, so that each setting has a flag.
-            "schedule": {
-                "decay_steps": 0,
-                "final": 0.0,
-                "shape": "linear",
-                "warmup_from": 0.0,
-                **chosen["schedule"],
-            },
-            "optimizer": {
-                "name": "adamw",
-                "beta_1": 0.9,
-                "beta_2": 0.9,
-                "weight_decay": 1e-4,
-                "decay_all": False,
-                "ema": 0.0,
-                **chosen["optimizer"],
-            },
+            **_complete(chosen),
         }
     )
     _keep_share(config, "decay_steps", config.schedule)
@@ -147,6 +131,7 @@ def choose_agent_size(size: str, **sizes: dict) -> ConfigDict:
     Raises:
         ValueError: if there is no such size.
     """
+    chosen = _choose(size, sizes)
     config = ConfigDict(
         {
             "stage": "agent",
@@ -164,7 +149,8 @@ def choose_agent_size(size: str, **sizes: dict) -> ConfigDict:
             "best_is": "highest",
             # Levels played in an evaluation, from number 10,000 on.
             "validation_levels": 64,
-            **_choose(size, sizes),
+            **chosen,
+            **_complete(chosen),
         }
     )
     rollouts = config.rollouts
@@ -179,6 +165,28 @@ def choose_agent_size(size: str, **sizes: dict) -> ConfigDict:
     config.checkpoint_every = steps * min(5, quarter)
     allow_none(config)
     return config
+
+
+def _complete(chosen: dict) -> dict:
+    """Return schedule and optimizer with all settings, so that each has a flag."""
+    return {
+        "schedule": {
+            "decay_steps": 0,
+            "final": 0.0,
+            "shape": "linear",
+            "warmup_from": 0.0,
+            **chosen["schedule"],
+        },
+        "optimizer": {
+            "name": "adamw",
+            "beta_1": 0.9,
+            "beta_2": 0.9,
+            "weight_decay": 1e-4,
+            "decay_all": False,
+            "ema": 0.0,
+            **chosen["optimizer"],
+        },
+    }
 
 
 def _choose(size: str, sizes: dict) -> dict:
