@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,25 +9,31 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageSequence
 
+SHIPPED = "genie_coinrun"
 
-def test_readme_example_plays_exported_world(run, user_folder, tmp_path):
-    preset = user_folder / "genie/model"
-    ended = run("export", tmp_path, {"preset": preset})
+
+@pytest.mark.parametrize(("preset", "side"), [("genie/model", 16), (SHIPPED, 64)])
+def test_readme_example_plays_exported_world(run, user_folder, tmp_path, preset, side):
+    given = preset if preset == SHIPPED else user_folder / preset
+    ended = run("export", tmp_path, {"preset": given})
     assert ended.code == 0, ended.errors
     assert ended.out == "Wrote runs/genie/saved_model.\n"
-    shutil.copy(user_folder / "evaluation/prompt.png", tmp_path / "frame.png")
+    with Image.open(user_folder / "evaluation/prompt.png") as prompt:
+        prompt.resize((side, side)).save(tmp_path / "frame.png")
     readme = Path(__file__).resolve().parents[2] / "README.md"
     examples = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
     (example,) = [code for code in examples if "saved_model" in code]
     # Without genie_tf and Keras, and after collecting unnamed objects.
-    example = example.replace("sampling = {", "import gc; gc.collect()\nsampling = {")
+    before = "sampling = world"
+    assert before in example
+    example = example.replace(before, f"import gc; gc.collect()\n{before}")
     program = (
         f"import sys; sys.modules['genie_tf'] = sys.modules['keras'] = None\n{example}"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
     with Image.open(tmp_path / "world.gif") as gif:
         frames = [frame.info["duration"] for frame in ImageSequence.Iterator(gif)]
-        assert (gif.size, sum(frames)) == ((16, 16), 10 * 100)
+        assert (gif.size, sum(frames)) == ((side, side), 10 * 100)
 
 
 @pytest.mark.parametrize("largest_file", [30_000, 200_000])
